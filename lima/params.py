@@ -1,0 +1,366 @@
+"""params.yaml as types: the only place where a number of the pipeline is read."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lima.errors import LimaError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ParamsError(LimaError):
+    """A key that is unknown, missing or impossible; says which, what stands there and what would be right."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# --- what the keyed stages run over -----------------------------------------------------------------------------
+
+
+class HubModel(Section):
+    kind: Literal["hub"]
+    id: str
+    revision: str
+
+
+class FolderModel(Section):
+    kind: Literal["folder"]
+    path: str
+
+
+class GgufModel(Section):
+    kind: Literal["gguf"]
+    path: str
+
+
+class PackagedModel(Section):
+    """A GGUF file inside an installed Python package."""
+
+    kind: Literal["package"]
+    package: str
+    file: str
+
+
+class RandomModel(Section):
+    """A Llama with random weights and a byte-level tokenizer: it tests the graph, not the hypothesis."""
+
+    kind: Literal["random"]
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    context: PositiveInt
+
+
+Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]
+
+
+class Source(Section):
+    reader: Literal["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "lima", "alpaca"]
+    dumps: str
+    licence: str
+
+
+class Arm(Section):
+    pool: Literal["kept", "unfiltered"]
+    examples: dict[str, PositiveInt]
+
+
+class ArmContestant(Section):
+    kind: Literal["arm"]
+    arm: str
+    reads: str
+
+
+class BaseContestant(Section):
+    kind: Literal["base"]
+    model: str
+    reads: str
+
+
+class RecordedContestant(Section):
+    kind: Literal["recorded"]
+    reads: str
+
+
+class EndpointContestant(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str  # the environment variable that holds the key
+    reads: str
+
+
+Contestant = Annotated[
+    ArmContestant | BaseContestant | RecordedContestant | EndpointContestant, Field(discriminator="kind")
+]
+
+
+class Comparison(Section):
+    contestant: str
+    rival: str
+
+
+class FloorAnnotator(Section):
+    kind: Literal["floor"]
+    rule: Literal["longest", "random", "always-tie", "finished"]
+
+
+class EndpointAnnotator(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str
+    max_tokens: PositiveInt
+
+
+Annotator = Annotated[FloorAnnotator | EndpointAnnotator, Field(discriminator="kind")]
+
+
+# --- one section a stage ----------------------------------------------------------------------------------------
+
+
+class Base(Section):
+    seed: NonNegativeInt
+
+
+class Scrape(Section):
+    max_bad_share: Share
+
+
+class Characters(Section):
+    """Bounds on a response's length, in characters of Markdown; both belong to the range."""
+
+    min_chars: PositiveInt
+    max_chars: PositiveInt
+
+    @model_validator(mode="after")
+    def is_a_range(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars {self.min_chars} is more than max_chars {self.max_chars}")
+        return self
+
+
+class StackExchangeFilter(Characters):
+    min_response_score: int
+    title_share: Share
+
+
+class WikihowFilter(Characters):
+    pass
+
+
+class RedditFilter(Characters):
+    min_score: int
+    min_response_score: int
+    train_subreddits: list[str]
+    prompt_subreddits: list[str]
+
+
+class NaturalInstructionsFilter(Section):
+    categories: list[str]
+    min_distinct_share: Share
+    min_median_words: PositiveInt
+    max_prompt_chars: PositiveInt
+
+
+class Filter(Section):
+    seed: NonNegativeInt
+    unfiltered_reservoir: PositiveInt
+    stack_exchange: StackExchangeFilter
+    wikihow: WikihowFilter
+    reddit: RedditFilter
+    natural_instructions: NaturalInstructionsFilter
+
+
+class Prompts(Section):
+    seed: NonNegativeInt
+    dev: dict[str, PositiveInt]
+    test: dict[str, PositiveInt]
+
+
+class Mix(Section):
+    seed: NonNegativeInt
+    temperature: PositiveFloat
+    most_per_site: dict[str, PositiveInt]
+    held_out: dict[str, PositiveInt]
+
+
+class Validate(Section):
+    max_prompt_chars: PositiveInt
+    max_response_chars: PositiveInt
+    min_response_chars: PositiveInt
+
+
+class Train(Section):
+    launch: str
+    model: str
+    eot_token: str
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    max_tokens: PositiveInt
+    micro_batch_tokens: PositiveInt
+    lr: PositiveFloat
+    lr_end: NonNegativeFloat
+    beta1: OpenShare
+    beta2: OpenShare
+    epsilon: PositiveFloat
+    weight_decay: NonNegativeFloat
+    max_grad_norm: PositiveFloat
+    residual_dropout: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["fp32", "bf16"]
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def the_rate_falls(self) -> Self:
+        if self.lr_end > self.lr:
+            raise ValueError(f"lr_end {self.lr_end} is more than lr {self.lr}; the rate falls from lr to lr_end")
+        return self
+
+
+class Decoding(Section):
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: PositiveFloat
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_tokens: PositiveInt
+    batch_size: PositiveInt
+    seed: NonNegativeInt
+
+
+class Select(Section):
+    first_epoch: PositiveInt
+    last_epoch: PositiveInt
+    annotator: str
+    decoding: Decoding
+
+
+class Sample(Section):
+    samples: PositiveInt
+    concurrency: PositiveInt
+    decoding: Decoding
+
+
+class Judge(Section):
+    annotators: list[str]
+    concurrency: PositiveInt
+    retries: NonNegativeInt
+    timeout: PositiveFloat
+    seed: NonNegativeInt
+
+
+class Report(Section):
+    confidence: OpenShare
+    bootstrap: PositiveInt
+    side_by_side: PositiveInt
+    seed: NonNegativeInt
+
+
+class Params(Section):
+    profile: str
+    models: dict[str, Model]
+    sources: dict[str, Source]
+    arms: dict[str, Arm]
+    contestants: dict[str, Contestant]
+    comparisons: dict[str, Comparison]
+    annotators: dict[str, Annotator]
+    base: Base
+    scrape: Scrape
+    filter: Filter
+    prompts: Prompts
+    mix: Mix
+    validate_: Validate = Field(alias="validate")
+    train: Train
+    select: Select
+    sample: Sample
+    judge: Judge
+    report: Report
+
+    @model_validator(mode="after")
+    def every_name_leads_somewhere(self) -> Self:
+        known = {
+            "models": self.models,
+            "sources": self.sources,
+            "arms": self.arms,
+            "contestants": self.contestants,
+            "annotators": self.annotators,
+        }
+        named = [("train.model", "models", self.train.model), ("select.annotator", "annotators", self.select.annotator)]
+        named += [("judge.annotators", "annotators", name) for name in self.judge.annotators]
+        named += [("mix.held_out", "sources", name) for name in self.mix.held_out]
+        named += [("mix.most_per_site", "sources", name) for name in self.mix.most_per_site]
+        for part, sets in (("dev", self.prompts.dev), ("test", self.prompts.test)):
+            named += [(f"prompts.{part}", "sources", name.split("/")[0]) for name in sets]
+        for arm, a in self.arms.items():
+            named += [(f"arms.{arm}.examples", "sources", source) for source in a.examples]
+        for name, contestant in self.contestants.items():
+            if isinstance(contestant, ArmContestant):
+                named.append((f"contestants.{name}.arm", "arms", contestant.arm))
+            if isinstance(contestant, BaseContestant):
+                named.append((f"contestants.{name}.model", "models", contestant.model))
+        for name, comparison in self.comparisons.items():
+            named.append((f"comparisons.{name}.contestant", "contestants", comparison.contestant))
+            named.append((f"comparisons.{name}.rival", "contestants", comparison.rival))
+        wrong = [
+            f"{place}: there is no {name!r} among the {kind} ({', '.join(known[kind])})"
+            for place, kind, name in named
+            if name not in known[kind]
+        ]
+        if not 1 <= self.select.first_epoch <= self.select.last_epoch <= self.train.epochs:
+            wrong.append(
+                f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are no range "
+                f"within the 1 to {self.train.epochs} of train.epochs"
+            )
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    try:
+        values = YAML(typ="safe").load(path)
+    except FileNotFoundError as error:
+        raise ParamsError(f"there is no {path} in {Path.cwd()}; start in the repository's root") from error
+    except YAMLError as error:
+        raise ParamsError(f"{path} is no YAML: {error}") from error
+    return check(values, name=str(path))
+
+
+def check(values: object, *, name: str) -> Params:
+    """The parameters in a loaded YAML document; `name` stands in the errors."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {_place(e['loc'])}: {e['msg']}, not {_shown(e['input'])}" for e in error.errors()]
+        raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error
+
+
+def entry(registry: dict[str, Section], kind: str, name: str) -> Section:
+    """One entry of a registry; an unknown name is told which there are."""
+    if name not in registry:
+        raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}")
+    return registry[name]
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, loc)) or "the file"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

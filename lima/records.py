@@ -1,0 +1,148 @@
+"""The records that travel through the graph: one schema for one thing."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Turn(Record):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Provenance(Record):
+    """Where a text comes from, so that it can be attributed and found again."""
+
+    source: str  # a key of params.yaml's sources
+    site: str  # exchange, article category, subreddit, task, author group
+    id: str  # the source's own
+    url: str
+    author: str
+    licence: str
+    digest: str  # SHA-256 of the raw record, hexadecimal
+
+
+class Candidate(Record):
+    """What a source offers, before any filter, its text still in the source's markup."""
+
+    id: str  # SOURCE/SITE/ID, unique in the graph
+    title: str  # plain text
+    description: str  # "" where there is none
+    response: str  # "" where there is none: the candidate can only become a prompt
+    later_turns: tuple[Turn, ...]  # of a dialogue, after the first exchange
+    markup: Literal["html", "markdown"]  # of description and response
+    score: int | None  # of the question, article or submission
+    response_score: int | None
+    tags: tuple[str, ...]
+    provenance: Provenance
+
+
+class Dropped(Record):
+    """What was left out, and why: nothing leaves the graph without such a line."""
+
+    reason: str  # "bad_row" where the raw row could not be read
+    detail: str  # what was found: the parser's words, the matching phrase, the length
+    place: str  # FILE:ROW in the dump, or the candidate's id
+    raw: str  # the bad row as it stood; "" for a candidate, which candidates.jsonl holds
+
+
+class Example(Record):
+    """A prompt and its response, or a dialogue, as the model will see it."""
+
+    id: str
+    messages: tuple[Turn, ...]
+    tags: tuple[str, ...]
+    provenance: Provenance
+
+
+class Prompt(Record):
+    """What contestants are asked; its last turn is the user's."""
+
+    id: str
+    messages: tuple[Turn, ...]
+    tags: tuple[str, ...]
+    provenance: Provenance
+
+
+class Funnel(Record):
+    """How many candidates of a source came in, and where each of them went."""
+
+    source: str
+    offered: NonNegativeInt
+    kept: NonNegativeInt
+    prompts: NonNegativeInt
+    dropped: dict[str, PositiveInt]  # candidates a reason, in the order in which the filters ask
+
+    @model_validator(mode="after")
+    def adds_up(self) -> Self:
+        gone = sum(self.dropped.values())
+        if self.offered != self.kept + self.prompts + gone:
+            raise ValueError(f"{self.offered} offered, but {self.kept} kept + {self.prompts} prompts + {gone} dropped")
+        return self
+
+
+class StepMetrics(Record):
+    step: PositiveInt  # optimizer steps done
+    epoch: PositiveInt
+    loss: float  # nats a supervised token
+    lr: float
+    grad_norm: float  # before clipping
+    tokens: PositiveInt  # all tokens of the step
+    supervised_tokens: PositiveInt
+    seconds: float
+
+
+class EpochMetrics(Record):
+    epoch: PositiveInt
+    train_loss: float  # mean over the epoch's supervised tokens, nats
+    held_out_perplexity: float  # exp of the mean nats a supervised token of held_out.jsonl
+    checkpoint: str  # the folder's name below data/train/ARM/
+    digest: str  # SHA-256 of model.safetensors, hexadecimal
+
+
+class EpochScore(Record):
+    """What select knows of one epoch's checkpoint."""
+
+    epoch: PositiveInt
+    checkpoint: str
+    digest: str
+    held_out_perplexity: float
+    ended: float  # share of dev responses that end with EOT
+    win: float  # shares of dev prompts on which the annotator prefers this checkpoint to the untuned base, …
+    tie: float
+    lose: float
+    score: float  # … and win − lose
+
+
+class Response(Record):
+    prompt_id: str
+    contestant: str
+    sample: NonNegativeInt
+    text: str
+    finish: Literal["stop", "length"]  # "stop": ended by itself
+    tokens: NonNegativeInt | None  # None where the contestant does not tell
+
+
+class Ballot(Record):
+    """An annotator's answer on one showing of two responses."""
+
+    first: str  # the contestant shown first
+    winner: Literal["first", "second", "tie", "unparsed"]
+    reply: str  # the annotator's own words, "" for a floor
+
+
+class Verdict(Record):
+    """What one annotator says of two responses to one prompt, over both orders (§4)."""
+
+    comparison: str
+    annotator: str
+    prompt_id: str
+    sample: NonNegativeInt
+    contestant: str
+    rival: str
+    outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed"]  # the contestant's
+    ballots: tuple[Ballot, ...]
