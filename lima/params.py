@@ -1,7 +1,8 @@
 """params.yaml as types: the only place where a number of the pipeline is read."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -20,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 from lima.errors import LimaError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Entry = TypeVar("Entry")
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -293,7 +295,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def every_name_leads_somewhere(self) -> Self:
-        known = {
+        known: dict[str, Mapping[str, object]] = {
             "models": self.models,
             "sources": self.sources,
             "arms": self.arms,
@@ -350,7 +352,7 @@ def check(values: object, *, name: str) -> Params:
         raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error
 
 
-def entry(registry: dict[str, Section], kind: str, name: str) -> Section:
+def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     """One entry of a registry; an unknown name is told which there are."""
     if name not in registry:
         raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}")

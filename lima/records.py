@@ -146,3 +146,20 @@ class Verdict(Record):
     rival: str
     outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed"]  # the contestant's
     ballots: tuple[Ballot, ...]
+
+
+class FailedExpectation(Record):
+    split: str  # train, held_out, dev or test
+    says: str  # what was expected, in words
+    observed: str
+    ids: tuple[str, ...]  # of the rows that do not meet it; () where the table as a whole is meant
+
+
+class Gate(Record):
+    """What validate found, and train asks for before it starts."""
+
+    arm: str
+    passed: bool
+    train_digest: str  # SHA-256 of train.jsonl, hexadecimal
+    expectations: PositiveInt
+    failures: tuple[FailedExpectation, ...]

@@ -1,0 +1,167 @@
+"""Great Expectations as the gate before training: what examples and prompts have to be like, and which rows are not."""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import great_expectations as gx
+import great_expectations.expectations as gxe
+import pandas as pd
+from great_expectations.expectations.row_conditions import Column
+
+from lima.records import Example, FailedExpectation, Prompt
+
+CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff]"  # characters that no reader of a text is meant to see
+COLUMNS = (
+    *("id", "source", "site", "licence", "author", "digest"),
+    *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in"),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One table of the gate: its rows, and what its place in the graph asks of them."""
+
+    rows: Sequence[Example | Prompt]
+    counts: Mapping[str, int]  # SOURCE, or SOURCE/SITE → rows
+    answered: bool  # whether each row ends with a response
+    apart_from: tuple[str, ...]  # the splits with which it may share no prompt
+
+
+@dataclass(frozen=True)
+class Bounds:
+    prompt_chars: tuple[int, int]
+    response_chars: tuple[int, int]
+    eot: str
+
+
+def normalised(text: str) -> str:
+    """What is left of a prompt when case, punctuation and spacing do not count."""
+    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
+
+
+def table(split: Split, others: Mapping[str, Split]) -> pd.DataFrame:
+    """One row an example or prompt, in the columns that the expectations speak of."""
+    elsewhere = {
+        normalised(row.messages[0].content): f"{name}: {row.id}"
+        for name in split.apart_from
+        for row in others[name].rows
+    }
+    rows = []
+    for row in split.rows:
+        prompt = normalised(row.messages[0].content)
+        response = "".join(turn.content.strip() for turn in row.messages if turn.role == "assistant")
+        rows.append(
+            (
+                row.id,
+                row.provenance.source,
+                f"{row.provenance.source}/{row.provenance.site}",
+                row.provenance.licence.strip() or None,
+                row.provenance.author.strip() or None,
+                row.provenance.digest,
+                prompt,
+                "\n".join(turn.content for turn in row.messages),
+                "".join(turn.role[0] for turn in row.messages),
+                len(row.messages[0].content.strip()),
+                len(response),
+                elsewhere.get(prompt),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
+def of_the_table(split: Split) -> Iterator[gxe.Expectation]:
+    """Schema and counts."""
+    total = sum(split.counts.values())
+    yield gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS), notes="the columns are those of the schema")
+    yield gxe.ExpectTableRowCountToEqual(value=total, notes=f"{total} rows, as params.yaml asks")
+    for place, count in split.counts.items():
+        condition = Column("site" if "/" in place else "source") == place
+        yield gxe.ExpectTableRowCountToEqual(value=count, row_condition=condition, notes=f"{count} rows from {place}")
+
+
+def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
+    """Identity, form, text and attribution."""
+    yield gxe.ExpectColumnValuesToBeUnique(column="id", notes="no id comes twice")
+    yield gxe.ExpectColumnValuesToBeUnique(column="prompt", notes="no prompt comes twice, case and punctuation aside")
+    roles, ends = ("^(?:ua)+$", "assistant") if split.answered else ("^(?:ua)*u$", "user")
+    yield gxe.ExpectColumnValuesToMatchRegex(
+        column="roles", regex=roles, notes=f"turns alternate; the user begins, the {ends} ends"
+    )
+    lengths = {"prompt_chars": bounds.prompt_chars}
+    if split.answered:
+        lengths["response_chars"] = bounds.response_chars
+    for column, (low, high) in lengths.items():
+        what = column.removesuffix("_chars")
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=low, max_value=high, notes=f"{what}s have {low} to {high} characters"
+        )
+    yield gxe.ExpectColumnValuesToNotMatchRegex(
+        column="text", regex=re.escape(bounds.eot), notes=f"no text holds the end-of-turn token {bounds.eot}"
+    )
+    yield gxe.ExpectColumnValuesToNotMatchRegex(
+        column="text", regex=CONTROL, notes="no text holds control, private-use or replacement characters"
+    )
+    yield gxe.ExpectColumnValuesToNotBeNull(column="licence", notes="every row names its licence")
+    yield gxe.ExpectColumnValuesToNotBeNull(column="author", notes="every row names its author")
+    yield gxe.ExpectColumnValuesToMatchRegex(
+        column="digest", regex="^[0-9a-f]{64}$", notes="every row carries the SHA-256 of its raw record"
+    )
+    if split.apart_from:
+        yield gxe.ExpectColumnValuesToBeNull(
+            column="same_prompt_in", notes=f"no prompt is also in {' or '.join(split.apart_from)}"
+        )
+
+
+def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path) -> tuple[int, list[FailedExpectation]]:
+    """How many expectations were asked, and which were not met; writes Data Docs (HTML) below `docs`."""
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
+    context.delete_data_docs_site(site_name="local_site")
+    context.add_data_docs_site(
+        site_name="gate",
+        site_config={"class_name": "SiteBuilder", "store_backend": store},
+    )
+    asked, failures = 0, []
+    for name, split in splits.items():
+        expected = [*of_the_table(split), *of_each_row(split, bounds)]
+        results = _run(context, name, table(split, splits), expected)
+        asked += len(expected)
+        failures += list(_failures(name, results))
+    context.build_data_docs(site_names=["gate"])
+    return asked, failures
+
+
+def _run(
+    context: gx.data_context.EphemeralDataContext, name: str, rows: pd.DataFrame, expected: list[gxe.Expectation]
+) -> list[gx.core.ExpectationValidationResult]:
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expected))
+    definition = gx.ValidationDefinition(name=name, data=asset.add_batch_definition_whole_dataframe(name), suite=suite)
+    checkpoint = gx.Checkpoint(
+        name=name,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]},
+    )
+    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
+    return [result for validation in outcome.run_results.values() for result in validation.results]
+
+
+def _failures(split: str, results: Iterable[gx.core.ExpectationValidationResult]) -> Iterator[FailedExpectation]:
+    for result in results:
+        if result.success:
+            continue
+        raised = [info["exception_message"] for info in _raised(result.exception_info)]
+        ids = tuple(dict.fromkeys(str(row["id"]) for row in result.result.get("unexpected_index_list") or ()))
+        observed = "; ".join(raised) or str(result.result.get("observed_value", f"{len(ids)} rows"))
+        yield FailedExpectation(split=split, says=str(result.expectation_config.notes), observed=observed, ids=ids)
+
+
+def _raised(info: Mapping[str, object]) -> list[Mapping[str, str]]:
+    """Great Expectations puts one exception, or one a metric, into the same field."""
+    each = [info, *info.values()]
+    return [entry for entry in each if isinstance(entry, Mapping) and entry.get("raised_exception")]

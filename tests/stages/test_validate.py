@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lima import jsonl
+from lima.records import Example, Gate, Prompt, Provenance, Turn
+from lima.stages import validate
+
+pytestmark = [
+    # raised inside Great Expectations and its dependencies, on import and at every run
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def provenance(number: int, site: str = "beer") -> Provenance:
+    return Provenance(
+        source="stack_exchange_other",
+        site=site,
+        id=str(number),
+        url=f"https://beer.example/a/{number}",
+        author="ann",
+        licence="CC BY-SA 4.0",
+        digest=f"{number:064x}",
+    )
+
+
+def example(number: int, *, prompt: str = "", response: str = "Yeast eats sugar.", **changes: object) -> Example:
+    turns = (
+        Turn(role="user", content=prompt or f"Why does beer {number} foam?"),
+        Turn(role="assistant", content=response),
+    )
+    values = {"id": f"x/{number}", "messages": turns, "tags": (), "provenance": provenance(number)} | changes
+    return Example.model_validate(values)
+
+
+def asked(number: int, site: str) -> Prompt:
+    turns = (Turn(role="user", content=f"What is question {number}?"),)
+    return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=provenance(number, site))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Four training examples, one held out, one dev and two test prompts: good enough for the gate."""
+    shipped = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+    monkeypatch.chdir(tmp_path)
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    values = yaml.load(shipped)
+    values["arms"]["lima"]["examples"] = {"stack_exchange_other": 4}
+    values["mix"]["held_out"] = {"stack_exchange_other": 1}
+    values["prompts"] |= {"dev": {"stack_exchange_other/A": 1}, "test": {"stack_exchange_other/B": 2}}
+    yaml.dump(values, Path("params.yaml"))
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(n) for n in range(4)])
+    jsonl.write(Path("data/mix/lima/held_out.jsonl"), [example(9)])
+    jsonl.write(Path("data/prompts/dev.jsonl"), [asked(10, "A")])
+    jsonl.write(Path("data/prompts/test.jsonl"), [asked(11, "B"), asked(12, "B")])
+    return tmp_path
+
+
+def gate() -> Gate:
+    return next(jsonl.read(Path("data/validate/lima/gate.json"), Gate))
+
+
+def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):
+    validate.main("lima")
+    assert gate().passed and gate().failures == ()
+    page = Path("data/validate/lima/docs/index.html").read_text()
+    assert "train" in page and "held_out" in page
+
+
+def test_the_gate_names_the_digest_of_the_very_file_it_saw(checkout):
+    import hashlib
+
+    validate.main("lima")
+    assert gate().train_digest == hashlib.sha256(Path("data/mix/lima/train.jsonl").read_bytes()).hexdigest()
+
+
+BAD = {
+    "a prompt comes twice, but for its case": (example(3, prompt="WHY does beer 0 foam"), "no prompt comes twice"),
+    "the end-of-turn token in a text": (example(3, response="It ends.<|eot|> More"), "end-of-turn token"),
+    "a control character": (example(3, response="bell \x07 rings"), "control"),
+    "no licence": (
+        example(3, provenance=provenance(3).model_copy(update={"licence": " "})),
+        "every row names its licence",
+    ),
+    "no author": (example(3, provenance=provenance(3).model_copy(update={"author": ""})), "names its author"),
+    "a digest that is none": (example(3, provenance=provenance(3).model_copy(update={"digest": "0f"})), "SHA-256"),
+    "an empty response": (example(3, response="  "), "responses have"),
+    "a prompt that is too long": (example(3, prompt="why " * 5000), "prompts have"),
+    "a prompt that is also in test": (example(3, prompt="what is question 11"), "no prompt is also in"),
+    "the user speaks last": (
+        example(
+            3,
+            messages=(
+                Turn(role="user", content="a?"),
+                Turn(role="assistant", content="ok"),
+                Turn(role="user", content="b"),
+            ),
+        ),
+        "turns alternate",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_the_gate_shuts_and_names_the_row_when_there_is(checkout, capsys, case):
+    row, says = BAD[case]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(0), example(1), example(2), row])
+    with pytest.raises(validate.GateError, match="train cannot start"):
+        validate.main("lima")
+    [failure] = [f for f in gate().failures if says in f.says]
+    assert "x/3" in failure.ids
+    assert not gate().passed
+    assert "x/3" in capsys.readouterr().err
+
+
+def test_a_missing_row_shuts_the_gate_with_both_counts(checkout):
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(0), example(1), example(2)])
+    with pytest.raises(validate.GateError):
+        validate.main("lima")
+    assert [(f.split, f.says, f.observed) for f in gate().failures] == [
+        ("train", "4 rows, as params.yaml asks", "3"),
+        ("train", "4 rows from stack_exchange_other", "3"),
+    ]
+
+
+def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
+    import subprocess
+    import sys
+
+    lines = Path("data/mix/lima/train.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row["provenance"]["licence"] = ""
+    Path("data/mix/lima/train.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    done = subprocess.run([sys.executable, "-m", "lima.stages.validate", "lima"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "The gate is shut" in done.stderr and "x/0" in done.stderr and "Traceback" not in done.stderr
