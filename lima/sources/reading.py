@@ -1,0 +1,75 @@
+"""What every source's reader shares: the shape of `read`, the count it keeps, and how it tells what it cannot read.
+
+A source module offers `read`, a `Read`: it goes through the files of a dump in the order of their paths and yields each
+candidate, and each row that cannot become one with the reason. Candidate ids are SOURCE/SITE/ID, ID being the source's.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from lima.errors import LimaError
+from lima.records import Candidate, Dropped, Record
+
+BAD_ROW = "bad_row"
+
+
+class DumpError(LimaError):
+    """A dump that cannot be read at all; names the file, what is wrong with it and the fix."""
+
+
+@dataclass
+class Tally:
+    """What a reader has seen so far; it counts as it yields."""
+
+    rows: int = 0  # raw records, the bad ones too
+    questions: int = 0
+    answers: int = 0
+
+
+class Read(Protocol):
+    """A dump, which is a folder or one file, as candidates and what was dropped on the way to them."""
+
+    def __call__(
+        self, dumps: Path, *, source: str, licence: str, tally: Tally
+    ) -> Iterator[Candidate | Dropped]: ...  # Raises DumpError
+
+
+class Scraped(Record):
+    """What scrape found in a source: its stats.json."""
+
+    source: str
+    rows: NonNegativeInt
+    questions: NonNegativeInt
+    answers: NonNegativeInt
+    candidates: NonNegativeInt
+    dropped: dict[str, PositiveInt]  # rows a reason
+
+
+def files(dumps: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The file `dumps`, or the files below it whose names end so, in any letter case, sorted; hidden ones are left out."""
+    if not dumps.exists():
+        raise DumpError(f"there is no {dumps}; put the dump there, or correct the path")
+    if dumps.is_file():
+        return [dumps]
+    found = [path for path in sorted(dumps.rglob("*")) if path.is_file() and path.name.lower().endswith(suffixes)]
+    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(dumps).parts)]
+    if not seen:
+        raise DumpError(
+            f"{dumps} holds no file named *{' or *'.join(suffixes)}; put the dump there, or correct the path"
+        )
+    return seen
+
+
+def bad_row(place: str, detail: str, raw: bytes) -> Dropped:
+    """A row that could not be read, at FILE:ROW; bytes that are no UTF-8 stand in it as \\xNN."""
+    return Dropped(reason=BAD_ROW, detail=detail, place=place, raw=raw.decode("utf-8", errors="backslashreplace"))
+
+
+def digest(raw: bytes) -> str:
+    """SHA-256 of a raw record, hexadecimal."""
+    return hashlib.sha256(raw).hexdigest()
