@@ -1,0 +1,73 @@
+"""The command `lima`: what a person asks beside the pipeline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lima.errors import LimaError
+
+app = typer.Typer(
+    help="From raw community dumps to an aligned model and an honest report. The pipeline itself is `dvc repro`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+profile = typer.Typer(
+    help="Profiles: params.yaml for a laptop, for CI, for the paper's own sizes.", no_args_is_help=True
+)
+app.add_typer(profile, name="profile")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A dump in its own format: a file, an archive or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Tell of a dump, before anything is built on it: what would be kept, what dropped, and why."""
+    from lima import inspection, params
+
+    found = inspection.inspect(path, params.load())
+    typer.echo(found.model_dump_json(indent=2) if as_json else inspection.render(found))
+
+
+@profile.command("list")
+def list_profiles() -> None:
+    """Name the profiles, and the one in use."""
+    from lima import params, profiles
+
+    used = params.load().profile
+    for name in profiles.names():
+        typer.echo(f"{'*' if name == used else ' '} {name}")
+
+
+@profile.command("use")
+def use_profile(
+    name: Annotated[str, typer.Argument(help="One of `lima profile list`.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was changed by hand.")] = False,
+) -> None:
+    """Write a profile over params.yaml."""
+    from lima import profiles
+
+    profiles.use(name, force=force)
+    typer.echo(f"params.yaml is now the profile {name}; `dvc repro` runs what it changes")
+
+
+@profile.command("show")
+def show_profile(name: Annotated[str, typer.Argument(help="One of `lima profile list`.")]) -> None:
+    """Print params.yaml as a profile would write it."""
+    from lima import profiles
+
+    typer.echo(profiles.compose(name), nl=False)
+
+
+def main() -> None:
+    """The console script; what a user can mend ends it with status 1 and no traceback."""
+    try:
+        app()
+    except LimaError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from lima import params, profiles
+from lima.params import ParamsError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    (tmp_path / "infra").symlink_to(ROOT / "infra")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
+def test_every_profile_makes_usable_parameters_that_know_their_name(checkout, name):
+    profiles.use(name, force=False)
+    assert params.load().profile == name
+
+
+def test_what_a_profile_leaves_out_stays_as_on_the_laptop(checkout):
+    profiles.use("ci", force=False)
+    ci = params.load()
+    profiles.use("laptop", force=False)
+    laptop = params.load()
+    assert ci.filter == laptop.filter and ci.sources == laptop.sources
+    assert list(laptop.arms) == ["lima", "unfiltered"]
+    assert list(ci.arms) == ["lima"]  # a registry that a profile names replaces the laptop's
+
+
+def test_the_papers_profiles_have_the_papers_numbers(checkout):
+    profiles.use("paper-65b", force=False)
+    train = params.load().train
+    # §3: 15 epochs, 32 examples a step, 2,048 tokens, 1e-5 → 1e-6, β 0.9 and 0.95, decay 0.1, dropout up to 0.3
+    assert (train.epochs, train.batch_size, train.max_tokens) == (15, 32, 2048)
+    assert (train.lr, train.lr_end, train.beta1, train.beta2) == (1e-5, 1e-6, 0.9, 0.95)
+    assert (train.weight_decay, train.residual_dropout) == (0.1, 0.3)
+    profiles.use("paper-7b", force=False)
+    smaller = params.load().train
+    assert (smaller.batch_size, smaller.residual_dropout) == (64, 0.2)  # §3, smaller models
+
+
+def test_parameters_changed_by_hand_are_not_lost(checkout):
+    profiles.use("ci", force=False)
+    changed = Path("params.yaml").read_text().replace("epochs: 2", "epochs: 3")
+    Path("params.yaml").write_text(changed)
+    with pytest.raises(profiles.ProfileError, match="changed by hand"):
+        profiles.use("laptop", force=False)
+    assert Path("params.yaml").read_text() == changed
+    profiles.use("laptop", force=True)
+    assert params.load().profile == "laptop"
+
+
+def test_an_unknown_profile_is_told_which_there_are(checkout):
+    with pytest.raises(profiles.ProfileError, match=r"no profile 'desktop'.*there are ci, laptop"):
+        profiles.use("desktop", force=False)
+
+
+WRONG = {
+    "an unknown key": ("  epochs: 3 ", "  epochen: 3 ", r"train\.epochen: Extra inputs are not permitted, not 3"),
+    "a missing key": ("  epochs: 3 ", "  # epochs: 3 ", r"train\.epochs: Field required"),
+    "a wrong type": (
+        "  epochs: 3 ",
+        "  epochs: three ",
+        r"train\.epochs: Input should be a valid integer, not 'three'",
+    ),
+    "an impossible value": ("temperature: 3.0", "temperature: 0.0", r"mix\.temperature: .* greater than 0, not 0\.0"),
+    "a rate that rises": ("lr_end: 2.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0002"),
+    "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
+    "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
+    "epochs that are not trained": ("last_epoch: 3", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 3"),
+    "no YAML": ("profile: laptop", "profile: [", r"is no YAML"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_right(checkout, case):
+    before, after, message = WRONG[case]
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    assert before in text
+    Path("params.yaml").write_text(text.replace(before, after))
+    with pytest.raises(ParamsError, match=message):
+        params.load()
+
+
+def test_a_missing_file_says_where_to_start(checkout):
+    with pytest.raises(ParamsError, match=r"there is no params\.yaml in .*; start in the repository's root"):
+        params.load()
