@@ -51,7 +51,7 @@ class Scraped(Record):
 
 
 def files(dumps: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file `dumps`, or the files below it whose names end so, in any letter case, sorted; hidden ones are left out."""
+    """The file `dumps`, or all below it whose names end so in lower or upper case, sorted; hidden ones are left out."""
     if not dumps.exists():
         raise DumpError(f"there is no {dumps}; put the dump there, or correct the path")
     if dumps.is_file():
