@@ -1,0 +1,103 @@
+"""The whole graph under Prefect: a real server, a deployment, a worker, and a run started through the API."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+from ruamel.yaml import YAML
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def call(url: str, body: object | None = None) -> object:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.loads(reply.read() or "null")
+
+
+def until(what, seconds: float, *, processes=()):
+    """The first true answer of `what`; a process that ends before is an error with its words."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := what():
+            return answer
+        for process, log in processes:
+            assert process.poll() is None, f"{process.args} ended:\n{log.read_text()[-3000:]}"
+        time.sleep(1)
+    raise AssertionError(f"not within {seconds} s:\n" + "\n".join(log.read_text()[-3000:] for _, log in processes))
+
+
+@pytest.fixture(scope="module")
+def orchestrated(clone, tmp_path_factory):
+    """A server, the deployment and a worker; gives the API's address, the clone and the processes."""
+    place = tmp_path_factory.mktemp("prefect")
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    env |= {"PREFECT_HOME": str(place), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1", "COLUMNS": "200"}
+    env |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    prefect = [sys.executable, "-m", "prefect"]
+
+    def start(name, *words):
+        log = place / f"{name}.log"
+        return subprocess.Popen(
+            [*prefect, *words], cwd=clone, env=env, stdout=log.open("w"), stderr=subprocess.STDOUT
+        ), log
+
+    def run(*words):
+        done = subprocess.run([*prefect, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def healthy():
+        try:
+            return call(f"{api}/health")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], cwd=clone, check=True)
+    processes = [start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
+    try:
+        until(healthy, 120, processes=processes)
+        run("work-pool", "create", "gpu", "--type", "process")
+        run("--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
+        processes.append(start("worker", "worker", "start", "--pool", "gpu", "--type", "process"))
+        yield api, clone, processes
+    finally:
+        for process, _ in reversed(processes):
+            process.terminate()
+        for process, _ in processes:
+            process.wait(timeout=60)
+
+
+def test_a_deployment_run_brings_every_stage_up_to_date_with_one_task_run_a_stage(orchestrated):
+    api, clone, processes = orchestrated
+    deployment = call(f"{api}/deployments/name/reproduce/reproduce")
+    started = call(f"{api}/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
+    def ended():
+        run = call(f"{api}/flow_runs/{started['id']}")
+        return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+    run = until(ended, 600, processes=processes)
+    logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [started["id"]]}}, "limit": 200})
+    assert run["state_type"] == "COMPLETED", "\n".join(line["message"] for line in logs)
+    tasks = call(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [started["id"]]}}, "limit": 50})
+    stages = list(YAML(typ="safe").load(clone / "dvc.yaml")["stages"])
+    assert sorted(task["name"] for task in tasks) == sorted(stages)
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+
+    assert (clone / "reports/report.html").stat().st_size > 10_000
+    metrics = json.loads((clone / "reports/metrics.json").read_text())
+    assert set(metrics["arms"]) == {"lima"}
+    again = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], cwd=clone, capture_output=True, text=True, check=True
+    )
+    assert "up to date" in again.stdout  # what Prefect started is what DVC itself would have done
