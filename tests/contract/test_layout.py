@@ -1,0 +1,191 @@
+"""Laws of the layout: one name a stage, imports that go one way, numbers with a unit, a README that tells the truth."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from lima import params
+
+ROOT = Path(__file__).parents[2]
+GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking"}
+
+
+def definition(stage: str) -> dict:
+    return GRAPH[stage].get("do", GRAPH[stage])
+
+
+def tracked() -> list[str]:
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
+
+
+def imported(path: Path) -> set[str]:
+    """The modules below lima/ that a file imports, anywhere in it, as dotted names without `lima.`"""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name.removeprefix("lima.") for name in found if name.startswith("lima.")}
+
+
+# --- one name a stage --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_a_stage_has_one_name_everywhere(stage):
+    assert (ROOT / f"lima/stages/{stage}.py").exists()
+    assert (ROOT / f"tests/stages/test_{stage}.py").exists()
+    assert stage in {field.alias or name for name, field in params.Params.model_fields.items()}
+    assert f"-m lima.stages.{stage}" in definition(stage)["cmd"]
+    outs = [out if isinstance(out, str) else next(iter(out)) for out in definition(stage)["outs"]]
+    folder = "reports" if stage == "report" else f"data/{stage}"
+    assert all(out.startswith(folder) for out in outs)
+
+
+def test_there_is_no_stage_that_the_graph_does_not_know():
+    assert {path.stem for path in (ROOT / "lima/stages").glob("*.py")} - {"__init__"} == set(GRAPH)
+
+
+def test_prefect_runs_the_stages_of_the_graph():
+    from flows.dvc import stages
+
+    assert stages(ROOT / "dvc.yaml") == list(GRAPH)
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_a_stage_depends_on_its_own_module_and_the_packages_it_calls(stage):
+    module = ROOT / f"lima/stages/{stage}.py"
+    called = set()
+    for name in imported(module):
+        first = name.split(".")[0]
+        if first in FLOOR or not ((ROOT / "lima" / first).exists() or (ROOT / f"lima/{first}.py").exists()):
+            continue
+        if first == "stages":
+            called.add(f"lima/stages/{name.split('.')[1]}.py")
+        else:
+            called.add(f"lima/{first}" if (ROOT / "lima" / first).is_dir() else f"lima/{first}.py")
+    listed = {dep for dep in definition(stage)["deps"] if dep.startswith("lima/")}
+    listed = {
+        str(Path(dep).parent) if Path(dep).parts[1] not in ("stages",) and len(Path(dep).parts) == 3 else dep
+        for dep in listed
+    }
+    assert listed == called | {f"lima/stages/{stage}.py"}
+
+
+# --- imports -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["lima.records", "lima.params", "lima.jsonl", "lima.cli", "lima.curation.sampling"])
+def test_what_everyone_imports_loads_nothing_heavy(module):
+    heavy = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "matplotlib", "openai", "dvc")
+    words = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def importers(package: str) -> set[str]:
+    pattern = re.compile(rf"^\s*(import|from) {package}\b", re.M)
+    files = [name for name in tracked() if name.endswith(".py") and name.startswith(("lima/", "flows/"))]
+    return {name for name in files if (ROOT / name).exists() and pattern.search((ROOT / name).read_text())}
+
+
+def test_each_heavy_dependency_has_one_home():
+    assert importers("mlflow") == {"lima/tracking.py"}
+    assert importers("great_expectations") == {"lima/gates.py"}
+    assert all(name.startswith("flows/") for name in importers("prefect"))
+    assert all(name.startswith(("lima/training/", "lima/generation/")) for name in importers("(torch|transformers)"))
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+def fields(model: type[BaseModel]) -> set[str]:
+    """Every field of a section and of the sections in it, as the name by which code reads it."""
+    found = set()
+    for name, field in model.model_fields.items():
+        found.add(name)
+        for inner in re.findall(r"lima\.params\.(\w+)", str(field.annotation)):
+            if issubclass(getattr(params, inner), BaseModel):
+                found |= fields(getattr(params, inner))
+    return found
+
+
+def test_every_parameter_has_a_reader():
+    read = set()
+    for path in [*(ROOT / "lima").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                read.add(node.attr)
+    # dvc.yaml reads train.launch and a contestant's `reads`; a discriminator is read by pydantic itself
+    by_the_graph = {"launch", "reads", "kind"}
+    assert sorted(fields(params.Params) - read - by_the_graph) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["params.yaml", *(str(p.relative_to(ROOT)) for p in (ROOT / "infra/profiles").glob("*.yaml"))]
+)
+def test_every_number_stands_beside_its_unit_or_source(name):
+    bare = []
+    section = ""
+    for line in (ROOT / name).read_text().splitlines():
+        text = line.split("#")[0]
+        if line and not line[0].isspace():
+            section = text.rstrip(":\n ")
+        value = re.sub(r"[\w./-]*[A-Za-z][\w./-]*", "", text)  # without words, names and paths
+        number = re.search(r"(?<![\w.])\d+(\.\d+)?", value)
+        registry = section in ("models", "sources", "arms", "contestants", "comparisons", "annotators")
+        seed = re.search(r"\bseed: \d+", text)
+        if number and "#" not in line and not seed and not (registry and "{" in line):
+            bare.append(line.strip())
+    assert bare == []
+
+
+def test_the_parameters_shipped_are_the_laptops():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "infra/profiles/laptop.yaml").read_text()
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def test_the_readmes_commands_are_those_that_ci_runs():
+    commands = re.findall(r"^\$ (make \w+)$", (ROOT / "README.md").read_text(), re.M)
+    assert commands[:2] == ["make reproduce", "make test"]
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make test"
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {command.split()[1] for command in commands} <= targets
+
+
+def test_the_tree_in_the_readme_is_the_tree_on_disk():
+    block = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
+    told, parents = set(), []
+    for line in block.splitlines():
+        if not line.strip():
+            continue
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in line.split("  #")[0].split():
+            parents[depth:] = [name.rstrip("/")]
+            told.add("/".join(parents[: depth + 1]))
+    there = {name for name in tracked() if (ROOT / name).exists()}
+    folders = {str(parent) for name in there for parent in Path(name).parents} - {"."}
+    assert sorted(told - there - folders) == []
+    # every module of the system is told; of other folders, the folder
+    modules = {
+        name for name in there if re.fullmatch(r"(lima|flows)/.*\.py", name) and not name.endswith("__init__.py")
+    }
+    top = {name.split("/")[0] for name in there if "/" in name and not name.startswith(".")}
+    assert sorted((modules | top) - told) == []
+
+
+def test_the_lock_names_versions_and_no_index():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+(\[[a-z,]+\])?==[0-9A-Za-z.+!]+", line) for line in lines)
+    assert any(line == "torch==2.13.0" for line in lines)
