@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima import jsonl
+from lima.errors import LimaError
+from lima.records import Funnel, Turn
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path):
+    path = tmp_path / "turns.jsonl"
+    jsonl.write(path, [Turn(role="user", content="old")])
+
+    def interrupted():
+        yield Turn(role="user", content="new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jsonl.write(path, interrupted())
+    assert list(jsonl.read(path, Turn)) == [Turn(role="user", content="old")]
+
+
+@given(st.lists(st.builds(Turn, role=st.sampled_from(["user", "assistant"]), content=st.text())))
+def test_what_is_written_is_read_again_whatever_its_text(tmp_path_factory, turns):
+    path = tmp_path_factory.mktemp("turns") / "turns.jsonl"
+    assert jsonl.write(path, turns) == len(turns)
+    assert list(jsonl.read(path, Turn)) == turns
+
+
+BROKEN = {
+    "cut in half": ('{"role": "user", "con', r"turns\.jsonl:2 is no Turn: .*EOF"),
+    "an unknown role": (
+        '{"role": "system", "content": ""}',
+        r"turns\.jsonl:2 is no Turn: role: Input should be 'user'",
+    ),
+    "an unknown key": ('{"role": "user", "content": "", "x": 1}', r"turns\.jsonl:2 is no Turn: x: Extra inputs"),
+    "a number for a text": ('{"role": "user", "content": 7}', r"turns\.jsonl:2 is no Turn: content: .*valid string"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_line_is_named_with_its_place_and_what_is_wrong(tmp_path, case):
+    line, message = BROKEN[case]
+    path = tmp_path / "turns.jsonl"
+    path.write_text(json.dumps({"role": "user", "content": "fine"}) + "\n" + line + "\n")
+    with pytest.raises(jsonl.MalformedLine, match=message):
+        list(jsonl.read(path, Turn))
+
+
+def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
+    with pytest.raises(LimaError, match=r"there is no .*turns\.jsonl; the stage that writes it has not run"):
+        list(jsonl.read(tmp_path / "turns.jsonl", Turn))
+
+
+def test_a_funnel_that_does_not_add_up_is_no_funnel():
+    # 10 offered = 4 kept + 1 prompt + 5 dropped
+    Funnel(source="s", offered=10, kept=4, prompts=1, dropped={"short": 2, "long": 3})
+    with pytest.raises(ValueError, match=r"10 offered, but 4 kept \+ 1 prompts \+ 4 dropped"):
+        Funnel(source="s", offered=10, kept=4, prompts=1, dropped={"short": 2, "long": 2})
