@@ -25,7 +25,7 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
             try:
                 yield kind.model_validate_json(line)
             except ValidationError as error:
-                reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the line'}: {e['msg']}" for e in error.errors())
                 raise MalformedLine(f"{path}:{number} is no {kind.__name__}: {reason}") from error
 
 
