@@ -47,10 +47,9 @@ def orchestrated(clone, tmp_path_factory):
     prefect = [sys.executable, "-m", "prefect"]
 
     def start(name, *words):
-        log = place / f"{name}.log"
-        return subprocess.Popen(
-            [*prefect, *words], cwd=clone, env=env, stdout=log.open("w"), stderr=subprocess.STDOUT
-        ), log
+        path = place / f"{name}.log"
+        with path.open("w") as log:
+            return subprocess.Popen([*prefect, *words], cwd=clone, env=env, stdout=log, stderr=subprocess.STDOUT), path
 
     def run(*words):
         done = subprocess.run([*prefect, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=120)
