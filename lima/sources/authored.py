@@ -1,0 +1,89 @@
+"""Prompts and examples written by the project's two groups of authors, in JSONL of our own (LIMA §2.2).
+
+A line is an `Authored`. Group A writes training examples, which end with the assistant, and dev prompts, which end with
+the user; group B writes test prompts only.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lima.records import Candidate, Dropped, Provenance, Record, Turn
+from lima.sources import json_rows
+from lima.sources.json_rows import RowError
+from lima.sources.reading import Tally, bad_row, digest, files
+
+
+class Authored(Record):
+    """One line of an authored file."""
+
+    id: str = Field(min_length=1)  # never changes, whatever happens to the text
+    group: Literal["A", "B"]
+    topic: str = Field(min_length=1)
+    kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
+    sensitive: bool  # a prompt with some toxicity or malevolence
+    note: str  # of a sensitive prompt, what a safe answer does; "" otherwise
+    messages: tuple[Turn, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def is_a_dialogue(self) -> Self:
+        for number, turn in enumerate(self.messages):
+            due = "assistant" if number % 2 else "user"
+            if turn.role != due:
+                raise ValueError(f"message {number + 1} is the {turn.role}'s; it is the {due}'s turn")
+            if not turn.content.strip():
+                raise ValueError(f"message {number + 1} has no text")
+        if self.group == "B" and self.messages[-1].role == "assistant":
+            raise ValueError("group B writes test prompts, which end with the user")
+        return self
+
+
+def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+    places: dict[str, str] = {}
+    for path in files(dumps, (".jsonl",)):
+        for place, line in json_rows.lines(path):
+            tally.rows += 1
+            try:
+                row = _row(line)
+                if row.id in places:
+                    raise RowError(f"id: {row.id} stands already at {places[row.id]}; ids are unique")
+            except RowError as error:
+                yield bad_row(place, str(error), line)
+                continue
+            places[row.id] = place
+            tally.questions += 1
+            tally.answers += len(row.messages) > 1
+            yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+
+
+def _row(line: bytes) -> Authored:
+    try:
+        return Authored.model_validate_json(line)
+    except ValidationError as error:
+        raise RowError(json_rows.reason(error)) from error
+
+
+def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
+    sensitive = ("sensitive",) if row.sensitive else ()
+    return Candidate(
+        id=f"{source}/{row.group}/{row.id}",
+        title=row.messages[0].content,
+        description="",
+        response=row.messages[1].content if len(row.messages) > 1 else "",
+        later_turns=row.messages[2:],
+        markup="markdown",
+        score=None,
+        response_score=None,
+        tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive),
+        provenance=Provenance(
+            source=source,
+            site=row.group,
+            id=row.id,
+            url="",
+            author=f"group {row.group}",
+            licence=licence,
+            digest=digest_,
+        ),
+    )

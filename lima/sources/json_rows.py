@@ -1,0 +1,66 @@
+"""JSON rows as sources publish them: one a line or all in one array, each checked against the schema of its source."""
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lima.sources.reading import DumpError
+
+
+class Row(BaseModel):
+    """The fields of a published row that we read; there may be others."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class RowError(ValueError):
+    """What is wrong with one row; its reader adds the place."""
+
+
+def lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Each line of a file, without its end, and its place, FILE:LINE counted from 1."""
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield f"{path}:{number}", line.rstrip(b"\r\n")
+    if not number:
+        raise DumpError(f"{path} is empty; fetch it again, or take it away")
+
+
+def loads(raw: bytes) -> Any:
+    """The value; JSON cut short, text that is no UTF-8 and nesting without end are a RowError."""
+    try:
+        return orjson.loads(raw.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError as error:
+        raise RowError(f"no JSON: {error}") from error
+
+
+def check(value: Any, schema: type[R]) -> R:
+    """The row that a value is. Raises RowError"""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise RowError(reason(error)) from error
+
+
+def reason(error: ValidationError) -> str:
+    """Each field that is missing or wrong, and what stands there."""
+    return "; ".join(_words(e["loc"], e["msg"], e["input"]) for e in error.errors())
+
+
+def canonical(value: Any) -> bytes:
+    """The bytes that stand for a row which has none of its own, being part of a larger document."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _words(place: tuple[int | str, ...], message: str, found: Any) -> str:
+    key = ".".join(map(str, place))
+    shown = "" if isinstance(found, dict | list) else f", not {found!r:.60}"
+    return f"{key}: {message}{shown}" if key else f"{message}{shown}"
