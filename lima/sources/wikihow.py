@@ -54,7 +54,9 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
 
 
 def _article(raw: bytes, *, source: str, licence: str) -> Candidate:
-    page = _parsed(raw)
+    page = etree.fromstring(raw, etree.HTMLParser(encoding="utf-8"))
+    if page is None:
+        raise NoArticle("the file has no element")
     title = _words(next(iter(page.xpath("//h1")), None))
     if not title:
         raise NoArticle("there is no h1 with a title")
@@ -85,16 +87,6 @@ def _article(raw: bytes, *, source: str, licence: str) -> Candidate:
             digest=digest(raw),
         ),
     )
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        page = etree.fromstring(raw, etree.HTMLParser(encoding="utf-8"))
-    except etree.XMLSyntaxError as error:
-        raise NoArticle(f"it is no HTML: {error.msg}") from error
-    if page is None:
-        raise NoArticle("the file has no element")
-    return page
 
 
 def _body(page: Any) -> str:
