@@ -1,0 +1,113 @@
+"""The figures of a run as DVC and MLflow take them: one nested mapping, and two tables to plot."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from lima.analysis import holm, preference
+from lima.analysis.preference import OUTCOMES, Preference
+from lima.analysis.results import Results, contestants_of
+from lima.params import Params, Report
+from lima.records import Response, Verdict
+
+Metrics = dict[str, dict[str, dict[str, object]]]
+Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
+DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
+
+
+def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report, *, power: float) -> Preferences:
+    """Every comparison by every annotator, each with a generator of its own: a new comparison changes no other."""
+    return {
+        comparison: {
+            annotator: preference.measure(
+                [verdict for verdict in judged if verdict.annotator == annotator],
+                confidence=report.confidence,
+                resamples=report.bootstrap,
+                power=power,
+                rng=np.random.default_rng([report.seed, _number(f"{comparison}/{annotator}")]),
+            )
+            for annotator in dict.fromkeys(verdict.annotator for verdict in judged)
+        }
+        for comparison, judged in verdicts.items()
+    }
+
+
+def adjusted(measured: Preferences) -> dict[tuple[str, str], float]:
+    """p-values by (comparison, annotator), Holm-corrected over the comparisons of each annotator."""
+    annotators = dict.fromkeys(annotator for by_annotator in measured.values() for annotator in by_annotator)
+    return {
+        (comparison, annotator): p_value
+        for annotator in annotators
+        for comparison, p_value in holm.adjust(
+            {name: of[annotator].p_value for name, of in measured.items() if annotator in of}
+        ).items()
+    }
+
+
+def ended(responses: Sequence[Response]) -> float:
+    """Share of responses that ended by themselves, and were not cut at the token limit."""
+    return sum(response.finish == "stop" for response in responses) / len(responses)
+
+
+def metrics(p: Params, results: Results, measured: Preferences) -> Metrics:
+    return {
+        "arms": {arm: _arm(p, results, arm) for arm in results.arms},
+        "comparisons": {
+            comparison: {annotator: _preference(value) for annotator, value in by_annotator.items()}
+            for comparison, by_annotator in measured.items()
+        },
+        "data": {
+            name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
+            for name, source in results.sources.items()
+        },
+    }
+
+
+def epoch_rows(results: Results) -> Iterator[tuple[object, ...]]:
+    """plots/epochs.csv; the dev figures are empty for epochs outside select's range."""
+    yield "arm", "epoch", "train_loss", "held_out_perplexity", "dev_score", "ended"
+    for name, arm in results.arms.items():
+        for epoch in arm.epochs:
+            score = arm.scores.get(epoch.epoch)
+            dev = (rounded(score.score), rounded(score.ended)) if score else ("", "")
+            yield name, epoch.epoch, rounded(epoch.train_loss), rounded(epoch.held_out_perplexity), *dev
+
+
+def preference_rows(measured: Preferences) -> Iterator[tuple[object, ...]]:
+    """plots/preferences.csv."""
+    yield "comparison", "annotator", "outcome", "share"
+    for comparison, by_annotator in measured.items():
+        for annotator, value in by_annotator.items():
+            for outcome in OUTCOMES:
+                yield comparison, annotator, outcome, rounded(value.shares[outcome])
+
+
+def rounded(value: float) -> float:
+    return round(value, DECIMALS)
+
+
+def _arm(p: Params, results: Results, arm: str) -> dict[str, object]:
+    epoch, score = results.chosen_epoch(arm), results.arms[arm].scores[results.arms[arm].chosen]
+    figures: dict[str, object] = {
+        "train_loss": rounded(epoch.train_loss),
+        "held_out_perplexity": rounded(epoch.held_out_perplexity),
+        "chosen_epoch": epoch.epoch,
+        "dev_score": rounded(score.score),
+    }
+    answered = [response for name in contestants_of(p, arm) for response in results.responses[name]]
+    return figures | ({"ended": rounded(ended(answered))} if answered else {})
+
+
+def _preference(value: Preference) -> dict[str, object]:
+    return {
+        **{outcome: rounded(value.shares[outcome]) for outcome in ("win", "tie", "lose")},
+        "net": rounded(value.net),
+        "low": rounded(value.interval.low),
+        "high": rounded(value.interval.high),
+        "n": value.n,
+    }
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

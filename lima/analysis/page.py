@@ -1,0 +1,165 @@
+"""The report as one page that asks nothing of the network."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from itertools import groupby
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from lima.analysis import answers, metrics, paper, plots, table1
+from lima.analysis.caveats import caveats, described
+from lima.analysis.intervals import wilson
+from lima.analysis.metrics import Metrics, Preferences
+from lima.analysis.preference import OUTCOMES
+from lima.analysis.results import Results
+from lima.params import FloorAnnotator, Params
+from lima.records import Prompt
+
+
+@dataclass(frozen=True)
+class Column:
+    """One contestant's answer to one prompt."""
+
+    contestant: str
+    html: Markup
+    finish: str
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    prompt: Prompt
+    asked: list[tuple[str, Markup]]  # role, words
+    columns: list[Column]
+    verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
+
+
+def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: table1.Count) -> str:
+    lengths = {
+        name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
+        for name, arm in results.arms.items()
+    }
+    rows = [
+        row
+        for name, arm in results.arms.items()
+        for row in table1.of_arm(name, arm.train, follows_paper=p.arms[name].pool == "kept", count=count)
+    ]
+    rows += table1.of_prompts("dev", results.dev, count=count) + table1.of_prompts("test", results.test, count=count)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            p=p,
+            results=results,
+            measured=measured,
+            figures=figures,
+            adjusted=metrics.adjusted(measured),
+            outcomes=OUTCOMES,
+            caveats=caveats(p, results, measured, lengths),
+            base=described(p.train.model, p.models[p.train.model]),
+            floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
+            annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
+            splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],
+            paper=paper,
+            tokens={name: sum(of) for name, of in lengths.items()},
+            reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
+            ended=_ended(p, results),
+            licences=_licences(results),
+            side_by_side=side_by_side(p, results),
+            settings=_settings(p),
+            plots=_plots(results, measured),
+        )
+    )
+
+
+def side_by_side(p: Params, results: Results) -> list[SideBySide]:
+    """The first answers of all contestants to test prompts chosen evenly over the set."""
+    chosen = answers.evenly(results.test, p.report.side_by_side, rng=np.random.default_rng(p.report.seed))
+    said = {
+        (response.prompt_id, name): response
+        for name, responses in results.responses.items()
+        for response in responses
+        if response.sample == 0
+    }
+    return [
+        SideBySide(
+            prompt=prompt,
+            asked=[(turn.role, answers.as_html(turn.content)) for turn in prompt.messages],
+            columns=[
+                Column(name, answers.as_html(response.text), response.finish, response.tokens)
+                for name in results.responses
+                if (response := said.get((prompt.id, name)))
+            ],
+            verdicts=[
+                (comparison, verdict.annotator, verdict.outcome)
+                for comparison, judged in results.verdicts.items()
+                for verdict in judged
+                if verdict.prompt_id == prompt.id and verdict.sample == 0
+            ],
+        )
+        for prompt in chosen
+    ]
+
+
+def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]:
+    """Share of each contestant's answers that ended by themselves, with its interval.
+
+    The interval counts prompts, as if the samples of one prompt told the same: too wide rather than too narrow.
+    """
+    shares = {}
+    for name, responses in results.responses.items():
+        if responses:
+            share, prompts = metrics.ended(responses), len({response.prompt_id for response in responses})
+            interval = wilson(share, prompts, confidence=p.report.confidence)
+            shares[name] = (share, interval.low, interval.high)
+    return shares
+
+
+def _licences(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:
+    """For each arm: source, licence, examples, distinct authors named."""
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    for name, arm in results.arms.items():
+        origins = [example.provenance for example in arm.train]
+        pairs = Counter((origin.source, origin.licence) for origin in origins)
+        found[name] = [
+            (source, licence, examples, len({o.author for o in origins if (o.source, o.licence) == (source, licence)}))
+            for (source, licence), examples in sorted(pairs.items())
+        ]
+    return found
+
+
+def _settings(p: Params) -> str:
+    out = StringIO()
+    yaml = YAML()
+    yaml.width = 100
+    yaml.dump(p.model_dump(mode="json", by_alias=True), out)
+    return out.getvalue()
+
+
+def _plots(results: Results, measured: Preferences) -> Mapping[str, object]:
+    return {
+        "funnel": plots.funnel(results),
+        "loss": plots.loss(results),
+        "epochs": {name: plots.epochs(name, arm) for name, arm in results.arms.items()},
+        "preferences": plots.preferences(measured),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lima.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["grouped"] = lambda number: f"{number:,.0f}"
+    environment.filters["fixed"] = lambda number, decimals: f"{number:.{decimals}f}".replace("-", "−")
+    return environment

@@ -1,0 +1,68 @@
+"""A matplotlib figure as SVG inside a page: words stay words, colours follow the page's, bytes repeat."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+WIDTH = 7.4  # inches of a drawing; the page scales it
+INK, FAINT, GROUND = "#010101", "#020202", "#030303"
+HUES = tuple(f"#0000{number:02x}" for number in range(1, 9))  # of series and outcomes
+GREYS = tuple(f"#0001{number:02x}" for number in range(1, 3))
+# Drawn colours are stand-ins: the page's style sheet gives each a value by day, by night and on paper.
+STANDS_FOR = {
+    INK: "var(--ink)",
+    FAINT: "var(--rule)",
+    GROUND: "var(--ground)",
+    **{hue: f"var(--hue-{number})" for number, hue in enumerate(HUES, start=1)},
+    **{grey: f"var(--grey-{number})" for number, grey in enumerate(GREYS, start=1)},
+}
+STYLE: dict[Any, Any] = {  # of matplotlib's own key type
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine measures words alike
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT,
+    "ytick.labelcolor": INK,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+}
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure, sizes in inches; whatever is drawn inside the block takes the page's style."""
+    with matplotlib.rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def inline(figure: Figure, name: str, *, says: str) -> Markup:
+    """The figure as an <svg> element; `name` makes its ids its own, `says` is what a screen reader reads."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    drawn = out.getvalue()
+    drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'\bid="|url\(#|xlink:href="#', lambda found: found[0].replace("xlink:", "") + f"{name}-", drawn)
+    drawn = re.sub("|".join(STANDS_FOR), lambda colour: STANDS_FOR[colour[0]], drawn)
+    drawn = drawn.replace("'DejaVu Sans'", "var(--sans)")
+    body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :].strip()
+    box = " ".join(f"{72 * side:g}" for side in figure.get_size_inches())
+    head = f'<svg class="figure" viewBox="0 0 {box}" role="img" aria-label="{escape(says)}">'
+    return Markup(head + body)  # noqa: S704  # matplotlib escapes the words it draws

@@ -1,0 +1,227 @@
+"""A small finished run to report on: two sources, two arms, three contestants, two comparisons, two annotators."""
+
+import json
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from lima import jsonl, params
+from lima.records import (
+    Ballot,
+    EpochMetrics,
+    EpochScore,
+    Example,
+    Funnel,
+    Gate,
+    Prompt,
+    Provenance,
+    Response,
+    StepMetrics,
+    Turn,
+    Verdict,
+)
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+EPOCHS, STEPS, PROMPTS = 3, 6, 12
+CONTESTANTS = ("lima", "unfiltered", "base")
+ANSWER = (
+    "1. **Boil** the water.\n2. Wait for *four* minutes.\n\nA table:\n\n| tea | minutes |\n|---|---|\n| green | 2 |\n"
+)
+NETS = {"lima-base": (0.7, 0.2), "lima-unfiltered": (0.4, 0.35)}  # chances of win and lose
+FUNNELS = (
+    Funnel(
+        source="stack_exchange_stem",
+        offered=400,
+        kept=24,
+        prompts=0,
+        dropped={"low_score": 210, "too_short": 120, "first_person": 31, "not_self_contained": 15},
+    ),
+    Funnel(source="authored", offered=45, kept=20, prompts=18, dropped={"duplicate": 7}),
+)
+
+
+def settings(**overrides: object) -> dict[str, object]:
+    values = YAML(typ="safe").load(SHIPPED)
+    values["sources"] = {name: values["sources"][name] for name in ("stack_exchange_stem", "authored")}
+    values["arms"] = {
+        "lima": {"pool": "kept", "examples": {"stack_exchange_stem": 6, "authored": 4}},
+        "unfiltered": {"pool": "unfiltered", "examples": {"stack_exchange_stem": 10}},
+    }
+    values["contestants"] = {name: values["contestants"][name] for name in CONTESTANTS}
+    values["comparisons"] = {name: values["comparisons"][name] for name in NETS}
+    values["annotators"] = {
+        **values["annotators"],
+        "judge": {
+            "kind": "endpoint",
+            "url": "http://127.0.0.1:9/v1",
+            "model": "some-judge",
+            "key_variable": "KEY",
+            "max_tokens": 64,
+        },
+    }
+    values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}}
+    values["mix"] |= {"most_per_site": {}, "held_out": {"stack_exchange_stem": 2}}
+    values["report"] |= {"bootstrap": 500, "side_by_side": 4}
+    return values | overrides
+
+
+def build(answer: str = ANSWER, **overrides: object) -> params.Params:
+    """Write params.yaml and data/ below the current folder; every contestant answers with `answer`."""
+    YAML().dump(settings(**overrides), Path("params.yaml"))
+    p = params.load()
+    for name, funnel in zip(p.sources, FUNNELS, strict=True):
+        stats = {
+            "source": name,
+            "rows": funnel.offered + 90,
+            "questions": funnel.offered,
+            "answers": 88,
+            "candidates": funnel.offered,
+            "dropped": {"bad_row": 2},
+        }
+        _json(f"scrape/{name}/stats.json", stats)
+        _lines(f"filter/{name}/funnel.json", [funnel])
+    test = [prompt("B", number) for number in range(PROMPTS)]
+    _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
+    _lines("prompts/test.jsonl", test)
+    for arm in p.arms:
+        _arm(p, arm)
+    for name in p.contestants:
+        _lines(f"sample/{name}/responses.jsonl", (response(name, asked, answer) for asked in test))
+    for name, comparison in p.comparisons.items():
+        _lines(f"judge/{name}/verdicts.jsonl", verdicts(name, comparison, test))
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    _json(f"base/{p.train.model}/tokenizer.json", json.loads(tokenizer.to_str()))
+    return p
+
+
+def provenance(source: str, site: str, number: int) -> Provenance:
+    return Provenance(
+        source=source,
+        site=site,
+        id=str(number),
+        url=f"https://example.org/{number}",
+        author=f"author {number % 5}",
+        licence="CC BY-SA 4.0",
+        digest="0" * 64,
+    )
+
+
+def prompt(group: str, number: int) -> Prompt:
+    question = Turn(role="user", content=f"How long should I let tea number {number} steep, and why?")
+    return Prompt(
+        id=f"authored/{group}/{number}", messages=(question,), tags=(), provenance=provenance("authored", group, number)
+    )
+
+
+def example(source: str, number: int) -> Example:
+    turns = (Turn(role="user", content=f"Why is the sky number {number} blue?"), Turn(role="assistant", content=ANSWER))
+    origin = provenance(source, "physics", number)
+    return Example(id=f"{source}/physics/{number}", messages=turns, tags=(), provenance=origin)
+
+
+def response(contestant: str, asked: Prompt, answer: str) -> Response:
+    cut = asked.id.endswith("3")  # prompt 3 of 12
+    return Response(
+        prompt_id=asked.id,
+        contestant=contestant,
+        sample=0,
+        text=answer,
+        finish="length" if cut else "stop",
+        tokens=len(answer.split()),
+    )
+
+
+def verdicts(name: str, comparison: params.Comparison, test: list[Prompt]) -> list[Verdict]:
+    rng = np.random.default_rng(5)
+    win, lose = NETS[name]
+    said = []
+    for annotator, asked in product(("judge", "always-tie"), test):
+        draw = rng.choice(["win", "lose", "inconsistent"], p=[win, lose, 1 - win - lose])
+        said.append(
+            Verdict(
+                comparison=name,
+                annotator=annotator,
+                prompt_id=asked.id,
+                sample=0,
+                contestant=comparison.contestant,
+                rival=comparison.rival,
+                outcome="tie" if annotator == "always-tie" else str(draw),
+                ballots=(Ballot(first=comparison.contestant, winner="tie", reply=""),),
+            )
+        )
+    return said
+
+
+def _arm(p: params.Params, arm: str) -> None:
+    examples = [example(source, number) for source, n in p.arms[arm].examples.items() for number in range(n)]
+    _lines(f"mix/{arm}/train.jsonl", examples)
+    _lines(f"mix/{arm}/held_out.jsonl", [example("stack_exchange_stem", number) for number in (90, 91)])
+    gate = Gate(arm=arm, passed=True, train_digest="a1b2c3d4" * 8, expectations=31, failures=())
+    _lines(f"validate/{arm}/gate.json", [gate])
+    harder = 0.3 * (arm == "unfiltered")
+    steps = range(1, EPOCHS * STEPS + 1)
+    losses = {step: 2.6 + harder - 0.5 * math.log1p(step / 3) + 0.08 * math.sin(5 * step) for step in steps}
+    _lines(
+        f"train/{arm}/steps.jsonl",
+        [
+            StepMetrics(
+                step=step,
+                epoch=1 + (step - 1) // STEPS,
+                loss=loss,
+                lr=1e-4,
+                grad_norm=1.0,
+                tokens=900,
+                supervised_tokens=700,
+                seconds=1.0,
+            )
+            for step, loss in losses.items()
+        ],
+    )
+    perplexities = {epoch: 9.1 + harder + 0.4 * epoch for epoch in range(1, EPOCHS + 1)}
+    _lines(
+        f"train/{arm}/epochs.jsonl",
+        [
+            EpochMetrics(
+                epoch=epoch,
+                train_loss=2.4 + harder - 0.3 * epoch,
+                held_out_perplexity=perplexity,
+                checkpoint=f"epoch-{epoch:02}",
+                digest="b" * 64,
+            )
+            for epoch, perplexity in perplexities.items()
+        ],
+    )
+    scores = [
+        EpochScore(
+            epoch=epoch,
+            checkpoint=f"epoch-{epoch:02}",
+            digest="b" * 64,
+            held_out_perplexity=perplexity,
+            ended=0.5,
+            win=0.5,
+            tie=0.6 - 0.1 * epoch,
+            lose=0.1 * epoch - 0.1,
+            score=0.6 - 0.1 * epoch,
+        )
+        for epoch, perplexity in perplexities.items()
+    ]
+    _lines(f"select/{arm}/scores.jsonl", scores)
+    _lines(f"select/{arm}/chosen.json", scores[:2][1:])
+    _json(f"train/{arm}/run.json", {"run_id": f"run-of-{arm}"})
+
+
+def _lines(path: str, records: object) -> None:
+    jsonl.write(Path("data") / path, records)
+
+
+def _json(path: str, value: object) -> None:
+    at = Path("data") / path
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_text(json.dumps(value))
