@@ -1,0 +1,41 @@
+"""Chance that depends on the seed and a name alone, never on the order in which things come."""
+
+import hashlib
+import heapq
+from typing import Generic, TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+
+
+def share(seed: int, name: str) -> float:
+    """A number in [0, 1), uniform over names: the first 53 bits of SHA-256 of "seed:name"."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """A stream of its own for each name, so that one draw does not move another."""
+    return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+
+
+class Reservoir(Generic[Item]):
+    """The `size` items with the smallest share: a uniform sample of a stream, the same in whatever order it runs."""
+
+    def __init__(self, size: int, *, seed: int) -> None:
+        self._size = size
+        self._seed = seed
+        self._heap: list[tuple[float, str, Item]] = []
+
+    def offer(self, name: str, item: Item) -> None:
+        """Names are unique: a second item of the same name would be compared with the first."""
+        entry = (-share(self._seed, name), name, item)
+        if len(self._heap) < self._size:
+            heapq.heappush(self._heap, entry)
+        elif entry[0] > self._heap[0][0]:
+            heapq.heapreplace(self._heap, entry)
+
+    def items(self) -> list[Item]:
+        """In the order of their shares: shuffled."""
+        return [item for _, _, item in sorted(self._heap, key=lambda entry: (-entry[0], entry[1]))]

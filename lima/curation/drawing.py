@@ -1,0 +1,45 @@
+"""The dev and test prompts: so many of each source and site, and none in both (LIMA §2.2)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from lima.curation import chance, overlap
+from lima.curation.sampling import TooFew
+from lima.errors import LimaError
+from lima.records import Prompt
+
+
+class Shared(LimaError):
+    """A prompt that is in dev and test; says which."""
+
+
+def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int) -> list[Prompt]:
+    """`count` prompts of the group "SOURCE/SITE" by chance, none twice; the same in whatever order they come."""
+    source, site = group.split("/", 1)
+    of_site = [prompt for prompt in offered if prompt.provenance.site == site]
+    shuffled = sorted(of_site, key=lambda prompt: (chance.share(seed, prompt.id), prompt.id))
+    distinct = list({overlap.key(prompt): prompt for prompt in reversed(shuffled)}.values())[::-1]
+    if count > len(distinct):
+        raise TooFew(
+            f"{count} prompts wanted of source {source}, site {site}, {len(distinct)} there; "
+            f"ask for fewer in params.yaml's prompts, or give the source more"
+        )
+    return distinct[:count]
+
+
+def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:
+    """Raises Shared if a prompt is in both, by its id or by its text."""
+    for name, shared in (
+        ("id", {prompt.id for prompt in dev} & {prompt.id for prompt in test}),
+        ("text", _texts(dev).keys() & _texts(test).keys()),
+    ):
+        if shared:
+            first = min(shared)
+            pair = first if name == "id" else f"{_texts(dev)[first]} and {_texts(test)[first]}: {first[:80]!r}"
+            raise Shared(
+                f"dev and test share {len(shared)} prompt(s) by {name}, first {pair}; a prompt that chose the "
+                f"checkpoint cannot test it: name other sites in params.yaml's prompts, or drop one of the two"
+            )
+
+
+def _texts(prompts: Sequence[Prompt]) -> Mapping[str, str]:
+    return {overlap.key(prompt): prompt.id for prompt in prompts}

@@ -1,0 +1,56 @@
+"""Which tasks are language generation, told from the task as a whole (LIMA §2.1: 50 tasks, one example each).
+
+Super-Natural Instructions marks no task as generation. A task counts as such if its category is on the list, its
+outputs differ from each other, and their median is more than a few words.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from statistics import median
+
+from lima.curation import outcomes
+from lima.curation.outcomes import Outcome
+from lima.params import NaturalInstructionsFilter
+from lima.records import Candidate
+
+
+def sift(candidates: Iterable[Candidate], *, p: NaturalInstructionsFilter) -> Iterator[tuple[Candidate, Outcome]]:
+    """Instances of a task come one after the other; one task at a time is held."""
+    for _, instances in groupby(candidates, key=lambda candidate: candidate.provenance.site):
+        task = list(instances)
+        fault = task_fault(task, p=p)
+        for candidate in task:
+            yield candidate, outcomes.dropped(candidate, *fault) if fault else decide(candidate, p=p)
+
+
+def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter) -> tuple[str, str] | None:
+    """Reason and detail why no instance of the task is kept."""
+    languages, categories = tagged(task[0], "language:"), tagged(task[0], "category:")
+    if languages != ["English"]:
+        return "other_language", ", ".join(languages) or "none told"
+    if not set(categories) & set(p.categories):
+        return "other_category", ", ".join(categories) or "none told"
+    outputs = [candidate.response.strip() for candidate in task]
+    distinct = len(set(outputs)) / len(outputs)
+    if distinct < p.min_distinct_share:
+        return "few_distinct_outputs", f"{distinct:.3f} of {len(outputs)}, at least {p.min_distinct_share}"
+    words = median(len(output.split()) for output in outputs)
+    if words < p.min_median_words:
+        return "short_outputs", f"median {words:g} words, at least {p.min_median_words}"
+    return None
+
+
+def tagged(candidate: Candidate, kind: str) -> list[str]:
+    return [tag.removeprefix(kind) for tag in candidate.tags if tag.startswith(kind)]
+
+
+def decide(candidate: Candidate, *, p: NaturalInstructionsFilter) -> Outcome:
+    """The task's definition, a blank line and the input are the prompt."""
+    prompt = "\n\n".join(part for text in (candidate.title, candidate.description) if (part := text.strip()))
+    if not prompt:
+        return outcomes.dropped(candidate, "empty_text", "definition and input")
+    if not candidate.response.strip():
+        return outcomes.dropped(candidate, "no_answer", "no output")
+    if len(prompt) > p.max_prompt_chars:
+        return outcomes.dropped(candidate, "prompt_too_long", f"{len(prompt)} characters, at most {p.max_prompt_chars}")
+    return outcomes.example(candidate, prompt, candidate.response.strip())

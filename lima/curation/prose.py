@@ -1,0 +1,20 @@
+"""The words an author says in Markdown, without those he only shows: code, quotations, formulas (LIMA §2.1)."""
+
+import re
+
+FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+BLOCK_QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+INLINE_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+DISPLAY_FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
+# "$5 and $6" is money: a formula neither begins with a blank or a digit nor ends before one
+FORMULA = re.compile(r"\$(?![\s\d])[^$\n]*?(?<!\s)\$(?!\d)")
+QUOTATION = re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]')
+
+SHOWN = (FENCE, BLOCK_QUOTE, INLINE_CODE, DISPLAY_FORMULA, FORMULA, QUOTATION)
+
+
+def said(markdown: str) -> str:
+    """The text with a blank for each code block, inline code, quotation and formula; lines stay lines."""
+    for pattern in SHOWN:
+        markdown = pattern.sub(" ", markdown)
+    return markdown

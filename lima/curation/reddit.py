@@ -1,0 +1,89 @@
+"""Stories for training from one kind of forum, questions to ask from another (LIMA §2.1).
+
+Upvotes reward wit more than help, so only chosen subreddits are read: those whose replies are good continuations
+(r/WritingPrompts) give examples, those whose answers are not reliable (r/AskReddit) give prompts only, titles without
+a body.
+"""
+
+import re
+from collections.abc import Callable
+
+from lima.curation import outcomes, rewrite, style, titles
+from lima.curation.outcomes import Outcome
+from lima.params import RedditFilter
+from lima.records import Candidate, Dropped
+
+REMOVED = re.compile(r"^\s*\[\s*(?:deleted|removed|deleted by user|removed by \w+)\s*\]\s*$", re.IGNORECASE)
+MODERATOR = re.compile(
+    r"i am a bot|this action was performed automatically|off[- ]topic discussion|top-level comments must|"
+    r"^\W*(?:modpost|mod post|meta|ot|off[- ]topic|announcement|megathread|contest|satchat|sunday free write)\b",
+    re.IGNORECASE,
+)
+TAG = re.compile(r"^\s*[\[(]\s*[A-Z]{2,8}\s*[\])]")
+INCOMPLETE = re.compile(
+    r"\bto be continued\b|\bcontinued (?:in|below|here)\b|\(?\bcont(?:inued|['’]?d|\.)?\)?\s*$|"
+    r"\bpart (?:\d+|two|three)\b.*\b(?:below|here|soon|comment|reply)\b|^\W*part (?:1|one|i)\b",
+    re.IGNORECASE,
+)
+
+
+def decide(candidate: Candidate, *, p: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
+    subreddit = candidate.provenance.site
+    if subreddit in p.train_subreddits:
+        return continued_premise(candidate, to_markdown(candidate, candidate.response), p=p)
+    if subreddit in p.prompt_subreddits:
+        return asked(candidate, p=p)
+    return outcomes.dropped(candidate, "other_subreddit", subreddit)
+
+
+def continued_premise(candidate: Candidate, reply: str, *, p: RedditFilter) -> Outcome:
+    """The title is the premise, the top reply its continuation; a story may be in the first person."""
+    if not reply.strip():
+        return outcomes.dropped(candidate, "no_answer", "no reply")
+    premise, story = rewrite.premise(candidate.title), rewrite.story(reply)
+    bad = (
+        official(candidate, reply)
+        or outcomes.below(candidate, "low_score", candidate.score, least=p.min_score)
+        or outcomes.below(candidate, "low_response_score", candidate.response_score, least=p.min_response_score)
+        or outcomes.out_of_bounds(candidate, story, min_chars=p.min_chars, max_chars=p.max_chars)
+    )
+    if bad:
+        return bad
+    if cut := INCOMPLETE.search(story):
+        return outcomes.dropped(candidate, "incomplete", cut[0].strip())
+    return outcomes.example(candidate, premise, story)
+
+
+def asked(candidate: Candidate, *, p: RedditFilter) -> Outcome:
+    """The title alone is the prompt, so it must be all there is, and a question."""
+    title = rewrite.question(candidate.title)
+    if bad := official(candidate, "") or outcomes.below(candidate, "low_score", candidate.score, least=p.min_score):
+        return bad
+    for reason, found in (
+        ("has_body", f"{len(candidate.description)} characters" if candidate.description.strip() else None),
+        ("not_a_question", None if title.endswith("?") else title),
+        ("refers_to_site", style.reference(title) or site_named(title)),
+        ("title_not_self_contained", titles.lacks(title)),
+    ):
+        if found:
+            return outcomes.dropped(candidate, reason, found)
+    return outcomes.prompt(candidate, title)
+
+
+def official(candidate: Candidate, reply: str) -> Dropped | None:
+    """What an author took away, or a moderator or bot put there."""
+    if not rewrite.premise(candidate.title):
+        return outcomes.dropped(candidate, "empty_text", "title")
+    for text in (candidate.title, candidate.description, reply):
+        if REMOVED.match(text):
+            return outcomes.dropped(candidate, "removed", text.strip())
+        if notice := MODERATOR.search(text):
+            return outcomes.dropped(candidate, "moderator", notice[0].strip())
+    if other := TAG.match(rewrite.premise(rewrite.question(candidate.title))):
+        return outcomes.dropped(candidate, "not_a_premise", other[0].strip())
+    return None
+
+
+def site_named(title: str) -> str | None:
+    found = re.search(r"\b(?:redditors?|reddit|subreddits?|karma|ama)\b|\b[ru]/\w+|\bnsfw\b", title, re.IGNORECASE)
+    return found[0] if found else None

@@ -1,0 +1,49 @@
+"""Keep the candidates that read like a helpful assistant's answers (LIMA §2): `python -m lima.stages.filter SOURCE`."""
+
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+from lima import jsonl, params, paths
+from lima.curation import chance, sifting
+from lima.curation.outcomes import Outcome
+from lima.errors import command
+from lima.records import Candidate
+from lima.sources.html import to_markdown
+
+
+def sift(candidates: Iterable[Candidate], *, reader: str, p: params.Filter) -> Iterator[Outcome]:
+    """What becomes of each candidate, in their order."""
+    return (outcome for _, outcome in sifting.sift(candidates, reader=reader, p=p, to_markdown=to_markdown))
+
+
+def main(source: str) -> None:
+    p = params.load()
+    reader = params.entry(p.sources, "source", source).reader
+    candidates = jsonl.read(paths.result("scrape", source) / "candidates.jsonl", Candidate)
+    reservoir = chance.Reservoir[Candidate](p.filter.unfiltered_reservoir, seed=p.filter.seed)
+    bins = sifting.Bins(reader=reader, seed=p.filter.seed)
+    offered = 0
+
+    def watched() -> Iterator[Candidate]:
+        nonlocal offered
+        for candidate in tqdm(candidates, desc=f"filter {source}", unit=" candidates", disable=None):
+            offered += 1
+            if candidate.response.strip():
+                reservoir.offer(candidate.id, candidate)
+            yield candidate
+
+    with paths.publish("filter", source) as folder:
+        sifted = sifting.sift(watched(), reader=reader, p=p.filter, to_markdown=to_markdown)
+        jsonl.write(folder / "dropped.jsonl", bins.fill(sifted))
+        jsonl.write(folder / "kept.jsonl", bins.kept())
+        jsonl.write(folder / "prompts.jsonl", bins.prompts())
+        plain = sifting.unfiltered(reservoir.items(), reader=reader, p=p.filter, to_markdown=to_markdown)
+        jsonl.write(folder / "unfiltered.jsonl", plain)
+        funnel = bins.funnel(source, offered=offered)
+        jsonl.write(folder / "funnel.json", [funnel])
+    print(f"{source}: {offered} candidates, {funnel.kept} kept, {funnel.prompts} prompts, the others dropped")
+
+
+if __name__ == "__main__":
+    command(main)

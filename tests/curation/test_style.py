@@ -1,0 +1,140 @@
+"""The paper: drop answers "written in the first person ("I", "my", …)", or referring to other answers or the site."""
+
+import pytest
+
+from lima.curation import prose, style
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I would boil it.",
+        "It works, I'm sure.",
+        "It works, I’ve tried.",
+        "That is what I'd do.",
+        "In my experience it works.",
+        "MY opinion: no.",
+        "The fault is mine.",
+        "Somebody told me.",
+        "A photo of myself.",
+        "We tried both.",
+        "On our farm it works.",
+        "They told us so.",
+        "They are like ours.",
+        "We've seen it.",
+        "(I think)",
+        "Neither do I.",
+        "It fails. i think it leaks",
+        "i'm not sure",
+        "- First item\n- I add salt",
+        "> quoted\n\nI agree.",
+        "When I, in 1990, left",
+        "Type I've never seen",
+        "At the U.S. I saw one",
+    ],
+)
+def test_each_word_of_the_first_person_is_found(answer):
+    assert style.first_person(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Boil it for ten minutes.",
+        "Inform the IT team in the US about ME/CFS.",
+        "The kings James I and Elizabeth I reigned, Wilhelm I too.",
+        "World War I ended in 1918.",
+        "A type I error rejects a true hypothesis.",
+        "Type I diabetes is treated with insulin.",
+        "I/O is slow.",
+        "Ohm: I = V/R, so I=2 A.",
+        "Press Ctrl+I or Ctrl + I.",
+        "Take I-95 north.",
+        "J. I. Packer wrote it.",
+        "I. Introduction\nII. Method",
+        "Two cases: (I) rain, (II) snow.",
+        "They dug the mine; it was a coal mine.",
+        "For each i take a look at the list.",  # a variable
+        "Use `I = my.value` here.",
+        "```python\nmy = me + I\n```",
+        "~~~\nwe\n~~~",
+        "> I have a dream\n> that my children",
+        'He said "I have a dream" and left.',
+        "He said “my children”.",
+        "With $I_1 + I$ and $$my = we$$ it follows.",
+        "The music of mimes and memes",
+    ],
+)
+def test_what_is_no_first_person_is_left(answer):
+    assert style.first_person(answer) is None
+
+
+def test_the_detail_shows_the_words_around():
+    assert style.first_person("It is known that I never boil it twice.") == "It is known that I never boil it twice"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "As mentioned, it boils.",
+        "As already mentioned above, it boils.",
+        "As @Bob says, it boils.",
+        "@Bob is right.",
+        "As Bob said, it boils.",
+        "See Stack Exchange for more.",
+        "On stackexchange it is told.",
+        "There is a question on StackOverflow.",
+        "There is a question on Stack Overflow.",
+        "The other answers are right.",
+        "Another answer tells how.",
+        "Bob's answer tells how.",
+        "The answer above is right.",
+        "The accepted answer is wrong.",
+        "See the comments.",
+        "Your comment is right on.",
+        "As the OP says.",
+        "The original poster wants tea.",
+        "Your post says tea.",
+        "The linked question tells how.",
+        "This is a duplicate of an old one.",
+        "On this site nobody knows.",
+        "It boils.\n\nEdit: it does not.",
+        "**EDIT 2**: it does not.",
+        "Update (2014): it does not.",
+        "Please upvote it.",
+        "Downvoters, say why.",
+    ],
+)
+def test_each_reference_to_the_site_or_other_answers_is_found(answer):
+    assert style.reference(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The answer is 42, in response to your question.",
+        "Too deep a recursion ends in a stack overflow.",
+        "The second edition: a classic.",
+        "Edit the file: open it first.",
+        "Write to bob@example.com.",
+        "An op-amp, or OP amp, amplifies.",
+        "`@Override` marks it, and `# see the comments above` says why.",
+        "> as mentioned in other answers",
+        "Comment out the line.",
+    ],
+)
+def test_what_is_no_reference_is_left(answer):
+    assert style.reference(answer) is None
+
+
+@pytest.mark.parametrize(
+    "answer", ["See the picture below.", "The image above shows it.", "It can be found here.", "Follow this link."]
+)
+def test_pointers_to_what_was_cut_are_found(answer):
+    assert style.missing(answer)
+    assert style.missing("The image of a set under a function is a set.") is None
+
+
+def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shorter_ones():
+    assert prose.said("a\n```\nI") == "a\n "
+    assert prose.said("````\n```\nI\n````\nb").strip() == "b"
