@@ -85,6 +85,11 @@ def test_a_reply_that_is_lower_deeper_elsewhere_removed_or_a_moderators_is_not_t
         assert row.response == "good"
 
 
+def test_of_two_replies_with_the_same_score_the_first_is_the_response(tmp_path):
+    (row,) = reads(tmp_path, comment(id="c0", body="first"), comment(body="second"), submission())
+    assert row.response == "first"
+
+
 def test_of_a_comment_that_comes_again_the_last_version_counts(tmp_path):
     (row,) = reads(tmp_path, submission(), comment(body="draft", score=9), comment(body="edited", score=8))
     assert (row.response, row.response_score) == ("edited", 8)
@@ -139,6 +144,23 @@ def test_submissions_and_comments_may_be_in_any_file_compressed_or_not(tmp_path)
         ("reddit/WritingPrompts/s1", "More."),
     ]
     assert tally == Tally(rows=4, questions=2, answers=2)
+
+
+def test_a_byte_order_mark_crlf_and_a_missing_final_newline_are_no_errors(tmp_path):
+    text = b"\xef\xbb\xbf" + lines(submission(), comment()).replace(b"\n", b"\r\n").rstrip()
+    (tmp_path / "a.ndjson").write_bytes(text)
+    (tmp_path / "b.zst").write_bytes(zstandard.compress(text.replace(b"s1", b"s2")))
+    rows, tally = read(tmp_path)
+    assert [(row.provenance.id, row.response) for row in rows] == [("s1", "Once."), ("s2", "Once.")]
+    assert tally == Tally(rows=4, questions=2, answers=2)
+
+
+def test_a_window_larger_than_zstandards_own_limit_is_read(tmp_path):
+    # the monthly dumps are packed with 2 GiB windows; zstandard refuses more than 128 MiB (2^27) unless told
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    (tmp_path / "RS.zst").write_bytes(packer.compress(lines(submission())) + packer.flush())
+    assert read(tmp_path)[1].questions == 1
 
 
 BAD = [

@@ -28,7 +28,8 @@ STEP = """<li id="step-id-00"><a class="stepanchor"></a><div class="mwimg  large
   <div class="image_details"><span>{"smallUrl":"x"}</span></div></div><div class="step_num">1</div>
   <div class="step"><b class="whb">Boil water.</b> Use <span class="frac nowrap">1<sup>1</sup>⁄<sub>2</sub></span> pints
   &amp; a &lt;lid&gt;.<sup id="_ref-1" class="reference"><a href="#_note-1">[1]</a>
-  <span class="ts_popup ">Research source</span></sup><script>ads()</script><ul><li>Salt it<!-- hidden -->, if you like.</li></ul></div>
+  <span class="ts_popup ">Research source</span></sup>
+  <script>ads()</script><ul><li>Salt it<!-- hidden -->, if you like.</li></ul></div>
   <div class="wh_ad_inner"><p>Ad</p></div></li>"""
 QUIZ = '<div class="qz_container qz_mobile "><p>Method 1 Quiz</p><ul><li>Try again...</li></ul></div>'
 
@@ -63,9 +64,7 @@ def only(folder: Path, html: str) -> Candidate | Dropped:
     return row
 
 
-EXPECTED_STEPS = (
-    "<ol><li> <b>Boil water.</b> Use 1 1⁄2 pints &amp; a &lt;lid&gt;.<ul><li>Salt it, if you like.</li></ul> </li></ol>"
-)
+EXPECTED_STEPS = "<ol><li> <b>Boil water.</b> Use 1 1⁄2 pints &amp; a &lt;lid&gt;. <ul><li>Salt it, if you like.</li></ul> </li></ol>"
 
 
 def test_an_article_is_its_title_opening_and_steps_with_where_it_comes_from(tmp_path):
