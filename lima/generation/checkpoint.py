@@ -1,0 +1,54 @@
+"""A Hugging Face folder as it answers: weights, tokenizer with chat template, and the tokens that end an answer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lima.errors import LimaError
+from lima.records import Prompt
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    model: Any  # a transformers causal language model
+    tokenizer: Any
+    ends: frozenset[int]  # the tokens that end an answer, EOT among them
+    context: int  # tokens of prompt and answer together
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> Checkpoint:
+    """The checkpoint in a folder. bf16 reads half the bytes a token: 1.3 times as fast as fp32, on a CPU too."""
+    if not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
+        raise LimaError(
+            f"{folder} is no Hugging Face folder with config.json and *.safetensors; run the stage that writes it again"
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    model.to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        raise LimaError(f"{folder}/generation_config.json names no eos_token_id, so no answer would ever end; add it")
+    return Checkpoint(
+        model=model,
+        tokenizer=tokenizer,
+        ends=frozenset([ends] if isinstance(ends, int) else ends),
+        context=model.config.max_position_embeddings,
+    )
+
+
+def render(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """The prompt's tokens in the tokenizer's chat template, up to where the assistant speaks.
+
+    A pretrained base without a template gets the plain texts, each followed by an empty line, as it met them in its
+    pretraining.
+    """
+    if tokenizer.chat_template is None:
+        plain = "".join(f"{turn.content}\n\n" for turn in prompt.messages)
+        return list(tokenizer(plain)["input_ids"])
+    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return list(ids)

@@ -1,0 +1,70 @@
+"""Which of two responses serves the need better, asked in both orders (LIMA §4; both orders are ours)."""
+
+import re
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from string import Template
+from typing import Literal
+
+from lima.records import Ballot, Prompt, Response
+
+Winner = Literal["first", "second", "tie"]
+Vote = Literal["first", "second", "tie", "unparsed"]
+Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed"]
+Ballots = tuple[Ballot, Ballot]
+
+VOTES: dict[str, Vote] = {"A": "first", "B": "second", "TIE": "tie"}
+VERDICT_LINE = re.compile(r"^[^\w\n]*VERDICT[^\w\n:]*:(.*)$", re.IGNORECASE | re.MULTILINE)
+MARKS = " \t\r*_`#.\"'"  # Markdown and punctuation that models put around the word
+
+
+async def judge(prompt: Prompt, a: Response, b: Response, *, complete: Callable[[str], Awaitable[str]]) -> Ballots:
+    """Two ballots, `a` shown first and `b` shown first; `complete` gives a model's reply to a text."""
+    return await _ballot(prompt, a, b, complete), await _ballot(prompt, b, a, complete)
+
+
+async def _ballot(
+    prompt: Prompt, first: Response, second: Response, complete: Callable[[str], Awaitable[str]]
+) -> Ballot:
+    reply = await complete(instruction(prompt, first.text, second.text))
+    return Ballot(first=first.contestant, winner=vote(reply), reply=reply)
+
+
+def instruction(prompt: Prompt, first: str, second: str) -> str:
+    """The texts are filled in at once, so that a `$` in one of them stays one."""
+    template = Template(files("lima.judging").joinpath("prompts/pairwise.md").read_text(encoding="utf-8"))
+    return template.substitute(prompt=dialogue(prompt), first=first, second=second)
+
+
+def dialogue(prompt: Prompt) -> str:
+    if len(prompt.messages) == 1:
+        return prompt.messages[0].content
+    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)
+
+
+def vote(reply: str) -> Vote:
+    """What the last verdict line says; without one, or where it cannot be read, "unparsed" and never a tie."""
+    lines = VERDICT_LINE.findall(reply)
+    return VOTES.get(lines[-1].strip(MARKS).upper(), "unparsed") if lines else "unparsed"
+
+
+def outcome(contestant: str, ballots: Ballots) -> Outcome:
+    """What both orders together say of the contestant.
+
+    One winner in both orders wins, and two winners are inconsistent. A winner in one order and a tie in the other is a
+    tie: the rule asks for a *significant* difference, and one that is seen only from one side does not hold, though the
+    annotator does not contradict itself (Zheng et al. 2023 count a win only where both orders agree).
+    """
+    winners = {_winner(contestant, ballot) for ballot in ballots}
+    if "unparsed" in winners:
+        return "unparsed"
+    if winners == {"win", "lose"}:
+        return "inconsistent"
+    return "tie" if "tie" in winners else winners.pop()
+
+
+def _winner(contestant: str, ballot: Ballot) -> Outcome:
+    if ballot.winner in ("tie", "unparsed"):
+        return ballot.winner
+    shown_first, chosen_first = ballot.first == contestant, ballot.winner == "first"
+    return "win" if shown_first == chosen_first else "lose"

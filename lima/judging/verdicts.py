@@ -1,0 +1,81 @@
+"""The verdicts of a named annotator, floor or model, over pairs of responses."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lima import protocol
+from lima.judging import client, floors, pairwise, store
+from lima.judging.pairwise import Ballots
+from lima.params import Annotator, EndpointAnnotator, FloorAnnotator, Judge
+from lima.records import Prompt, Response, Verdict
+
+
+class Pair(NamedTuple):
+    prompt: Prompt
+    a: Response  # the contestant's
+    b: Response  # its rival's
+
+
+def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response]) -> list[Pair]:
+    """What both answered, sample by sample, in the prompts' order."""
+    rivals = {(response.prompt_id, response.sample): response for response in b}
+    asked = {prompt.id: prompt for prompt in prompts}
+    place = {prompt_id: number for number, prompt_id in enumerate(asked)}
+    both = [
+        response for response in a if response.prompt_id in asked and (response.prompt_id, response.sample) in rivals
+    ]
+    both.sort(key=lambda response: (place[response.prompt_id], response.sample))
+    return [Pair(asked[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in both]
+
+
+def verdicts(
+    shown: Sequence[Pair],
+    *,
+    comparison: str,
+    name: str,
+    annotator: Annotator,
+    judge: Judge,
+    kept_replies: Path,
+    done: Callable[[], object],
+) -> list[Verdict]:
+    """What the annotator `name` says of each pair; `kept_replies` is the file in which a model's replies are kept."""
+    match annotator:
+        case FloorAnnotator():
+            decide = floors.rule(annotator, seed=judge.seed)
+            said = []
+            for pair in shown:
+                said.append(floors.ballots(pair.a, pair.b, decide))
+                done()
+        case EndpointAnnotator():
+            said = asyncio.run(asked(shown, annotator, judge=judge, kept_replies=kept_replies, done=done))
+    return [
+        Verdict(
+            comparison=comparison,
+            annotator=name,
+            prompt_id=pair.prompt.id,
+            sample=pair.a.sample,
+            contestant=pair.a.contestant,
+            rival=pair.b.contestant,
+            outcome=pairwise.outcome(pair.a.contestant, ballots),
+            ballots=ballots,
+        )
+        for pair, ballots in zip(shown, said, strict=True)
+    ]
+
+
+async def asked(
+    shown: Sequence[Pair], annotator: EndpointAnnotator, *, judge: Judge, kept_replies: Path, done: Callable[[], object]
+) -> list[Ballots]:
+    with store.opened(kept_replies) as kept:
+        async with protocol.connected(
+            annotator.url,
+            key_variable=annotator.key_variable,
+            retries=judge.retries,
+            timeout=judge.timeout,
+            seed=judge.seed,
+        ) as endpoint:
+            complete = client.remembering(annotator, endpoint=endpoint, store=kept, seed=judge.seed)
+            jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
+            return await protocol.every(jobs, concurrency=judge.concurrency, done=done)

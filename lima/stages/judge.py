@@ -1,0 +1,48 @@
+"""Have annotators say whose answers are better: `python -m lima.stages.judge COMPARISON`."""
+
+from tqdm import tqdm
+
+from lima import jsonl, params, paths
+from lima.errors import LimaError, command
+from lima.judging.verdicts import pairs, verdicts
+from lima.records import Prompt, Response, Verdict
+
+KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"  # outlives the stage's result: a rerun asks nothing twice
+
+
+def main(comparison: str) -> None:
+    p = params.load()
+    compared = params.entry(p.comparisons, "comparison", comparison)
+    prompts = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
+    sides = [compared.contestant, compared.rival]
+    answers = [list(jsonl.read(paths.result("sample", side) / "responses.jsonl", Response)) for side in sides]
+    shown = pairs(prompts, *answers)
+    if not shown:
+        raise LimaError(
+            f"comparison {comparison}: there is no prompt that both {sides[0]} and {sides[1]} answer; "
+            f"look at data/sample/{sides[0]}/responses.jsonl and data/sample/{sides[1]}/responses.jsonl"
+        )
+    said: list[Verdict] = []
+    with tqdm(total=len(shown) * len(p.judge.annotators), desc=comparison, disable=None) as bar:
+        for name in p.judge.annotators:
+            annotator = params.entry(p.annotators, "annotator", name)
+            said += verdicts(
+                shown,
+                comparison=comparison,
+                name=name,
+                annotator=annotator,
+                judge=p.judge,
+                kept_replies=KEPT_REPLIES,
+                done=bar.update,
+            )
+    with paths.publish("judge", comparison) as folder:
+        written = jsonl.write(folder / "verdicts.jsonl", said)
+    for side, given in zip(sides, answers, strict=True):
+        missing = len({prompt.id for prompt in prompts} - {response.prompt_id for response in given})
+        if missing:
+            print(f"{comparison}: {missing} of {len(prompts)} prompts are left out: {side} has no answer to them")
+    print(f"{comparison}: {written} verdicts of {', '.join(p.judge.annotators)} on {len(shown)} pairs of answers")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,75 @@
+"""Have a contestant answer the test prompts: `python -m lima.stages.sample CONTESTANT`."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lima import jsonl, params, paths, protocol
+from lima.errors import command
+from lima.generation import endpoint, recorded
+from lima.generation.chosen import Chosen
+from lima.params import ArmContestant, BaseContestant, EndpointContestant, Params, RecordedContestant
+from lima.records import Prompt, Response
+
+
+def main(contestant: str) -> None:
+    p = params.load()
+    prompts = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
+    match params.entry(p.contestants, "contestant", contestant):
+        case ArmContestant(arm=arm):
+            (chosen,) = jsonl.read(paths.result("select", arm) / "chosen.json", Chosen)
+            responses = from_folder(Path(chosen.checkpoint), prompts, contestant, p)
+        case BaseContestant(model=model):
+            responses = from_folder(paths.result("base", model), prompts, contestant, p)
+        case RecordedContestant(reads=path):
+            responses = recorded.read(Path(path), prompts, contestant=contestant)
+        case EndpointContestant() as served:
+            responses = asyncio.run(from_endpoint(served, prompts, contestant, p))
+    with paths.publish("sample", contestant) as folder:
+        written = jsonl.write(folder / "responses.jsonl", responses)
+    missing = len({prompt.id for prompt in prompts} - {response.prompt_id for response in responses})
+    unanswered = f"; {missing} prompts without an answer" if missing else ""
+    print(f"{contestant}: {written} responses to {len(prompts) - missing} of {len(prompts)} prompts{unanswered}")
+
+
+def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params) -> list[Response]:
+    from lima.generation import checkpoint, decode  # torch and transformers: seconds that other contestants do not pay
+
+    decoding, samples = p.sample.decoding, p.sample.samples
+    loaded = checkpoint.load(folder)
+    answers = decode.respond(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
+    return in_order(prompts, tqdm(answers, total=len(prompts) * samples, desc=contestant, disable=None))
+
+
+async def from_endpoint(
+    served: EndpointContestant, prompts: list[Prompt], contestant: str, p: Params
+) -> list[Response]:
+    with tqdm(total=len(prompts) * p.sample.samples, desc=contestant, disable=None) as bar:
+        async with protocol.connected(
+            served.url,
+            key_variable=served.key_variable,
+            retries=p.judge.retries,
+            timeout=p.judge.timeout,
+            seed=p.sample.decoding.seed,
+        ) as server:
+            return await endpoint.respond(
+                prompts,
+                model=served.model,
+                contestant=contestant,
+                samples=p.sample.samples,
+                concurrency=p.sample.concurrency,
+                decoding=p.sample.decoding,
+                ask=server.ask,
+                done=bar.update,
+            )
+
+
+def in_order(prompts: list[Prompt], responses: Iterable[Response]) -> list[Response]:
+    place = {prompt.id: number for number, prompt in enumerate(prompts)}
+    return sorted(responses, key=lambda response: (place[response.prompt_id], response.sample))
+
+
+if __name__ == "__main__":
+    command(main)

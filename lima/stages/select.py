@@ -1,0 +1,102 @@
+"""Choose an arm's checkpoint by its answers to the dev prompts: `python -m lima.stages.select ARM`."""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lima import jsonl, params, paths
+from lima.errors import LimaError, command
+from lima.generation.chosen import Chosen, best
+from lima.judging.verdicts import pairs, verdicts
+from lima.params import Params
+from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
+
+KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"
+
+
+def main(arm: str) -> None:
+    p = params.load()
+    params.entry(p.arms, "arm", arm)
+    trained = paths.result("train", arm)
+    prompts = list(jsonl.read(paths.result("prompts") / "dev.jsonl", Prompt))
+    epochs = range(p.select.first_epoch, p.select.last_epoch + 1)
+    candidates = [m for m in jsonl.read(trained / "epochs.jsonl", EpochMetrics) if m.epoch in epochs]
+    if [metrics.epoch for metrics in candidates] != list(epochs):
+        raise LimaError(
+            f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; train {arm} again"
+        )
+    base = answers(paths.result("base", p.train.model), p.train.model, prompts, p)
+    responses, scores = list(base), []
+    for metrics in candidates:
+        given = answers(trained / metrics.checkpoint, f"{arm}/{metrics.checkpoint}", prompts, p)
+        responses += given
+        scores.append(score(metrics, given, compared(arm, prompts, given, base, p)))
+    winner = best(scores)
+    chosen = Chosen(
+        arm=arm,
+        epoch=winner.epoch,
+        checkpoint=str(trained / winner.checkpoint),
+        digest=winner.digest,
+        why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts, says "
+        f"{p.select.annotator}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
+    )
+    with paths.publish("select", arm) as folder:
+        jsonl.write(folder / "scores.jsonl", scores)
+        jsonl.write(folder / "responses.jsonl", responses)
+        jsonl.write(folder / "chosen.json", [chosen])
+    show_in_mlflow(trained, scores)
+    print(f"{arm}: epoch {chosen.epoch}, {chosen.why}")
+
+
+def answers(folder: Path, name: str, prompts: list[Prompt], p: Params) -> list[Response]:
+    from lima.generation import checkpoint, decode  # torch and transformers: seconds, spent only once all is in place
+
+    decoding = p.select.decoding
+    given = decode.respond(checkpoint.load(folder), prompts, contestant=name, samples=1, decoding=decoding)
+    return list(tqdm(given, total=len(prompts), desc=name, disable=None))
+
+
+def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[Response], p: Params) -> list[Verdict]:
+    name = p.select.annotator
+    with tqdm(total=len(prompts), desc=f"{name} judges", disable=None) as bar:
+        return verdicts(
+            pairs(prompts, given, base),
+            comparison=f"select/{arm}",
+            name=name,
+            annotator=params.entry(p.annotators, "annotator", name),
+            judge=p.judge,
+            kept_replies=KEPT_REPLIES,
+            done=bar.update,
+        )
+
+
+def score(metrics: EpochMetrics, given: list[Response], said: list[Verdict]) -> EpochScore:
+    """Shares of all prompts: what is inconsistent or unparsed counts for neither side."""
+    outcomes, n = [verdict.outcome for verdict in said], len(said)
+    win, tie, lose = (outcomes.count(outcome) for outcome in ("win", "tie", "lose"))
+    return EpochScore(
+        epoch=metrics.epoch,
+        checkpoint=metrics.checkpoint,
+        digest=metrics.digest,
+        held_out_perplexity=metrics.held_out_perplexity,
+        ended=sum(response.finish == "stop" for response in given) / len(given),
+        win=win / n,
+        tie=tie / n,
+        lose=lose / n,
+        score=(win - lose) / n,
+    )
+
+
+def show_in_mlflow(trained: Path, scores: list[EpochScore]) -> None:
+    """Every epoch's checkpoint with its scores, in the run that train opened."""
+    from lima import tracking  # imports mlflow: seconds
+
+    with tracking.join(json.loads((trained / "run.json").read_text())["run_id"]) as run:
+        for epoch in scores:
+            shares = epoch.model_dump(include={"held_out_perplexity", "ended", "win", "tie", "lose", "score"})
+            run.checkpoint(epoch.epoch, trained / epoch.checkpoint, shares)
+
+
+if __name__ == "__main__":
+    command(main)
