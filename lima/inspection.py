@@ -1,0 +1,112 @@
+"""What a dump holds, before anything is built on it: what would be kept, what dropped and why (LIMA §2.1)."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import NonNegativeInt, PositiveInt
+from tqdm import tqdm
+
+from lima.params import Params
+from lima.records import Candidate, Example, Prompt, Record
+from lima.sources import dispatch
+from lima.sources.reading import BAD_ROW, Tally
+from lima.stages.filter import sift
+
+LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
+SHOWN = 20  # bad rows in the table
+
+
+class BadRow(Record):
+    place: str
+    reason: str
+
+
+class Inspection(Record):
+    path: str
+    format: str  # the reader's name
+    rows: NonNegativeInt
+    questions: NonNegativeInt
+    answers: NonNegativeInt
+    bad_rows: tuple[BadRow, ...]
+    candidates: NonNegativeInt
+    kept: NonNegativeInt  # of the candidates, as examples
+    prompts: NonNegativeInt
+    dropped: dict[str, PositiveInt]  # rows and candidates a reason, the commonest first; bad rows are above
+    response_scores: dict[str, PositiveInt]  # candidates with an answer a range of its score
+
+
+def inspect(path: Path, params: Params) -> Inspection:
+    """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
+    name = dispatch.detect(path)
+    tally, bad, dropped, scores = Tally(), list[BadRow](), Counter[str](), Counter[int]()
+    kept = prompts = candidates = 0
+
+    def offered() -> Iterator[Candidate]:
+        nonlocal candidates
+        read = dispatch.reader(name)(path, source=name, licence=LICENCE, tally=tally)
+        for record in tqdm(read, desc=f"inspect {path}", unit=" records", disable=None):
+            if isinstance(record, Candidate):
+                candidates += 1
+                if record.response_score is not None:
+                    scores[_band(record.response_score)] += 1
+                yield record
+            elif record.reason == BAD_ROW:
+                bad.append(BadRow(place=record.place, reason=record.detail))
+            else:
+                dropped[record.reason] += 1
+
+    for outcome in sift(offered(), reader=name, p=params.filter):
+        if isinstance(outcome, Example):
+            kept += 1
+        elif isinstance(outcome, Prompt):
+            prompts += 1
+        else:
+            dropped[outcome.reason] += 1
+    return Inspection(
+        path=str(path),
+        format=name,
+        rows=tally.rows,
+        questions=tally.questions,
+        answers=tally.answers,
+        bad_rows=tuple(bad),
+        candidates=candidates,
+        kept=kept,
+        prompts=prompts,
+        dropped=dict(dropped.most_common()),
+        response_scores={_range(band): scores[band] for band in sorted(scores)},
+    )
+
+
+def _band(score: int) -> int:
+    """0 for none or less, n for 2^(n-1) to 2^n - 1 votes."""
+    return max(score, 0).bit_length()
+
+
+def _range(band: int) -> str:
+    return f"{2 ** (band - 1)} to {2**band - 1}" if band > 1 else "1" if band else "0 or less"
+
+
+def render(found: Inspection) -> str:
+    """For a person to read."""
+    parts = [f"{found.path} is read as {found.format}"]
+    parts.append(_table({name: getattr(found, name) for name in ("rows", "questions", "answers", "candidates")}))
+    parts.append("Would be kept\n" + _table({"as examples": found.kept, "as prompts": found.prompts}))
+    if found.dropped:
+        parts.append("Would be dropped\n" + _table(found.dropped))
+    if found.response_scores:
+        parts.append("Votes of the chosen answers\n" + _table(found.response_scores))
+    parts.append(_bad(found.bad_rows))
+    return "\n\n".join(parts)
+
+
+def _table(counts: dict[str, int]) -> str:
+    width = max(map(len, counts))
+    return "\n".join(f"  {name:{width}}  {count:>9,}" for name, count in counts.items())
+
+
+def _bad(rows: tuple[BadRow, ...]) -> str:
+    if not rows:
+        return "No row is bad"
+    more = [f"  … and {len(rows) - SHOWN:,} more; --json lists all"] if len(rows) > SHOWN else []
+    return "\n".join([f"Bad rows: {len(rows):,}", *(f"  {row.place}: {row.reason}" for row in rows[:SHOWN]), *more])

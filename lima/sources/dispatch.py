@@ -1,0 +1,90 @@
+"""Which reader a dump is for: by the name in params.yaml, or by what the dump's first file holds."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from lima.sources import json_rows
+from lima.sources.archive import POSTS
+from lima.sources.json_rows import RowError
+from lima.sources.reading import DumpError, Read, files
+
+READERS = {
+    "stack_exchange": "stack_exchange.read",
+    "wikihow": "wikihow.read",
+    "reddit": "reddit.read",
+    "natural_instructions": "natural_instructions.read",
+    "authored": "authored.read",
+    "lima": "released.read_lima",
+    "alpaca": "released.read_alpaca",
+}
+# the keys that tell a JSON record; the first that fit count
+SHAPES = (
+    ({"Definition", "Instances"}, "natural_instructions"),
+    ({"conversations"}, "lima"),
+    ({"instruction", "input", "output", "history"}, "lima"),
+    ({"instruction", "input", "output"}, "alpaca"),
+    ({"id", "group", "messages"}, "authored"),
+    ({"subreddit"}, "reddit"),
+)
+SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
+SOUGHT = (
+    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html); Reddit's rows (.zst, or JSON lines "
+    "with a subreddit); a Super-Natural Instructions task (JSON with Definition and Instances); LIMA's rows "
+    "(conversations); Alpaca's rows (instruction, input, output); authored rows (id, group, messages)"
+)
+
+
+def reader(name: str) -> Read:
+    """The reader of that name; its module is imported only now."""
+    if name not in READERS:
+        raise DumpError(f"there is no reader {name!r}; there are {', '.join(READERS)}")
+    module, function = READERS[name].split(".")
+    return cast(Read, getattr(import_module(f"lima.sources.{module}"), function))
+
+
+def detect(path: Path) -> str:
+    """The name of the reader for a file, or for a folder by the first of its files that tells."""
+    for file in files(path, ("",)):
+        if name := _kind(file):
+            return name
+    raise DumpError(f"{path} holds nothing that can be read; looked for {SOUGHT}")
+
+
+def _kind(file: Path) -> str | None:
+    """A damaged file is known by its name, so that its reader can say what is wrong with it."""
+    with file.open("rb") as opened:
+        head = opened.read(HEAD).removeprefix(BOM).lstrip()
+    name = file.name.lower()
+    if name.endswith((".7z", POSTS.lower())) or head.startswith(SEVEN_ZIP) or re.search(rb"<posts\b", head):
+        return "stack_exchange"
+    if name.endswith(".zst") or head.startswith(ZSTANDARD):
+        return "reddit"
+    if re.match(rb"<!doctype html|<html", head, re.IGNORECASE):
+        return "wikihow" if b"wikihow" in head.lower() else None
+    if head.startswith((b"{", b"[")):
+        return next((kind for record in _records(file, head) if (kind := _shape(record))), None)
+    return None
+
+
+def _records(file: Path, head: bytes) -> Iterator[Any]:
+    """JSON values of a file: of each line that is one, then of the whole; an array gives its first."""
+    if head.startswith(b"{"):
+        for _, line in json_rows.lines(file):
+            with suppress(RowError):
+                yield json_rows.loads(line)
+    with suppress(RowError):
+        value = json_rows.loads(file.read_bytes())
+        yield value[0] if isinstance(value, list) and value else value
+
+
+def _shape(record: Any) -> str | None:
+    if not isinstance(record, dict):
+        return None
+    if record.get("kind") in ("t1", "t3") and isinstance(record.get("data"), dict):
+        record = record["data"]
+    return next((name for keys, name in SHAPES if keys <= record.keys()), None)
