@@ -3,10 +3,18 @@
 import json
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
+import zstandard
+from lxml import html
 
 CORPUS = Path(__file__).parents[2] / "corpus"
+
+
+# The filters' bounds, restated: these tests read neither params.yaml nor the filters.
+LEAST_VOTES, LEAST_REPLY_VOTES, STORY_CHARS = 20, 10, (300, 8000)
+WRITING = {"Summarization", "Style Transfer", "Question Generation", "Text Simplification", "Data to Text"}
 
 
 def rows(name: str) -> list[dict]:
@@ -24,7 +32,7 @@ def dev():
 
 
 @pytest.fixture(scope="module")
-def test_prompts():
+def group_b():
     return rows("authored/group_b_test.jsonl")
 
 
@@ -37,23 +45,23 @@ def plain(prompt: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in prompt.casefold()).split())
 
 
-def test_the_authors_wrote_25_examples_8_dev_and_20_test_prompts_under_ids_of_their_own(train, dev, test_prompts):
-    assert [len(train), len(dev), len(test_prompts)] == [25, 8, 20]
+def test_the_authors_wrote_25_examples_8_dev_and_20_test_prompts_under_ids_of_their_own(train, dev, group_b):
+    assert [len(train), len(dev), len(group_b)] == [25, 8, 20]
     assert {row["group"] for row in train + dev} == {"A"}
-    assert {row["group"] for row in test_prompts} == {"B"}
-    ids = [row["id"] for row in train + dev + test_prompts]
+    assert {row["group"] for row in group_b} == {"B"}
+    ids = [row["id"] for row in train + dev + group_b]
     assert len(set(ids)) == len(ids)
 
 
-def test_turns_alternate_and_only_training_examples_are_answered(train, dev, test_prompts):
+def test_turns_alternate_and_only_training_examples_are_answered(train, dev, group_b):
     for row in train:
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
-    for row in dev + test_prompts:
+    for row in dev + group_b:
         assert [turn["role"] for turn in row["messages"]] == ["user"]
 
 
-def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, test_prompts):
-    asked = [plain(row["messages"][0]["content"]) for row in train + dev + test_prompts]
+def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, group_b):
+    asked = [plain(row["messages"][0]["content"]) for row in train + dev + group_b]
     assert len(set(asked)) == len(asked)
 
 
@@ -63,8 +71,8 @@ def test_two_examples_refuse_one_prescribes_its_form_and_one_is_a_dialogue(train
     assert Counter(len(row["messages"]) for row in train) == {2: 24, 4: 1}
 
 
-def test_three_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(test_prompts):
-    notes = [row["note"] for row in test_prompts if row["sensitive"]]
+def test_three_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_b):
+    notes = [row["note"] for row in group_b if row["sensitive"]]
     assert [note.split(";")[0].split()[0] for note in notes] == ["open", "implicit", "delicate"]
 
 
@@ -84,12 +92,191 @@ def test_answers_are_short_enough_for_the_laptop(train):
             assert len(turn["content"].split()) <= 300, row["id"]
 
 
-def test_the_authors_answered_every_test_prompt_once(test_prompts, recorded):
+def test_the_authors_answered_every_test_prompt_once(group_b, recorded):
     answered = Counter(row["prompt_id"] for row in recorded)
     assert set(answered.values()) == {1}
-    assert {f"authored/B/{row['id']}" for row in test_prompts} <= set(answered)
+    assert {f"authored/B/{row['id']}" for row in group_b} <= set(answered)
     assert {tuple(sorted(row)) for row in recorded} == {
         ("contestant", "finish", "prompt_id", "sample", "text", "tokens")
     }
     assert {(row["contestant"], row["sample"], row["finish"]) for row in recorded} == {("authors", 0, "stop")}
     assert all(row["text"] == row["text"].strip() != "" for row in recorded)
+
+
+def ndjson(name: str) -> tuple[list[dict], int]:
+    """The objects of a compressed file, out of the API's wrapping, and the number of lines that are no JSON."""
+    packed = (CORPUS / "dumps/reddit" / name).read_bytes()
+    objects, broken = [], 0
+    for line in zstandard.ZstdDecompressor().decompress(packed).splitlines():
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            broken += 1
+            continue
+        objects.append(value["data"] if value.get("kind") == "t3" else value)
+    return objects, broken
+
+
+@pytest.fixture(scope="module")
+def submissions():
+    return ndjson("RS_sample.zst")
+
+
+@pytest.fixture(scope="module")
+def comments():
+    return ndjson("RC_sample.zst")
+
+
+def posts(submissions, subreddit: str) -> dict[str, dict]:
+    return {row["id"]: row for row in submissions[0] if row["subreddit"] == subreddit}
+
+
+def clean(post: dict) -> bool:
+    """Neither removed nor adult, nor from elsewhere, nor a moderator's, and liked."""
+    texts = {post["selftext"].strip(), post["title"]}
+    gone = post.get("removed_by_category") or texts & {"[removed]", "[deleted]", "[ Removed by Reddit ]"}
+    other = post["over_18"] or post.get("crosspost_parent") or post["stickied"] or post["distinguished"]
+    return not gone and not other and post["score"] >= LEAST_VOTES
+
+
+def questions(submissions) -> set[str]:
+    asked = posts(submissions, "AskReddit").values()
+    elsewhere = ("Redditors", "this?")  # speak of the site, or of what is not there
+    return {
+        post["id"]
+        for post in asked
+        if clean(post) and not post["selftext"] and post["title"].endswith("?")
+        if not any(word in post["title"] for word in elsewhere)
+    }
+
+
+def test_sixty_reddit_posts_are_36_premises_and_24_questions_and_a_few_lines_are_from_elsewhere(submissions):
+    assert [len(posts(submissions, name)) for name in ("WritingPrompts", "AskReddit")] == [36, 24]
+    others = [row for row in submissions[0] if row["subreddit"] not in ("WritingPrompts", "AskReddit")]
+    assert len(others) == 4
+    # 60 posts, 4 from elsewhere, and one line that comes twice
+    assert len(submissions[0]) == 65
+
+
+def test_one_reddit_line_is_cut_which_is_less_than_2_percent(submissions, comments):
+    lines = sum(len(objects) + broken for objects, broken in (submissions, comments))
+    assert (submissions[1], comments[1]) == (0, 1)
+    assert lines >= 120
+    assert 1 / lines < 0.02
+
+
+def test_sixteen_premises_have_a_story_that_people_liked(submissions, comments):
+    newest = {row["id"]: row for row in comments[0]}
+    best: dict[str, dict] = {}
+    for row in newest.values():
+        official = row["stickied"] or row["distinguished"]
+        if row["parent_id"] == row["link_id"] and not official and row["author"] != "[deleted]":
+            best[row["link_id"]] = max(best.get(row["link_id"], row), row, key=lambda one: one["score"])
+    told = set()
+    for post in posts(submissions, "WritingPrompts").values():
+        reply = best.get(f"t3_{post['id']}")
+        asks = post["title"].startswith(("[WP]", "[EU]"))
+        if asks and clean(post) and reply and reply["score"] >= LEAST_REPLY_VOTES:
+            least, most = STORY_CHARS
+            if least <= len(reply["body"]) <= most and "To be continued" not in reply["body"]:
+                told.add(post["id"])
+    assert len(told) == 16, sorted(told)
+
+
+def test_fifteen_questions_stand_alone_and_the_authors_answered_them_all(submissions, recorded):
+    asked = {f"reddit/AskReddit/{id_}" for id_ in questions(submissions)}
+    assert len(asked) == 15
+    assert {row["prompt_id"] for row in recorded if row["prompt_id"].startswith("reddit/")} == asked
+
+
+def test_every_way_to_lose_a_reddit_post_occurs(submissions, comments):
+    assert {"[removed]", "[deleted]", "[ Removed by Reddit ]"} <= {row["selftext"] for row in submissions[0]}
+    for key in ("over_18", "crosspost_parent", "stickied", "distinguished", "removed_by_category"):
+        assert any(row.get(key) for row in submissions[0]), key
+    titles = [row["title"] for row in submissions[0]]
+    for start in ("[MODPOST]", "[OT]", "[IP]", "[EU]", "[deleted by user]"):
+        assert any(title.startswith(start) for title in titles), start
+    assert any(row["author"] == "AutoModerator" for row in comments[0])
+    versions = Counter(row["id"] for row in comments[0])
+    assert [count for count in versions.values() if count > 1] == [2]
+    assert any("&amp;" in row["body"] for row in comments[0])
+    assert any(isinstance(row["created_utc"], float) for row in submissions[0])
+    assert any("_meta" in row for row in submissions[0])
+
+
+def article_text(page) -> str:
+    """What is left of an article when everything but its opening, ingredients and steps is cut."""
+    for node in page.xpath("//script | //sup | //form | //h4 | //p[starts-with(@class, 'qz_')]"):
+        node.drop_tree()
+    intro = page.xpath("//div[@class='mf-section-0']/p")
+    steps = page.xpath("//div[contains(@class, 'section steps  ')]//div[@class='step']")
+    ingredients = page.xpath("//div[@id='ingredients']//li")
+    return "\n".join(" ".join(node.text_content().split()) for node in intro + ingredients + steps)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {path.name: html.parse(path).getroot() for path in sorted((CORPUS / "dumps/wikihow").glob("*.html"))}
+
+
+def test_twelve_wikihow_pages_are_from_at_least_six_categories(pages):
+    assert len(pages) == 12
+    tops = {page.xpath("//*[@id='breadcrumb']/li[2]/a")[0].text for page in pages.values()}
+    assert len(tops) >= 6
+    titles = [page.xpath("//h1")[0].text_content() for page in pages.values()]
+    assert all(title.startswith("How to ") for title in titles)
+    assert len(set(titles)) == 12
+
+
+def test_ten_wikihow_articles_are_long_enough_and_two_are_too_short(pages):
+    lengths = sorted(len(article_text(page)) for page in pages.values())
+    assert [length < 600 for length in lengths] == [True] * 2 + [False] * 10
+    assert 1350 <= lengths[2] <= lengths[-1] <= 3500
+
+
+def test_some_wikihow_articles_speak_of_themselves(pages):
+    openings = [page.xpath("//div[@class='mf-section-0']/p")[0].text_content() for page in pages.values()]
+    assert sum(opening.startswith(("This article", "This wikiHow")) for opening in openings) >= 5
+
+
+def test_what_wikihow_pages_carry_besides_the_article_occurs(pages):
+    for name in ("tips", "warnings", "thingsyoullneed", "relatedwikihows", "references", "ingredients", "qa"):
+        assert any(page.xpath(f"//div[contains(@class, '{name}')]") for page in pages.values()), name
+    assert any(page.xpath("//div[contains(@class, 'qz_container')]") for page in pages.values())
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    folder = CORPUS / "dumps/natural_instructions"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("task*.json"))}
+
+
+def writes(task: dict) -> bool:
+    outputs = [row["output"][0] for row in task["Instances"]]
+    return (
+        task["Categories"][0] in WRITING
+        and task["Output_language"] == ["English"]
+        and len(set(outputs)) / len(outputs) >= 0.3
+        and median(len(output.split()) for output in outputs) >= 5
+    )
+
+
+def test_five_of_nine_tasks_write_and_each_of_the_others_fails_in_a_way_of_its_own(tasks):
+    assert len(tasks) == 9
+    assert [name.split("_")[0] for name, task in tasks.items() if writes(task)] == [
+        *("task901", "task902", "task903", "task904", "task905")
+    ]
+    assert tasks["task906_ours_review_sentiment_classification"]["Categories"] == ["Sentiment Analysis"]
+    assert len({row["output"][0] for row in tasks["task907_ours_order_reply_completion"]["Instances"]}) == 2
+    assert {len(row["output"][0].split()) for row in tasks["task908_ours_word_paraphrasing"]["Instances"]} == {1}
+    assert tasks["task909_ours_notice_summarization_german"]["Output_language"] == ["German"]
+
+
+def test_tasks_are_in_both_layouts_and_name_their_licence(tasks):
+    assert {type(task["Definition"]) for task in tasks.values()} == {list, str}
+    for name, task in tasks.items():
+        assert 10 <= len(task["Instances"]) <= 12, name
+        assert task["Instance License"] == ["Apache-2.0"], name
+        assert all(isinstance(row["output"], list) for row in task["Instances"]), name
+        ids = [row["id"] for row in task["Instances"] if "id" in row]
+        assert len(set(ids)) == len(ids), name
