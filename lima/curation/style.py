@@ -89,5 +89,10 @@ def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> str | None:
 
 
 def _shown(text: str, found: re.Match[str]) -> str:
-    start, end = max(0, found.start() - 20), found.end() + 20
-    return " ".join(text[start:end].split())
+    """What was found, between up to 20 characters of whole words on either side."""
+    before, after = text[max(0, found.start() - 21) : found.start()], text[found.end() : found.end() + 21]
+    if len(before) == 21:
+        before = before.partition(" ")[2]
+    if len(after) == 21:
+        after = after.rpartition(" ")[0]
+    return " ".join(f"{before}{found[0]}{after}".split())

@@ -1,0 +1,49 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.curation import drawing
+from lima.curation.sampling import TooFew
+from lima.records import Prompt, Provenance, Turn
+
+
+def prompt(site: str, number: int, text: str = "") -> Prompt:
+    place = Provenance(source="authored", site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    turns = (Turn(role="user", content=text or f"{site} {number}?"),)
+    return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=place)
+
+
+OFFERED = [prompt(site, number) for site in "AB" for number in range(10)]
+
+
+@given(st.permutations(OFFERED), st.integers(1, 10))
+def test_the_same_prompts_are_drawn_in_whatever_order_they_come_and_of_one_site(offered, count):
+    drawn = drawing.draw(offered, "authored/A", count, seed=17)
+    assert drawn == drawing.draw(OFFERED, "authored/A", count, seed=17)
+    assert len({p.id for p in drawn}) == count
+    assert {p.provenance.site for p in drawn} == {"A"}
+
+
+def test_another_seed_draws_others():
+    first, second = (drawing.draw(OFFERED, "authored/A", 5, seed=seed) for seed in (17, 18))
+    assert first != second
+
+
+def test_the_same_text_is_drawn_once():
+    same = [prompt("A", 1, "Why?"), prompt("A", 2, "why"), prompt("A", 3, "How?")]
+    assert len(drawing.draw(same, "authored/A", 2, seed=17)) == 2
+    with pytest.raises(TooFew, match=r"3 prompts wanted of source authored, site A, 2 there"):
+        drawing.draw(same, "authored/A", 3, seed=17)
+
+
+def test_a_site_that_is_not_there_is_told():
+    with pytest.raises(TooFew, match=r"1 prompts wanted of source authored, site C, 0 there"):
+        drawing.draw(OFFERED, "authored/C", 1, seed=17)
+
+
+def test_dev_and_test_share_neither_id_nor_text():
+    drawing.check_disjoint(OFFERED[:10], OFFERED[10:])
+    with pytest.raises(drawing.Shared, match=r"dev and test share 2 prompt\(s\) by id, first authored/A/8"):
+        drawing.check_disjoint(OFFERED[:10], OFFERED[8:])
+    with pytest.raises(drawing.Shared, match=r"1 prompt\(s\) by text, first authored/A/1 and authored/B/2: 'why not'"):
+        drawing.check_disjoint([prompt("A", 1, "Why not?")], [prompt("B", 2, "why NOT")])

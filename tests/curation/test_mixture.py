@@ -1,0 +1,137 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.curation import mixture, overlap, sampling
+from lima.records import Example, Prompt, Provenance, Turn
+
+SIZES = {"large": 64, "middle": 27, "small": 8}
+
+
+def example(source: str, site: str, number: int, *, prompt: str = "") -> Example:
+    place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    asked = Turn(role="user", content=prompt or f"{source} {site} {number}?")
+    turns = (asked, Turn(role="assistant", content="Yes."))
+    return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
+
+
+def pool(source: str, sizes: dict[str, int]) -> list[Example]:
+    return [example(source, site, number) for site, size in sizes.items() for number in range(size)]
+
+
+def compose(offered, counts, *, held_out=(), most_per_site=None, seed=17):
+    most = most_per_site or {}
+    return mixture.compose(offered, counts, held_out=held_out, most_per_site=most, temperature=3.0, seed=seed)
+
+
+def ids(examples) -> list[str]:
+    return [example.id for example in examples]
+
+
+def test_sites_are_drawn_by_the_cube_root_of_their_size_until_one_runs_dry():
+    # cube roots 4, 3, 2 of 9; three draws cannot empty a site. 1,000 seeds × 3 draws: 1,333, 1,000, 667;
+    # standard deviations √(3,000 p (1 − p)) ≈ 27, 26, 23; five of them either side
+    drawn: Counter[str] = Counter()
+    for seed in range(1000):
+        train, _ = compose({"s": pool("s", SIZES)}, {"s": 3}, seed=seed)
+        drawn.update(example.provenance.site for example in train)
+    assert abs(drawn["large"] - 1333) < 135
+    assert abs(drawn["middle"] - 1000) < 130
+    assert abs(drawn["small"] - 667) < 115
+
+
+def test_the_card_sets_what_was_drawn_beside_what_the_temperature_leads_one_to_expect():
+    train, sites = compose({"s": pool("s", SIZES)}, {"s": 18})
+    # 18 draws at 4/9, 3/9, 2/9
+    assert {site: share.expected for site, share in sites["s"].items()} == {"large": 8.0, "middle": 6.0, "small": 4.0}
+    assert {site: share.available for site, share in sites["s"].items()} == SIZES
+    assert {site: share.drawn for site, share in sites["s"].items()} == Counter(e.provenance.site for e in train)
+    card = mixture.card("lima", "kept", train, sites, held_out=3)
+    assert (card.examples, card.sources, card.licences, card.dialogues) == (18, {"s": 18}, {"MIT": 18}, 0)
+    assert card.response_chars == {"s": 4.0}
+
+
+@given(st.permutations(sorted(SIZES)))
+def test_the_order_of_the_sites_changes_nothing(order):
+    shuffled = pool("s", {site: SIZES[site] for site in order})
+    assert ids(compose({"s": shuffled}, {"s": 40})[0]) == ids(compose({"s": pool("s", SIZES)}, {"s": 40})[0])
+
+
+def test_within_a_site_the_best_come_first():
+    train, _ = compose({"s": pool("s", SIZES)}, {"s": 30})
+    for site in SIZES:
+        numbers = [int(e.provenance.id) for e in train if e.provenance.site == site]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_a_larger_arm_contains_a_smaller_one_and_another_source_changes_no_draw():
+    offered = {"s": pool("s", SIZES), "t": pool("t", SIZES)}
+    small, large, both = (ids(compose(offered, counts)[0]) for counts in ({"s": 10}, {"s": 20}, {"t": 5, "s": 10}))
+    assert large[:10] == small == both[5:]
+
+
+def test_a_site_gives_no_more_than_its_cap():
+    train, sites = compose({"s": pool("s", SIZES)}, {"s": 3}, most_per_site={"s": 1})
+    assert sorted(ids(train)) == ["s/large/0", "s/middle/0", "s/small/0"]
+    # equal sizes, so each of 3 draws has 1/3
+    assert {share.expected for share in sites["s"].values()} == {1.0}
+
+
+def test_held_out_examples_are_the_same_for_every_arm_and_in_none():
+    kept = {"s": pool("s", SIZES)}
+    held = mixture.held_out(kept, {"s": 20}, temperature=3.0, seed=17)
+    assert ids(held) == ids(mixture.held_out({"s": kept["s"][::-1]}, {"s": 20}, temperature=3.0, seed=17))
+    train, _ = compose(kept, {"s": 79}, held_out=held)  # 99 in all
+    assert sorted(ids(train) + ids(held)) == sorted(ids(kept["s"]))
+
+
+def test_an_example_with_the_prompt_of_a_held_out_one_is_in_no_arm():
+    offered = [example("s", "a", 1, prompt="How is beer made?"), example("s", "a", 2)]
+    held = [example("t", "b", 9, prompt="how is  beer made")]
+    assert ids(compose({"s": offered}, {"s": 1}, held_out=held)[0]) == ["s/a/2"]
+
+
+def test_no_prompt_is_in_an_arm_twice_within_a_source_or_across():
+    twice = [example("s", "a", 1, prompt="Why?"), example("s", "b", 2, prompt="why"), example("s", "b", 3)]
+    other = [example("t", "a", 1, prompt="WHY?!"), example("t", "a", 2)]
+    train, _ = compose({"s": twice, "t": other}, {"s": 2, "t": 1})
+    assert sorted(ids(train)) == ["s/a/1", "s/b/3", "t/a/2"]
+
+
+def test_too_few_are_told_with_the_source_what_is_wanted_and_what_is_there():
+    with pytest.raises(sampling.TooFew, match=r"s: 9 wanted, 3 there: \{'a': 1, 'b': 2\}; ask for fewer"):
+        compose({"s": pool("s", {"b": 2, "a": 1})}, {"s": 9})
+
+
+@given(st.text())
+def test_a_normalised_text_is_normalised_no_further(text):
+    once = overlap.normalised(text)
+    assert overlap.normalised(once) == once
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("How is beer made?", " how  is BEER made", True),
+        ("How is wine made?", "How is beer made?", False),
+        ("C++?", "C#?", True),  # signs fall: in doubt a prompt counts as seen
+        ("?!", "?", False),
+        ("日本語は?", "日本語は", True),
+        ("ﬁne", "fine", True),
+    ],
+)
+def test_prompts_are_the_same_text_by_their_letters_and_digits(one, other, same):
+    assert (overlap.normalised(one) == overlap.normalised(other)) is same
+
+
+def test_prompt_and_example_are_compared_by_what_is_asked():
+    asked = example("s", "a", 1, prompt="Why?")
+    fields = asked.model_dump() | {"messages": asked.messages[:1], "provenance": asked.provenance}
+    assert overlap.key(asked) == overlap.key(Prompt.model_validate(fields))
+
+
+def test_the_chances_of_the_sites_add_up():
+    assert np.isclose(sum(sampling.probabilities(SIZES, temperature=3.0).values()), 1)

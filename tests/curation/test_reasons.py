@@ -1,0 +1,329 @@
+"""Every reason why a candidate is dropped, by a candidate that is dropped for it alone; and bounds that belong."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.curation import sifting
+from lima.curation.outcomes import REASONS
+from lima.params import Filter
+from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
+
+FILTER = Filter.model_validate(
+    {
+        "seed": 17,
+        "unfiltered_reservoir": 5,
+        "stack_exchange": {"min_response_score": 10, "min_chars": 1200, "max_chars": 4096, "title_share": 0.5},
+        "wikihow": {"min_chars": 20, "max_chars": 60},
+        "reddit": {
+            "min_score": 20,
+            "min_response_score": 10,
+            "min_chars": 20,
+            "max_chars": 60,
+            "train_subreddits": ["WritingPrompts"],
+            "prompt_subreddits": ["AskReddit"],
+        },
+        "natural_instructions": {
+            "categories": ["Summarization"],
+            "min_distinct_share": 0.5,
+            "min_median_words": 3,
+            "max_prompt_chars": 40,
+        },
+    }
+)
+STORY = "Once upon a time, a ghost sang."  # 31 characters
+ANSWER = "Yeast eats sugar. " * 70  # 1,260 characters, 1,259 without the last blank
+SUMMARY = ("category:Summarization", "language:English")
+
+
+def candidate(reader: str, **changes: object) -> Candidate:
+    """One that its reader's filters keep."""
+    usual: dict[str, dict[str, object]] = {
+        "stack_exchange": {"site": "beer", "title": "How is beer made?", "description": "Tell.", "response": ANSWER},
+        "wikihow": {"site": "Food", "title": "How to Boil Eggs", "response": "This article is about eggs."},
+        "reddit": {"site": "WritingPrompts", "title": "[WP] A ghost sings.", "response": STORY},
+        "natural_instructions": {
+            "site": "task1",
+            "title": "Sum up.",
+            "description": "A text.",
+            "response": "it is told",
+            "tags": SUMMARY,
+        },
+        "authored": {"site": "A", "title": "What is tea?", "response": "A drink."},
+    }
+    values: dict[str, object] = {
+        "number": "1",
+        "description": "",
+        "later_turns": (),
+        "markup": "markdown",
+        "score": 20,
+        "response_score": 10,
+        "tags": (),
+    }
+    values |= usual[reader] | changes
+    number, site = str(values.pop("number")), str(values.pop("site"))
+    place = Provenance(source=reader, site=site, id=number, url="", author="", licence="", digest="")
+    return Candidate.model_validate({"id": f"{reader}/{site}/{number}", "provenance": place, **values})
+
+
+def without_tags(html: str) -> str:
+    return html.replace("<p>", "")
+
+
+def sifted(reader: str, candidates: list[Candidate], p: Filter = FILTER) -> list[Example | Prompt | Dropped]:
+    pairs = sifting.sift(candidates, reader=reader, p=p, to_markdown=without_tags)
+    return [outcome for _, outcome in pairs]
+
+
+def outcome(reader: str, **changes: object) -> Example | Prompt | Dropped:
+    (only,) = sifted(reader, [candidate(reader, **changes)])
+    return only
+
+
+ASKED = {"site": "AskReddit", "title": "What do cooks never eat?", "response": ""}
+
+# reader, what differs from a candidate that is kept, the reason, what the detail says, and the paper's words or ours
+ROWS = [
+    ("reddit", {"site": "AskMen"}, "other_subreddit", "AskMen", "only r/AskReddit and r/WritingPrompts"),
+    ("natural_instructions", {"tags": (SUMMARY[0], "language:Hindi")}, "other_language", "Hindi", "ours"),
+    (
+        "natural_instructions",
+        {"tags": (SUMMARY[1],)},
+        "other_category",
+        "none told",
+        "natural-language-generation tasks",
+    ),
+    ("natural_instructions", {"response": "it is"}, "short_outputs", "median 2 words, at least 3", "ours"),
+    ("natural_instructions", {"title": " ", "description": ""}, "empty_text", "definition and input", "ours"),
+    ("natural_instructions", {"description": "x" * 32}, "prompt_too_long", "41 characters, at most 40", "ours"),
+    ("authored", {"title": " "}, "empty_text", "turn 1, user", "ours"),
+    (
+        "authored",
+        {"later_turns": (Turn(role="assistant", content="!"),)},
+        "turns_do_not_alternate",
+        "user assistant assistant",
+        "ours",
+    ),
+    ("wikihow", {"title": ""}, "empty_text", "title", "ours"),
+    ("wikihow", {"response": " "}, "no_answer", "no body", "ours"),
+    ("stack_exchange", {"response": ""}, "no_answer", "no response", "200 question–answer pairs"),
+    ("reddit", {"response": ""}, "no_answer", "no reply", "a premise with a good continuation"),
+    ("reddit", {"response": "[removed]"}, "removed", "[removed]", "ours"),
+    ("reddit", {"response": "I am a bot, and so on and on."}, "moderator", "I am a bot", "ours"),
+    ("reddit", {"title": "[MODPOST] Rules of the contest"}, "moderator", "[MODPOST", "ours"),
+    (
+        "reddit",
+        {"title": "[IP] A lighthouse"},
+        "not_a_premise",
+        "[IP]",
+        "premises (love poems, short science fiction, …)",
+    ),
+    ("reddit", {"score": 19}, "low_score", "19, at least 20", "the most upvoted posts"),
+    ("reddit", {"score": None}, "low_score", "no score, at least 20", "the most upvoted posts"),
+    ("reddit", {"response_score": 9}, "low_response_score", "9, at least 10", "a good continuation"),
+    ("reddit", {"response": f"{STORY} To be continued"}, "incomplete", "To be continued", "a good continuation"),
+    ("reddit", ASKED | {"description": "Long story."}, "has_body", "11 characters", "title only, no body"),
+    ("reddit", ASKED | {"title": "Cooks never eat this"}, "not_a_question", "Cooks never eat this", "prompts"),
+    (
+        "reddit",
+        ASKED | {"title": "Redditors, what do you eat?"},
+        "refers_to_site",
+        "Redditors",
+        "self-contained prompts",
+    ),
+    (
+        "reddit",
+        ASKED | {"title": "What do you think of this photo?"},
+        "title_not_self_contained",
+        "demonstrative: 'this'",
+        "self-contained prompts",
+    ),
+    ("stack_exchange", {"response_score": 9}, "low_response_score", "9, at least 10", "if its score is at least 10"),
+    (
+        "stack_exchange",
+        {"response_score": None},
+        "low_response_score",
+        "no score, at least 10",
+        "if its score is at least 10",
+    ),
+    ("stack_exchange", {"response": "x" * 1199}, "too_short", "1199 characters, at least 1200", "shorter than 1,200"),
+    (
+        "stack_exchange",
+        {"response": "x" * 4097},
+        "too_long",
+        "4097 characters, at most 4096",
+        "longer than 4,096 characters",
+    ),
+    (
+        "stack_exchange",
+        {"response": ANSWER + "I know."},
+        "first_person",
+        "Yeast eats sugar. I know.",
+        "written in the first person",
+    ),
+    (
+        "stack_exchange",
+        {"response": "As mentioned, so. " + ANSWER},
+        "refers_to_site",
+        "As mentioned, so. Yeast eats",
+        "as mentioned",
+    ),
+    (
+        "stack_exchange",
+        {"response": "Stack Exchange. " + ANSWER},
+        "refers_to_site",
+        "Stack Exchange. Yeast eats sugar.",
+        "stack exchange",
+    ),
+    (
+        "stack_exchange",
+        {"response": "It can be found here. " + ANSWER},
+        "refers_to_missing",
+        "It can be found here. Yeast eats sugar.",
+        "remove links, images",
+    ),
+    (
+        "stack_exchange",
+        {"title": "What is this foam?"},
+        "title_not_self_contained",
+        "demonstrative: 'this'",
+        "self-contained in the title",
+    ),
+]
+
+
+@pytest.mark.parametrize(("reader", "changes", "reason", "detail", "words"), ROWS)
+def test_a_candidate_is_dropped_with_its_reason_and_what_was_found(reader, changes, reason, detail, words):
+    assert outcome(reader, **changes) == Dropped(
+        reason=reason, detail=detail, place=candidate(reader, **changes).id, raw=""
+    )
+
+
+def test_a_task_whose_outputs_repeat_is_dropped_whole_and_the_next_task_is_not():
+    # 2 of 5 outputs differ: 0.4 < 0.5
+    first = [candidate("natural_instructions", number=n, response=f"the answer is {n % 2}") for n in range(5)]
+    second = [candidate("natural_instructions", number=n, site="task2") for n in range(1)]
+    outcomes = sifted("natural_instructions", first + second)
+    assert [(o.reason, o.detail) for o in outcomes[:5]] == [
+        ("few_distinct_outputs", "0.400 of 5, at least 0.5") for _ in first
+    ]
+    assert isinstance(outcomes[5], Example)
+
+
+def test_every_reason_has_a_row():
+    assert {row[2] for row in ROWS} | {"few_distinct_outputs"} == set(REASONS)
+
+
+@pytest.mark.parametrize("reader", ["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored"])
+def test_the_usual_candidate_is_kept(reader):
+    kept = outcome(reader)
+    assert isinstance(kept, Example)
+    assert kept.id == f"{reader}/{kept.provenance.site}/1"
+
+
+@pytest.mark.parametrize("length", [1200, 4096])
+def test_both_bounds_belong_and_blanks_around_do_not_count(length):
+    assert isinstance(outcome("stack_exchange", response=f"\n{'x' * length}\n"), Example)
+
+
+def test_html_is_converted_before_it_is_measured_and_markdown_is_not():
+    assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200, markup="html"), Example)
+    assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200), Dropped)
+
+
+def test_a_wikihow_article_is_asked_by_its_title_and_opens_as_the_following_answer():
+    turns = [(turn.role, turn.content) for turn in outcome("wikihow").messages]
+    assert turns == [("user", "How to boil eggs?"), ("assistant", "The following answer is about eggs.")]
+
+
+def test_a_question_of_askreddit_becomes_a_prompt_without_its_tag():
+    asked = outcome("reddit", **(ASKED | {"title": "[Serious] What do cooks never eat?"}))
+    assert isinstance(asked, Prompt)
+    assert [turn.content for turn in asked.messages] == ["What do cooks never eat?"]
+
+
+def test_a_task_is_asked_by_its_definition_and_its_input():
+    assert outcome("natural_instructions").messages[0].content == "Sum up.\n\nA text."
+
+
+def test_who_speaks_last_tells_an_example_from_a_prompt():
+    later = (Turn(role="user", content="More?"), Turn(role="assistant", content="More."))
+    assert isinstance(outcome("authored", response=""), Prompt)
+    assert isinstance(outcome("authored", later_turns=later[:1]), Prompt)
+    dialogue = outcome("authored", later_turns=later)
+    assert isinstance(dialogue, Example)
+    assert [turn.role for turn in dialogue.messages] == ["user", "assistant"] * 2
+
+
+def test_title_or_description_asks_by_chance_whatever_the_order():
+    # share ½ of 400: 200, standard deviation √(400 · ¼) = 10; five of them either side
+    candidates = [candidate("stack_exchange", number=n) for n in range(400)]
+    forward, backward = sifted("stack_exchange", candidates), sifted("stack_exchange", candidates[::-1])
+    assert forward == backward[::-1]
+    assert abs(sum(o.messages[0].content == "How is beer made?" for o in forward) - 200) < 50
+    assert {o.messages[0].content for o in forward} == {"How is beer made?", "Tell."}
+
+
+@pytest.mark.parametrize("description", ["", " <p> ", "See the picture below."])
+def test_the_title_asks_where_the_description_cannot(description):
+    outcomes = sifted(
+        "stack_exchange",
+        [candidate("stack_exchange", number=n, description=description, markup="html") for n in range(20)],
+    )
+    assert {o.messages[0].content for o in outcomes} == {"How is beer made?"}
+
+
+ANY = st.lists(
+    st.sampled_from(ROWS).map(lambda row: (row[0], row[1]))
+    | st.sampled_from(["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored"]).map(
+        lambda reader: (reader, {})
+    ),
+    max_size=12,
+)
+
+
+@given(ANY)
+def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
+    for reader in {reader for reader, _ in rows}:
+        offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
+        bins = sifting.Bins(reader=reader, seed=17)
+        pairs = sifting.sift(offered, reader=reader, p=FILTER, to_markdown=str)
+        dropped = list(bins.fill(pairs))
+        funnel = bins.funnel(reader, offered=len(offered))  # raises if it does not add up
+        assert sum(funnel.dropped.values()) == len(dropped)
+        assert list(funnel.dropped) == [reason for reason in REASONS if reason in funnel.dropped]
+        gone = [record.id for record in (*bins.kept(), *bins.prompts())] + [drop.place for drop in dropped]
+        assert sorted(gone) == sorted(c.id for c in offered)
+
+
+def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
+    votes = [("beer", 3, 1), ("beer", 4, 9), ("ai", 1, 5), ("beer", 2, 9), ("beer", 5, None)]
+    bins = sifting.Bins(reader="stack_exchange", seed=17)
+    offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
+    list(bins.fill(sifting.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str)))
+    assert [example.provenance.id for example in bins.kept()] == ["1", "2", "4", "3", "5"]
+
+
+def test_articles_come_shuffled_and_the_same_in_whatever_order_they_were_offered():
+    def kept(numbers: Iterator[int] | range) -> list[str]:
+        bins = sifting.Bins(reader="wikihow", seed=17)
+        offered = [candidate("wikihow", number=n) for n in numbers]
+        list(bins.fill(sifting.sift(offered, reader="wikihow", p=FILTER, to_markdown=str)))
+        return [example.provenance.id for example in bins.kept()]
+
+    assert kept(range(30)) == kept(reversed(range(30)))
+    assert kept(range(30)) != [str(n) for n in sorted(range(30))]
+    assert sorted(kept(range(30)), key=int) == [str(n) for n in range(30)]
+
+
+def test_unfiltered_examples_are_only_converted():
+    offered = [
+        candidate("stack_exchange", number=1, response="<p>I agree, see below", response_score=-3, markup="html"),
+        candidate("stack_exchange", number=2, response="<p>", markup="html"),
+    ]
+    plain = list(
+        sifting.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=lambda h: h.replace("<p>", ""))
+    )
+    assert [(e.provenance.id, e.messages[1].content) for e in plain] == [("1", "I agree, see below")]
