@@ -11,18 +11,16 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import zstandard
 from pydantic import Field
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources import json_rows
+from lima.sources import json_rows, zst
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Tally, bad_row, digest, files
+from lima.sources.reading import Tally, bad_row, digest, files
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
-WINDOW = 2**31  # bytes; the monthly dumps need it, zstandard's own limit is lower
 REMOVED = {"[removed]", "[deleted]", "[deleted by user]"}  # what stands in place of a text
 BOTS = {"AutoModerator"}
 TEAM = "-ModTeam"  # ends the name of a subreddit's shared moderator account
@@ -183,36 +181,4 @@ def _text(raw: str) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    return _compressed_lines(path) if path.suffix.lower() == ".zst" else json_rows.lines(path)
-
-
-def _compressed_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    number, rest = 0, b""
-    try:
-        for text in _decompressed(path):
-            *whole, rest = (rest + text).split(b"\n")
-            for line in whole:
-                number += 1
-                yield f"{path}:{number}", line
-    except (zstandard.ZstdError, EOFError) as error:
-        where = f"after line {number}" if number else "at its start"
-        raise DumpError(f"{path} is cut short or damaged {where} ({error}); fetch it again") from error
-    if rest:
-        number += 1
-        yield f"{path}:{number}", rest
-    if not number:
-        raise DumpError(f"{path} is empty; fetch it again, or take it away")
-
-
-def _decompressed(path: Path) -> Iterator[bytes]:
-    """The bytes of all frames; a frame that does not end is an EOFError, which zstandard's own reader passes over."""
-    frame: Any = None
-    with path.open("rb") as file:
-        while packed := file.read(zstandard.DECOMPRESSION_RECOMMENDED_INPUT_SIZE):
-            while packed:
-                if frame is None or frame.eof:
-                    frame = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
-                yield frame.decompress(packed)
-                packed = frame.unused_data if frame.eof else b""
-        if frame is not None and not frame.eof:
-            raise EOFError(f"the last of {file.tell()} bytes ends no frame")
+    return zst.lines(path) if path.suffix.lower() == ".zst" else json_rows.lines(path)

@@ -24,10 +24,9 @@ LEFT_OUT = {"script", "style", "noscript", "img", "picture", "svg", "video", "if
 LEFT_OUT_CLASSES = {
     *("reference", "ts_popup", "mwimg", "step_num", "stepanchor", "image_details"),  # within a step
     *("wh_ad_inner", "qz_container", "qy_cta"),  # between steps: advertisements, quizzes
-    *("article_byline", "en_toc", "pdf_link"),  # before the opening
 }
 FRACTION = "frac"  # 1<sup>1</sup>⁄<sub>2</sub>, which is 1 1⁄2 and no power
-LEFT_OUT_IDS = {"method_toc", "coauthor_byline", "byline_hover"}
+LEFT_OUT_IDS = {"method_toc", "coauthor_byline", "byline_hover"}  # before the opening
 
 
 class NoArticle(ValueError):

@@ -152,6 +152,8 @@ def test_a_byte_order_mark_crlf_and_a_missing_final_newline_are_no_errors(tmp_pa
     (tmp_path / "b.zst").write_bytes(zstandard.compress(text.replace(b"s1", b"s2")))
     rows, tally = read(tmp_path)
     assert [(row.provenance.id, row.response) for row in rows] == [("s1", "Once."), ("s2", "Once.")]
+    assert rows[0].provenance.digest == digest(text.split(b"\r\n")[0])
+    assert rows[1].provenance.digest == digest(text.replace(b"s1", b"s2").split(b"\r\n")[0])
     assert tally == Tally(rows=4, questions=2, answers=2)
 
 

@@ -22,14 +22,16 @@ INTRO = """<div id="intro" class="section hasad sticky">
   <div id="method_toc" class="en_toc"><p>Explore this Article</p></div>
   <div id="coauthor_byline" class="article_byline "><p>Last Updated: August 13, 2020</p></div>
   <div id="byline_hover"><p>This article was co-authored by our team.</p></div>
-  <div class="mf-section-0"><p>This article shows how to boil an <a href="/Egg">egg</a>.</p><p>  </p></div>
+  <div class="mf-section-0"><p>This article shows how to boil an <a href="/Egg">egg</a>.</p>loose words<p>  </p></div>
   <div class="wh_ad_inner w_label"><p>Advertisement</p></div></div>"""
 STEP = """<li id="step-id-00"><a class="stepanchor"></a><div class="mwimg  largeimage  "><img src="x.jpg"/>
   <div class="image_details"><span>{"smallUrl":"x"}</span></div></div><div class="step_num">1</div>
   <div class="step"><b class="whb">Boil water.</b> Use <span class="frac nowrap">1<sup>1</sup>⁄<sub>2</sub></span> pints
-  &amp; a &lt;lid&gt;.<sup id="_ref-1" class="reference"><a href="#_note-1">[1]</a>
+  &amp; a &lt;lid&gt;
+  (<span class="frac nowrap"><sup>1</sup>⁄<sub>4</sub></span> <sup>2</sup>).
+  <sup id="_ref-1" class="reference"><a href="#_note-1">[1]</a>
   <span class="ts_popup ">Research source</span></sup>
-  <script>ads()</script><ul><li>Salt it<!-- hidden -->, if you like.</li></ul></div>
+  <script>ads()</script><ul><li>Salt &amp; wait<!-- hidden -->, if you like.</li></ul></div>
   <div class="wh_ad_inner"><p>Ad</p></div></li>"""
 QUIZ = '<div class="qz_container qz_mobile "><p>Method 1 Quiz</p><ul><li>Try again...</li></ul></div>'
 
@@ -64,7 +66,10 @@ def only(folder: Path, html: str) -> Candidate | Dropped:
     return row
 
 
-EXPECTED_STEPS = "<ol><li> <b>Boil water.</b> Use 1 1⁄2 pints &amp; a &lt;lid&gt;. <ul><li>Salt it, if you like.</li></ul> </li></ol>"
+EXPECTED_STEPS = (
+    "<ol><li> <b>Boil water.</b> Use 1 1⁄2 pints &amp; a &lt;lid&gt; (1⁄4 <sup>2</sup>). "
+    "<ul><li>Salt &amp; wait, if you like.</li></ul> </li></ol>"
+)
 
 
 def test_an_article_is_its_title_opening_and_steps_with_where_it_comes_from(tmp_path):
@@ -90,8 +95,11 @@ def test_only_where_there_are_several_methods_each_has_a_heading(tmp_path):
 
 
 def test_ingredients_stay_and_part_from_the_steps_by_a_heading(tmp_path):
+    ingredients = "<h2>Ingredients</h2>\n<ul><li> 1 egg</li></ul>"
     row = only(tmp_path, page(INGREDIENTS, method(1, "Boiling")))
-    assert row.response == (f"<h2>Ingredients</h2>\n<ul><li> 1 egg</li></ul>\n<h2>Steps</h2>\n{EXPECTED_STEPS}")
+    assert row.response == f"{ingredients}\n<h2>Steps</h2>\n{EXPECTED_STEPS}"
+    row = only(tmp_path, page(INGREDIENTS, method(1, "Boiling"), method(2, "Poaching")))
+    assert row.response.startswith(f"{ingredients}\n<h2>Boiling</h2>\n")
 
 
 @pytest.mark.parametrize(
