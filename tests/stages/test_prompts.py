@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lima import jsonl
+from lima.curation.drawing import Shared
+from lima.curation.sampling import TooFew
+from lima.records import Prompt, Provenance, Turn
+from lima.stages import prompts
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+
+
+def prompt(source: str, site: str, number: int, text: str = "") -> Prompt:
+    place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    turns = (Turn(role="user", content=text or f"{source} {site} {number}?"),)
+    return Prompt(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_params(dev={"authored/A": 3}, test={"authored/B": 4, "reddit/AskReddit": 2})
+    write("authored", [prompt("authored", site, number) for site in "AB" for number in range(5)])
+    write("reddit", [prompt("reddit", "AskReddit", number) for number in range(5)])
+
+
+def write_params(dev, test) -> None:
+    yaml = YAML()
+    values = yaml.load(SHIPPED)
+    values["prompts"] |= {"dev": dev, "test": test}
+    yaml.dump(values, Path("params.yaml"))
+
+
+def write(source: str, rows: list[Prompt]) -> None:
+    jsonl.write(Path(f"data/filter/{source}/prompts.jsonl"), rows)
+
+
+def sites(name: str) -> list[str]:
+    rows = jsonl.read(Path(f"data/prompts/{name}.jsonl"), Prompt)
+    return [f"{row.provenance.source}/{row.provenance.site}" for row in rows]
+
+
+def test_each_site_gives_the_number_that_params_ask_for(checkout, capsys):
+    prompts.main()
+    assert sites("dev") == ["authored/A"] * 3
+    assert sites("test") == ["authored/B"] * 4 + ["reddit/AskReddit"] * 2
+    assert capsys.readouterr().out == "prompts: 3 dev, 6 test\n"
+
+
+def test_too_few_are_told_with_source_and_site_and_leave_the_old_result(checkout):
+    prompts.main()
+    write_params(dev={"authored/A": 6}, test={"authored/B": 4})
+    with pytest.raises(TooFew, match=r"6 prompts wanted of source authored, site A, 5 there; ask for fewer"):
+        prompts.main()
+    assert sites("dev") == ["authored/A"] * 3
+
+
+def test_a_prompt_of_dev_and_test_stops_the_stage(checkout):
+    same = [prompt("authored", site, 1, "Why not?") for site in "AB"]
+    write("authored", same)
+    write_params(dev={"authored/A": 1}, test={"authored/B": 1})
+    with pytest.raises(Shared, match="1 prompt"):
+        prompts.main()
+    assert not Path("data/prompts").exists()
