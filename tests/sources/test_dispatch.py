@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lima.sources import dispatch
+from lima.sources.reading import DumpError
+
+REALDATA = Path(__file__).parents[3] / "shared/realdata"
+TASK = json.dumps(
+    {"Contributors": ["a"], "Definition": ["Do."], "Instances": [{"input": "x", "output": ["y"]}]}, indent=1
+)
+ALPACA = {"instruction": "Do.", "input": "", "output": "Done."}
+
+
+def lines(*records: object) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("beer.7z", b"7z\xbc\xaf\x27\x1c\0\4", "stack_exchange"),
+        ("cut.7z", b"", "stack_exchange"),  # its reader says what is wrong with it
+        ("download", b"7z\xbc\xaf\x27\x1c\0\4", "stack_exchange"),
+        ("Posts.xml", b"", "stack_exchange"),
+        ("beer-posts-2024.txt", b'\xef\xbb\xbf<?xml version="1.0"?>\r\n<!-- 2024 -->\r\n<posts>', "stack_exchange"),
+        ("page.html", b"<!DOCTYPE html>\n<html><body class='mw-wikihow'>", "wikihow"),
+        ("RS_2020-01.zst", b"\x28\xb5\x2f\xfd", "reddit"),
+        ("rows.ndjson", lines({"id": "a", "subreddit": "AskReddit"}), "reddit"),
+        ("rows.jsonl", lines({"kind": "t3", "data": {"subreddit": "AskReddit"}}), "reddit"),
+        ("task1.json", TASK.encode(), "natural_instructions"),
+        ("train.jsonl", lines({"conversations": ["Hi", "Ho"], "source": "wikihow"}), "lima"),
+        ("lima.json", json.dumps([ALPACA | {"history": []}], indent=2).encode(), "lima"),
+        ("alpaca.json", json.dumps([ALPACA]).encode(), "alpaca"),
+        ("a.jsonl", lines({"id": "a-1", "group": "A", "messages": []}), "authored"),
+        ("half.jsonl", b'{"id": "a-1", "gro\n' + lines({"id": "a-2", "group": "A", "messages": []}), "authored"),
+    ],
+)
+def test_a_dump_is_known_by_what_it_holds(tmp_path, name, content, expected):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert dispatch.detect(path) == expected
+    assert callable(dispatch.reader(expected))
+
+
+def test_a_folder_is_known_by_the_first_file_that_tells(tmp_path):
+    site = tmp_path / "beer.stackexchange.com"
+    site.mkdir()
+    (tmp_path / "README").write_text("Where it came from")
+    (site / "Badges.xml").write_text("<badges>\n</badges>")
+    (site / "Posts.xml").write_text("<posts>\n</posts>")
+    assert dispatch.detect(tmp_path) == "stack_exchange"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"plain words", b"\0\xff", b"[]", b"{", b"[1]", b'{"a": 1}', b"<html>another site</html>", b"<users>"],
+)
+def test_what_nobody_reads_is_told_what_was_looked_for(tmp_path, content):
+    path = tmp_path / "unknown"
+    path.write_bytes(content)
+    with pytest.raises(DumpError, match=r"unknown holds nothing that can be read; looked for a Stack Exchange archive"):
+        dispatch.detect(path)
+
+
+def test_what_is_not_there_is_told():
+    with pytest.raises(DumpError, match=r"there is no nowhere\.7z; put the dump there"):
+        dispatch.detect(Path("nowhere.7z"))
+    with pytest.raises(DumpError, match="there is no reader 'usenet'; there are stack_exchange, wikihow, "):
+        dispatch.reader("usenet")
+
+
+@pytest.mark.skipif(not REALDATA.exists(), reason="the real dumps are not on this machine")
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("stack_exchange", "stack_exchange"),
+        ("wikihow", "wikihow"),
+        ("reddit", "reddit"),
+        ("natural_instructions", "natural_instructions"),
+        ("natural_instructions_older", "natural_instructions"),
+        ("alpaca", "alpaca"),
+    ],
+)
+def test_every_file_of_a_real_source_is_known(folder, expected):
+    for file in sorted(path for path in (REALDATA / folder).rglob("*") if path.is_file()):
+        if file.suffix != ".xml" or file.name == "Posts.xml":
+            assert dispatch.detect(file) == expected, file
+
+
+@pytest.mark.skipif(not REALDATA.exists(), reason="the real dumps are not on this machine")
+def test_limas_released_files_are_known():
+    assert dispatch.detect(REALDATA / "lima/llama_factory_lima.json") == "lima"
+    assert dispatch.detect(REALDATA / "lima/lima_test_set.jsonl") == "lima"

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lima import jsonl, params
+from lima.records import Candidate, Dropped
+from lima.sources.reading import DumpError, Scraped
+from lima.stages import scrape
+
+GOOD = (
+    '<row Id="{}" PostTypeId="1" Score="3" Title="t" Body="b" CreationDate="2020-01-01" Tags="|a|" OwnerUserId="7" />'
+)
+OUT = Path("data/scrape/stack_exchange_stem")
+
+
+@pytest.fixture
+def dump(tmp_path, monkeypatch):
+    """A checkout whose dump has a hundred rows, of which the stage lets two be bad."""
+    text = Path("params.yaml").read_text()
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(text)
+    path = Path(params.load().sources["stack_exchange_stem"].dumps) / "beer/Posts.xml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def write(dump: Path, *, bad: int) -> None:
+    rows = [GOOD.format(number) for number in range(100 - bad)] + ["<row cut in ha"] * bad
+    dump.write_text("\n".join(["<posts>", *rows, "</posts>"]))
+
+
+def test_the_limit_in_params_is_the_one_these_tests_reckon_with(dump):
+    assert params.load().scrape.max_bad_share == 0.02
+
+
+def test_every_row_is_a_candidate_or_dropped_with_its_place_and_the_counts_add_up(dump, capsys):
+    write(dump, bad=2)
+    scrape.main("stack_exchange_stem")
+    candidates = list(jsonl.read(OUT / "candidates.jsonl", Candidate))
+    dropped = list(jsonl.read(OUT / "dropped.jsonl", Dropped))
+    assert [record.place for record in dropped] == [f"{dump}:100", f"{dump}:101"]
+    assert {record.raw for record in dropped} == {"<row cut in ha"}
+    counts = Scraped.model_validate_json((OUT / "stats.json").read_text())
+    assert counts.candidates == len(candidates) == 98
+    assert (counts.rows, counts.questions, counts.answers, counts.dropped) == (100, 98, 0, {"bad_row": 2})
+    assert capsys.readouterr().out == "stack_exchange_stem: 100 rows, 98 candidates, 2 bad rows\n"
+
+
+def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
+    write(dump, bad=0)
+    scrape.main("stack_exchange_stem")
+    write(dump, bad=7)
+    with pytest.raises(scrape.ScrapeError) as error:
+        scrape.main("stack_exchange_stem")
+    told = str(error.value)
+    assert "7 of 100 rows cannot be read (7.0%), more than scrape.max_bad_share 2.0%" in told
+    assert [line.split(": ")[0] for line in told.split("\n")[1:-1]] == [f"  {dump}:{n}" for n in range(95, 100)]
+    assert "or raise scrape.max_bad_share in params.yaml" in told
+    listed = Path(told.split("all of them are in ")[1].split(";")[0])
+    assert len(listed.read_text().splitlines()) == 7
+    assert json.loads((OUT / "stats.json").read_text())["candidates"] == 100
+
+
+def test_a_dump_that_cannot_be_read_leaves_no_result(dump):
+    dump.write_text("")
+    with pytest.raises(DumpError, match="holds no posts"):
+        scrape.main("stack_exchange_stem")
+    assert not OUT.exists()
+
+
+def test_an_unknown_source_is_told_which_there_are(dump):
+    with pytest.raises(params.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem, "):
+        scrape.main("usenet")
