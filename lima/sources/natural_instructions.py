@@ -70,7 +70,7 @@ def _instances(task: Task, path: Path, *, source: str, licence: str, tally: Tall
             yield bad_row(place, str(error), raw)
             continue
         tally.questions += 1
-        tally.answers += 1
+        tally.answers += bool(instance.output[0])
         own = instance.id or f"{path.stem}-{number}"
         if own in seen:
             yield Dropped(reason="duplicate", detail=f"id {own} came before", place=place, raw="")

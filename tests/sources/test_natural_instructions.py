@@ -96,6 +96,12 @@ def test_a_bad_instance_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, in
     assert tally == Tally(rows=3, questions=2, answers=2)
 
 
+def test_an_output_without_text_is_no_answer(tmp_path):
+    (row,), tally = reads(tmp_path, OLDER | {"Instances": [{"input": "A tale.", "output": ""}]})
+    assert row.response == ""
+    assert tally == Tally(rows=1, questions=1, answers=0)
+
+
 def test_an_instance_whose_id_came_before_is_offered_once(tmp_path):
     (_, second), _ = reads(tmp_path, PUBLISHED | {"Instances": PUBLISHED["Instances"] * 2})
     assert (second.reason, second.detail) == ("duplicate", "id task1-aa came before")
