@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from lima.analysis import paper
 from lima.analysis.metrics import Preferences, ended
@@ -27,13 +28,19 @@ RULES = {
 }
 
 
-def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping[str, list[int]]) -> list[str]:
-    """One sentence or two each, the gravest first; `lengths` gives each arm's training examples in tokens."""
+class Caveat(NamedTuple):
+    claim: str  # that may not be made
+    why: str
+
+
+def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping[str, list[int]]) -> list[Caveat]:
+    """The gravest first; `lengths` gives each arm's training examples in tokens."""
     return [
         *_base(p),
         *_annotators(p, measured),
+        *_epochs(p),
         *_size(p, results),
-        *_sensitivity(p, measured),
+        *_sensitivity(measured),
         *_priors(results),
         *_luck(p),
         *_cut(p, results, lengths),
@@ -54,53 +61,59 @@ def described(name: str, model: Model) -> str:
             return f"{name}: {model.path}"
 
 
-def _base(p: Params) -> Iterator[str]:
+def _base(p: Params) -> Iterator[Caveat]:
     model = p.models[p.train.model]
     if isinstance(model, RandomModel):
-        yield (
-            "Nothing about quality. The base is a random model: it knows no language, so every figure below only shows "
-            "that the graph runs from end to end."
+        yield Caveat(
+            "Anything about quality.",
+            "The base is a random model: it knows no language, so every figure below only shows that the graph runs "
+            "from end to end.",
         )
     elif re.search(r"instruct|chat|[-_]it\b", described("", model), re.IGNORECASE):
-        yield (
-            f"Nothing about superficial alignment. The base ({described(p.train.model, model)}) has been tuned on "
-            "instructions before; the hypothesis is about a model that only knows its pretraining, and a gain over "
-            "this base is not what alignment gives to one that had none."
+        yield Caveat(
+            "Anything about superficial alignment.",
+            f"The base ({described(p.train.model, model)}) has been tuned on instructions before, while the hypothesis "
+            "is about a model that has only been pretrained: what an arm gains over it is not what alignment gives.",
         )
 
 
-def _annotators(p: Params, measured: Preferences) -> Iterator[str]:
+def _annotators(p: Params, measured: Preferences) -> Iterator[Caveat]:
     used = list(dict.fromkeys(name for by_annotator in measured.values() for name in by_annotator))
     floors = {name: a.rule for name in used if isinstance(a := p.annotators[name], FloorAnnotator)}
     rules = ", ".join(f"{name} {RULES[rule]}" for name, rule in floors.items())
     if floors and len(floors) == len(used):
-        yield (
-            "That any contestant answers better than another. No person and no model has read the answers: all "
-            f"annotators are floors, rules that a real annotator has to beat ({rules})."
+        yield Caveat(
+            "That any contestant answers better than another.",
+            "No person and no model has read the answers: all annotators are floors, rules that a real annotator has "
+            f"to beat ({rules}).",
         )
     elif floors:
-        yield f"Quality from the rows of the floors. They are rules that a real annotator has to beat: {rules}."
+        yield Caveat("Anything from the floors.", f"They are rules that a real annotator has to beat: {rules}.")
+
+
+def _epochs(p: Params) -> Iterator[Caveat]:
     judge = p.annotators[p.select.annotator]
     if isinstance(judge, FloorAnnotator):
-        yield (
-            f"That the chosen epochs are the best. A rule chose them ({p.select.annotator} {RULES[judge.rule]}); in "
-            "the paper people did, by reading."
+        yield Caveat(
+            "That the chosen epochs are the best.",
+            f"A rule chose them: {p.select.annotator} {RULES[judge.rule]}. In the paper people did, by reading.",
         )
 
 
-def _size(p: Params, results: Results) -> Iterator[str]:
+def _size(p: Params, results: Results) -> Iterator[Caveat]:
     largest = max(len(arm.train) for arm in results.arms.values())
     ours = (largest, p.train.epochs, p.train.max_tokens, len(results.test))
     if ours != (paper.TRAINING_EXAMPLES, paper.EPOCHS, paper.MAX_TOKENS, paper.TEST_PROMPTS):
-        yield (
-            f"Anything about the size of the paper's effects. The profile {p.profile} trains on at most {largest:,} "
-            f"examples of {p.train.max_tokens:,} tokens for {p.train.epochs} epochs and asks {len(results.test):,} "
-            f"test prompts; the paper trained {paper.MODEL} on {paper.TRAINING_EXAMPLES:,} of {paper.MAX_TOKENS:,} for "
-            f"{paper.EPOCHS} and asked {paper.TEST_PROMPTS}."
+        yield Caveat(
+            "How large the paper's effects are.",
+            f"The profile {p.profile} trains on up to {largest:,} examples of at most {p.train.max_tokens:,} tokens "
+            f"for {p.train.epochs} epochs and asks {len(results.test):,} test prompts; the paper trained {paper.MODEL} "
+            f"on {paper.TRAINING_EXAMPLES:,} of at most {paper.MAX_TOKENS:,} for {paper.EPOCHS} and asked "
+            f"{paper.TEST_PROMPTS}.",
         )
 
 
-def _sensitivity(p: Params, measured: Preferences) -> Iterator[str]:
+def _sensitivity(measured: Preferences) -> Iterator[Caveat]:
     found = [
         (value.smallest, value.prompts)
         for of in measured.values()
@@ -109,67 +122,73 @@ def _sensitivity(p: Params, measured: Preferences) -> Iterator[str]:
     ]
     if found:
         finest, prompts = min(found)
-        yield (
-            f"That contestants are equal where no difference was found. With {prompts} prompts the finest of these "
-            f"comparisons would most likely have missed a net preference below {100 * finest:.0f} points."
+        least = f"below {100 * finest:.0f} points" if finest <= 1 else "of any size"
+        yield Caveat(
+            "That contestants are equal where no difference was found.",
+            f"With {prompts} prompts, even the finest of these comparisons could easily have missed a net preference "
+            f"{least}.",
         )
 
 
-def _priors(results: Results) -> Iterator[str]:
+def _priors(results: Results) -> Iterator[Caveat]:
     trained = {example.provenance.source for arm in results.arms.values() for example in arm.train}
     shared = [prompt for prompt in results.test if prompt.provenance.source in trained]
     if shared:
         origins = sorted({f"{prompt.provenance.source}/{prompt.provenance.site}" for prompt in shared})
-        yield (
-            f"How the arms do on prompts of strangers. {len(shared)} of {len(results.test)} test prompts "
-            f"({', '.join(origins)}) come from sources that were trained on too; the paper says the same of its "
-            "groups A and B, who had contact before writing and so shared priors."
+        yield Caveat(
+            "How the arms do on the prompts of strangers.",
+            f"{len(shared)} of {len(results.test)} test prompts ({', '.join(origins)}) come from sources that were "
+            "trained on too. The paper says the same of its groups A and B, who had contact before writing and so "
+            "shared priors.",
         )
 
 
-def _luck(p: Params) -> Iterator[str]:
-    samples = "one answer" if p.sample.samples == 1 else f"{p.sample.samples} answers"
-    yield (
-        f"That another run would say the same. Each arm was trained once, from one seed, and gave {samples} to each "
-        "prompt; the intervals are about the choice of prompts and not about that luck."
+def _luck(p: Params) -> Iterator[Caveat]:
+    answers = "one answer" if p.sample.samples == 1 else f"{p.sample.samples} answers"
+    yield Caveat(
+        "That another run would say the same.",
+        f"Each arm was trained once, from one seed, and gave {answers} to each prompt. The intervals speak of the "
+        "choice of prompts and not of that luck.",
     )
 
 
-def _cut(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[str]:
+def _cut(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[Caveat]:
     cut = {name: 1 - ended(responses) for name, responses in results.responses.items() if responses}
-    broken = ", ".join(f"{name} {share:.0%}" for name, share in cut.items() if share)
-    if broken:
-        yield (
-            f"How whole answers compare. Those that reached {p.sample.decoding.max_tokens:,} tokens were cut there, "
-            f"and judged as they stand: {broken}."
+    if any(cut.values()):
+        yield Caveat(
+            "How whole answers compare.",
+            f"An answer that did not end by itself was cut, after {p.sample.decoding.max_tokens:,} tokens where we "
+            f"decode, and judged as it stood: {_shares(cut)}.",
         )
     long = {name: sum(tokens > p.train.max_tokens for tokens in of) / len(of) for name, of in lengths.items()}
-    read = ", ".join(f"{name} {share:.0%}" for name, share in long.items() if share)
-    if read:
-        yield (
-            f"What training on whole examples would give. Longer ones than {p.train.max_tokens:,} tokens were cut, so "
-            f"that their end was never learnt: {read}."
+    if any(long.values()):
+        yield Caveat(
+            "What training on whole examples would give.",
+            f"Those longer than {p.train.max_tokens:,} tokens were cut, and their end was never learnt: "
+            f"{_shares(long)}.",
         )
 
 
-def _unlike_data(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[str]:
+def _unlike_data(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[Caveat]:
     for name, comparison in p.comparisons.items():
         pair = [p.contestants[who] for who in (comparison.contestant, comparison.rival)]
         arms = [contestant.arm for contestant in pair if isinstance(contestant, ArmContestant)]
-        if len(arms) == 2 and len({sum(lengths[arm]) for arm in arms}) == 2:
-            amounts = " and ".join(
-                f"{len(results.arms[arm].train):,} examples, {sum(lengths[arm]):,} tokens" for arm in arms
-            )
-            yield (
-                f"That the kind of data alone makes {name} differ. The amounts differ as well: {amounts} of prompts "
-                "and responses."
+        amounts = [f"{len(results.arms[arm].train):,} examples, {sum(lengths[arm]):,} tokens ({arm})" for arm in arms]
+        if len({sum(lengths[arm]) for arm in arms}) > 1:
+            yield Caveat(
+                f"That the kind of data alone makes the difference in {name}.",
+                f"The amounts differ as well: {' and '.join(amounts)}, prompts and responses together.",
             )
 
 
-def _recorded(p: Params) -> Iterator[str]:
+def _recorded(p: Params) -> Iterator[Caveat]:
     recorded = [name for name, contestant in p.contestants.items() if isinstance(contestant, RecordedContestant)]
     if recorded:
-        yield (
-            f"How {', '.join(recorded)} would answer today. Those answers were recorded elsewhere; how they were made "
-            "is not known here."
+        yield Caveat(
+            f"How {', '.join(recorded)} would answer again.",
+            "Those answers were recorded elsewhere; how they were made is not known here.",
         )
+
+
+def _shares(of: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * share:.0f}\N{NO-BREAK SPACE}%" for name, share in of.items() if share)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from lima.analysis.results import Results, contestants_of
 from lima.params import Params, Report
 from lima.records import Response, Verdict
 
-Metrics = dict[str, dict[str, dict[str, object]]]
+Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons and data
 Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
 DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
 
@@ -62,6 +63,14 @@ def metrics(p: Params, results: Results, measured: Preferences) -> Metrics:
             for name, source in results.sources.items()
         },
     }
+
+
+def of_run(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
+    """An arm's figures, and the net of each comparison it stands first in, under flat names."""
+    mine = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
+    for name in (name for name, c in p.comparisons.items() if c.contestant in contestants_of(p, arm)):
+        mine |= {f"net.{name}.{annotator}": of["net"] for annotator, of in figures["comparisons"][name].items()}
+    return mine
 
 
 def epoch_rows(results: Results) -> Iterator[tuple[object, ...]]:

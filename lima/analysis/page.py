@@ -39,7 +39,9 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: table1.Count) -> str:
+def render(
+    p: Params, results: Results, measured: Preferences, figures: Metrics, *, power: float, count: table1.Count
+) -> str:
     lengths = {
         name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
         for name, arm in results.arms.items()
@@ -58,6 +60,7 @@ def render(p: Params, results: Results, measured: Preferences, figures: Metrics,
             results=results,
             measured=measured,
             figures=figures,
+            power=power,
             adjusted=metrics.adjusted(measured),
             outcomes=OUTCOMES,
             caveats=caveats(p, results, measured, lengths),
@@ -158,8 +161,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["points"] = _points
+    environment.filters["p_value"] = lambda p_value: "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     environment.filters["grouped"] = lambda number: f"{number:,.0f}"
     environment.filters["fixed"] = lambda number, decimals: f"{number:.{decimals}f}".replace("-", "−")
     return environment
+
+
+def _points(share: float) -> str:
+    shown = f"{100 * share:+.1f}"
+    return "0.0" if float(shown) == 0 else shown.replace("-", "−")

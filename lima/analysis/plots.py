@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lima.analysis.metrics import Preferences
 from lima.analysis.preference import OUTCOMES
 from lima.analysis.results import Arm, Results
-from lima.analysis.svg import FAINT, GREYS, GROUND, HUES, INK, WIDTH, drawing, inline
+from lima.analysis.svg import FAINT, GREYS, GROUND, HUES, INK, TINTS, WIDTH, drawing, inline
 
 FIRST, SECOND = HUES[0], HUES[1]
-OUTCOME_COLOURS = dict(zip(OUTCOMES, (HUES[0], GREYS[0], HUES[1], HUES[5], GREYS[1]), strict=True))
+OUTCOME_COLOURS = dict(zip(OUTCOMES, (HUES[0], GREYS[0], HUES[1], TINTS[3], GREYS[1]), strict=True))
 LINES = ("-", "--", ":", "-.")  # so that series differ without colour too
 Piece = tuple[str, str, list[float]]  # label, colour, a share for each row
 
@@ -22,14 +22,14 @@ def funnel(results: Results) -> Markup:
     """Where each source's candidates went, as shares of those offered; the rarest reasons are drawn as one."""
     funnels = [source.funnel for source in results.sources.values()]
     total = sum((Counter(funnel.dropped) for funnel in funnels), Counter[str]())
-    named = [reason for reason, _ in total.most_common(len(HUES) - 2)]
+    named = [reason for reason, _ in total.most_common(len(TINTS))]
     rest = [sum(n for reason, n in funnel.dropped.items() if reason not in named) for funnel in funnels]
     pieces = [
         ("kept", FIRST, [funnel.kept for funnel in funnels]),
         ("prompts", SECOND, [funnel.prompts for funnel in funnels]),
         *(
-            (f"dropped: {reason}", hue, [funnel.dropped.get(reason, 0) for funnel in funnels])
-            for reason, hue in zip(named, HUES[2:], strict=False)
+            (f"dropped: {reason}", tint, [funnel.dropped.get(reason, 0) for funnel in funnels])
+            for reason, tint in zip(named, TINTS, strict=False)
         ),
         ("dropped: other reasons", GREYS[0], rest),
     ]
@@ -67,10 +67,12 @@ def epochs(name: str, arm: Arm) -> Markup:
         left, right = figure.subplots(1, 2, sharex=True)
         numbers = [epoch.epoch for epoch in arm.epochs]
         left.plot(numbers, [epoch.held_out_perplexity for epoch in arm.epochs], "o-", color=SECOND, markersize=4)
-        right.plot(list(arm.scores), [score.score for score in arm.scores.values()], "o-", color=FIRST, markersize=4)
+        right.plot(
+            list(arm.scores), [100 * score.score for score in arm.scores.values()], "o-", color=FIRST, markersize=4
+        )
         right.axhline(0, color=INK, linewidth=0.6)
         left.set_title("held-out perplexity")
-        right.set_title("dev quality: win − lose against the base")
+        right.set_title("dev score: win − lose against the base, points")
         for axes in (left, right):
             _frame(axes, x="epoch", y="")
             axes.axvline(arm.chosen, color=INK, linewidth=0.8, linestyle=":")

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 WIDTH = 7.4  # inches of a drawing; the page scales it
 INK, FAINT, GROUND = "#010101", "#020202", "#030303"
-HUES = tuple(f"#0000{number:02x}" for number in range(1, 9))  # of series and outcomes
+HUES = tuple(f"#0000{number:02x}" for number in range(1, 7))  # of series and outcomes
+TINTS = tuple(f"#0002{number:02x}" for number in range(1, 7))  # of what is not the point
 GREYS = tuple(f"#0001{number:02x}" for number in range(1, 3))
 # Drawn colours are stand-ins: the page's style sheet gives each a value by day, by night and on paper.
 STANDS_FOR = {
@@ -20,6 +21,7 @@ STANDS_FOR = {
     FAINT: "var(--rule)",
     GROUND: "var(--ground)",
     **{hue: f"var(--hue-{number})" for number, hue in enumerate(HUES, start=1)},
+    **{tint: f"var(--tint-{number})" for number, tint in enumerate(TINTS, start=1)},
     **{grey: f"var(--grey-{number})" for number, grey in enumerate(GREYS, start=1)},
 }
 STYLE: dict[Any, Any] = {  # of matplotlib's own key type

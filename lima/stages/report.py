@@ -17,8 +17,9 @@ POWER = 0.8  # chance of seeing the smallest difference that a design is said to
 
 
 def main() -> None:
-    figures = write(params.load())
-    publish(figures["arms"], paths.REPORTS / "report.html")
+    p = params.load()
+    figures = write(p)
+    publish(p, figures, paths.REPORTS / "report.html")
     print(
         f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {paths.REPORTS}/report.html"
     )
@@ -29,7 +30,7 @@ def write(p: Params) -> metrics.Metrics:
     found = results.read(p)
     measured = metrics.preferences(found.verdicts, p.report, power=POWER)
     figures = metrics.metrics(p, found, measured)
-    html = page.render(p, found, measured, figures, count=counter(paths.result("base", p.train.model)))
+    html = page.render(p, found, measured, figures, power=POWER, count=counter(paths.result("base", p.train.model)))
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
@@ -57,13 +58,13 @@ def table(path: Path, rows: Iterable[Sequence[object]]) -> None:
         csv.writer(out, lineterminator="\n").writerows(rows)
 
 
-def publish(arms: dict[str, dict[str, object]], report: Path) -> None:
-    """Add the figures and the report to the tracking run of each arm."""
+def publish(p: Params, figures: metrics.Metrics, report: Path) -> None:
+    """Add an arm's figures, the nets of its comparisons and the report to the tracking run that train opened."""
     from lima import tracking  # brings MLflow
 
-    for arm, figures in arms.items():
+    for arm in p.arms:
         with tracking.join(results.run_id(arm)) as run:
-            run.metrics({f"report.{name}": value for name, value in figures.items()}, step=0)
+            run.metrics(metrics.of_run(p, figures, arm), step=0)
             run.artifact(report)
 
 

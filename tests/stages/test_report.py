@@ -1,0 +1,265 @@
+import csv
+import json
+import re
+from contextlib import chdir
+from html.parser import HTMLParser
+from pathlib import Path
+
+import finished_run
+import pytest
+
+from lima import jsonl
+from lima.analysis import caveats, metrics, results
+from lima.records import Verdict
+from lima.stages import report
+
+HOSTILE = (
+    '</div></table></section><script>alert(1)</script><img src="http://evil.example/a.png" onerror="alert(1)">\n\n'
+    "[press](javascript:alert(1)) ![pixel](http://evil.example/p.png) <http://evil.example/auto>\n\n"
+    '[ref]: http://evil.example/ref "title"\n\n[ref] {{ 7 * 7 }} {% raw %}\n'
+)
+VOID = {"meta", "br", "hr", "img"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the words that its marked figures show."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.figures: dict[str, str] = {}  # metric → value
+        self.rows: list[dict[str, int]] = []  # of the funnel
+        self.open: list[str] = []
+        self.cell = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attributes = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        if "data-metric" in attributes:
+            assert self.figures.setdefault(attributes["data-metric"], attributes["value"]) == attributes["value"]
+        if attributes.get("data-funnel") == "offered":
+            self.rows.append({})
+        self.cell = attributes.get("data-funnel", "") if tag == "td" else self.cell
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag  # what a hostile </table> would break
+        self.cell = "" if tag == "td" else self.cell
+
+    def handle_data(self, data):
+        if self.cell and data.strip():
+            self.rows[-1][self.cell] = int(data.replace(",", ""))
+
+
+def flat(value: object, path: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        place: leaf for key, below in value.items() for place, leaf in flat(below, f"{path}.{key}".strip(".")).items()
+    }
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """reports/ of the fixture's run as it is, for tests that only read."""
+    folder = tmp_path_factory.mktemp("plain")
+    with chdir(folder):
+        written()
+    return folder / "reports"
+
+
+def written(answer: str = finished_run.ANSWER, **overrides: object) -> str:
+    report.write(finished_run.build(answer, **overrides))
+    return Path("reports/report.html").read_text()
+
+
+def test_every_marked_figure_of_the_page_is_that_of_metrics_json(plain):
+    page = Page((plain / "report.html").read_text())
+    figures = flat(json.loads((plain / "metrics.json").read_text()))
+    assert {place: float(value) for place, value in page.figures.items()} == {
+        place: float(value)
+        for place, value in figures.items()
+        if place.split(".")[-1] not in ("win", "tie", "lose", "n")
+    }
+
+
+def test_metrics_are_those_of_the_chosen_epoch_and_of_the_verdicts(plain):
+    figures = json.loads((plain / "metrics.json").read_text())
+    assert figures["arms"]["lima"] == {
+        "train_loss": 1.8,  # 2.4 − 0.3 · 2
+        "held_out_perplexity": 9.9,  # 9.1 + 0.4 · 2
+        "chosen_epoch": 2,
+        "dev_score": 0.4,
+        "ended": 0.916667,  # 11 of 12
+    }
+    assert figures["data"]["authored"] == {"offered": 45, "kept": 20}
+    judged = [v.outcome for v in jsonl.read(plain.parent / "data/judge/lima-base/verdicts.jsonl", Verdict)][:12]
+    ours = figures["comparisons"]["lima-base"]["judge"]
+    assert ours["net"] == pytest.approx((judged.count("win") - judged.count("lose")) / 12, abs=1e-6)
+    assert ours["low"] <= ours["net"] <= ours["high"]
+    tie = {"win": 0, "tie": 1, "lose": 0, "net": 0, "low": 0, "high": 0, "n": 12}
+    assert figures["comparisons"]["lima-base"]["always-tie"] == tie
+
+
+def test_the_funnel_on_the_page_adds_up(plain):
+    page = Page((plain / "report.html").read_text())
+    assert len(page.rows) == 2
+    for row in page.rows:
+        assert row["offered"] == row["dropped"] + row["prompts"] + row["kept"]
+
+
+def test_a_hostile_answer_becomes_neither_markup_nor_an_address(here):
+    harmless, hostile = Page(written("harmless")), Page(written(HOSTILE))
+
+    def kinds(page: Page) -> set[str]:
+        return {tag for tag, _ in page.elements}
+
+    assert kinds(hostile) == kinds(harmless)
+    assert "script" not in kinds(hostile)
+    assert "img" not in kinds(hostile)
+
+
+def test_a_hostile_prompt_name_or_reply_is_escaped_too(here):
+    p = finished_run.build()
+    test = Path("data/prompts/test.jsonl")
+    test.write_text(test.read_text().replace("How long", "<script>alert(1)</script> How long"))
+    licence = Path("data/mix/lima/train.jsonl")
+    licence.write_text(licence.read_text().replace("CC BY-SA 4.0", "<b onclick=x>CC</b>"))
+    report.write(p)
+    page = Page(Path("reports/report.html").read_text())
+    assert not any(tag in ("script", "b") for tag, _ in page.elements)
+
+
+def test_the_page_asks_nothing_of_the_network(here):
+    html = written(HOSTILE)
+    for _, attributes in Page(html).elements:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href", "action", "poster", "srcset", "data", "background"):
+            assert re.fullmatch(r"#[\w-]+", attributes.get(name, "#x")), attributes
+        assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", attributes.get("style", ""))
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
+
+
+def test_every_reference_within_the_page_leads_to_one_element(plain):
+    page = Page((plain / "report.html").read_text())
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {attributes["href"][1:] for _, attributes in page.elements if "href" in attributes}
+    labels = {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert links | labels <= set(ids)
+
+
+def test_tables_name_their_headers_and_pictures_say_what_they_show(plain):
+    page = Page((plain / "report.html").read_text())
+    tables = [attributes for tag, attributes in page.elements if tag == "th" and "class" in attributes]
+    assert all("scope" in attributes for attributes in tables if "colspan" not in attributes)
+    pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(pictures) == 3 + len(finished_run.settings()["arms"])
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
+
+
+def test_equal_files_give_an_equal_report_and_a_second_run_replaces_the_first(here):
+    written()
+    first = {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
+    Path("reports/stale.html").write_text("old")
+    written()
+    assert {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()} == first
+
+
+def test_the_tables_to_plot_hold_every_epoch_and_every_outcome(plain):
+    epochs = list(csv.DictReader((plain / "plots/epochs.csv").read_text().splitlines()))
+    assert [(row["arm"], row["epoch"]) for row in epochs[:4]] == [
+        ("lima", "1"),
+        ("lima", "2"),
+        ("lima", "3"),
+        ("unfiltered", "1"),
+    ]
+    preferences = list(csv.DictReader((plain / "plots/preferences.csv").read_text().splitlines()))
+    assert len(preferences) == 2 * 2 * 5  # comparisons · annotators · outcomes
+    assert sum(float(row["share"]) for row in preferences) == pytest.approx(4, abs=1e-4)
+
+
+def test_answers_are_those_of_every_contestant_to_as_many_prompts_as_asked_for(plain):
+    html = (plain / "report.html").read_text()
+    assert html.count('<article class="prompt"') == 4
+    assert html.count('<div class="answer"') == 4 * 3
+
+
+def test_what_may_not_be_concluded_follows_from_the_run(plain):
+    html = (plain / "report.html").read_text()
+    for claim in (
+        "Anything about superficial alignment.",  # SmolLM2-135M-Instruct
+        "Anything from the floors.",
+        "That the chosen epochs are the best.",  # a floor chose them
+        "How the arms do on the prompts of strangers.",  # authored trains and tests
+        "How whole answers compare.",  # one in twelve was cut
+    ):
+        assert claim in html
+    assert "Anything about quality." not in html
+
+
+def test_a_random_model_says_nothing_about_quality(here):
+    random = {"kind": "random", "layers": 2, "hidden": 8, "heads": 2, "context": 64}
+    assert "Anything about quality." in written(models={"smollm2-135m": random})
+
+
+def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
+    hub = {"smollm2-135m": {"kind": "hub", "id": "llama/65b", "revision": "main"}}
+    p = finished_run.build(models=hub)
+    found = results.read(p)
+    real = {
+        name: [verdict for verdict in verdicts if verdict.annotator == "judge"]
+        for name, verdicts in found.verdicts.items()
+    }
+    measured = metrics.preferences(real, p.report, power=0.8)
+    claims = [claim for claim, _ in caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms})]
+    assert not {"Anything about superficial alignment.", "Anything about quality.", "Anything from the floors."} & set(
+        claims
+    )
+    assert "That any contestant answers better than another." not in claims
+
+
+def test_floors_alone_prefer_no_one(here):
+    p = finished_run.build()
+    found = results.read(p)
+    floors = {name: [v for v in verdicts if v.annotator == "always-tie"] for name, verdicts in found.verdicts.items()}
+    measured = metrics.preferences(floors, p.report, power=0.8)
+    claims = dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
+    assert "always-tie never prefers any answer" in claims["That any contestant answers better than another."]
+
+
+def test_a_new_comparison_changes_no_other_ones_interval(here):
+    p = finished_run.build()
+    verdicts = results.read(p).verdicts
+    alone = metrics.preferences({"lima-base": verdicts["lima-base"]}, p.report, power=0.8)
+    assert metrics.preferences(verdicts, p.report, power=0.8)["lima-base"] == alone["lima-base"]
+
+
+def test_a_missing_result_is_told_with_the_stage_that_writes_it(here):
+    p = finished_run.build()
+    Path("data/select/lima/chosen.json").unlink()
+    with pytest.raises(results.Missing, match=r"no data/select/lima/chosen\.json; run `dvc repro select` first"):
+        report.write(p)
+    assert not Path("reports").exists()
+
+
+def test_a_result_that_holds_something_else_is_told_with_its_place(here):
+    p = finished_run.build()
+    Path("data/scrape/authored/stats.json").write_text('{"rows": "many", "candidates": 3, "dropped": {}}')
+    with pytest.raises(results.Missing, match=r"data/scrape/authored/stats\.json cannot be read: rows: Input"):
+        report.write(p)
