@@ -38,10 +38,9 @@ def to_markdown(html: str) -> str:
 
 
 class _Mark(NamedTuple):
-    """Where an inline element began."""
+    """Where an inline element began among the paragraph's pieces."""
 
     tag: str
-    frame: Frame
     piece: int
 
 
@@ -72,7 +71,7 @@ class _Target:
         elif tag == "br":
             frame.pieces.append(BREAK)
         elif tag in MARKED and all(tag != mark.tag for mark in self._marks):
-            self._marks.append(_Mark(tag, frame, len(frame.pieces)))
+            self._marks.append(_Mark(tag, len(frame.pieces)))
 
     def end(self, tag: str) -> None:
         frame = self._frames[-1]
@@ -85,9 +84,8 @@ class _Target:
         elif tag in PARAGRAPHS:
             frame.end_paragraph()
         elif self._marks and self._marks[-1].tag == tag:
-            mark = self._marks.pop()
-            if mark.frame is frame:
-                frame.pieces[mark.piece :] = [_inline(tag, "".join(frame.pieces[mark.piece :]))]
+            begin = self._marks.pop().piece
+            frame.pieces[begin:] = [_inline(tag, "".join(frame.pieces[begin:]))]
 
     def data(self, text: str) -> None:
         if not self._unseen:

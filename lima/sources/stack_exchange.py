@@ -51,10 +51,11 @@ def _site(path: Path) -> str:
 
 
 class _Rank(NamedTuple):
-    """What decides among a question's answers."""
+    """What decides among a question's answers, and where the answer's row is."""
 
     score: int
     id: int
+    line: int  # its number
     offset: int
 
 
@@ -63,56 +64,60 @@ class _Site:
     name: str
     file: Path
     shown: str  # the file's name in places
+    seen: set[int] = field(default_factory=set)  # ids of posts
+    left_out: set[int] = field(default_factory=set)
     questions: dict[int, int] = field(default_factory=dict)  # id → offset of the row
     answers: dict[int, list[_Rank]] = field(default_factory=lambda: defaultdict(list))  # a question
-    left_out: set[int] = field(default_factory=set)  # questions
     owners: set[int] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
 
     def index(self, tally: Tally) -> Iterator[Dropped]:
         """Note where each post's row lies; yield the rows that are left out."""
-        rows, seen = 0, set[int]()
-        places: dict[int, str] = {}  # of the answers
-        for line in posts.lines(self.file):
-            rows += 1
+        rows = 0
+        for rows, line in enumerate(posts.lines(self.file), start=1):
             tally.rows += 1
-            place = f"{self.shown}:{line.number}"
             try:
                 post = posts.post(line.raw)
             except UnreadableRow as error:
-                yield bad_row(place, str(error), line.raw)
+                yield bad_row(f"{self.shown}:{line.number}", str(error), line.raw)
                 continue
             tally.questions += post.kind == posts.QUESTION
             tally.answers += post.kind == posts.ANSWER
-            if post.id in seen:
-                yield Dropped(reason="duplicate_id", detail=f"post {post.id}", place=place, raw="")
-                continue
-            seen.add(post.id)
-            if reason := _left_out(post):
-                self.left_out.add(post.id)
-                yield Dropped(reason=reason[0], detail=reason[1], place=place, raw="")
+            if fault := self._fault(post):
+                yield self._dropped(*fault, line.number)
             else:
                 self._note(post, line)
-                if post.kind == posts.ANSWER:
-                    places[post.id] = place
         if not rows:
             raise DumpError(f"{self.shown} holds no posts; fetch the dump again, or take it out of the dumps")
-        yield from self._orphans(places)
+        yield from self._orphans()
+
+    def _fault(self, post: Post) -> tuple[str, str] | None:
+        """Reason and detail, where a post is left out."""
+        if post.id in self.seen:
+            return "duplicate_id", f"post {post.id}"
+        self.seen.add(post.id)
+        fault = _fault(post)
+        if fault:
+            self.left_out.add(post.id)
+        return fault
+
+    def _dropped(self, reason: str, detail: str, line: int) -> Dropped:
+        return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{line}", raw="")
 
     def _note(self, post: Post, line: Line) -> None:
         if post.kind == posts.QUESTION:
             self.questions[post.id] = line.offset
         elif post.kind == posts.ANSWER and post.parent is not None:
-            self.answers[post.parent].append(_Rank(post.score, post.id, line.offset))
+            self.answers[post.parent].append(_Rank(post.score, post.id, line.number, line.offset))
         if post.owner is not None and post.kind in (posts.QUESTION, posts.ANSWER):
             self.owners.add(post.owner)
 
-    def _orphans(self, places: dict[int, str]) -> Iterator[Dropped]:
+    def _orphans(self) -> Iterator[Dropped]:
         for question, answers in self.answers.items():
             if question not in self.questions and question not in self.left_out:
                 for answer in answers:
                     detail = f"answer {answer.id} to question {question}, which is not in the dump"
-                    yield Dropped(reason="orphan_answer", detail=detail, place=places[answer.id], raw="")
+                    yield self._dropped("orphan_answer", detail, answer.line)
 
     def name_authors(self, users: Path) -> Iterator[Dropped]:
         """Learn the display names of the posts' owners, where the dump has a Users.xml."""
@@ -165,7 +170,7 @@ class _Site:
         return post.owner_name or ("an unnamed user" if post.owner is None else f"user {post.owner}")
 
 
-def _left_out(post: Post) -> tuple[str, str] | None:
+def _fault(post: Post) -> tuple[str, str] | None:
     if post.id in FABRICATED and post.owner == COMMUNITY:
         return "fabricated", f"post {post.id} of user {COMMUNITY}"
     if post.kind == posts.ANSWER and post.owner == ANSWER_BOT:

@@ -27,7 +27,7 @@ TAGS = [
 ]
 TAG = st.sampled_from([f"<{tag}>" for tag in TAGS] + [f"</{tag}>" for tag in TAGS])
 SOUP = st.lists(TAG | st.text(max_size=5), max_size=30).map("".join)
-WORDS = st.text(st.characters(codec="ascii", exclude_categories=["C"]) | st.just("\n"), max_size=60)
+CODE = st.text("ab &<`|>*\n\t é", max_size=40)
 
 
 def escaped(text: str) -> str:
@@ -82,7 +82,7 @@ def test_any_text_becomes_tidy_markdown(html):
     assert "\n\n\n" not in prose
 
 
-@given(WORDS.filter(lambda code: code.strip()))
+@given(CODE.filter(lambda code: code.strip()))
 def test_code_stands_verbatim_between_its_fences(code):
     # HTML ignores the first line break after <pre>; those at the end would only push the fence down
     lines = to_markdown(f"<p>a</p><pre><code>{escaped(code)}</code></pre><p>b</p>").split("\n")

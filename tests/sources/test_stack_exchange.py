@@ -119,6 +119,7 @@ def test_both_generations_of_the_format_give_the_same(tmp_path, bom, end, tags, 
         ("2011-04-08T00:00:00.000", "CC BY-SA 3.0"),
         ("2018-05-01T23:59:59.999", "CC BY-SA 3.0"),
         ("2018-05-02T00:00:00.000", "CC BY-SA 4.0"),
+        ("2018-05-02", "CC BY-SA 4.0"),
         ("once", "CC BY-SA"),  # what params.yaml says of the source
     ],
 )
