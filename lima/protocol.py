@@ -9,6 +9,7 @@ has never answered: then it is the address that is wrong.
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ class Endpoint:
                 temperature=question.temperature,
                 top_p=question.top_p,
                 seed=question.seed,
+                extra_headers={} if self._key else {"Authorization": openai.Omit()},
             )
         completion = Completion.model_validate_json(raw.text)
         first = completion.choices[0]
@@ -166,8 +168,9 @@ async def connected(
         key = os.environ.get(key_variable, "")
         if not key:
             raise EndpointError(f"{url} needs a key, but the environment variable {key_variable} is not set; export it")
-    # Time-outs and retries are ours: of a whole request, and with the server's wishes obeyed.
-    async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=None) as client:
+    # Time-outs and retries are ours: of a whole request, and with the server's wishes obeyed. The library takes no empty
+    # key and would look for another one in the environment; the header of its stand-in is left out when asking.
+    async with openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=0, timeout=None) as client:
         yield Endpoint(client, key=key, retries=retries, timeout=timeout, seed=seed, sleep=sleep)
 
 
@@ -194,11 +197,10 @@ async def every(
 
 def seconds(retry_after: str, *, now: datetime) -> float | None:
     """A Retry-After header, a number of seconds or an HTTP date, as seconds from now; None where it is neither."""
+    if re.fullmatch(r"\d+(\.\d+)?", retry_after):
+        return float(retry_after)
     try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
+        then = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
