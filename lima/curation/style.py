@@ -61,6 +61,7 @@ MISSING = tuple(
         rf"\b(?:see|following|above|below|attached|linked|this|these)\s+(?:the\s+|this\s+)?{PICTURE}\b",
         r"\b(?:this|these|the|following|above)\s+links?\b|\blinks?\s+(?:above|below|here)\b",
         r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more)\s+here\b",
+        r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
         r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some)\s+(?:\w+\s+)?(?:links?|articles?|videos?|pictures?|images?)\b",
         r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|blog|paper|pdf)\b",
     )

@@ -24,7 +24,7 @@ POINTERS = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for kind, pattern in (
         ("demonstrative", rf"\bthis\b(?!\s+{TIME}\b)|\bthese\b(?!\s+days\b)"),
-        ("demonstrative", r"\bthose\b(?!\s+(?:who|that|which|with|of|in)\b)|\bthat\s+(?:one|thing)\b"),
+        ("demonstrative", r"\bthose\b(?!\s+(?:who|that|which|with|of|in)\b)|\bthat\s+(?:one|thing)\b(?!\s+\w)"),
         ("demonstrative", r"\b(?:is|was|does|do|did|about|like|of|call)\s+that\s*\?|^(?:is|was|does|did)\s+that\b"),
         ("the asker's own work", rf"\b(?:my|our)\s+(?:\w+\s+)?{WORK}\b"),
         (

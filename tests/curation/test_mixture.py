@@ -94,6 +94,16 @@ def test_an_example_with_the_prompt_of_a_held_out_one_is_in_no_arm():
     assert ids(compose({"s": offered}, {"s": 1}, held_out=held)[0]) == ["s/a/2"]
 
 
+def test_a_held_out_example_is_in_no_arm_even_if_its_prompt_was_reworded():
+    held = [example("s", "a", 1, prompt="And how is beer made?")]
+    assert ids(compose({"s": pool("s", {"a": 3})}, {"s": 2}, held_out=held)[0]) == ["s/a/0", "s/a/2"]
+
+
+def test_which_of_two_equal_prompts_stays_does_not_hang_on_the_order_of_the_sites():
+    twice = [example("s", "a", 1, prompt="Why?"), example("s", "b", 2, prompt="why")]
+    assert ids(compose({"s": twice}, {"s": 1})[0]) == ids(compose({"s": twice[::-1]}, {"s": 1})[0]) == ["s/a/1"]
+
+
 def test_no_prompt_is_in_an_arm_twice_within_a_source_or_across():
     twice = [example("s", "a", 1, prompt="Why?"), example("s", "b", 2, prompt="why"), example("s", "b", 3)]
     other = [example("t", "a", 1, prompt="WHY?!"), example("t", "a", 2)]

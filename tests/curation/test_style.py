@@ -128,7 +128,15 @@ def test_what_is_no_reference_is_left(answer):
 
 
 @pytest.mark.parametrize(
-    "answer", ["See the picture below.", "The image above shows it.", "It can be found here.", "Follow this link."]
+    "answer",
+    [
+        "See the picture below.",
+        "The image above shows it.",
+        "It can be found here.",
+        "You can find a talk on it here.",
+        "Follow this link.",
+        "See these instructions.",
+    ],
 )
 def test_pointers_to_what_was_cut_are_found(answer):
     assert style.missing(answer)

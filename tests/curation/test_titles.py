@@ -11,6 +11,7 @@ from lima.curation.titles import lacks
         ("What is this sediment from my wine?", "demonstrative: 'this'"),
         ("Why does my NN not classify these tic tac toe pattern correctly?", "demonstrative: 'these'"),
         ("Is that a bug in the compiler?", "demonstrative: 'Is that'"),
+        ("How do I get rid of that thing?", "demonstrative: 'that thing'"),
         ("What is the point of that?", "demonstrative: 'of that?'"),
         (
             "How to test if my implementation of back propagation is correct",
@@ -51,6 +52,7 @@ def test_a_title_that_needs_its_body_is_told_what_it_lacks(title, lack):
         "What is the word for those who brew at home?",
         'What does "this" mean in Java?',
         "What does ```class``` do in Ruby?",
+        "What is that one thing a cook never eats?",
         "Which one is more natural, empty set or set of all sets?",
         "Which one of the moons of Jupiter is the largest?",
         "Why do students confuse quantifiers? How to fix this?",
