@@ -64,7 +64,7 @@ def row(raw: bytes) -> dict[str, str]:
     try:
         element = etree.fromstring(raw, parser)
     except etree.XMLSyntaxError as error:
-        raise UnreadableRow(f"no XML: {error.msg}") from error
+        raise UnreadableRow(f"no XML: {error.msg.replace(' line 1,', '')}") from error
     if element.tag != "row":
         raise UnreadableRow(f"an element <{element.tag}>, not <row>")
     return dict(element.attrib)
