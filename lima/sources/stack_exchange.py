@@ -107,9 +107,9 @@ class _Site:
         )
 
     def _author(self, post: Post) -> str:
-        if post.owner in self.authors:
-            return self.authors[post.owner]
-        return post.owner_name or ("an unnamed user" if post.owner is None else f"user {post.owner}")
+        if post.owner is None:
+            return post.owner_name or "an unnamed user"
+        return self.authors.get(post.owner) or post.owner_name or f"user {post.owner}"
 
 
 def _both(question: str, answer: str) -> str:
