@@ -14,6 +14,7 @@ COUNTED = re.compile(
     r"^(?:\d+\s+)?(?:(?:simple|easy|best|quick|good|great|fun|effective)\s+)*ways\s+to\s+", re.IGNORECASE
 )
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+HEADING = re.compile(r"^#.*$", re.MULTILINE)  # its words have capitals whatever they are
 # A capital after one of these only opens a sentence, a step, a heading or a bold lead.
 MID_SENTENCE = re.compile(r"(?<=[a-z,;] )[^\W\d_]+(?:['’][^\W\d_]+)*")
 
@@ -56,7 +57,8 @@ def article_title(title: str, *, body: str) -> str:
     name = COUNTED.sub("How to ", name)
     if not name.lower().startswith("how "):
         name = f"How to {name}".strip()
-    names = set(MID_SENTENCE.findall(body)) - {word.capitalize() for word in WORD.findall(body) if word.islower()}
+    text = HEADING.sub("", body)
+    names = set(MID_SENTENCE.findall(text)) - {word.capitalize() for word in WORD.findall(text) if word.islower()}
     return f"{WORD.sub(lambda found: _in_sentence(found, names), name)}?"
 
 
