@@ -1,0 +1,124 @@
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from chat_server import said, serving
+from ruamel.yaml import YAML
+
+from lima import jsonl
+from lima.errors import LimaError
+from lima.params import ParamsError
+from lima.records import Prompt, Provenance, Response, Turn, Verdict
+from lima.stages import judge
+
+LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+NAMES = [f"p{number}" for number in range(5)]
+
+
+def set_params(*, annotators, **entries):
+    yaml = YAML()
+    values = yaml.load(LAPTOP)
+    values["annotators"] |= entries
+    values["judge"] |= {"annotators": annotators, "concurrency": 1}
+    yaml.dump(values, Path("params.yaml"))
+
+
+def answers(contestant, names, text="answer"):
+    given = [
+        Response(prompt_id=name, contestant=contestant, sample=0, text=text, finish="stop", tokens=None)
+        for name in names
+    ]
+    jsonl.write(Path(f"data/sample/{contestant}/responses.jsonl"), given)
+
+
+def verdicts():
+    return list(jsonl.read(Path("data/judge/lima-base/verdicts.jsonl"), Verdict))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    set_params(annotators=["longest", "random", "always-tie"])
+    prompts = [Prompt(id=n, messages=(Turn(role="user", content=n),), tags=(), provenance=PLACE) for n in NAMES]
+    jsonl.write(Path("data/prompts/test.jsonl"), prompts)
+    answers("lima", NAMES, text="a longer answer")
+    answers("base", NAMES)
+
+
+def test_every_annotator_gives_a_verdict_on_every_prompt(checkout, capsys):
+    judge.main("lima-base")
+    assert [(v.annotator, v.prompt_id) for v in verdicts()] == [
+        (annotator, name) for annotator in ("longest", "random", "always-tie") for name in NAMES
+    ]
+    assert {v.outcome for v in verdicts() if v.annotator == "longest"} == {"win"}
+    said = "lima-base: 15 verdicts of longest, random, always-tie on 5 pairs of answers\n"
+    assert capsys.readouterr().out == said
+
+
+def test_prompts_that_one_side_has_not_answered_are_left_out_and_said(checkout, capsys):
+    answers("base", NAMES[1:3])
+    judge.main("lima-base")
+    assert {v.prompt_id for v in verdicts()} == {"p1", "p2"}
+    assert "lima-base: 3 of 5 prompts are left out: base has no answer to them\n" in capsys.readouterr().out
+
+
+def test_two_contestants_without_a_prompt_in_common_are_named(checkout):
+    answers("lima", NAMES[:2])
+    answers("base", NAMES[2:])
+    with pytest.raises(
+        LimaError, match="comparison lima-base: there is no prompt that both lima and base answer; look at"
+    ):
+        judge.main("lima-base")
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(checkout):
+    stuck = threading.Event()
+
+    def stuck_after_four(body, number):
+        if number >= 4:
+            stuck.wait()
+        return said("VERDICT: TIE")
+
+    with serving(stuck_after_four) as server:
+        entry = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 99}
+        set_params(annotators=["model"], model=entry)
+        running = subprocess.Popen([sys.executable, "-m", "lima.stages.judge", "lima-base"])
+        while len(server.asked) < 5 and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+        running.wait()
+        stuck.set()
+        assert not Path("data/judge/lima-base").exists()
+        judge.main("lima-base")
+        # 5 prompts in two orders: four answered before the kill, one asked in vain, six left
+        assert len(server.asked) == 5 + 6
+        judge.main("lima-base")
+        assert len(server.asked) == 5 + 6
+    assert [v.outcome for v in verdicts()] == ["tie"] * 5
+
+
+def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback(checkout):
+    entry = {
+        "kind": "endpoint",
+        "url": "http://127.0.0.1:9/v1",
+        "model": "m",
+        "key_variable": "NO_KEY",
+        "max_tokens": 9,
+    }
+    set_params(annotators=["model"], model=entry)
+    ended = subprocess.run(
+        [sys.executable, "-m", "lima.stages.judge", "lima-base"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: http://127.0.0.1:9/v1 needs a key, but the environment variable NO_KEY is not set; export it\n"
+    )
+
+
+def test_an_unknown_comparison_is_told_which_there_are(checkout):
+    with pytest.raises(ParamsError, match=r"there is no comparison 'x'; params\.yaml has lima-base, lima-unfiltered"):
+        judge.main("x")

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+import pytest
+import tiny_model
+from chat_server import said, serving
+from ruamel.yaml import YAML
+
+from lima import jsonl
+from lima.errors import LimaError
+from lima.generation.chosen import Chosen
+from lima.params import ParamsError
+from lima.records import Prompt, Provenance, Response, Turn
+from lima.stages import sample
+
+LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+
+
+def set_params(**changes):
+    yaml = YAML()
+    values = yaml.load(LAPTOP)
+    values["sample"]["samples"] = 2
+    values["sample"]["decoding"]["max_tokens"] = 6
+    values["contestants"] |= changes
+    yaml.dump(values, Path("params.yaml"))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Three test prompts, and a tiny model in the place of the base."""
+    monkeypatch.chdir(tmp_path)
+    set_params()
+    prompts = [
+        Prompt(id=f"authored/B/{name}", messages=(Turn(role="user", content=text),), tags=(), provenance=PLACE)
+        for name, text in {"long": "Why is the sky so blue?", "short": "Hi", "medium": "What now?"}.items()
+    ]
+    jsonl.write(Path("data/prompts/test.jsonl"), prompts)
+    return tmp_path
+
+
+def responses(contestant):
+    return list(jsonl.read(Path(f"data/sample/{contestant}/responses.jsonl"), Response))
+
+
+def test_a_base_answers_every_prompt_in_their_order_and_the_same_again(checkout, capsys):
+    tiny_model.save(Path("data/base/smollm2-135m"))
+    sample.main("base")
+    first = responses("base")
+    assert [(r.prompt_id, r.sample) for r in first] == [
+        (f"authored/B/{name}", number) for name in ("long", "short", "medium") for number in (0, 1)
+    ]
+    assert {r.contestant for r in first} == {"base"}
+    assert capsys.readouterr().out == "base: 6 responses to 3 of 3 prompts\n"
+    sample.main("base")
+    assert responses("base") == first
+
+
+def test_an_arm_answers_with_its_chosen_checkpoint(checkout):
+    tiny_model.save(Path("data/base/smollm2-135m"), seed=0)
+    tiny_model.save(Path("data/train/lima/epoch-02"), seed=1)
+    chosen = Chosen(arm="lima", epoch=2, checkpoint="data/train/lima/epoch-02", digest="0", why="best")
+    jsonl.write(Path("data/select/lima/chosen.json"), [chosen])
+    sample.main("base")
+    sample.main("lima")
+    assert [r.text for r in responses("lima")] != [r.text for r in responses("base")]
+    tiny_model.save(Path("data/base/smollm2-135m"), seed=1)
+    sample.main("base")
+    assert [r.text for r in responses("lima")] == [r.text for r in responses("base")]
+
+
+def test_recorded_answers_are_taken_over_and_missing_ones_counted(checkout, capsys):
+    recorded = Response(
+        prompt_id="authored/B/short", contestant="ann", sample=0, text="Hello", finish="stop", tokens=None
+    )
+    jsonl.write(Path("corpus/recorded/authors.jsonl"), [recorded])
+    sample.main("authors")
+    assert responses("authors") == [recorded.model_copy(update={"contestant": "authors"})]
+    said = "authors: 1 responses to 1 of 3 prompts; 2 prompts without an answer\n"
+    assert capsys.readouterr().out == said
+
+
+def test_an_endpoint_answers_over_http(checkout):
+    with serving(lambda body, number: said(f"to {body['messages'][-1]['content']}")) as server:
+        set_params(
+            served={"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "reads": "data/prompts"}
+        )
+        sample.main("served")
+        assert len(server.asked) == 6
+    assert [r.text for r in responses("served")][::2] == ["to Why is the sky so blue?", "to Hi", "to What now?"]
+
+
+def test_an_endpoint_that_refuses_is_named_and_the_old_answers_stay(checkout):
+    with serving(lambda *_: said("ok")) as server:
+        url = server.url
+        set_params(served={"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "reads": "data/prompts"})
+        sample.main("served")
+    before = responses("served")
+    with pytest.raises(LimaError, match=rf"{url}, asked once: no connection .*; start the server, or mend the url"):
+        sample.main("served")
+    assert responses("served") == before
+
+
+def test_a_model_folder_without_weights_is_named(checkout):
+    folder = tiny_model.save(Path("data/base/smollm2-135m"))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(LimaError, match=r"data/base/smollm2-135m is no Hugging Face folder with config\.json and"):
+        sample.main("base")
+
+
+def test_an_arm_without_a_chosen_checkpoint_is_told_what_is_missing(checkout):
+    with pytest.raises(LimaError, match=r"there is no data/select/lima/chosen\.json; the stage that writes it"):
+        sample.main("lima")
+
+
+def test_an_unknown_contestant_is_told_which_there_are(checkout):
+    with pytest.raises(
+        ParamsError, match=r"there is no contestant 'gpt'; params\.yaml has lima, unfiltered, base, authors"
+    ):
+        sample.main("gpt")
+
+
+def test_a_line_holds_the_record_and_nothing_of_the_machine(checkout):
+    tiny_model.save(Path("data/base/smollm2-135m"))
+    sample.main("base")
+    line = json.loads(Path("data/sample/base/responses.jsonl").read_text().splitlines()[0])
+    assert set(line) == {"prompt_id", "contestant", "sample", "text", "finish", "tokens"}

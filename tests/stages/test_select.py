@@ -1,0 +1,147 @@
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_model
+from ruamel.yaml import YAML
+
+import lima
+from lima import jsonl
+from lima.errors import LimaError
+from lima.generation.chosen import Chosen
+from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn, Verdict
+from lima.stages import select
+
+LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
+
+
+def set_params(**changes):
+    yaml = YAML()
+    values = yaml.load(LAPTOP)
+    values["select"] |= {"annotator": "longest"} | changes
+    values["select"]["decoding"]["max_tokens"] = 12
+    yaml.dump(values, Path("params.yaml"))
+
+
+def epochs(*numbers):
+    rows = [
+        EpochMetrics(epoch=n, train_loss=2.0, held_out_perplexity=8.0 + n, checkpoint=f"epoch-{n:02}", digest=str(n))
+        for n in numbers
+    ]
+    jsonl.write(Path("data/train/lima/epochs.jsonl"), rows)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A trained arm whose first epoch is the base itself; what select tells MLflow lands in this list."""
+    monkeypatch.chdir(tmp_path)
+    set_params()
+    prompts = [
+        Prompt(id=f"authored/A/{n}", messages=(Turn(role="user", content="?" * n),), tags=(), provenance=PLACE)
+        for n in range(1, 5)
+    ]
+    jsonl.write(Path("data/prompts/dev.jsonl"), prompts)
+    tiny_model.save(Path("data/base/smollm2-135m"), seed=1)
+    for n in (1, 2, 3):
+        tiny_model.save(Path(f"data/train/lima/epoch-{n:02}"), seed=n)
+    epochs(1, 2, 3)
+    Path("data/train/lima/run.json").write_text(json.dumps({"run_id": "r1"}))
+    told = []
+
+    @contextmanager
+    def join(run_id):
+        yield SimpleNamespace(checkpoint=lambda *shown: told.append((run_id, *shown)))
+
+    monkeypatch.setattr(lima, "tracking", SimpleNamespace(join=join), raising=False)
+    return told
+
+
+def scores():
+    return list(jsonl.read(Path("data/select/lima/scores.jsonl"), EpochScore))
+
+
+def chosen():
+    (record,) = jsonl.read(Path("data/select/lima/chosen.json"), Chosen)
+    return record
+
+
+def test_every_epoch_is_scored_against_the_base_and_the_best_is_chosen(published):
+    select.main("lima")
+    assert [(s.epoch, s.checkpoint, s.digest) for s in scores()] == [
+        (1, "epoch-01", "1"),
+        (2, "epoch-02", "2"),
+        (3, "epoch-03", "3"),
+    ]
+    best = max(scores(), key=lambda s: (s.score, -s.epoch))
+    record = chosen()
+    assert (record.epoch, record.digest) == (best.epoch, best.digest)
+    assert record.checkpoint == f"data/train/lima/epoch-{best.epoch:02}"
+    assert f"win − lose of {best.score:+.3f} against the untuned base on 4 dev prompts, says longest" in record.why
+
+
+def test_a_checkpoint_equal_to_the_base_ties_with_it_everywhere(published):
+    set_params(last_epoch=1)
+    select.main("lima")
+    (only,) = scores()
+    assert (only.win, only.tie, only.lose, only.score) == (0, 1, 0, 0)
+
+
+def test_the_answers_it_rests_on_are_kept_the_bases_first(published):
+    select.main("lima")
+    kept = list(jsonl.read(Path("data/select/lima/responses.jsonl"), Response))
+    names = ["smollm2-135m", "lima/epoch-01", "lima/epoch-02", "lima/epoch-03"]
+    assert list(dict.fromkeys(r.contestant for r in kept)) == names
+    assert len(kept) == 4 * 4
+
+
+def test_mlflow_gets_every_epochs_folder_and_scores_in_the_run_of_training(published):
+    select.main("lima")
+    assert [(run, epoch, folder) for run, epoch, folder, _ in published] == [
+        ("r1", n, Path(f"data/train/lima/epoch-{n:02}")) for n in (1, 2, 3)
+    ]
+    assert published[0][3] == {
+        "held_out_perplexity": 9.0,
+        **scores()[0].model_dump(include={"ended", "win", "tie", "lose", "score"}),
+    }
+
+
+def test_only_the_configured_epochs_are_looked_at(published):
+    set_params(first_epoch=2, last_epoch=3)
+    select.main("lima")
+    assert [s.epoch for s in scores()] == [2, 3]
+
+
+def test_a_missing_epoch_is_named(published):
+    epochs(1, 2)
+    with pytest.raises(
+        LimaError, match=r"data/train/lima/epochs\.jsonl lacks some of the epochs 1 to 3; train lima again"
+    ):
+        select.main("lima")
+
+
+def test_shares_are_of_all_prompts_and_what_is_no_verdict_counts_for_neither_side():
+    outcomes = ["win", "win", "tie", "lose", "inconsistent", "unparsed", "win", "lose"]
+    said = [
+        Verdict(
+            comparison="c",
+            annotator="m",
+            prompt_id=str(n),
+            sample=0,
+            contestant="a",
+            rival="b",
+            outcome=outcome,
+            ballots=(),
+        )
+        for n, outcome in enumerate(outcomes)
+    ]
+    given = [
+        Response(prompt_id=str(n), contestant="a", sample=0, text="", finish=finish, tokens=None)
+        for n, finish in enumerate(["stop", "length", "stop", "stop"])
+    ]
+    metrics = EpochMetrics(epoch=5, train_loss=1.0, held_out_perplexity=7.0, checkpoint="epoch-05", digest="d")
+    scored = select.score(metrics, given, said)
+    # of eight: three wins, one tie, two losses; 3/8 − 2/8; three of four answers ended
+    assert (scored.win, scored.tie, scored.lose, scored.score, scored.ended) == (0.375, 0.125, 0.25, 0.125, 0.75)
