@@ -1,0 +1,52 @@
+"""Checkpoints as Hugging Face folders: safetensors, tokenizer with chat template, generation config with EOT."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from lima.errors import LimaError
+
+WEIGHTS = "model.safetensors"
+
+
+class CheckpointError(LimaError):
+    """A folder that holds no usable model; says what is missing."""
+
+
+def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: Any, *, eot_id: int) -> str:
+    """Write the model in bf16, under another name until it is whole; returns the digest of its weights."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    stored = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
+    model.save_pretrained(unfinished, state_dict=stored, max_shard_size="1TB")
+    config = unfinished / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    tokenizer.save_pretrained(unfinished)
+    GenerationConfig(eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id).save_pretrained(unfinished)
+    unfinished.rename(folder)
+    return digest(folder)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights, hexadecimal."""
+    with (folder / WEIGHTS).open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()
+
+
+def check(folder: Path) -> None:
+    """Raise where a folder is no model that may be loaded: no config, no weights, or weights that would be unpickled."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no config.json, so it is no model folder in Hugging Face's form")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for end in ("bin", "pt", "pth") for path in folder.glob(f"*.{end}"))
+    if pickled:
+        raise CheckpointError(
+            f"{folder} holds its weights as {', '.join(pickled)}, which could run code when loaded; "
+            "convert them to safetensors"
+        )
+    raise CheckpointError(f"{folder} holds no weights: there is no *.safetensors beside its config.json")
