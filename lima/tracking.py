@@ -1,0 +1,120 @@
+"""MLflow as a view of what the stages write; the only importer of mlflow.
+
+A run an arm: `start` opens it, `join` continues it. A server that is away costs one warning, never a stage: the run's id
+is then "", and what is logged to it goes nowhere.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+# long enough for a busy server, short enough for one that is away; what the user sets wins
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+import mlflow  # noqa: E402 - it reads these variables
+from mlflow.entities import LoggedModelStatus, Metric, Param  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+EXPERIMENT = "lima"
+LOCAL = "sqlite:///mlflow.db"
+ARTIFACTS = Path("mlartifacts")
+AWAY = (MlflowException, OSError)  # a refusal, a lost connection (requests' errors are OSErrors), a full disk
+
+
+class Run:
+    """One arm's run; with an empty id it takes everything and keeps nothing."""
+
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+
+    def metrics(self, values: Mapping[str, float | None], *, step: int) -> None:
+        """Log numbers at an optimizer step; None, a figure that does not exist, is left out."""
+        self._attempt(lambda client: client.log_batch(self.id, metrics=_metrics(values, step)))
+
+    def checkpoint(self, epoch: int, folder: Path, scores: Mapping[str, float]) -> None:
+        """An epoch's checkpoint as a logged model with its scores; a second call adds scores to the same model."""
+
+        def log(client: mlflow.MlflowClient) -> None:
+            model = self._model(client, epoch, folder)
+            client.log_batch(self.id, metrics=_metrics(scores, epoch, model=model))
+
+        self._attempt(log)
+
+    def artifact(self, path: Path) -> None:
+        self._attempt(lambda client: client.log_artifact(self.id, str(path)))
+
+    def _model(self, client: mlflow.MlflowClient, epoch: int, folder: Path) -> str:
+        name, place = f"epoch-{epoch:02}", client.get_run(self.id).info.experiment_id
+        these = f"source_run_id = '{self.id}' AND name = '{name}'"
+        for known in client.search_logged_models([place], filter_string=these):
+            return str(known.model_id)
+        tags = {"folder": str(folder)}
+        model = client.create_logged_model(place, name=name, source_run_id=self.id, model_type="checkpoint", tags=tags)
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        return str(model.model_id)
+
+    def _attempt(self, work: Callable[[mlflow.MlflowClient], object]) -> None:
+        """Do the work where there is a run; give the run up, with one warning, where MLflow does not take it."""
+        if not self.id:
+            return
+        try:
+            work(mlflow.MlflowClient())
+        except AWAY as error:
+            self.id = ""
+            _warn(error)
+
+
+@contextmanager
+def start(name: str, parameters: Mapping[str, object]) -> Iterator[Run]:
+    """A new run with its parameters; finished when the block ends well, failed when it does not."""
+    run = Run("")
+    try:
+        _connect()
+        client = mlflow.MlflowClient()
+        run.id = client.create_run(_experiment(client), run_name=name).info.run_id
+    except AWAY as error:
+        _warn(error)
+    run._attempt(lambda c: c.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()]))
+    opened = run.id
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    finally:
+        run._attempt(lambda c: c.set_terminated(opened, status))
+
+
+@contextmanager
+def join(run_id: str) -> Iterator[Run]:
+    """The run that `start` opened, also after it ended; one that this store does not know takes nothing."""
+    run = Run(run_id)
+    _connect()
+    run._attempt(lambda client: client.get_run(run_id))
+    yield run
+
+
+def _connect() -> None:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(LOCAL)
+
+
+def _experiment(client: mlflow.MlflowClient) -> str:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known:
+        return str(known.experiment_id)
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    return str(client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS.resolve().as_uri() if local else None))
+
+
+def _metrics(values: Mapping[str, float | None], step: int, *, model: str | None = None) -> list[Metric]:
+    now = int(time.time() * 1000)  # milliseconds, as MLflow counts
+    return [Metric(key, float(v), now, step, model_id=model) for key, v in values.items() if v is not None]
+
+
+def _warn(error: Exception) -> None:
+    words = (str(error).splitlines() or [type(error).__name__])[0]
+    print(f"warning: MLflow does not take this run, and the work goes on without it: {words[:200]}", file=sys.stderr)
