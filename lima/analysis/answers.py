@@ -28,7 +28,7 @@ def as_html(text: str) -> Markup:
 @cache
 def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-    reader.disable(["link", "image", "autolink", "reference", "html_inline", "html_block"])
+    reader.disable(["link", "image", "autolink", "reference"])
     # An answer's headings are no headings of the report.
     reader.add_render_rule("heading_open", lambda *_: '<p class="heading">')
     reader.add_render_rule("heading_close", lambda *_: "</p>\n")

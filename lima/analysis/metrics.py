@@ -1,6 +1,5 @@
 """The figures of a run as DVC and MLflow take them: one nested mapping, and two tables to plot."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
 
 
 def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report, *, power: float) -> Preferences:
-    """Every comparison by every annotator, each with a generator of its own: a new comparison changes no other."""
+    """Every comparison by every annotator, each from a fresh generator: a new comparison changes no other."""
     return {
         comparison: {
             annotator: preference.measure(
@@ -26,7 +25,7 @@ def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report, *, po
                 confidence=report.confidence,
                 resamples=report.bootstrap,
                 power=power,
-                rng=np.random.default_rng([report.seed, _number(f"{comparison}/{annotator}")]),
+                rng=np.random.default_rng(report.seed),
             )
             for annotator in dict.fromkeys(verdict.annotator for verdict in judged)
         }
@@ -116,7 +115,3 @@ def _preference(value: Preference) -> dict[str, object]:
         "high": rounded(value.interval.high),
         "n": value.n,
     }
-
-
-def _number(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

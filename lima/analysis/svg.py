@@ -58,7 +58,7 @@ def inline(figure: Figure, name: str, *, says: str) -> Markup:
     """The figure as an <svg> element; `name` makes its ids its own, `says` is what a screen reader reads."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(out, format="svg")
     drawn = out.getvalue()
     drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'\bid="|url\(#|xlink:href="#', lambda found: found[0].replace("xlink:", "") + f"{name}-", drawn)

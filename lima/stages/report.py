@@ -19,7 +19,12 @@ POWER = 0.8  # chance of seeing the smallest difference that a design is said to
 def main() -> None:
     p = params.load()
     figures = write(p)
-    publish(p, figures, paths.REPORTS / "report.html")
+    from lima import tracking  # imports mlflow: seconds
+
+    for arm in p.arms:
+        with tracking.join(results.run_id(arm)) as run:
+            run.metrics(metrics.of_run(p, figures, arm), step=0)
+            run.artifact(paths.REPORTS / "report.html")
     print(
         f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {paths.REPORTS}/report.html"
     )
@@ -56,16 +61,6 @@ def table(path: Path, rows: Iterable[Sequence[object]]) -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as out:
         csv.writer(out, lineterminator="\n").writerows(rows)
-
-
-def publish(p: Params, figures: metrics.Metrics, report: Path) -> None:
-    """Add an arm's figures, the nets of its comparisons and the report to the tracking run that train opened."""
-    from lima import tracking  # brings MLflow
-
-    for arm in p.arms:
-        with tracking.join(results.run_id(arm)) as run:
-            run.metrics(metrics.of_run(p, figures, arm), step=0)
-            run.artifact(report)
 
 
 if __name__ == "__main__":

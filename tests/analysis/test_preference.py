@@ -75,6 +75,17 @@ def test_a_hundred_decided_prompts_show_28_points():
     assert smallest_difference(nets, confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
 
 
+def test_the_smallest_difference_is_reckoned_for_a_true_net_of_nothing():
+    # All of 100 prompts won: Σ net² / n is 1, though the spread around their own mean is 0.
+    assert smallest_difference(np.ones(100), confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
+
+
+def test_more_samples_that_agree_with_their_prompts_first_one_show_no_finer_difference():
+    once = measured(said("win", "lose", "win", "tie"))
+    twice = measured([v for n, o in enumerate(("win", "lose", "win", "tie")) for v in said(o, o, prompt=n)])
+    assert twice.smallest == once.smallest
+
+
 def test_a_net_of_the_smallest_difference_is_found_four_times_in_five():
     prompts, decided, simulations = 150, 0.6, 400
     rng = np.random.default_rng(11)

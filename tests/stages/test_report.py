@@ -10,7 +10,7 @@ import pytest
 
 from lima import jsonl
 from lima.analysis import caveats, metrics, results
-from lima.records import Verdict
+from lima.records import Response, Verdict
 from lima.stages import report
 
 HOSTILE = (
@@ -198,6 +198,34 @@ def test_answers_are_those_of_every_contestant_to_as_many_prompts_as_asked_for(p
     html = (plain / "report.html").read_text()
     assert html.count('<article class="prompt"') == 4
     assert html.count('<div class="answer"') == 4 * 3
+
+
+def test_an_answer_to_no_test_prompt_counts_nowhere(here):
+    p = finished_run.build()
+    path = Path("data/sample/lima/responses.jsonl")
+    answers = list(jsonl.read(path, Response))
+    jsonl.write(path, [*answers, answers[3].model_copy(update={"prompt_id": "authored/A/0"})])
+    assert report.write(p)["arms"]["lima"]["ended"] == 0.916667  # still 11 of 12
+
+
+def test_a_run_takes_its_arms_figures_and_the_nets_of_its_comparisons(here):
+    p = finished_run.build()
+    figures = report.write(p)
+    of_lima = metrics.of_run(p, figures, "lima")
+    assert of_lima["report.chosen_epoch"] == 2
+    assert of_lima["net.lima-base.judge"] == figures["comparisons"]["lima-base"]["judge"]["net"]
+    assert not any(name.startswith("net.") for name in metrics.of_run(p, figures, "unfiltered"))
+    assert results.run_id("lima") == "run-of-lima"
+
+
+def test_only_the_first_of_several_answers_is_shown(here):
+    p = finished_run.build()
+    path = Path("data/sample/lima/responses.jsonl")
+    first = list(jsonl.read(path, Response))
+    second = [response.model_copy(update={"sample": 1, "text": "a second try"}) for response in first]
+    jsonl.write(path, [*first, *second])
+    report.write(p)
+    assert "a second try" not in Path("reports/report.html").read_text()
 
 
 def test_what_may_not_be_concluded_follows_from_the_run(plain):
