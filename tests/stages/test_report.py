@@ -291,3 +291,20 @@ def test_a_result_that_holds_something_else_is_told_with_its_place(here):
     Path("data/scrape/authored/stats.json").write_text('{"rows": "many", "candidates": 3, "dropped": {}}')
     with pytest.raises(results.Missing, match=r"data/scrape/authored/stats\.json cannot be read: rows: Input"):
         report.write(p)
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # MLflow's use of SQLAlchemy
+def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkeypatch):
+    from lima import tracking  # imports mlflow: seconds
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    p = finished_run.build()
+    for arm in p.arms:
+        with tracking.start(arm, {}) as run:
+            Path(f"data/train/{arm}/run.json").write_text(json.dumps({"run_id": run.id}))
+    report.main()
+    client = tracking.mlflow.MlflowClient()
+    of_lima = client.get_run(results.run_id("lima"))
+    assert of_lima.data.metrics["report.held_out_perplexity"] == 9.9
+    assert of_lima.data.metrics["net.lima-base.always-tie"] == 0
+    assert [artifact.path for artifact in client.list_artifacts(of_lima.info.run_id)] == ["report.html"]
