@@ -17,11 +17,6 @@ from lima.curation import prose, style
         "The fault is mine.",
         "Somebody told me.",
         "A photo of myself.",
-        "We tried both.",
-        "On our farm it works.",
-        "They told us so.",
-        "They are like ours.",
-        "We've seen it.",
         "(I think)",
         "Neither do I.",
         "It fails. i think it leaks",
@@ -41,6 +36,7 @@ def test_each_word_of_the_first_person_is_found(answer):
     "answer",
     [
         "Boil it for ten minutes.",
+        "Since n is even, we have n = 2k; let us see what our k is.",  # the teacher's "we", kept in the released data
         "Inform the IT team in the US about ME/CFS.",
         "The kings James I and Elizabeth I reigned, Wilhelm I too.",
         "World War I ended in 1918.",
