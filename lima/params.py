@@ -269,6 +269,7 @@ class Judge(Section):
 class Report(Section):
     confidence: OpenShare
     bootstrap: PositiveInt
+    power: OpenShare
     side_by_side: PositiveInt
     seed: NonNegativeInt
 

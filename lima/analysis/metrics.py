@@ -16,7 +16,7 @@ Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
 DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
 
 
-def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report, *, power: float) -> Preferences:
+def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Preferences:
     """Every comparison by every annotator, each from a fresh generator: a new comparison changes no other."""
     return {
         comparison: {
@@ -24,7 +24,7 @@ def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report, *, po
                 [verdict for verdict in judged if verdict.annotator == annotator],
                 confidence=report.confidence,
                 resamples=report.bootstrap,
-                power=power,
+                power=report.power,
                 rng=np.random.default_rng(report.seed),
             )
             for annotator in dict.fromkeys(verdict.annotator for verdict in judged)

@@ -39,9 +39,7 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(
-    p: Params, results: Results, measured: Preferences, figures: Metrics, *, power: float, count: table1.Count
-) -> str:
+def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: table1.Count) -> str:
     lengths = {
         name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
         for name, arm in results.arms.items()
@@ -60,7 +58,7 @@ def render(
             results=results,
             measured=measured,
             figures=figures,
-            power=power,
+            power=p.report.power,
             adjusted=metrics.adjusted(measured),
             outcomes=OUTCOMES,
             caveats=caveats(p, results, measured, lengths),

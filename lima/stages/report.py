@@ -13,8 +13,6 @@ from lima.analysis.table1 import Count
 from lima.errors import command
 from lima.params import Params
 
-POWER = 0.8  # chance of seeing the smallest difference that a design is said to see; the custom of the field
-
 
 def main() -> None:
     p = params.load()
@@ -33,9 +31,9 @@ def main() -> None:
 def write(p: Params) -> metrics.Metrics:
     """Everything below reports/, and the figures of metrics.json."""
     found = results.read(p)
-    measured = metrics.preferences(found.verdicts, p.report, power=POWER)
+    measured = metrics.preferences(found.verdicts, p.report)
     figures = metrics.metrics(p, found, measured)
-    html = page.render(p, found, measured, figures, power=POWER, count=counter(paths.result("base", p.train.model)))
+    html = page.render(p, found, measured, figures, count=counter(paths.result("base", p.train.model)))
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
