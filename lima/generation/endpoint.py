@@ -5,10 +5,10 @@ sent, and a checkpoint of ours answers as the paper has it only when sampled fro
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from lima.params import Decoding
-from lima.protocol import Question, Reply, every
+from lima.protocol import Ask, Question, every
 from lima.records import Prompt, Response
 
 
@@ -20,7 +20,7 @@ async def respond(
     samples: int,
     concurrency: int,
     decoding: Decoding,
-    ask: Callable[[Question], Awaitable[Reply]],
+    ask: Ask,
     done: Callable[[], object],
 ) -> list[Response]:
     """Every prompt's answers, in the prompts' order; `done` is called after each."""

@@ -6,15 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from lima.judging.store import Store, digest
 from lima.params import EndpointAnnotator
-from lima.protocol import Endpoint, Question
+from lima.protocol import Ask, Question
 from lima.records import Turn
 
 GREEDY = 0.0  # temperature: the likeliest reply, so that asking again would say the same
 
 
-def remembering(
-    annotator: EndpointAnnotator, *, endpoint: Endpoint, store: Store, seed: int
-) -> Callable[[str], Awaitable[str]]:
+def remembering(annotator: EndpointAnnotator, *, ask: Ask, store: Store, seed: int) -> Callable[[str], Awaitable[str]]:
     """A function that asks the model, and asks for nothing that the store knows or that is being asked right now."""
     in_turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -30,7 +28,7 @@ def remembering(
         async with in_turn[digest(annotator.url, question)]:
             reply = store.get(annotator.url, question)
             if reply is None:
-                reply = await endpoint.ask(question)
+                reply = await ask(question)
                 store.put(annotator.url, question, reply)
         return reply.text
 

@@ -68,14 +68,16 @@ def verdicts(
 async def asked(
     shown: Sequence[Pair], annotator: EndpointAnnotator, *, judge: Judge, kept_replies: Path, done: Callable[[], object]
 ) -> list[Ballots]:
+    from lima import endpoints  # imports openai: a second that floors do not pay
+
     with store.opened(kept_replies) as kept:
-        async with protocol.connected(
+        async with endpoints.connected(
             annotator.url,
             key_variable=annotator.key_variable,
             retries=judge.retries,
             timeout=judge.timeout,
             seed=judge.seed,
         ) as endpoint:
-            complete = client.remembering(annotator, endpoint=endpoint, store=kept, seed=judge.seed)
+            complete = client.remembering(annotator, ask=endpoint.ask, store=kept, seed=judge.seed)
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
             return await protocol.every(jobs, concurrency=judge.concurrency, done=done)

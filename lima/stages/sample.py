@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths, protocol
+from lima import jsonl, params, paths
 from lima.errors import command
 from lima.generation import endpoint, recorded
 from lima.generation.chosen import Chosen
@@ -46,8 +46,10 @@ def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params)
 async def from_endpoint(
     served: EndpointContestant, prompts: list[Prompt], contestant: str, p: Params
 ) -> list[Response]:
+    from lima import endpoints  # imports openai
+
     with tqdm(total=len(prompts) * p.sample.samples, desc=contestant, disable=None) as bar:
-        async with protocol.connected(
+        async with endpoints.connected(
             served.url,
             key_variable=served.key_variable,
             retries=p.judge.retries,

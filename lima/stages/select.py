@@ -89,12 +89,12 @@ def score(metrics: EpochMetrics, given: list[Response], said: list[Verdict]) -> 
 
 
 def show_in_mlflow(trained: Path, scores: list[EpochScore]) -> None:
-    """Every epoch's checkpoint with its scores, in the run that train opened."""
+    """Every epoch's scores, beside the perplexity that train logged with the checkpoint."""
     from lima import tracking  # imports mlflow: seconds
 
     with tracking.join(json.loads((trained / "run.json").read_text())["run_id"]) as run:
         for epoch in scores:
-            shares = epoch.model_dump(include={"held_out_perplexity", "ended", "win", "tie", "lose", "score"})
+            shares = epoch.model_dump(include={"ended", "win", "tie", "lose", "score"})
             run.checkpoint(epoch.epoch, trained / epoch.checkpoint, shares)
 
 

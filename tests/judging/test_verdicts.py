@@ -3,10 +3,11 @@ import threading
 import pytest
 from chat_server import Sent, said, serving
 
+from lima.endpoints import EndpointError
 from lima.judging import store
 from lima.judging.verdicts import Pair, pairs, verdicts
 from lima.params import EndpointAnnotator, FloorAnnotator, Judge
-from lima.protocol import EndpointError, Question, Reply
+from lima.protocol import Question, Reply
 from lima.records import Prompt, Provenance, Response, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")

@@ -1,0 +1,150 @@
+import asyncio
+import socket
+from datetime import UTC, datetime
+
+import pytest
+from chat_server import Sent, said, serving
+
+from lima.endpoints import EndpointError, connected, seconds
+from lima.protocol import Question, Reply
+from lima.records import Turn
+
+QUESTION = Question(
+    model="m", messages=(Turn(role="user", content="?"),), max_tokens=9, temperature=0.5, top_p=0.9, seed=1
+)
+
+
+def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", pauses=None):
+    """The last of `times` replies, asked one after the other; the pauses are noted, not slept."""
+
+    async def noted(pause):
+        if pauses is not None:
+            pauses.append(pause)
+
+    async def run():
+        settings = {"key_variable": key_variable, "retries": retries, "timeout": timeout, "seed": 17}
+        async with connected(url, sleep=noted, **settings) as endpoint:
+            return [await endpoint.ask(QUESTION) for _ in range(times)][-1]
+
+    return asyncio.run(run())
+
+
+def test_a_reply_brings_its_text_how_it_ended_and_its_tokens():
+    with serving(lambda body, number: said("Hello", finish="length", tokens=9)) as server:
+        assert ask(server.url) == Reply(text="Hello", finish="length", tokens=9)
+    messages = [{"role": "user", "content": "?"}]
+    wanted = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
+    assert server.asked == [wanted]
+
+
+def test_a_rate_limit_is_waited_out_as_long_as_the_server_says():
+    pauses = []
+    limit = Sent(status=429, headers={"Retry-After": "7"})
+    with serving(lambda body, number: limit if number < 2 else said("at last")) as server:
+        assert ask(server.url, pauses=pauses).text == "at last"
+    assert pauses == [7.0, 7.0]
+    assert len(server.asked) == 3
+
+
+def test_pauses_double_after_each_failure_less_up_to_a_half():
+    pauses = []
+    with serving(lambda body, number: Sent(status=503) if number < 3 else said("ok")) as server:
+        ask(server.url, pauses=pauses)
+    # before the second attempt 1 s less up to ½, then 2 s, then 4 s
+    assert [low <= pause <= 2 * low for low, pause in zip([0.5, 1, 2], pauses, strict=True)] == [True] * 3
+
+
+def test_a_server_in_lasting_trouble_is_asked_once_and_then_as_often_as_retries_say():
+    pauses = []
+    with serving(lambda body, number: Sent(status=500, body="broken")) as server:
+        with pytest.raises(EndpointError, match=rf"{server.url}, asked 4 times: it says 500 'broken'"):
+            ask(server.url, retries=3, pauses=pauses)
+        assert len(server.asked) == 4
+    assert len(pauses) == 3  # none after the last failure
+
+
+def test_what_does_not_pass_is_not_asked_again():
+    with serving(lambda body, number: Sent(status=404, body="no such model")) as server:
+        with pytest.raises(EndpointError, match=r"asked once: it says 404 'no such model'; check url, model and key"):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_a_slow_server_is_asked_again_and_then_named_with_the_timeout():
+    with serving(lambda body, number: said("slow", delay=0.6 if number == 0 else 0)) as server:
+        assert ask(server.url, timeout=0.3).text == "slow"
+    with (
+        serving(lambda body, number: said("slow", delay=0.4)) as server,
+        pytest.raises(EndpointError, match=r"asked 2 times: no answer within 0\.1 s; raise the timeout"),
+    ):
+        ask(server.url, timeout=0.1, retries=1)
+
+
+def test_a_refused_connection_names_the_address_and_the_fix_at_once():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(
+            EndpointError, match=rf"{url}, asked once: no connection .*; start the server, or mend the url"
+        ):
+            ask(url)
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "{", "{}", '{"choices": []}', '{"choices": [{"message": 3}]}'])
+def test_a_reply_that_is_no_completion_stops_at_once(body):
+    page = Sent(body=body, headers={"Content-Type": "application/json"})
+    with serving(lambda *_: page) as server:
+        with pytest.raises(
+            EndpointError, match=r"asked once: its reply is no chat completion; does the url .* end in /v1"
+        ):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_once_a_server_has_answered_garbage_passes():
+    with serving(lambda body, number: Sent(body="<html>") if number == 1 else said(str(number))) as server:
+        assert ask(server.url, times=2).text == "2"
+
+
+def test_the_key_is_sent_and_stands_in_no_error_and_no_log(monkeypatch, caplog):
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("SOME_KEY", "sk-secret")
+    with serving(lambda *_: Sent(status=401, body="wrong key: sk-secret")) as server:
+        with pytest.raises(EndpointError, match="wrong key: …") as caught:
+            ask(server.url, key_variable="SOME_KEY")
+        assert server.authorization == ["Bearer sk-secret"]
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "sk-secret" not in str(caught.value) + caplog.text
+
+
+def test_no_variable_means_no_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
+    with serving(lambda *_: said("ok")) as server:
+        ask(server.url)
+        assert server.authorization == [None]
+
+
+def test_a_missing_key_is_named_by_its_variable(monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(EndpointError, match=r"the environment variable SOME_KEY is not set; export it"):
+        ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("120", 120.0),  # RFC 9110: Retry-After: 120
+        ("1.5", 1.5),
+        ("-3", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 59.0),  # RFC 9110's date, seen a minute before midnight
+        ("Fri, 31 Dec 1999 23:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 1999 23:59:59 -0000", 59.0),  # a time without a zone is UTC
+        ("soon", None),
+        ("", None),
+        ("nan", None),
+        ("inf", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header, wait):
+    assert seconds(header, now=datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)) == wait
