@@ -254,7 +254,7 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
         name: [verdict for verdict in verdicts if verdict.annotator == "judge"]
         for name, verdicts in found.verdicts.items()
     }
-    measured = metrics.preferences(real, p.report, power=0.8)
+    measured = metrics.preferences(real, p.report)
     claims = [claim for claim, _ in caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms})]
     assert not {"Anything about superficial alignment.", "Anything about quality.", "Anything from the floors."} & set(
         claims
@@ -266,7 +266,7 @@ def test_floors_alone_prefer_no_one(here):
     p = finished_run.build()
     found = results.read(p)
     floors = {name: [v for v in verdicts if v.annotator == "always-tie"] for name, verdicts in found.verdicts.items()}
-    measured = metrics.preferences(floors, p.report, power=0.8)
+    measured = metrics.preferences(floors, p.report)
     claims = dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
     assert "always-tie never prefers any answer" in claims["That any contestant answers better than another."]
 
@@ -274,8 +274,8 @@ def test_floors_alone_prefer_no_one(here):
 def test_a_new_comparison_changes_no_other_ones_interval(here):
     p = finished_run.build()
     verdicts = results.read(p).verdicts
-    alone = metrics.preferences({"lima-base": verdicts["lima-base"]}, p.report, power=0.8)
-    assert metrics.preferences(verdicts, p.report, power=0.8)["lima-base"] == alone["lima-base"]
+    alone = metrics.preferences({"lima-base": verdicts["lima-base"]}, p.report)
+    assert metrics.preferences(verdicts, p.report)["lima-base"] == alone["lima-base"]
 
 
 def test_a_missing_result_is_told_with_the_stage_that_writes_it(here):
