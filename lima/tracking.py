@@ -1,7 +1,7 @@
 """MLflow as a view of what the stages write; the only importer of mlflow.
 
-A run an arm: `start` opens it, `join` continues it. A server that is away costs one warning, never a stage: the run's id
-is then "", and what is logged to it goes nowhere.
+A run an arm: `start` opens it, `join` continues it. A server that is away costs one warning, never a stage: the run's
+id is then "", and what is logged to it goes nowhere.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-import mlflow  # noqa: E402 - it reads these variables
-from mlflow.entities import LoggedModelStatus, Metric, Param  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+import mlflow  # after the variables, which it reads
+from mlflow.entities import LoggedModelStatus, Metric, Param
+from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "lima"
-LOCAL = "sqlite:///mlflow.db"
+LOCAL = Path("mlflow.db")  # where MLFLOW_TRACKING_URI names no other store
 ARTIFACTS = Path("mlartifacts")
 AWAY = (MlflowException, OSError)  # a refusal, a lost connection (requests' errors are OSErrors), a full disk
 
@@ -62,7 +62,7 @@ class Run:
         if not self.id:
             return
         try:
-            work(mlflow.MlflowClient())
+            work(_client())
         except AWAY as error:
             self.id = ""
             _warn(error)
@@ -73,8 +73,7 @@ def start(name: str, parameters: Mapping[str, object]) -> Iterator[Run]:
     """A new run with its parameters; finished when the block ends well, failed when it does not."""
     run = Run("")
     try:
-        _connect()
-        client = mlflow.MlflowClient()
+        client = _client()
         run.id = client.create_run(_experiment(client), run_name=name).info.run_id
     except AWAY as error:
         _warn(error)
@@ -92,22 +91,24 @@ def start(name: str, parameters: Mapping[str, object]) -> Iterator[Run]:
 def join(run_id: str) -> Iterator[Run]:
     """The run that `start` opened, also after it ended; one that this store does not know takes nothing."""
     run = Run(run_id)
-    _connect()
     run._attempt(lambda client: client.get_run(run_id))
     yield run
 
 
-def _connect() -> None:
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(LOCAL)
+def _server() -> str | None:
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def _client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(tracking_uri=_server() or f"sqlite:///{LOCAL.resolve()}")
 
 
 def _experiment(client: mlflow.MlflowClient) -> str:
     known = client.get_experiment_by_name(EXPERIMENT)
     if known:
         return str(known.experiment_id)
-    local = not os.environ.get("MLFLOW_TRACKING_URI")
-    return str(client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS.resolve().as_uri() if local else None))
+    location = None if _server() else ARTIFACTS.resolve().as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
 def _metrics(values: Mapping[str, float | None], step: int, *, model: str | None = None) -> list[Metric]:

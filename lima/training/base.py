@@ -10,7 +10,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -33,7 +32,7 @@ def write(source: Model, folder: Path, *, seed: int) -> int:
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
     ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id).save_pretrained(folder)
+    checkpoint.write_generation_config(folder, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     return int(model.num_parameters())
 
 
@@ -82,7 +81,8 @@ def _gguf(path: Path) -> tuple[Any, Any]:
     loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
     left_behind = ("quantization_config", "_model_name_or_path")
     config = {key: value for key, value in loaded.config.to_dict().items() if key not in left_behind}
-    fresh = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    # transformers leaves these calls untyped
+    fresh = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
     fresh.load_state_dict(loaded.state_dict())
     return fresh, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
 
@@ -93,7 +93,9 @@ def _random(source: RandomModel, seed: int) -> tuple[Any, Any]:
     bytes_only = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([*alphabet, END])}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bytes_only.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token=END, pad_token=END)
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        tokenizer_object=bytes_only, eos_token=END, pad_token=END
+    )
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=source.hidden,

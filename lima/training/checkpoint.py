@@ -26,9 +26,15 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
     config = unfinished / "config.json"
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     tokenizer.save_pretrained(unfinished)
-    GenerationConfig(eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id).save_pretrained(unfinished)
+    write_generation_config(unfinished, eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
     unfinished.rename(folder)
     return digest(folder)
+
+
+def write_generation_config(folder: Path, **tokens: int | list[int] | None) -> None:
+    """What stops and pads a generation, in place of what the base model was published with."""
+    config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    config.save_pretrained(folder)
 
 
 def digest(folder: Path) -> str:
@@ -38,7 +44,7 @@ def digest(folder: Path) -> str:
 
 
 def check(folder: Path) -> None:
-    """Raise where a folder is no model that may be loaded: no config, no weights, or weights that would be unpickled."""
+    """Raise where a folder is no model that may be loaded: no config, no weights, or weights to be unpickled."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json, so it is no model folder in Hugging Face's form")
     if any(folder.glob("*.safetensors")):

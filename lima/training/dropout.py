@@ -24,8 +24,8 @@ def add_residual_dropout(model: Any, top: float) -> list[RemovableHandle]:
     layers = getattr(getattr(model, "model", None), "layers", None)
     if layers is None or not all(hasattr(layer, "self_attn") and hasattr(layer, "mlp") for layer in layers):
         raise UnknownArchitecture(
-            f"{type(model).__name__} has no model.layers with self_attn and mlp, as Llama, Qwen, Mistral and Gemma have; "
-            "take such a model, or set train.residual_dropout to 0"
+            f"{type(model).__name__} has no model.layers with self_attn and mlp, as Llama, Qwen, Mistral and Gemma "
+            "have them; take such a model, or set train.residual_dropout to 0"
         )
     return [
         branch.register_forward_hook(_dropping(rate))

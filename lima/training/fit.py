@@ -38,6 +38,8 @@ def fit(
     save: Save,
 ) -> Iterator[StepMetrics | EpochMetrics]:
     """Train the fp32 `model` in place; yields each step's metrics, and each epoch's after its checkpoint is saved."""
+    if not train:
+        raise TrainingError("train.jsonl holds no example, so there is nothing to learn from; see arms in params.yaml")
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.lr,

@@ -26,6 +26,9 @@ def accelerator(recipe: Train) -> Accelerator:
             f"{launched} processes were launched, but each believes to be one of {found.num_processes}; start training "
             "with `accelerate launch --config_file infra/accelerate/zero3.yaml` (train.launch in params.yaml)"
         )
+    plugin = found.state.deepspeed_plugin
+    if plugin:  # it bounds the gradient itself, and asks for a micro-batch's rows: one, packed
+        plugin.deepspeed_config |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": recipe.max_grad_norm}
     return found
 
 
