@@ -1,4 +1,4 @@
-"""Run benchmarks by name, or all: `python -m benchmarks.run [NAME …]` writes benchmarks/results/NAME.jsonl and a table."""
+"""Run benchmarks by name, or all of them: `python -m benchmarks.run [NAME …]`; writes benchmarks/results/NAME.jsonl."""
 
 import importlib
 import sys

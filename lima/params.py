@@ -255,6 +255,8 @@ class Select(Section):
 class Sample(Section):
     samples: PositiveInt
     concurrency: PositiveInt
+    retries: NonNegativeInt
+    timeout: PositiveFloat
     decoding: Decoding
 
 

@@ -64,12 +64,13 @@ def repeated(text: str) -> float:
 
 
 def coin(seed: int) -> Rule:
-    """A fair coin for each (seed, prompt, sample), which falls the same whichever response is shown first."""
+    """A fair coin for each (seed, pair, prompt, sample), which falls the same whichever response is shown first."""
 
     def decide(first: Response, second: Response) -> Winner:
-        digest = hashlib.sha256(f"{first.prompt_id}/{first.sample}".encode()).digest()
+        pair = sorted([first.contestant, second.contestant])
+        digest = hashlib.sha256("\n".join([*pair, first.prompt_id, str(first.sample)]).encode()).digest()
         rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
-        winner = sorted([first.contestant, second.contestant])[rng.integers(2)]
+        winner = pair[rng.integers(2)]
         return "first" if winner == first.contestant else "second"
 
     return decide

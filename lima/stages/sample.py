@@ -52,8 +52,8 @@ async def from_endpoint(
         async with endpoints.connected(
             served.url,
             key_variable=served.key_variable,
-            retries=p.judge.retries,
-            timeout=p.judge.timeout,
+            retries=p.sample.retries,
+            timeout=p.sample.timeout,
             seed=p.sample.decoding.seed,
         ) as server:
             return await endpoint.respond(

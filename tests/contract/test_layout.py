@@ -14,7 +14,7 @@ from lima import params
 
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking"}
+FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking", "protocol", "endpoints"}
 
 
 def definition(stage: str) -> dict:
@@ -101,6 +101,7 @@ def importers(package: str) -> set[str]:
 def test_each_heavy_dependency_has_one_home():
     assert importers("mlflow") == {"lima/tracking.py"}
     assert importers("great_expectations") == {"lima/gates.py"}
+    assert importers("openai") == {"lima/endpoints.py"}
     assert all(name.startswith("flows/") for name in importers("prefect"))
     assert all(name.startswith(("lima/training/", "lima/generation/")) for name in importers("(torch|transformers)"))
 
