@@ -1,0 +1,73 @@
+"""A two-layer model that nobody trained, a recipe and examples to train it with, in a blink."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from lima.params import RandomModel, Train
+from lima.records import Example, Provenance, Turn
+from lima.training import base, encode, launch
+
+MODEL = RandomModel(kind="random", layers=2, hidden=32, heads=2, context=512)
+PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
+TEXTS = [
+    ("Why is the sky blue?", "Air scatters blue light most."),
+    ("Hi", "Hello! How can I help?"),
+    ("Name a fruit", "Plum."),
+    ("What now?", "Rest for a while, then go on with the second half."),
+    ("2 + 2", "4"),
+    ("Write a line", "The sea keeps all its letters, and answers none of them."),
+    ("Is tea hot?", "Mostly."),
+]
+
+
+def recipe(**changes: object) -> Train:
+    values: dict[str, object] = {
+        "launch": "python",
+        "model": "random",
+        "eot_token": "<|eot|>",
+        "epochs": 2,
+        "batch_size": 3,
+        "max_tokens": 128,
+        "micro_batch_tokens": 100,
+        "lr": 1e-3,
+        "lr_end": 1e-4,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "epsilon": 1e-8,
+        "weight_decay": 0.1,
+        "max_grad_norm": 1.0,
+        "residual_dropout": 0.0,
+        "precision": "fp32",
+        "seed": 17,
+    }
+    return Train.model_validate(values | changes)
+
+
+def example(number: int, *texts: str) -> Example:
+    """A dialogue of `texts`, the user's first."""
+    turns = [Turn(role="assistant" if place % 2 else "user", content=text) for place, text in enumerate(texts)]
+    return Example(id=f"authored/A/{number}", messages=tuple(turns), tags=(), provenance=PLACE)
+
+
+def examples() -> list[Example]:
+    return [example(number, *texts) for number, texts in enumerate(TEXTS)]
+
+
+def start(folder: Path, train: Train):
+    """Model, tokenizer, EOT's id and the encoded examples, from a base model written below `folder`."""
+    if not (folder / "base").exists():
+        base.write(MODEL, folder / "base", seed=1)
+    model, tokenizer, eot_id = launch.starting_point(folder / "base", train)
+    encoded = encode.encode(examples(), tokenizer, eot_id=eot_id, max_tokens=train.max_tokens)
+    return model, tokenizer, eot_id, encoded
+
+
+def accelerator(train: Train) -> Accelerator:
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one a process
+    return launch.accelerator(train)
+
+
+def unsaved(epoch: int, model: object) -> tuple[str, str]:
+    return f"epoch-{epoch:02}", ""
