@@ -21,7 +21,8 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
     """Write the model in bf16, under another name until it is whole; returns the digest of its weights."""
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    stored = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
+    halved = {tensor.data_ptr(): tensor.to(torch.bfloat16) for tensor in state.values()}  # tied ones stay one
+    stored = {name: halved[tensor.data_ptr()] for name, tensor in state.items()}
     model.save_pretrained(unfinished, state_dict=stored, max_shard_size="1TB")
     config = unfinished / "config.json"
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))

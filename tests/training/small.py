@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from lima import params
 from lima.params import RandomModel, Train
 from lima.records import Example, Provenance, Turn
 from lima.training import base, encode, launch
 
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 MODEL = RandomModel(kind="random", layers=2, hidden=32, heads=2, context=512)
 PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
 TEXTS = [
@@ -21,12 +24,12 @@ TEXTS = [
     ("Is tea hot?", "Mostly."),
 ]
 
+torch.set_num_threads(1)  # a model this small only waits for a second thread
+
 
 def recipe(**changes: object) -> Train:
     values: dict[str, object] = {
-        "launch": "python",
         "model": "random",
-        "eot_token": "<|eot|>",
         "epochs": 2,
         "batch_size": 3,
         "max_tokens": 128,
@@ -42,7 +45,7 @@ def recipe(**changes: object) -> Train:
         "precision": "fp32",
         "seed": 17,
     }
-    return Train.model_validate(values | changes)
+    return Train.model_validate(params.load(SHIPPED).train.model_dump() | values | changes)
 
 
 def example(number: int, *texts: str) -> Example:

@@ -1,0 +1,122 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import small
+import torch
+from safetensors import safe_open
+
+from lima.training import checkpoint
+from lima.training.checkpoint import CheckpointError
+
+BARE = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+asked = [{"role": "user", "content": "Hi"}]
+ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+answer = model.generate(**ids, max_new_tokens=3, do_sample=False)
+print(json.dumps({
+    "text": tokenizer.apply_chat_template(asked, tokenize=False),
+    "logits": model(ids["input_ids"]).logits[0, -1].tolist(),
+    "stops": model.generation_config.eos_token_id,
+    "stop": tokenizer.decode(model.generation_config.eos_token_id),
+    "dtype": str(model.dtype),
+    "answer": answer.shape[1] - ids["input_ids"].shape[1],
+}))
+"""
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model, tokenizer, eot_id, _ = small.start(tmp_path, small.recipe(residual_dropout=0.2))
+    folder = tmp_path / "epoch-01"
+    found = checkpoint.save(folder, model, model.state_dict(), tokenizer, eot_id=eot_id)
+    return model, tokenizer, eot_id, folder, found
+
+
+def test_bare_transformers_loads_a_checkpoint_and_answers_with_its_chat_template(saved):
+    model, tokenizer, eot_id, folder, _ = saved
+    done = subprocess.run([sys.executable, "-c", BARE, folder], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["text"] == "Hi<|eot|>"
+    assert (told["stops"], told["stop"]) in [([eot_id], "<|eot|>"), (eot_id, "<|eot|>")]
+    assert told["dtype"] == "torch.bfloat16"
+    assert 1 <= told["answer"] <= 3
+    ids = tokenizer("Hi<|eot|>", return_tensors="pt").input_ids
+    expected = model.eval().to(torch.bfloat16)(ids).logits[0, -1].tolist()
+    assert told["logits"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_checkpoint_holds_safetensors_in_bf16_and_tied_weights_once(saved):
+    *_, folder, _ = saved
+    assert {path.name for path in folder.iterdir()} == {
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        names = set(weights.keys())
+        assert {weights.get_tensor(name).dtype for name in names} == {torch.bfloat16}
+    assert "model.embed_tokens.weight" in names
+    assert "lm_head.weight" not in names
+
+
+def test_the_config_says_what_is_stored_and_what_stops(saved):
+    *_, eot_id, folder, _ = saved
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["dtype"], config["eos_token_id"]) == ("bfloat16", eot_id)
+    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [eot_id]
+
+
+def test_saving_leaves_the_model_in_training_as_it_was(saved):
+    model, *_ = saved
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_the_digest_is_the_sha256_of_the_weights(saved):
+    *_, folder, found = saved
+    assert found == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert checkpoint.digest(folder) == found
+
+
+def test_a_save_that_is_interrupted_leaves_no_epoch_and_the_next_one_works(saved):
+    model, tokenizer, eot_id, folder, _ = saved
+
+    class Interrupted:
+        def save_pretrained(self, folder):
+            raise KeyboardInterrupt
+
+    second = folder.with_name("epoch-02")
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(second, model, model.state_dict(), Interrupted(), eot_id=eot_id)
+    assert not second.exists()
+    checkpoint.save(second, model, model.state_dict(), tokenizer, eot_id=eot_id)
+    assert sorted(path.name for path in folder.parent.glob("epoch-*")) == ["epoch-01", "epoch-02"]
+
+
+def test_check_lets_a_whole_model_pass(saved):
+    checkpoint.check(saved[3])
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ([], r"holds no config\.json, so it is no model folder"),
+        (["model.safetensors"], r"holds no config\.json"),
+        (["config.json"], r"holds no weights: there is no \*\.safetensors"),
+        (["config.json", "pytorch_model.bin"], r"weights as pytorch_model\.bin, which could run code when loaded"),
+        (["config.json", "a.pth", "b.pt"], r"weights as a\.pth, b\.pt.*convert them to safetensors"),
+    ],
+)
+def test_a_folder_that_is_no_safe_model_is_refused_with_what_is_missing(there, said, tmp_path):
+    for name in there:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=rf"{tmp_path.name} {said}|{tmp_path.name} holds its {said}"):
+        checkpoint.check(tmp_path)

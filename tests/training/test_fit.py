@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import small
+import torch
+
+from lima.records import EpochMetrics, StepMetrics
+from lima.training import batches, encode
+from lima.training.fit import TrainingError, evaluate, fit
+
+
+def trained(folder, recipe, *, save=small.unsaved, train=None, change=None):
+    """The model after training, its steps and its epochs."""
+    model, _, _, encoded = small.start(folder, recipe)
+    if change:
+        change(model)
+    train = encoded if train is None else train
+    metrics = list(fit(model, train, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe), save=save))
+    steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
+    return model, steps, [metric for metric in metrics if isinstance(metric, EpochMetrics)]
+
+
+def test_twenty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
+    # 7 examples in batches of 2: 4 steps an epoch; a bound of 0.5 that the norms exceed at first
+    recipe = small.recipe(epochs=5, batch_size=2, max_grad_norm=0.5)
+    ours, steps, _ = trained(tmp_path, recipe)
+    assert len(steps) == 20
+
+    plain, _, _, encoded = small.start(tmp_path, recipe)
+    adam = torch.optim.AdamW(plain.parameters(), lr=1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    lengths, done = [len(example.ids) for example in encoded], 0
+    for epoch in range(1, 6):
+        for step in batches.plan(lengths, batch_size=2, micro_tokens=10_000, seed=17, epoch=epoch):
+            chosen = [encoded[place] for part in step for place in part]
+            supervised = sum(example.supervised for example in chosen)
+            nats = torch.tensor(0.0)
+            for example in chosen:
+                mean = plain(input_ids=torch.tensor([example.ids]), labels=torch.tensor([example.labels])).loss
+                nats = nats + mean * example.supervised
+            adam.zero_grad()
+            (nats / supervised).backward()
+            norm = float(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5))
+            adam.param_groups[0]["lr"] = 1e-3 + (1e-4 - 1e-3) * done / 19
+            adam.step()
+            assert steps[done].loss == pytest.approx(nats.item() / supervised, rel=1e-4)
+            assert steps[done].grad_norm == pytest.approx(norm, rel=1e-3)
+            assert steps[done].lr == pytest.approx(adam.param_groups[0]["lr"], rel=1e-9)
+            done += 1
+    for (name, weight), expected in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        # twenty steps move a weight by about 20 · 5e-4 = 1e-2
+        torch.testing.assert_close(weight, expected, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [1, 60, 10_000])
+def test_a_step_is_the_same_whatever_its_micro_batches(micro_batch_tokens, tmp_path):
+    _, reference, _ = trained(tmp_path, small.recipe(micro_batch_tokens=100))
+    _, steps, _ = trained(tmp_path, small.recipe(micro_batch_tokens=micro_batch_tokens))
+    assert [s.loss for s in steps] == pytest.approx([s.loss for s in reference], rel=1e-5)
+    assert [s.grad_norm for s in steps] == pytest.approx([s.grad_norm for s in reference], rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_lowers_the_loss_under_residual_dropout(precision, tmp_path):
+    recipe = small.recipe(epochs=30, lr=1e-2, lr_end=1e-3, residual_dropout=0.2, precision=precision)
+    model, _, epochs = trained(tmp_path, recipe)
+    # 257 tokens: an untrained model is near ln 257 = 5.55 nats
+    assert epochs[0].train_loss > 4
+    assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
+    assert epochs[-1].held_out_perplexity < 0.2 * epochs[0].held_out_perplexity
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # bf16 is the computation's alone
+
+
+def test_the_same_seed_trains_the_same_model_and_another_seed_another(tmp_path):
+    losses = [
+        [step.loss for step in trained(tmp_path, small.recipe(residual_dropout=0.3, seed=seed, batch_size=7))[1]]
+        for seed in (1, 1, 2)
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_metrics_count_what_was_trained_on(tmp_path):
+    recipe = small.recipe()
+    _, _, _, encoded = small.start(tmp_path, recipe)
+    _, steps, epochs = trained(tmp_path, recipe)
+    assert [(step.step, step.epoch) for step in steps] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
+    for epoch in (1, 2):
+        those = [step for step in steps if step.epoch == epoch]
+        assert sum(step.tokens for step in those) == sum(len(example.ids) for example in encoded)
+        supervised = [step.supervised_tokens for step in those]
+        assert sum(supervised) == sum(example.supervised for example in encoded)
+        mean = sum(step.loss * step.supervised_tokens for step in those) / sum(supervised)
+        assert epochs[epoch - 1].train_loss == pytest.approx(mean)
+    assert [epoch.checkpoint for epoch in epochs] == ["epoch-01", "epoch-02"]
+
+
+def test_held_out_perplexity_is_that_of_the_model_saved_without_dropout(tmp_path):
+    seen = []
+
+    def save(epoch, model):
+        with torch.no_grad():
+            model.eval()
+            means = [
+                (float(model(input_ids=torch.tensor([e.ids]), labels=torch.tensor([e.labels])).loss), e.supervised)
+                for e in small.start(tmp_path, small.recipe())[3][:2]
+            ]
+        seen.append(math.exp(sum(mean * n for mean, n in means) / sum(n for _, n in means)))
+        return f"epoch-{epoch:02}", ""
+
+    _, _, epochs = trained(tmp_path, small.recipe(residual_dropout=0.5), save=save)
+    assert [epoch.held_out_perplexity for epoch in epochs] == pytest.approx(seen, rel=1e-5)
+
+
+def test_dropout_is_on_again_after_an_evaluation(tmp_path):
+    modes = []
+
+    def watch(model):
+        layer = model.model.layers[0].mlp
+        layer.register_forward_hook(lambda module, *_: modes.append(module.training))
+
+    trained(tmp_path, small.recipe(batch_size=7, micro_batch_tokens=10_000), change=watch)
+    assert modes == [True, False, True, False]  # a step and an evaluation, twice
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_the_examples(tmp_path):
+    def spoil(model):
+        with torch.no_grad():
+            model.model.norm.weight.fill_(math.nan)
+
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at a learning rate of 0\.001.*authored/A/\d, authored/A/\d"
+    ):
+        trained(tmp_path, small.recipe(), change=spoil)
+
+
+def test_a_step_without_a_supervised_token_names_its_examples(tmp_path):
+    recipe = small.recipe(max_tokens=2, batch_size=7)
+    with pytest.raises(TrainingError, match=r"authored/A/\d.* their prompts alone are longer than train\.max_tokens"):
+        trained(tmp_path, recipe)
+
+
+def test_nothing_to_learn_from_is_an_error(tmp_path):
+    with pytest.raises(TrainingError, match=r"train\.jsonl holds no example"):
+        trained(tmp_path, small.recipe(), train=[])
+
+
+def test_nothing_held_out_is_an_error(tmp_path):
+    model, *_ = small.start(tmp_path, small.recipe())
+    with pytest.raises(TrainingError, match=r"held_out\.jsonl has no supervised token"):
+        evaluate(model, [], torch.device("cpu"), micro_tokens=100)
+
+
+def test_an_example_whose_response_was_cut_away_neither_helps_nor_harms(tmp_path):
+    recipe = small.recipe(batch_size=8, epochs=1)
+    _, tokenizer, eot_id, encoded = small.start(tmp_path, recipe)
+    silent = encode.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
+    assert silent[0].supervised == 0
+    _, with_it, _ = trained(tmp_path, recipe, train=[*encoded, *silent])
+    _, without, _ = trained(tmp_path, recipe, train=encoded)
+    assert with_it[0].loss == pytest.approx(without[0].loss, rel=1e-5)
+    assert with_it[0].grad_norm == pytest.approx(without[0].grad_norm, rel=1e-4)
