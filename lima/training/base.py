@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
@@ -20,6 +21,7 @@ from lima.params import FolderModel, GgufModel, HubModel, Model, PackagedModel, 
 from lima.training import checkpoint
 
 END = "<|endoftext|>"  # of the random model's tokenizer
+BROKEN = (OSError, ValueError, SafetensorError)  # of files that are missing, torn or of another kind
 
 
 class BaseModelError(LimaError):
@@ -59,7 +61,7 @@ def _pretrained(name: str, *, revision: str) -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True)
         return model, AutoTokenizer.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
+    except BROKEN as error:
         raise BaseModelError(f"the base model {name} (revision {revision}) cannot be loaded: {error}") from error
 
 
@@ -78,7 +80,10 @@ def _gguf(path: Path) -> tuple[Any, Any]:
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in path.parent.glob("*.gguf"))) or "none"
         raise BaseModelError(f"there is no GGUF file {path}; beside it there are: {there}")
-    loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+    except BROKEN as error:
+        raise BaseModelError(f"the GGUF file {path} cannot be read: {error}") from error
     left_behind = ("quantization_config", "_model_name_or_path")
     config = {key: value for key, value in loaded.config.to_dict().items() if key not in left_behind}
     # transformers leaves these calls untyped
