@@ -18,11 +18,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 import mlflow  # after the variables, which it reads
 from mlflow.entities import LoggedModelStatus, Metric, Param
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 EXPERIMENT = "lima"
 LOCAL = Path("mlflow.db")  # where MLFLOW_TRACKING_URI names no other store
 ARTIFACTS = Path("mlartifacts")
-AWAY = (MlflowException, OSError)  # a refusal, a lost connection (requests' errors are OSErrors), a full disk
+# a refusal, a lost connection (requests' errors are OSErrors), a full disk, a database that is locked, torn or away
+AWAY = (MlflowException, OSError, SQLAlchemyError)
 
 
 class Run:

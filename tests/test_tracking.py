@@ -1,0 +1,182 @@
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from lima import tracking
+
+# MLflow's tables are declared in a way that SQLAlchemy 2.1 calls outdated
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+SCORES = {"train_loss": 1.5, "held_out_perplexity": 12.0}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A new local store: making one takes seconds, so each test gets a copy."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(template, tmp_path, monkeypatch):
+    """A client of the local store below a fresh folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(template, tmp_path / "mlflow.db")
+    return MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def logged_models(store, run_id):
+    place = store.get_run(run_id).info.experiment_id
+    return store.search_logged_models([place], filter_string=f"source_run_id = '{run_id}'")
+
+
+def test_a_run_holds_parameters_metrics_by_step_and_ends_finished(store):
+    with tracking.start("lima", {"lr": 1e-5, "epochs": 15}) as run:
+        for step, loss in ((1, 3.0), (2, 2.5)):
+            run.metrics({"loss": loss, "absent": None}, step=step)
+        assert store.get_run(run.id).info.status == "RUNNING"
+    found = store.get_run(run.id)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "lima")
+    assert found.data.params == {"lr": "1e-05", "epochs": "15"}
+    assert [(m.step, m.value) for m in store.get_metric_history(run.id, "loss")] == [(1, 3.0), (2, 2.5)]
+    assert "absent" not in found.data.metrics
+    assert store.get_experiment(found.info.experiment_id).name == "lima"
+
+
+def test_a_run_whose_work_fails_ends_failed_and_the_error_goes_on(store):
+    with pytest.raises(KeyboardInterrupt), tracking.start("lima", {}) as run:
+        raise KeyboardInterrupt
+    assert store.get_run(run.id).info.status == "FAILED"
+
+
+def test_an_epochs_checkpoint_is_one_logged_model_whoever_scores_it(store):
+    with tracking.start("lima", {}) as run:
+        for epoch in (1, 2):
+            run.checkpoint(epoch, Path(f"data/train/lima/epoch-0{epoch}"), SCORES)
+    with tracking.join(run.id) as joined:
+        joined.checkpoint(1, Path("data/train/lima/epoch-01"), {"win": 0.75})
+    models = {model.name: model for model in logged_models(store, run.id)}
+    assert sorted(models) == ["epoch-01", "epoch-02"]
+    assert len(logged_models(store, run.id)) == 2
+    scores = {name: {m.key: m.value for m in model.metrics} for name, model in models.items()}
+    assert scores == {"epoch-01": SCORES | {"win": 0.75}, "epoch-02": SCORES}
+    assert models["epoch-01"].tags["folder"] == "data/train/lima/epoch-01"
+    assert models["epoch-01"].status == "READY"
+
+
+def test_checkpoints_of_two_runs_are_models_of_their_own(store):
+    runs = []
+    for arm in ("lima", "unfiltered"):
+        with tracking.start(arm, {}) as run:
+            run.checkpoint(1, Path(f"data/train/{arm}/epoch-01"), SCORES)
+        runs.append(run.id)
+    assert [len(logged_models(store, run)) for run in runs] == [1, 1]
+
+
+def test_an_artifact_lies_below_the_checkout_and_a_joined_run_stays_finished(store, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("<p>so</p>")
+    with tracking.start("lima", {}) as run:
+        pass
+    with tracking.join(run.id) as joined:
+        joined.artifact(report)
+    assert [item.path for item in store.list_artifacts(run.id)] == ["report.html"]
+    kept = [path for path in tmp_path.rglob("report.html") if path != report]
+    assert [path.relative_to(tmp_path).parts[0] for path in kept] == ["mlartifacts"]
+    assert store.get_run(run.id).info.status == "FINISHED"
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlartifacts", "report.html"}
+
+
+def test_a_server_that_is_away_costs_one_warning_and_a_few_seconds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    began, done = time.monotonic(), []
+    with tracking.start("lima", {"lr": 1e-5}) as run:
+        run.metrics({"loss": 1.0}, step=1)
+        run.checkpoint(1, Path("data/train/lima/epoch-01"), SCORES)
+        run.artifact(Path("report.html"))
+        done.append(run.id)
+    with tracking.join(run.id) as joined:
+        joined.metrics({"win": 1.0}, step=1)
+    said = capsys.readouterr()
+    assert done == [""]
+    assert said.err.count("warning: ") == said.err.count("\n") == 1
+    assert said.err.startswith("warning: MLflow does not take this run, and the work goes on without it: ")
+    assert said.out == ""
+    assert time.monotonic() - began < 15
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_goes_away_in_the_middle_costs_one_warning(store, monkeypatch, capsys):
+    with tracking.start("lima", {}) as run:
+        run.metrics({"loss": 1.0}, step=1)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+        for step in (2, 3):
+            run.metrics({"loss": 1.0}, step=step)
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+@pytest.mark.parametrize("kind", ["a torn file", "a folder that cannot be"])
+def test_a_store_that_cannot_be_opened_costs_one_warning(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    Path("mlflow.db").write_bytes(b"no database" * 100)
+    if kind == "a folder that cannot be":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db/x.db")
+    with tracking.start("lima", {}) as run:
+        run.metrics({"loss": 1.0}, step=1)
+    assert run.id == ""
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_run_this_store_does_not_know_takes_nothing_and_says_so(store, capsys):
+    with tracking.join("0123456789abcdef0123456789abcdef") as run:
+        run.metrics({"win": 1.0}, step=1)
+    assert run.id == ""
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_run_without_an_id_takes_nothing_silently(store, capsys):
+    with tracking.join("") as run:
+        run.metrics({"win": 1.0}, step=1)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_users_store_wins(store, template, tmp_path, monkeypatch):
+    other = tmp_path / "other.db"
+    shutil.copy(template, other)
+    with tracking.start("here", {}):
+        pass
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    with tracking.start("there", {}):
+        pass
+    names = {}
+    for path in (tmp_path / "mlflow.db", other):
+        with sqlite3.connect(path) as database:
+            names[path.name] = [name for (name,) in database.execute("SELECT name FROM runs")]
+        database.close()
+    assert names == {"mlflow.db": ["here"], "other.db": ["there"]}
+
+
+def test_nothing_of_the_environment_reaches_the_store(template, tmp_path):
+    shutil.copy(template, tmp_path / "mlflow.db")
+    words = (
+        "from lima import tracking\nfrom pathlib import Path\n"
+        "with tracking.start('lima', {'lr': 1}) as run:\n"
+        "    run.metrics({'loss': 1.0}, step=1); run.checkpoint(1, Path('epoch-01'), {'loss': 1.0})\n"
+    )
+    secret = "sk-never-tell-this"
+    environment = {**os.environ, "OPENAI_API_KEY": secret, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    subprocess.run([sys.executable, "-c", words], cwd=tmp_path, env=environment, check=True)
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"epoch-01" in content for content in files)
+    assert not any(secret.encode() in content for content in files)
