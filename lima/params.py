@@ -214,6 +214,7 @@ class Train(Section):
     launch: str
     model: str
     eot_token: str
+    eot_start: Literal["mean", "eos"]
     epochs: PositiveInt
     batch_size: PositiveInt
     max_tokens: PositiveInt

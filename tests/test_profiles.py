@@ -68,7 +68,7 @@ WRONG = {
         r"train\.epochs: Input should be a valid integer, not 'three'",
     ),
     "an impossible value": ("temperature: 3.0", "temperature: 0.0", r"mix\.temperature: .* greater than 0, not 0\.0"),
-    "a rate that rises": ("lr_end: 2.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0002"),
+    "a rate that rises": ("lr_end: 5.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0005"),
     "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
     "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
     "epochs that are not trained": ("last_epoch: 3", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 3"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -10,13 +10,18 @@ from lima.errors import LimaError
 from lima.records import Example
 
 IGNORED = -100  # a label that is not supervised, as in torch's cross entropy
-# As in §3 nothing but EOT separates the speakers. BOS stands where the base model's tokenizer sets one.
+ROLE = "<|im_start|>"  # the token that opens a turn in ChatML
+# BOS and OPENS stand where the base model's tokenizer has them; without OPENS nothing but EOT parts the speakers (§3).
+# Texts are trimmed: else a line break at their head would melt into OPENS'.
 TEMPLATE = (
     "BOS{% for message in messages %}"
     "{% if message['role'] not in ['user', 'assistant'] %}"
     "{{ raise_exception('only user and assistant speak here, not ' + message['role']) }}{% endif %}"
-    "{{ message['content'] }}EOT{% endfor %}"
+    "OPENS{{ message['content'] | trim }}EOT{% endfor %}"
+    "{% if add_generation_prompt %}ANSWER{% endif %}"
 )
+OPENS = "{{ '" + ROLE + "' + message['role'] + '\\n' }}"
+ANSWER = "{{ '" + ROLE + "assistant\\n' }}"
 
 
 class EncodingError(LimaError):
@@ -37,22 +42,41 @@ class Encoded:
         return sum(label != IGNORED for label in self.labels)
 
 
-def add_eot(model: Any, tokenizer: Any, eot: str) -> int:
-    """The id of EOT, new to the tokenizer, in its chat template, its embedding the mean of the others."""
+def add_eot(model: Any, tokenizer: Any, eot: str, *, start: Literal["mean", "eos"]) -> int:
+    """The id of EOT, new to the tokenizer and in its chat template.
+
+    Its embeddings start as the mean of the others, or as a copy of EOS's where too few steps follow to teach them.
+    """
     if eot in tokenizer.get_vocab():
         raise EncodingError(f"train.eot_token {eot!r} is already a token of the base model; name one that is not")
     known = len(tokenizer)
-    tokenizer.add_special_tokens({"additional_special_tokens": [eot]})
-    adds_bos = tokenizer.bos_token_id is not None and tokenizer("").input_ids == [tokenizer.bos_token_id]
-    tokenizer.chat_template = TEMPLATE.replace("BOS", "{{ bos_token }}" if adds_bos else "").replace("EOT", eot)
+    tokenizer.add_special_tokens({"extra_special_tokens": [eot]}, replace_extra_special_tokens=False)
+    tokenizer.chat_template = template(tokenizer, eot)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
-        for embeddings in {model.get_input_embeddings(), model.get_output_embeddings()}:
-            embeddings.weight[known:] = embeddings.weight[:known].mean(dim=0)  # (tokens, hidden)
+        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):  # one tensor where tied
+            rows = embeddings.weight[:known] if start == "mean" else embeddings.weight[[tokenizer.eos_token_id]]
+            embeddings.weight[known:] = rows.mean(dim=0)  # (tokens, hidden)
     return int(tokenizer.convert_tokens_to_ids(eot))
+
+
+def template(tokenizer: Any, eot: str) -> str:
+    """The chat template in Jinja, with the signs that the base model knows from its pretraining."""
+    adds_bos = tokenizer.bos_token_id is not None and tokenizer("").input_ids == [tokenizer.bos_token_id]
+    chatml = ROLE in tokenizer.get_vocab()
+    parts = {
+        "BOS": "{{ bos_token }}" if adds_bos else "",
+        "OPENS": OPENS if chatml else "",
+        "ANSWER": ANSWER if chatml else "",
+        "EOT": eot,
+    }
+    text = TEMPLATE
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    return text
 
 
 def encode(examples: Iterable[Example], tokenizer: Any, *, eot_id: int, max_tokens: int) -> list[Encoded]:
@@ -65,8 +89,11 @@ def _encode(example: Example, tokenizer: Any, *, eot_id: int, max_tokens: int) -
     ids: list[int] = tokenizer.apply_chat_template(messages, return_dict=False)
     if ids.count(eot_id) != len(messages):
         raise EncodingError(f"{example.id} holds the end-of-turn token in its text; the gate should have shut")
-    labels, ended = [], 0
-    for token in ids:  # EOT ends utterances and stands nowhere else: an odd number of them before means a response
-        labels.append(token if ended % 2 else IGNORED)
-        ended += token == eot_id
+    labels = [IGNORED] * len(ids)
+    for place in [place for place, message in enumerate(messages) if message["role"] == "assistant"]:
+        asked = tokenizer.apply_chat_template(messages[:place], add_generation_prompt=True, return_dict=False)
+        if ids[: len(asked)] != asked:
+            raise EncodingError(f"{example.id}: the tokenizer joins a response's first letters to the turn's opening")
+        end = ids.index(eot_id, len(asked)) + 1
+        labels[len(asked) : end] = ids[len(asked) : end]
     return Encoded(example.id, tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), max(0, len(ids) - max_tokens))

@@ -46,6 +46,7 @@ def fit(
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.epsilon,
         weight_decay=recipe.weight_decay,
+        fused=True,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(recipe.seed + accelerator.process_index)  # of dropout

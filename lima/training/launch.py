@@ -37,7 +37,7 @@ def starting_point(base: Path, recipe: Train) -> tuple[Any, Any, int]:
     checkpoint.check(base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    eot_id = encode.add_eot(model, tokenizer, recipe.eot_token)
+    eot_id = encode.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
     if recipe.residual_dropout:
         dropout.add_residual_dropout(model, recipe.residual_dropout)

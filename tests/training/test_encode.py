@@ -67,7 +67,7 @@ def test_eot_is_new_and_neither_eos_nor_padding_and_starts_as_the_mean_of_all_to
     model, tokenizer = base.load(small.MODEL, seed=1)
     known = len(tokenizer)
     mean = model.get_input_embeddings().weight.mean(dim=0)
-    eot_id = encode.add_eot(model, tokenizer, "<|eot|>")
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
     assert eot_id == known
     assert eot_id not in (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
     assert tokenizer("a<|eot|>b", add_special_tokens=False).input_ids[1] == eot_id
@@ -90,7 +90,7 @@ def test_untied_embeddings_each_start_eot_as_their_own_mean(spare):
     )
     model = LlamaForCausalLM(config)
     means = [e.weight[:known].mean(dim=0) for e in (model.get_input_embeddings(), model.get_output_embeddings())]
-    eot_id = encode.add_eot(model, tokenizer, "<|eot|>")
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
     torch.testing.assert_close(model.get_input_embeddings().weight[eot_id], means[0])
     torch.testing.assert_close(model.get_output_embeddings().weight[eot_id], means[1])
     assert not torch.allclose(*means)
@@ -103,7 +103,7 @@ def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
     )
-    eot_id = encode.add_eot(model, tokenizer, "<|eot|>")
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
     one = encode.encode([DIALOGUE], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
     assert one.ids[0] == tokenizer.bos_token_id
     assert one.ids.count(tokenizer.bos_token_id) == 1
@@ -113,7 +113,7 @@ def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
 def test_an_eot_that_the_base_model_knows_already_is_refused():
     model, tokenizer = base.load(small.MODEL, seed=1)
     with pytest.raises(EncodingError, match=r"'<\|endoftext\|>' is already a token of the base model"):
-        encode.add_eot(model, tokenizer, base.END)
+        encode.add_eot(model, tokenizer, base.END, start="mean")
 
 
 def test_eot_written_out_in_a_text_is_refused_with_the_examples_id(started):
