@@ -1,0 +1,56 @@
+"""A base model that knows ChatML's turns from its pretraining meets them again, each closed by EOT."""
+
+import pytest
+import small
+from tokenizers import AddedToken
+
+from lima.training import base, encode, launch
+from lima.training.encode import IGNORED
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chatml")
+    model, tokenizer = base.load(small.MODEL, seed=1)
+    tokenizer.add_special_tokens({"extra_special_tokens": [AddedToken(encode.ROLE, special=True)]})
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return launch.starting_point(folder, small.recipe())
+
+
+def encoded(started, *texts):
+    _, tokenizer, eot_id = started
+    return encode.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
+
+
+def test_each_turn_is_opened_by_its_role_and_closed_by_eot(started):
+    _, tokenizer, _ = started
+    whole = encoded(started, "Hi", "Hello!")
+    assert tokenizer.decode(whole.ids) == "<|im_start|>user\nHi<|eot|><|im_start|>assistant\nHello!<|eot|>"
+
+
+def test_only_the_response_and_its_eot_are_supervised_not_the_opening(started):
+    _, tokenizer, _ = started
+    whole = encoded(started, "Hi", "Hello!", "Bye", "See you.")
+    assert tokenizer.decode([token for token in whole.labels if token != IGNORED]) == "Hello!<|eot|>See you.<|eot|>"
+
+
+def test_what_is_asked_at_generation_ends_where_the_response_begins(started):
+    _, tokenizer, _ = started
+    whole = encoded(started, "Hi", "Hello!")
+    asked = [{"role": "user", "content": "Hi"}]
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    assert whole.ids[: len(ids)] == tuple(ids)
+    assert whole.labels[len(ids) - 1] == IGNORED != whole.labels[len(ids)]
+
+
+def test_line_breaks_at_a_texts_ends_do_not_melt_into_the_opening(started):
+    assert encoded(started, "\n Hi", "\n\nHello!\n").ids == encoded(started, "Hi", "Hello!").ids
+
+
+def test_tokens_that_the_base_marks_as_special_stay_so(started):
+    _, tokenizer, _ = started
+    both = tokenizer(f"{encode.ROLE}<|eot|>", add_special_tokens=False).input_ids
+    assert len(both) == 2
+    assert tokenizer.decode(both, skip_special_tokens=True) == ""
