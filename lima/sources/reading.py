@@ -51,18 +51,33 @@ class Scraped(Record):
 
 
 def files(dumps: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file `dumps`, or all below it whose names end so in lower or upper case, sorted; hidden ones are left out."""
+    """The file `dumps`, or all below it whose names end so in lower or upper case, sorted; hidden ones are left out.
+
+    Links to folders are followed, since large dumps often lie on another disk, but none into itself.
+    """
     if not dumps.exists():
         raise DumpError(f"there is no {dumps}; put the dump there, or correct the path")
     if dumps.is_file():
         return [dumps]
-    found = [path for path in sorted(dumps.rglob("*")) if path.is_file() and path.name.lower().endswith(suffixes)]
-    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(dumps).parts)]
+    seen = sorted(path for path in _below(dumps) if path.name.lower().endswith(suffixes))
     if not seen:
         raise DumpError(
             f"{dumps} holds no file named *{' or *'.join(suffixes)}; put the dump there, or correct the path"
         )
     return seen
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files that are not hidden; a link that leads nowhere raises DumpError, one into its own way is passed."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.exists():
+            raise DumpError(f"{path} is a link to {path.readlink()}, which is not there; mend the link or remove it")
+        if not path.is_dir():
+            yield path
+        elif not folder.resolve().is_relative_to(path.resolve()):
+            yield from _below(path)
 
 
 def bad_row(place: str, detail: str, raw: bytes) -> Dropped:
