@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lima import jsonl
 from lima.errors import LimaError
-from lima.records import Funnel, Turn
+from lima.records import Example, Funnel, Provenance, Turn
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path):
@@ -52,6 +52,28 @@ def test_a_broken_line_is_named_with_its_place_and_what_is_wrong(tmp_path, case)
 def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
     with pytest.raises(LimaError, match=r"there is no .*turns\.jsonl; the stage that writes it has not run"):
         list(jsonl.read(tmp_path / "turns.jsonl", Turn))
+
+
+def example(id_: str) -> Example:
+    origin = Provenance(source="s", site="", id=id_, url="", author="", licence="", digest="")
+    return Example(id=id_, messages=(), tags=(), provenance=origin)
+
+
+@given(st.lists(st.text(), unique=True), st.sets(st.text()))
+def test_records_are_picked_by_their_ids_whatever_those_hold(tmp_path_factory, ids, others):
+    path = tmp_path_factory.mktemp("examples") / "examples.jsonl"
+    jsonl.write(path, map(example, ids))
+    wanted = {*ids[::2], *others}
+    assert [found.id for found in jsonl.pick(path, Example, wanted)] == [id_ for id_ in ids if id_ in wanted]
+
+
+def test_lines_that_are_not_picked_are_not_decoded(tmp_path):
+    path = tmp_path / "examples.jsonl"
+    jsonl.write(path, [example("a"), example("b")])
+    path.write_text('{"id":"c", broken\n' + path.read_text())
+    assert [found.id for found in jsonl.pick(path, Example, {"b"})] == ["b"]
+    with pytest.raises(jsonl.MalformedLine, match=r"examples\.jsonl:1 is no Example"):
+        list(jsonl.pick(path, Example, {"c"}))
 
 
 def test_a_funnel_that_does_not_add_up_is_no_funnel():

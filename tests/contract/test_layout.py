@@ -81,6 +81,12 @@ def test_a_stage_depends_on_its_own_module_and_the_packages_it_calls(stage):
     assert listed == called | {f"lima/stages/{stage}.py"}
 
 
+@pytest.mark.parametrize("stage", ["validate", "train"])
+def test_of_a_mix_only_the_examples_are_depended_on_so_that_a_changed_card_retrains_nothing(stage):
+    mixed = {dep for dep in definition(stage)["deps"] if dep.startswith("data/mix")}
+    assert mixed == {"data/mix/${key}/train.jsonl", "data/mix/${key}/held_out.jsonl"}
+
+
 # --- imports -----------------------------------------------------------------------------------------------------
 
 

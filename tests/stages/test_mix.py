@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from ruamel.yaml import YAML
 
 from lima import jsonl, params
 from lima.curation import mixture, sampling
-from lima.records import Example, Provenance, Turn
+from lima.records import Candidate, Example, Provenance, Turn
 from lima.stages import mix
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -20,6 +21,21 @@ def example(source: str, site: str, number: int) -> Example:
     return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
 
 
+def candidate(example: Example) -> Candidate:
+    return Candidate(
+        id=example.id,
+        title=f"{example.messages[0].content} (title)",
+        description="",
+        response="!",
+        later_turns=(),
+        markup="markdown",
+        score=None,
+        response_score=None,
+        tags=(),
+        provenance=example.provenance,
+    )
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -27,6 +43,8 @@ def checkout(tmp_path, monkeypatch):
     for pool, first in (("kept", 0), ("unfiltered", 20)):  # of physics, ten are in both
         rows = [example("wikihow", site, first + n) for site, size in SIZES.items() for n in range(size)]
         jsonl.write(Path(f"data/filter/wikihow/{pool}.jsonl"), rows)
+    offered = [candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)]
+    jsonl.write(Path("data/scrape/wikihow/candidates.jsonl"), offered)
     return Path("data/filter/wikihow/kept.jsonl")
 
 
@@ -72,6 +90,24 @@ def test_the_card_says_what_the_arm_is_made_of(checkout):
     (card,) = jsonl.read(Path("data/mix/unfiltered/card.json"), mixture.Card)
     assert (card.arm, card.pool, card.examples, card.held_out) == ("unfiltered", "unfiltered", 6, 8)
     assert sum(share.drawn for share in card.sites["wikihow"].values()) == 6
+
+
+@pytest.mark.parametrize("arm", ["lima", "unfiltered"])
+def test_every_example_of_an_arm_is_credited_on_a_line_of_its_own_in_order(checkout, arm):
+    mix.main(arm)
+    with Path(f"data/mix/{arm}/attribution.csv").open(newline="") as file:
+        credits = list(csv.DictReader(file))
+    of = {split: [row["id"] for row in credits if row["split"] == split] for split in ("train", "held_out")}
+    assert of == {"train": rows(arm, "train"), "held_out": rows(arm, "held_out")}
+    assert len(credits) == 6 + 8
+    assert credits[0]["title"].endswith("? (title)")
+    assert {row["address"] for row in credits} == {"unknown"}
+
+
+def test_an_example_without_its_candidate_is_told(checkout):
+    Path("data/scrape/wikihow/candidates.jsonl").write_text("")
+    with pytest.raises(Exception, match=r"candidates\.jsonl has no wikihow/beer/\d, which the filters kept"):
+        mix.main("lima")
 
 
 def test_too_few_examples_are_told_and_leave_the_old_result(checkout):

@@ -1,0 +1,116 @@
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.curation import attribution
+from lima.records import Example, Provenance, Turn
+from lima.sources import dispatch
+
+TURNS = (Turn(role="user", content="How long?"), Turn(role="assistant", content="An hour."))
+
+
+def example(number: int = 1, *, author="Ada", url="https://x.example/a/1", licence="CC BY-SA 4.0") -> Example:
+    place = Provenance(
+        source="forum", site="beer", id=str(number), url=url, author=author, licence=licence, digest="0" * 64
+    )
+    return Example(id=f"forum/beer/{number}", messages=TURNS, tags=(), provenance=place)
+
+
+def credits(train: list[Example], held_out: list[Example] = (), title: str = "How long is a brew?"):
+    titles = {row.id: title for row in [*train, *held_out]}
+    splits = {"train": train, "held_out": held_out}
+    return list(attribution.credits(splits, titles=titles, readers={"forum": "stack_exchange"}))
+
+
+def rows(found: list[attribution.Credit]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(attribution.table(found), newline="")))
+
+
+def test_a_credit_names_work_author_address_licence_and_what_was_changed():
+    (row,) = rows(credits([example()]))
+    assert row == {
+        "split": "train",
+        "id": "forum/beer/1",
+        "source": "forum",
+        "site": "beer",
+        "title": "How long is a brew?",
+        "author": "Ada",
+        "address": "https://x.example/a/1",
+        "licence": "CC BY-SA 4.0",
+        "licence_address": "https://creativecommons.org/licenses/by-sa/4.0/",
+        "changes": attribution.CHANGES["stack_exchange"],
+    }
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    ["=1+1", "a,b", 'say "so"', "two\nlines", "\u2028", "\x85", "\r", "", "'=x", "\x00"]
+)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), max_size=6))
+def test_each_example_has_one_line_in_order_whatever_its_texts_hold(texts):
+    train = [
+        example(number, author=author, url=url, licence=licence)
+        for number, (author, url, licence, _) in enumerate(texts)
+    ]
+    found = attribution.table(credits(train, title="".join(title for *_, title in texts)))
+    lines = found.splitlines()
+    assert len(lines) == 1 + len(train)
+    assert [line.split(",")[1] for line in lines[1:]] == [row.id for row in train]
+
+
+@given(TEXT)
+def test_no_cell_is_a_formula_and_the_words_can_be_had_again(text):
+    (row,) = rows(credits([example(author=text)]))
+    cell = row["author"]
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    words = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", attribution.NAMELESS.sub("unknown", text)).split())
+    assert (cell[1:] if cell.startswith("'") else cell) == words
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("", "unknown"),
+        (" ", "unknown"),
+        ("[deleted]", "unknown"),
+        ("Ada (question), an unnamed user (answer)", "Ada (question), unknown (answer)"),
+        ("user 17", "user 17"),
+    ],
+)
+def test_a_missing_author_is_named_as_unknown(told, shown):
+    assert credits([example(author=told)])[0].author == shown
+
+
+def test_a_missing_address_or_licence_is_named_as_unknown():
+    (row,) = credits([example(url="", licence=" ")])
+    assert (row.address, row.licence, row.licence_address) == ("unknown", "unknown", "")
+
+
+@pytest.mark.parametrize(
+    ("licence", "address"),
+    [
+        (
+            "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)",
+            "https://creativecommons.org/licenses/by-sa/3.0/ https://creativecommons.org/licenses/by-sa/4.0/",
+        ),
+        ("CC BY-NC-SA 3.0", "https://creativecommons.org/licenses/by-nc-sa/3.0/"),
+        ("CC BY-SA", ""),  # of which version?
+        ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
+    ],
+)
+def test_a_licences_address_follows_from_its_name(licence, address):
+    assert attribution.licence_address(licence) == address
+
+
+def test_held_out_examples_follow_those_that_are_trained_on():
+    found = credits([example(2), example(1)], [example(3)])
+    assert [(row.split, row.id[-1]) for row in found] == [("train", "2"), ("train", "1"), ("held_out", "3")]
+
+
+def test_what_was_changed_is_told_for_every_reader():
+    assert attribution.CHANGES.keys() == dispatch.READERS.keys()
