@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from lima.records import Candidate, Dropped, Provenance, Record, Turn
 from lima.sources import json_rows
 from lima.sources.json_rows import RowError
-from lima.sources.reading import Tally, bad_row, digest, files
+from lima.sources.reading import Piece, Tally, bad_row, digest, files
 
 
 class Authored(Record):
@@ -56,6 +56,11 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
             tally.questions += 1
             tally.answers += len(row.messages) > 1
             yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """All files together: ids are unique over them."""
+    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
 
 
 def _row(line: bytes) -> Authored:

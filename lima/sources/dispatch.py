@@ -10,7 +10,7 @@ from typing import Any, cast
 from lima.sources import json_rows
 from lima.sources.archive import POSTS
 from lima.sources.json_rows import RowError
-from lima.sources.reading import DumpError, Read, files
+from lima.sources.reading import DumpError, Pieces, Read, files
 
 READERS = {
     "stack_exchange": "stack_exchange.read",
@@ -41,10 +41,13 @@ SOUGHT = (
 
 def reader(name: str) -> Read:
     """The reader of that name; its module is imported only now."""
-    if name not in READERS:
-        raise DumpError(f"there is no reader {name!r}; there are {', '.join(READERS)}")
-    module, function = READERS[name].split(".")
-    return cast(Read, getattr(import_module(f"lima.sources.{module}"), function))
+    module, function = _named(name)
+    return cast(Read, getattr(module, function))
+
+
+def pieces(name: str) -> Pieces:
+    """How the dumps of the reader of that name fall into pieces."""
+    return cast(Pieces, _named(name)[0].pieces)
 
 
 def detect(path: Path) -> str:
@@ -53,6 +56,14 @@ def detect(path: Path) -> str:
         if name := _kind(file):
             return name
     raise DumpError(f"{path} holds nothing that can be read; looked for {SOUGHT}")
+
+
+def _named(name: str) -> tuple[Any, str]:
+    """A reader's module, and the name of its `read` there."""
+    if name not in READERS:
+        raise DumpError(f"there is no reader {name!r}; there are {', '.join(READERS)}")
+    module, function = READERS[name].split(".")
+    return import_module(f"lima.sources.{module}"), function
 
 
 def _kind(file: Path) -> str | None:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
 
 REPOSITORY = "https://github.com/allenai/natural-instructions/blob/master/tasks"
 UNKNOWN = "Unknown"  # what the key Instance License says of a third of the tasks
@@ -40,7 +40,7 @@ class Instance(Row):
 
 
 def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
-    for path in _tasks(dumps):
+    for path, _ in pieces(dumps):
         raw = path.read_bytes()
         try:
             task = json_rows.check(json_rows.loads(raw), Task)
@@ -51,11 +51,12 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
         yield from _instances(task, path, source=source, licence=licence, tally=tally)
 
 
-def _tasks(dumps: Path) -> list[Path]:
+def pieces(dumps: Path) -> list[Piece]:
+    """Each task by itself."""
     found = [path for path in files(dumps, (".json",)) if dumps.is_file() or path.name.startswith("task")]
     if not found:
         raise DumpError(f"{dumps} holds no file named task*.json; put the tasks there, or correct the path")
-    return found
+    return [Piece(path) for path in found]
 
 
 def _instances(task: Task, path: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:

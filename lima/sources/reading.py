@@ -2,13 +2,15 @@
 
 A source module offers `read`, a `Read`: it goes through the files of a dump in the order of their paths and yields each
 candidate, and each row that cannot become one with the reason. Candidate ids are SOURCE/SITE/ID, ID being the source's.
+It also offers `pieces`, what of a dump can be read by itself: `read` of each piece, one after the other, gives what
+`read` of the dump gives, but for a candidate that comes again in another piece.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -37,6 +39,17 @@ class Read(Protocol):
     def __call__(
         self, dumps: Path, *, source: str, licence: str, tally: Tally
     ) -> Iterator[Candidate | Dropped]: ...  # Raises DumpError
+
+
+class Piece(NamedTuple):
+    dump: Path  # what `read` takes
+    beside: tuple[Path, ...] = ()  # what it reads beside it
+
+
+class Pieces(Protocol):
+    """The pieces of a dump in the order in which `read` goes through them."""
+
+    def __call__(self, dumps: Path) -> list[Piece]: ...  # Raises DumpError
 
 
 class Scraped(Record):

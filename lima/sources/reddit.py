@@ -18,7 +18,7 @@ from pydantic import Field
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows, zst
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import Tally, bad_row, digest, files
+from lima.sources.reading import Piece, Tally, bad_row, digest, files
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
 REMOVED = {"[removed]", "[deleted]", "[deleted by user]"}  # what stands in place of a text
@@ -92,6 +92,11 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
         if tally.questions > submissions:
             with_submissions.append(path)
     yield from _submissions(with_submissions, replies, source=source, licence=licence)
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """All files together: a comment may answer a submission of any other file."""
+    return [Piece(dumps, tuple(files(dumps, SUFFIXES)))]
 
 
 def _submissions(paths: list[Path], replies: Replies, *, source: str, licence: str) -> Iterator[Candidate | Dropped]:

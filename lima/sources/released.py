@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
 
 LIMA_URL = "https://huggingface.co/datasets/GAIR/lima"
 ALPACA_URL = "https://huggingface.co/datasets/tatsu-lab/alpaca"
@@ -63,6 +63,11 @@ def read_lima(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterat
 def read_alpaca(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
     about = Provenance(source=source, site="", id="", url=ALPACA_URL, author="Alpaca", licence=licence, digest="")
     yield from _read(dumps, (".json", ".jsonl"), _alpaca, about, tally)
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """Each file by itself."""
+    return [Piece(path) for path in files(dumps, (".json", ".jsonl"))]
 
 
 def _lima(value: Any, index: int, rows: int) -> tuple[list[str], str, int]:

@@ -18,7 +18,7 @@ from lima.records import Candidate, Dropped, Provenance
 from lima.sources import posts
 from lima.sources.archive import POSTS, USERS, unpacked
 from lima.sources.posts import Post, UnreadableRow
-from lima.sources.reading import DumpError, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
 from lima.sources.site import Index
 
 ARCHIVE = ".7z"
@@ -40,6 +40,16 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
                     best = index.best(question)
                     answer, raw_answer = (None, b"") if best is None else _post_at(file, best.offset)
                     yield site.candidate(question, answer, digest(raw + b"\n" + raw_answer if best else raw))
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """Each site by itself."""
+    found = []
+    for path in _sites(dumps).values():
+        users = path.with_name(USERS)
+        packed = path.name.lower().endswith(ARCHIVE)
+        found.append(Piece(path, (users,) if not packed and users.exists() else ()))
+    return found
 
 
 def _sites(dumps: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from typing import Any
 from lxml import etree
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources.reading import Tally, bad_row, digest, files
+from lima.sources.reading import Piece, Tally, bad_row, digest, files
 
 BLOCKS = {"p", "ul", "ol"}
 KEPT = {*BLOCKS, "li", "b", "strong", "i", "em", "code", "pre", "br", "sub", "sup"}  # other tags leave their text
@@ -35,7 +35,7 @@ class NoArticle(ValueError):
 
 def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
-    for path in files(dumps, (".html", ".htm")):
+    for path, _ in pieces(dumps):
         place, raw = f"{path}:1", path.read_bytes()
         tally.rows += 1
         try:
@@ -50,6 +50,11 @@ def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Ca
             continue
         seen.add(candidate.id)
         yield candidate
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """Each page by itself."""
+    return [Piece(path) for path in files(dumps, (".html", ".htm"))]
 
 
 def _article(raw: bytes, *, source: str, licence: str) -> Candidate:

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from lima import params
+from lima.records import Candidate, Dropped
 from lima.sources import dispatch
-from lima.sources.reading import DumpError
+from lima.sources.reading import DumpError, Tally
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata"
 TASK = json.dumps(
@@ -93,3 +95,46 @@ def test_every_file_of_a_real_source_is_known(folder, expected):
 def test_limas_released_files_are_known():
     assert dispatch.detect(REALDATA / "lima/llama_factory_lima.json") == "lima"
     assert dispatch.detect(REALDATA / "lima/lima_test_set.jsonl") == "lima"
+
+
+@pytest.mark.parametrize("source", ["stack_exchange_stem", "stack_exchange_other", "wikihow", "reddit", "authored"])
+def test_the_pieces_of_a_dump_one_after_the_other_give_what_the_dump_gives(source):
+    entry = params.load().sources[source]
+
+    def read(dumps: Path) -> list[Candidate | Dropped]:
+        return list(dispatch.reader(entry.reader)(dumps, source=source, licence="", tally=Tally()))
+
+    pieces = dispatch.pieces(entry.reader)(Path(entry.dumps))
+    assert [record for piece in pieces for record in read(piece.dump)] == read(Path(entry.dumps))
+
+
+@pytest.mark.parametrize(
+    ("reader", "names", "pieces"),
+    [
+        ("stack_exchange", ["beer/Posts.xml", "beer/Users.xml", "tea/Posts.xml"], ["beer/Posts.xml", "tea/Posts.xml"]),
+        ("stack_exchange", ["tea.example.7z", "beer.example.7z"], ["beer.example.7z", "tea.example.7z"]),
+        ("wikihow", ["b.html", "a/c.htm"], ["a/c.htm", "b.html"]),
+        ("natural_instructions", ["task2.json", "task1.json", "README.json"], ["task1.json", "task2.json"]),
+        ("lima", ["train.jsonl", "test.jsonl"], ["test.jsonl", "train.jsonl"]),
+        # what must be joined stays together
+        ("reddit", ["RS.ndjson", "RC.ndjson"], [""]),
+        ("authored", ["a.jsonl", "b.jsonl"], [""]),
+    ],
+)
+def test_a_piece_is_a_site_a_page_a_task_or_a_file_and_what_must_be_joined_is_one(tmp_path, reader, names, pieces):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = dispatch.pieces(reader)(tmp_path)
+    assert [piece.dump for piece in found] == [tmp_path / name for name in pieces]
+    if reader != "natural_instructions":  # whose other files are never opened
+        read = {path for piece in found for path in (piece.dump, *piece.beside) if path.is_file()}
+        assert read == {tmp_path / name for name in names}
+
+
+def test_two_dumps_of_one_site_are_named(tmp_path):
+    for folder in ("2023", "2024"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "beer.example.7z").touch()
+    with pytest.raises(DumpError, match=r"2023/beer\.example\.7z and .*2024/beer\.example\.7z are both beer\.example"):
+        dispatch.pieces("stack_exchange")(tmp_path)
