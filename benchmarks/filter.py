@@ -23,7 +23,7 @@ def measure() -> Iterator[Claim]:
         for text in (found.description, found.response)
     ]
     ours, peer = in_turn(
-        lambda: [to_markdown(body) for body in bodies], lambda: [markdownify(body) for body in bodies], pairs=5
+        lambda: [to_markdown(body) for body in bodies], lambda: [markdownify(body) for body in bodies], pairs=9
     )
     speeds = {"ours": len(bodies) / ours, "peer": len(bodies) / peer}
     yield claim("HTML to Markdown, against markdownify", **speeds, unit="bodies/s", target="≥ 5")

@@ -1,19 +1,16 @@
-"""HTML as Markdown: code blocks, lists, quotes, tables and headings stay; links, images and the rest go (LIMA §2.1).
+"""HTML as Markdown: code blocks, lists, quotes, tables, headings and formulas stay, the rest goes (LIMA §2.1).
 
 As in the examples that the paper's authors released, emphasis goes, inline code stays in backticks, a link keeps its
 words and loses its target, and a link whose words are an address goes whole. Text that is struck through was taken
-back, so it goes too. A power keeps its caret (10^8); mathematics between dollars stays as it is.
-
-The parser calls a target as it reads, and builds no tree: libxml2 cuts off trees that are deeper than 2,048 elements.
+back, so it goes too. A power keeps its caret (10^8). Nothing is escaped: the reader is a model, and formulas stay as
+they are.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import Counter
 
-from lxml import etree
-
-from lima.sources.markdown import BREAK, SPACES, Block, Frame, close, flow, inline_code
+from lima.sources.markdown import BREAK, Block, Frame, close, flow
+from lima.sources.tags import TOKEN, attribute, unescaped
 
 FRAMES = frozenset("ul ol li blockquote pre table tr td th h1 h2 h3 h4 h5 h6".split())  # noqa: SIM905  words read better
 PARAGRAPHS = frozenset(
@@ -21,75 +18,93 @@ PARAGRAPHS = frozenset(
     "html main nav p section summary tbody tfoot thead".split()
 )
 UNSEEN = frozenset(
-    "applet audio button canvas del embed head iframe img input map math noscript object picture s script select "  # noqa: SIM905
-    "strike style svg template textarea title video".split()
+    "applet audio button canvas del head map math noscript object picture s select strike svg template video".split()  # noqa: SIM905
 )
+VOID = frozenset("area base col embed img input link meta param source track wbr".split())  # noqa: SIM905
 MARKED = frozenset(("a", "sup", "code", "kbd", "samp", "tt"))
-ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+CELLS = frozenset(("td", "th"))
+DEEPEST = 24  # frames in each other; what is further in is set as paragraphs, or it would be copied once a level
 LANGUAGE = re.compile(r"(?:^|\s)lang(?:uage)?-([\w+#.-]+)")
 LANGUAGE_COMMENT = re.compile(r"\s*language(-all)?:\s*(?:lang(?:uage)?-)?([\w+#.-]+)\s*")
 START = re.compile(r"-?\d{1,9}")  # of an ordered list
 
 
 def to_markdown(html: str) -> str:
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Target())
-    text: str = etree.fromstring(html.encode("utf-8", errors="replace"), parser)
-    return text
+    page = _Page()
+    if "\r" in html:
+        html = html.replace("\r\n", "\n").replace("\r", "\n")
+    for token in TOKEN.finditer(html):
+        kind = token.lastgroup
+        if kind == "text":
+            page.text(token[0])
+        elif kind == "attributes":
+            page.start(token["tag"].lower(), token["attributes"])
+        elif kind == "end":
+            page.end(token["end"].lower())
+        elif kind == "comment":
+            page.comment(token["comment"])
+    return page.markdown()
 
 
-class _Mark(NamedTuple):
-    """Where an inline element began among the paragraph's pieces."""
-
-    tag: str
-    piece: int
-
-
-class _Target:
-    """What the parser calls; `close` gives the Markdown."""
+class _Page:
+    """What has been read so far, the innermost open frame last."""
 
     def __init__(self) -> None:
         self._frames = [Frame("")]
-        self._marks: list[_Mark] = []
-        self._unseen = 0  # elements open, from an unseen one inwards
+        self._open: Counter[str] = Counter()  # frames a tag
+        self._too_deep: Counter[str] = Counter()  # elements a tag that got no frame
+        self._unseen = ""  # the element in which nothing is read
+        self._inside: Counter[str] = Counter()  # elements open in it, or in a code block
         self._language, self._language_of_all = "", ""
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def text(self, text: str) -> None:
+        if not self._unseen:
+            self._frames[-1].pieces.append(unescaped(text).replace(BREAK, ""))
+
+    def start(self, tag: str, attributes: str) -> None:
         frame = self._frames[-1]
+        if tag in VOID:
+            return
         if self._unseen or tag in UNSEEN:
-            self._unseen += 1
+            self._unseen = self._unseen or tag
+            self._inside[tag] += 1
         elif frame.tag == "pre":
-            frame.language = frame.language or _language(attributes.get("class", ""))
+            self._inside[tag] += tag != "br"
+            frame.language = frame.language or _language(attributes)
             if tag == "br":
                 frame.pieces.append("\n")
         elif tag in FRAMES:
-            frame.end_paragraph()
-            self._frames.append(self._opened(tag, attributes))
+            self._make_room(tag)
+            self._frames[-1].end_paragraph()
+            if len(self._frames) > DEEPEST:
+                self._too_deep[tag] += 1
+            else:
+                self._frames.append(self._opened(tag, attributes))
+                self._open[tag] += 1
         elif tag in PARAGRAPHS:
             frame.end_paragraph()
             if tag == "hr":
                 frame.blocks.append(Block("---", tag))
         elif tag == "br":
             frame.pieces.append(BREAK)
-        elif tag in MARKED and all(tag != mark.tag for mark in self._marks):
-            self._marks.append(_Mark(tag, len(frame.pieces)))
+        elif tag in MARKED:
+            frame.mark(tag)
 
     def end(self, tag: str) -> None:
         frame = self._frames[-1]
-        if self._unseen:
-            self._unseen -= 1
-        elif frame.tag == tag:
-            close(self._frames.pop(), self._frames[-1])
+        if self._inside and self._inside[tag]:
+            self._inside[tag] -= 1
+            if tag == self._unseen and not self._inside[tag]:
+                self._see()
+        elif tag in FRAMES:
+            self._end_frame(tag)
         elif frame.tag == "pre":
             return
         elif tag in PARAGRAPHS:
+            self._see()  # what is not to be seen was never closed in the paragraph that ends here
             frame.end_paragraph()
-        elif self._marks and self._marks[-1].tag == tag:
-            begin = self._marks.pop().piece
-            frame.pieces[begin:] = [_inline(tag, "".join(frame.pieces[begin:]))]
-
-    def data(self, text: str) -> None:
-        if not self._unseen:
-            self._frames[-1].pieces.append(text.replace(BREAK, ""))
+        elif tag in MARKED:
+            frame.unmark(tag)
 
     def comment(self, text: str) -> None:
         """Stack Exchange tells a code block's language in a comment before it."""
@@ -98,30 +113,52 @@ class _Target:
             if told[1]:
                 self._language_of_all = told[2]
 
-    def close(self) -> str:
+    def markdown(self) -> str:
         while len(self._frames) > 1:
-            close(self._frames.pop(), self._frames[-1])
+            self._close()
         self._frames[0].end_paragraph()
         return flow(self._frames[0])
 
-    def _opened(self, tag: str, attributes: Mapping[str, str]) -> Frame:
+    def _see(self) -> None:
+        self._unseen = ""
+        self._inside.clear()
+
+    def _end_frame(self, tag: str) -> None:
+        if self._too_deep[tag]:
+            self._too_deep[tag] -= 1
+            self._frames[-1].end_paragraph()
+        elif self._open[tag]:
+            self._leave_until(tag)
+            self._close()
+
+    def _make_room(self, tag: str) -> None:
+        """An item, a row or a cell ends the one before it, whose end may be left out."""
+        if tag == "li" and self._frames[-1].tag == "li":
+            self._close()
+        elif tag in CELLS and self._open["tr"]:
+            self._leave_until("tr", "table")
+        elif tag == "tr" and self._open["table"]:
+            self._leave_until("table")
+
+    def _leave_until(self, *tags: str) -> None:
+        while self._frames[-1].tag not in tags:
+            self._close()
+
+    def _close(self) -> None:
+        frame = self._frames.pop()
+        self._open[frame.tag] -= 1
+        self._see()
+        close(frame, self._frames[-1])
+
+    def _opened(self, tag: str, attributes: str) -> Frame:
         if tag == "pre":
             told = self._language or self._language_of_all
             self._language = ""
-            return Frame(tag, language=_language(attributes.get("class", "")) or told)
-        start = START.fullmatch(attributes.get("start", ""))
+            return Frame(tag, language=_language(attributes) or told)
+        start = START.fullmatch(attribute(attributes, "start")) if tag == "ol" else None
         return Frame(tag, number=int(start[0]) if start else 1)
 
 
-def _language(classes: str) -> str:
-    told = LANGUAGE.search(classes)
+def _language(attributes: str) -> str:
+    told = LANGUAGE.search(attribute(attributes, "class")) if attributes else None
     return told[1] if told else ""
-
-
-def _inline(tag: str, text: str) -> str:
-    if tag == "a":
-        return "" if ADDRESS.fullmatch(text.strip()) else text
-    words = SPACES.sub(" ", text.replace(BREAK, " ")).strip()
-    if not words:
-        return ""
-    return f"^{words}" if tag == "sup" else inline_code(words)

@@ -7,7 +7,18 @@ from typing import NamedTuple
 
 BREAK = "\0"  # <br> among a paragraph's pieces; no text has this character in it
 SPACES = re.compile(r"[ \t\n\r\f\v\xa0]+")
+BREAKS = re.compile(r"(?: ?\0)+ ?")
 CELLS = ("td", "th")
+ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+PLAIN = r"(?:[^\\]|\\(?!begin\{|end\{))*+"
+# Where blanks and line breaks stay as they are. Generous: two prices on one line take no harm.
+FORMULA = re.compile(
+    r"\$\$(?:[^$\\]|\\.)++\$\$"
+    r"|(?<![\\$])\$(?![\s$])(?:[^$\\\n\0]|\\.)++\$"
+    r"|\\\[(?:(?!\\[\[\]]).)*+\\\]|\\\((?:(?!\\[()]).)*+\\\)"
+    rf"|\\begin\{{\w+\*?\}}{PLAIN}(?:\\begin\{{\w+\*?\}}{PLAIN}\\end\{{\w+\*?\}}{PLAIN})*+\\end\{{\w+\*?\}}",
+    re.DOTALL,
+)
 
 
 class Block(NamedTuple):
@@ -15,7 +26,7 @@ class Block(NamedTuple):
     tag: str
 
 
-@dataclass
+@dataclass(slots=True)
 class Frame:
     """An element whose content is being read."""
 
@@ -24,13 +35,53 @@ class Frame:
     number: int = 1  # of an ordered list's next item
     blocks: list[Block] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)  # of the paragraph that is being read
+    marks: dict[str, int] = field(default_factory=dict)  # inline elements that are open: the piece each began at
+
+    def mark(self, tag: str) -> None:
+        self.marks.setdefault(tag, len(self.pieces))
+
+    def unmark(self, tag: str) -> None:
+        """Set the pieces since the inline element began, first those of elements that began in it."""
+        if tag not in self.marks:
+            return
+        begin = self.marks.pop(tag)
+        for inner in [name for name, piece in self.marks.items() if piece > begin]:
+            self.unmark(inner)
+        self.pieces[begin:] = [_inline(tag, "".join(self.pieces[begin:]))]
 
     def end_paragraph(self) -> None:
-        lines = (SPACES.sub(" ", line).strip() for line in "".join(self.pieces).split(BREAK))
-        text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+        for tag in reversed(list(self.marks)):
+            self.unmark(tag)
+        text = "".join(self.pieces)
         self.pieces.clear()
-        if text:
+        if text and not text.isspace() and (text := _paragraph(text)):
             self.blocks.append(Block(text, "p"))
+
+
+def _paragraph(text: str) -> str:
+    """One blank between words, and lines where <br> broke them; formulas as they were written."""
+    if "$" in text or "\\" in text:
+        pieces, end = [], 0
+        for formula in FORMULA.finditer(text):
+            pieces += [SPACES.sub(" ", text[end : formula.start()]), formula[0].replace(BREAK, "\n")]
+            end = formula.end()
+        text = "".join((*pieces, SPACES.sub(" ", text[end:])))
+    else:
+        text = SPACES.sub(" ", text)
+    if BREAK in text:
+        text = BREAKS.sub(lambda found: "\n" * min(found[0].count(BREAK), 2), text)
+    return text.strip(" \n")
+
+
+def _inline(tag: str, text: str) -> str:
+    if tag == "a":
+        return "" if ADDRESS.fullmatch(text.strip()) else text
+    words = SPACES.sub(" ", text.replace(BREAK, " ")).strip()
+    if not words:
+        return ""
+    if tag == "sup":
+        return f"^{words}" if words.isalnum() or len(words) == 1 else f"^({words})"
+    return _code(words)
 
 
 def close(frame: Frame, parent: Frame) -> None:
@@ -48,7 +99,7 @@ def flow(frame: Frame) -> str:
     return "\n\n".join(block.text for block in frame.blocks if block.text)
 
 
-def inline_code(words: str) -> str:
+def _code(words: str) -> str:
     ticks = "`" * (_longest_run(words) + 1)
     pad = " " if "`" in (words[0], words[-1]) else ""
     return f"{ticks}{pad}{words}{pad}{ticks}"

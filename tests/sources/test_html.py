@@ -1,8 +1,10 @@
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from lima.sources.html import to_markdown
 
@@ -67,6 +69,23 @@ def escaped(text: str) -> str:
         ),
         ("<table><tr><td>left</td><td><p>a</p><p>b</p></td></tr></table>", "left\n\na\n\nb"),
         ("a<script>if (x<y) alert('<p>no</p>')</script><style>p {}</style><!-- no -->b", "ab"),
+        ("<p>x<sup>n+1</sup>, e<sup>-x</sup>, 1<sup>st</sup></p>", "x^(n+1), e^(-x), 1^st"),
+        ("a\r\nb<pre>c\r\n\r\nd\re</pre>", "a b\n\n```\nc\n\nd\ne\n```"),
+        ("<ul><li>one<li>two<ul><li>in</ul>out<p>three</ul>end", "- one\n\n- two\n  - in\n\n  out\n\n  three\n\nend"),
+        ("<table><tr><td>a<td>b<tr><td>c<td>d</table>e", "| a | b |\n| --- | --- |\n| c | d |\n\ne"),
+        ("<p>a <del>gone</p><p>b</p>", "a\n\nb"),
+        ("<ul><li>a<select><option>x</li><li>b</ul>", "- a\n- b"),
+        ("<svg><p>no</p></svg>yes<svg/>", "yes"),
+        ("<pre><ul><li>x</li></ul>\n</pre>y", "```\nx\n```\n\ny"),
+        ("<p>a < b <- c, 1<2 & R&D</p>", "a < b <- c, 1<2 & R&D"),
+        ('<p title="a>b" class=x>c</p><IMG SRC=x>d', "c\n\nd"),
+        ("<!-- never closed <p>a</p>", ""),
+        ("a<p never='closed", "a"),
+        ("<p it's>don't</p>", "don't"),
+        ("&#99999999999999999999;&#" + "9" * 5000 + ";&#x41;&bogus;", "\ufffd\ufffdA&bogus;"),
+        ("<a href='x'><code>f</a>(x)</code> <b><i>g</b></i>", "`f(x)` g"),
+        ("<SCRIPT>if (a<b) '</p>'</SCRIPT >c<script>d", "c"),
+        ("\x00a\x07\x1b", "a\x07\x1b"),
         ("", ""),
     ],
 )
@@ -99,13 +118,91 @@ def test_a_script_never_shows(before, after):
     assert "evil" not in to_markdown(f"{before}<script>evil()</script>{after}")
 
 
-@pytest.mark.parametrize("tag", ["div", "b", "span", "a", "sup", "code"])
+@pytest.mark.parametrize("tag", ["div", "b", "span", "a", "sup", "code", "blockquote", "li", "ul", "td", "pre"])
 def test_deep_nesting_loses_nothing(tag):
     markdown = to_markdown(f"<{tag}>" * 10_000 + "deep" + f"</{tag}>" * 10_000 + "<p>after</p>")
     assert "deep" in markdown
     assert markdown.endswith("after")
 
 
-def test_deep_quotes_and_lists_end():
-    assert to_markdown("<blockquote>" * 3_000 + "deep") == "> " * 3_000 + "deep"
-    assert to_markdown("<ul><li>" * 3_000 + "deep") == "- " * 3_000 + "deep"
+def test_what_is_nested_deeper_than_24_is_set_as_paragraphs():
+    assert to_markdown("<blockquote>" * 3_000 + "deep") == "> " * 24 + "deep"
+    assert to_markdown("<ul><li>" * 3_000 + "deep") == "- " * 12 + "deep"
+    inner = "<blockquote>" * 30 + "in" + "</blockquote>" * 30
+    assert to_markdown(f"<blockquote>{inner}<p>out</p></blockquote>").endswith("\n>\n> out")
+
+
+@pytest.mark.parametrize(
+    "unclosed",
+    [
+        *("<", "<a ", '<a href="', "<!--", "</", "&#", "&#9999999999", "<b>", "<li>", "<ul><li>a", "<blockquote>a"),
+        *("<table><tr><td>", "<td>a|", "<pre>`", "<p><del>x</p>", "<svg><p>", "$a", "$$", "\\begin{a}", "\\[", "\\("),
+        *("\\begin{a}\\begin{b}\\end{b}", "<code>`", "<a>http://", "<script>", "<br> ", "<p class=", "<ol start='"),
+        *("<!-- language: ", "</ul>", "<ul></ol>", "<a><code><sup>", "\x00", "\x1b", "`", "<p><sup>x", "= ="),
+    ],
+)
+def test_hostile_html_takes_time_linear_in_its_length(unclosed):
+    def seconds(length: int) -> float:
+        body = unclosed * (length // len(unclosed))
+        start = time.process_time()
+        to_markdown(body)
+        return time.process_time() - start
+
+    # eight times the length: 8 if linear, 64 if quadratic; 20 ms are too little to measure
+    assert min(seconds(80_000) for _ in range(2)) < 24 * max(seconds(10_000), 0.02)
+
+
+@given(SOUP, st.lists(st.sampled_from(["alpha", "beta", "gamma"]), min_size=1))
+def test_words_outside_of_what_is_cut_survive_whatever_tags_stand_around_them(soup, words):
+    cut = re.sub(r"</?(?:del|a)\b[^>]*>|[<>&`|^]", lambda found: found[0] if len(found[0]) > 1 else "", soup)
+    cut = cut.replace("<del>", "").replace("<a>", "")
+    text = to_markdown("".join(f"{cut}<p>{word}</p>" for word in words))
+    assert re.findall("alpha|beta|gamma", text) == words
+
+
+FORMULAS = [
+    "$a_b * c_d$",
+    r"$$\begin{align} x &= 1 \\" + "\n   y  &= *2* \\\\\n\\end{align}$$",
+    r"\(a  < b\)",
+    r"\[ [0, 1]  \to \mathbb{R}_+ \]",
+    "\\begin{align}\n  a &= b \\\\\n  \\begin{pmatrix} 1 &  2 \\end{pmatrix}\n\\end{align}",
+    r"$\text{costs  \$5} \# \_$",
+]
+
+
+@given(st.lists(st.sampled_from(FORMULAS), min_size=1), st.sampled_from(["p", "li", "blockquote", "td", "span"]))
+def test_formulas_stay_verbatim_below_the_prefix_of_their_lines(formulas, tag):
+    markdown = to_markdown("".join(f"<{tag}>so {escaped(formula)}</{tag}>" for formula in formulas))
+    prefix = {"li": r"(?m)^(?:- |  )", "blockquote": r"(?m)^> ?"}.get(tag, "(?!)")
+    shown = re.sub(prefix, "", markdown)
+    assert all(f"so {formula}" in shown for formula in formulas)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_formula_in_a_paragraph_is_not_touched_while_the_blanks_around_it_are(formula):
+    assert to_markdown(f"<p>as \n {escaped(formula)}  it  is") == f"as {formula} it is"
+
+
+def test_prices_on_a_line_are_text():
+    assert to_markdown("<p>$5 and\n $6</p><p>a\nb</p>") == "$5 and $6\n\na b"
+
+
+LIST = st.recursive(st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=8)
+
+
+@given(LIST, st.booleans(), st.sampled_from(["ul", "ol"]))
+def test_a_nested_list_reads_back_with_the_same_nesting(items, closed, tag):
+    """As CommonMark reads it, whether or not the items are closed."""
+
+    def html(inner: list, level: int = 0) -> str:
+        end = "</li>" if closed else ""
+        return f"<{tag}>" + "".join(f"<li>x{level}{html(i, level + 1) if i else ''}{end}" for i in inner) + f"</{tag}>"
+
+    def nesting(inner: list, level: int = 1) -> list[int]:
+        return [depth for i in inner for depth in (level, *nesting(i, level + 1))]
+
+    depth, read = 0, []
+    for token in MarkdownIt("commonmark").parse(to_markdown(html(items)) if items else ""):
+        depth += token.nesting if token.type.endswith(("list_open", "list_close")) else 0
+        read += [depth] if token.type == "list_item_open" else []
+    assert read == nesting(items)
