@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from lima.records import Candidate, Dropped, Provenance, Record, Turn
 from lima.sources import json_rows
 from lima.sources.json_rows import RowError
-from lima.sources.reading import Piece, Tally, bad_row, digest, files
+from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
 
 
 class Authored(Record):
@@ -40,7 +40,9 @@ class Authored(Record):
         return self
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     places: dict[str, str] = {}
     for path in files(dumps, (".jsonl",)):
         for place, line in json_rows.lines(path):

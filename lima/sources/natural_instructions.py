@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
 
 REPOSITORY = "https://github.com/allenai/natural-instructions/blob/master/tasks"
 UNKNOWN = "Unknown"  # what the key Instance License says of a third of the tasks
@@ -39,7 +39,9 @@ class Instance(Row):
     output: Words = Field(min_length=1)
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     for path, _ in pieces(dumps):
         raw = path.read_bytes()
         try:

@@ -7,7 +7,7 @@ It also offers `pieces`, what of a dump can be read by itself: `read` of each pi
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -33,11 +33,28 @@ class Tally:
     answers: int = 0
 
 
+@dataclass(frozen=True)
+class Early:
+    """Which questions of a community need not become candidates, since the filters would drop them for their votes.
+
+    One whose best answer scores below `min_response_score`, or that has no answer, is dropped by the reader; but each
+    site's `reservoir` answered questions of the smallest share stay, from which arms without quality filters draw. A
+    site, and not a source, so that what it gives depends on it alone.
+    """
+
+    min_response_score: int  # votes
+    reservoir: int  # questions a site
+    share: Callable[[str], float]  # of a candidate's id, in [0, 1)
+
+
 class Read(Protocol):
-    """A dump, which is a folder or one file, as candidates and what was dropped on the way to them."""
+    """A dump, which is a folder or one file, as candidates and what was dropped on the way to them.
+
+    Without `early` nothing is dropped for its votes. Only a reader whose dumps dwarf what survives looks at it.
+    """
 
     def __call__(
-        self, dumps: Path, *, source: str, licence: str, tally: Tally
+        self, dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
     ) -> Iterator[Candidate | Dropped]: ...  # Raises DumpError
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows, zst
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import Piece, Tally, bad_row, digest, files
+from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
 REMOVED = {"[removed]", "[deleted]", "[deleted by user]"}  # what stands in place of a text
@@ -72,7 +72,9 @@ class Replies:
             self.best[comment.link_id] = comment
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     paths, replies = files(dumps, SUFFIXES), Replies()
     with_submissions = []
     for path in paths:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
 
 LIMA_URL = "https://huggingface.co/datasets/GAIR/lima"
 ALPACA_URL = "https://huggingface.co/datasets/tatsu-lab/alpaca"
@@ -55,12 +55,16 @@ class Instruction(Row):
 Parse = Callable[[Any, int, int], tuple[list[str], str, int]]  # value, index, rows → turns, site, index in the original
 
 
-def read_lima(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read_lima(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     about = Provenance(source=source, site="", id="", url=LIMA_URL, author="LIMA", licence=licence, digest="")
     yield from _read(dumps, (".jsonl", ".json"), _lima, about, tally)
 
 
-def read_alpaca(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read_alpaca(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     about = Provenance(source=source, site="", id="", url=ALPACA_URL, author="Alpaca", licence=licence, digest="")
     yield from _read(dumps, (".json", ".jsonl"), _alpaca, about, tally)
 

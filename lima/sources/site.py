@@ -3,16 +3,23 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from pathlib import Path
 from typing import NamedTuple
 
 from lima.records import Dropped
 from lima.sources import posts
 from lima.sources.posts import Line, Post, UnreadableRow
-from lima.sources.reading import DumpError, Tally, bad_row
+from lima.sources.reading import DumpError, Early, Tally, bad_row
 
 COMMUNITY, ANSWER_BOT = -1, -2  # users that are no people
 FABRICATED = frozenset((1000000001, 1000000010))  # ids of the posts in dumps since 2024 that nobody wrote
+
+
+class Asked(NamedTuple):
+    accepted: int | None
+    line: int  # its number
+    offset: int
 
 
 class Rank(NamedTuple):
@@ -20,8 +27,9 @@ class Rank(NamedTuple):
 
     score: int
     id: int
-    line: int  # its number
+    line: int
     offset: int
+    blank: bool  # nothing but space
 
 
 @dataclass
@@ -30,7 +38,7 @@ class Index:
     shown: str  # the file's name in places
     seen: set[int] = field(default_factory=set)  # ids of posts
     left_out: set[int] = field(default_factory=set)
-    questions: dict[int, int] = field(default_factory=dict)  # id → offset of the row
+    questions: dict[int, Asked] = field(default_factory=dict)
     answers: dict[int, list[Rank]] = field(default_factory=lambda: defaultdict(list))  # a question
     owners: set[int] = field(default_factory=set)
 
@@ -54,10 +62,29 @@ class Index:
             raise DumpError(f"{self.shown} holds no posts; fetch the dump again, or take it out of the dumps")
         yield from self._orphans()
 
-    def best(self, question: Post) -> Rank | None:
+    def best(self, question: int) -> Rank | None:
         """The answer with the highest score, as a number; of equals the accepted one, then the oldest."""
-        ranks = self.answers.get(question.id, [])
-        return max(ranks, key=lambda rank: (rank.score, rank.id == question.accepted, -rank.id), default=None)
+        accepted = self.questions[question].accepted
+        ranks = self.answers.get(question, [])
+        return max(ranks, key=lambda rank: (rank.score, rank.id == accepted, -rank.id), default=None)
+
+    def leave_out(self, early: Early, *, prefix: str) -> Iterator[Dropped]:
+        """Take out the questions whose votes are too few, but for those that arms without filters draw from.
+
+        `prefix` and a question's id are a candidate's id.
+        """
+        best = {question: self.best(question) for question in self.questions}
+        answered = (question for question, rank in best.items() if rank and not rank.blank)
+        spared = set(nsmallest(early.reservoir, answered, key=lambda question: early.share(f"{prefix}{question}")))
+        for question, rank in best.items():
+            if question in spared or (rank and rank.score >= early.min_response_score):
+                continue
+            line = self.questions.pop(question).line
+            if rank is None or rank.blank:
+                yield self._dropped("no_answer", f"question {question}", line)
+            else:
+                detail = f"question {question}: {rank.score}, at least {early.min_response_score}"
+                yield self._dropped("low_response_score", detail, line)
 
     def _fault(self, post: Post) -> tuple[str, str] | None:
         if post.id in self.seen:
@@ -73,9 +100,11 @@ class Index:
 
     def _note(self, post: Post, line: Line) -> None:
         if post.kind == posts.QUESTION:
-            self.questions[post.id] = line.offset
+            self.questions[post.id] = Asked(post.accepted, line.number, line.offset)
         elif post.kind == posts.ANSWER and post.parent is not None:
-            self.answers[post.parent].append(Rank(post.score, post.id, line.number, line.offset))
+            self.answers[post.parent].append(
+                Rank(post.score, post.id, line.number, line.offset, blank=not post.body.strip())
+            )
         if post.owner is not None and post.kind in (posts.QUESTION, posts.ANSWER):
             self.owners.add(post.owner)
 

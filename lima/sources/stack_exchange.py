@@ -18,26 +18,30 @@ from lima.records import Candidate, Dropped, Provenance
 from lima.sources import posts
 from lima.sources.archive import POSTS, USERS, unpacked
 from lima.sources.posts import Post, UnreadableRow
-from lima.sources.reading import DumpError, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
 from lima.sources.site import Index
 
 ARCHIVE = ".7z"
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
     for name, path in _sites(dumps).items():
         packed = path.name.lower().endswith(ARCHIVE)
         with unpacked(path) if packed else nullcontext(path.parent) as folder:
             index = Index(folder / (POSTS if packed else path.name), shown=str(path / POSTS) if packed else str(path))
             yield from index.fill(tally)
+            if early:
+                yield from index.leave_out(early, prefix=f"{source}/{name}/")
             names: dict[int, str] = {}
             yield from _learn_names(folder / USERS, index, names)
             site = _Site(source, name, licence, names)
             with index.file.open("rb") as file:
-                for offset in index.questions.values():
-                    question, raw = _post_at(file, offset)
-                    best = index.best(question)
+                for number, asked in index.questions.items():
+                    question, raw = _post_at(file, asked.offset)
+                    best = index.best(number)
                     answer, raw_answer = (None, b"") if best is None else _post_at(file, best.offset)
                     yield site.candidate(question, answer, digest(raw + b"\n" + raw_answer if best else raw))
 

@@ -15,7 +15,7 @@ from typing import Any
 from lxml import etree
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources.reading import Piece, Tally, bad_row, digest, files
+from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
 
 BLOCKS = {"p", "ul", "ol"}
 KEPT = {*BLOCKS, "li", "b", "strong", "i", "em", "code", "pre", "br", "sub", "sup"}  # other tags leave their text
@@ -33,7 +33,9 @@ class NoArticle(ValueError):
     """What a page lacks to be an article."""
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
     for path, _ in pieces(dumps):
         place, raw = f"{path}:1", path.read_bytes()

@@ -1,15 +1,17 @@
 """Read a source's dumps into candidates (LIMA §2.1, §2.2): `python -m lima.stages.scrape SOURCE`."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from lima import jsonl, params, paths
+from lima.curation import chance
 from lima.errors import LimaError, command
 from lima.records import Candidate, Dropped
 from lima.sources import dispatch
-from lima.sources.reading import BAD_ROW, Scraped, Tally
+from lima.sources.reading import BAD_ROW, Early, Scraped, Tally
 
 SHOWN = 5  # bad rows in an error
 
@@ -24,7 +26,9 @@ def main(source: str) -> None:
     tally, dropped, bad = Tally(), Counter[str](), list[Dropped]()
     candidates = 0
     with paths.publish("scrape", source) as folder:
-        read = dispatch.reader(entry.reader)(Path(entry.dumps), source=source, licence=entry.licence, tally=tally)
+        read = dispatch.reader(entry.reader)(
+            Path(entry.dumps), source=source, licence=entry.licence, tally=tally, early=early(p.filter)
+        )
         with (
             (folder / "candidates.jsonl").open("w", encoding="utf-8") as kept,
             (folder / "dropped.jsonl").open("w", encoding="utf-8") as left_out,
@@ -48,6 +52,15 @@ def main(source: str) -> None:
         )
         jsonl.write(folder / "stats.json", [counts])
     print(f"{source}: {tally.rows} rows, {candidates} candidates, {dropped[BAD_ROW]} bad rows")
+
+
+def early(p: params.Filter) -> Early:
+    """What `filter` would drop of a community for its votes, and would not draw for arms without filters either."""
+    return Early(
+        min_response_score=p.stack_exchange.min_response_score,
+        reservoir=p.unfiltered_reservoir,
+        share=partial(chance.share, p.seed),
+    )
 
 
 def check(count: int, first: list[Dropped], *, rows: int, limit: float, seen_in: Path) -> None:

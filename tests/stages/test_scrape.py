@@ -11,6 +11,7 @@ from lima.stages import scrape
 GOOD = (
     '<row Id="{}" PostTypeId="1" Score="3" Title="t" Body="b" CreationDate="2020-01-01" Tags="|a|" OwnerUserId="7" />'
 )
+ANSWER = '<row Id="{}" PostTypeId="2" ParentId="{}" Score="3" Body="b" CreationDate="2020-01-01" OwnerUserId="8" />'
 OUT = Path("data/scrape/stack_exchange_stem")
 
 
@@ -26,7 +27,9 @@ def dump(tmp_path, monkeypatch):
 
 
 def write(dump: Path, *, bad: int) -> None:
-    rows = [GOOD.format(number) for number in range(100 - bad)] + ["<row cut in ha"] * bad
+    """Questions and an answer to each, as far as the hundred rows go."""
+    good = range(100 - bad)
+    rows = [ANSWER.format(n, n - 1) if n % 2 else GOOD.format(n) for n in good] + ["<row cut in ha"] * bad
     dump.write_text("\n".join(["<posts>", *rows, "</posts>"]))
 
 
@@ -42,9 +45,19 @@ def test_every_row_is_a_candidate_or_dropped_with_its_place_and_the_counts_add_u
     assert [record.place for record in dropped] == [f"{dump}:100", f"{dump}:101"]
     assert {record.raw for record in dropped} == {"<row cut in ha"}
     counts = Scraped.model_validate_json((OUT / "stats.json").read_text())
-    assert counts.candidates == len(candidates) == 98
-    assert (counts.rows, counts.questions, counts.answers, counts.dropped) == (100, 98, 0, {"bad_row": 2})
-    assert capsys.readouterr().out == "stack_exchange_stem: 100 rows, 98 candidates, 2 bad rows\n"
+    assert counts.candidates == len(candidates) == 49
+    assert (counts.rows, counts.questions, counts.answers, counts.dropped) == (100, 49, 49, {"bad_row": 2})
+    assert capsys.readouterr().out == "stack_exchange_stem: 100 rows, 49 candidates, 2 bad rows\n"
+
+
+def test_what_filter_would_drop_for_its_votes_is_no_candidate(dump):
+    values = Path("params.yaml").read_text().replace("unfiltered_reservoir: 2000", "unfiltered_reservoir: 10")
+    Path("params.yaml").write_text(values)
+    write(dump, bad=0)
+    scrape.main("stack_exchange_stem")
+    counts = Scraped.model_validate_json((OUT / "stats.json").read_text())
+    # 50 questions, each with an answer of 3 votes where 10 are asked for; ten of them stay for the unfiltered
+    assert (counts.candidates, counts.dropped) == (10, {"low_response_score": 40})
 
 
 def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
@@ -58,8 +71,8 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
     assert [line.split(": ")[0] for line in told.split("\n")[1:-1]] == [f"  {dump}:{n}" for n in range(95, 100)]
     assert "or raise scrape.max_bad_share in params.yaml" in told
     listed = Path(told.split("all of them are in ")[1].split(";")[0])
-    assert len(listed.read_text().splitlines()) == 7
-    assert json.loads((OUT / "stats.json").read_text())["candidates"] == 100
+    assert listed.read_text().count('"reason":"bad_row"') == 7
+    assert json.loads((OUT / "stats.json").read_text())["candidates"] == 50
 
 
 def test_a_dump_that_cannot_be_read_leaves_no_result(dump):

@@ -1,0 +1,150 @@
+"""What is left out before it is decoded, and that nothing after it can tell."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from lima import jsonl, params, paths
+from lima.records import Candidate, Funnel
+from lima.sources import stack_exchange
+from lima.sources.reading import Early, Scraped, Tally
+from lima.stages import filter as sift
+from lima.stages import scrape
+from tests.sources.test_stack_exchange import answer, both, dump, question
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+SOURCE = "stack_exchange_stem"
+
+
+def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Early:
+    return Early(min_response_score=least, reservoir=reservoir, share=(shares or {}).__getitem__)
+
+
+def read(path: Path, rule: Early | None) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """The candidates' own ids; reason, detail and place of what was dropped."""
+    records = list(stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule))
+    kept = [record.provenance.id for record in records if isinstance(record, Candidate)]
+    return kept, [(r.reason, r.detail, r.place) for r in records if not isinstance(r, Candidate)]
+
+
+def test_a_question_goes_whose_best_answer_has_too_few_votes_and_one_without_answer(tmp_path):
+    rows = [question(1), answer(2, 1, 10), question(3), answer(4, 3, 9), answer(5, 3, -2), question(6)]
+    path = dump(tmp_path / "s", *rows)
+    kept, dropped = read(path, early())
+    assert kept == ["1"]
+    assert dropped == [
+        ("low_response_score", "question 3: 9, at least 10", f"{path}:5"),
+        ("no_answer", "question 6", f"{path}:8"),
+    ]
+
+
+def test_without_a_rule_nothing_goes_for_its_votes(tmp_path):
+    path = dump(tmp_path / "s", question(1), answer(2, 1, 1), question(3))
+    assert read(path, None) == (["1", "3"], [])
+
+
+def test_the_answered_questions_of_the_smallest_share_stay_whatever_their_votes(tmp_path):
+    # shares .3 .1 .2 of the answered ones: the two smallest are 3 and 5; 7 has the smallest of all but no answer
+    rows = [question(1), answer(2, 1, 1), question(3), answer(4, 3, 1), question(5), answer(6, 5, 1), question(7)]
+    shares = {"se/s/1": 0.3, "se/s/3": 0.1, "se/s/5": 0.2, "se/s/7": 0.0}
+    kept, dropped = read(dump(tmp_path / "s", *rows), early(reservoir=2, shares=shares))
+    assert kept == ["3", "5"]
+    assert [reason for reason, *_ in dropped] == ["low_response_score", "no_answer"]
+
+
+def test_a_question_with_many_votes_takes_a_place_among_those_that_stay(tmp_path):
+    # as it does among the unfiltered: the one place is 1's, so 3 goes
+    rows = [question(1), answer(2, 1, 99), question(3), answer(4, 3, 1)]
+    shares = {"se/s/1": 0.1, "se/s/3": 0.2}
+    kept, _ = read(dump(tmp_path / "s", *rows), early(reservoir=1, shares=shares))
+    assert kept == ["1"]
+
+
+@pytest.mark.parametrize("body", ["", " ", "\n\u00a0"])
+def test_an_answer_of_nothing_but_space_is_none(tmp_path, body):
+    rows = [question(1), answer(2, 1, 3, Body=body), question(3), answer(4, 3, 3)]
+    shares = {"se/s/1": 0.1, "se/s/3": 0.2}
+    kept, [(reason, detail, _)] = read(dump(tmp_path / "s", *rows), early(reservoir=1, shares=shares))
+    assert (kept, reason, detail) == (["3"], "no_answer", "question 1")
+
+
+def test_each_site_has_places_of_its_own(tmp_path):
+    for site in ("a", "b"):
+        dump(tmp_path / site, question(1), answer(2, 1, 1), question(3), answer(4, 3, 1))
+    shares = {"se/a/1": 0.1, "se/a/3": 0.2, "se/b/1": 0.8, "se/b/3": 0.9}
+    kept, _ = read(tmp_path, early(reservoir=1, shares=shares))
+    assert kept == ["1", "1"]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout whose arms without filters draw from three questions a site."""
+    monkeypatch.chdir(tmp_path)
+    yaml = YAML()
+    values = yaml.load(SHIPPED)
+    values["filter"] |= {"unfiltered_reservoir": 3}
+    values["filter"]["stack_exchange"] |= {"min_chars": 1}
+    yaml.dump(values, Path("params.yaml"))
+    return Path(params.load().sources[SOURCE].dumps)
+
+
+def scraped_and_filtered() -> dict[str, str]:
+    scrape.main(SOURCE)
+    sift.main(SOURCE)
+    return {name: (paths.result("filter", SOURCE) / name).read_text() for name in ("kept.jsonl", "unfiltered.jsonl")}
+
+
+def scrape_everything() -> None:
+    """What scrape would offer if it left nothing out for its votes, in its place."""
+    entry = params.load().sources[SOURCE]
+    found = stack_exchange.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=Tally())
+    offered = [record for record in found if isinstance(record, Candidate)]
+    jsonl.write(paths.result("scrape", SOURCE) / "candidates.jsonl", offered)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_filter_gives_the_same_with_and_without_what_was_left_out_early(checkout, seed):
+    for site in ("beer", "coffee"):
+        rows = []
+        for number in range(0, 200, 2):
+            score = (number * 7919 * seed) % 23 - 5
+            rows += [question(number, Title="How is beer made from malt?")]
+            rows += [answer(number + 1, number, score, Body=f"<p>Malt {number}.</p>")] if score else []
+        dump(checkout / site, *rows)
+    with_rule = scraped_and_filtered()
+    stats = jsonl.read(paths.result("scrape", SOURCE) / "stats.json", Scraped)
+    funnel = jsonl.read(paths.result("filter", SOURCE) / "funnel.json", Funnel)
+    [counts], [sifted] = list(stats), list(funnel)
+    assert counts.candidates < 200  # the rule did leave some out
+    assert counts.questions == sum(counts.dropped.values()) + sifted.offered
+    scrape_everything()
+    sift.main(SOURCE)
+    without = {name: (paths.result("filter", SOURCE) / name).read_text() for name in with_rule}
+    assert with_rule == without
+    assert all(with_rule.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-3, 14)), max_size=30), st.integers(0, 5))
+def test_every_question_is_a_candidate_or_dropped(tmp_path_factory, answers, reservoir):
+    rows = [question(number) for number in range(10)]
+    rows += [answer(100 + number, parent, score) for number, (parent, score) in enumerate(answers)]
+    path = dump(tmp_path_factory.mktemp("dump") / "s", *rows)
+    kept, dropped = read(path, early(reservoir=reservoir, shares={f"se/s/{n}": n / 10 for n in range(10)}))
+    best = {parent: max(score for other, score in answers if other == parent) for parent, _ in answers}
+    spared = sorted(best)[:reservoir]
+    assert sorted(kept) == [str(n) for n in range(10) if best.get(n, -99) >= 10 or n in spared]
+    assert len(kept) + len(dropped) == 10
+
+
+def test_what_stays_is_the_same_record(tmp_path):
+    path = dump(tmp_path / "s", question(1), answer(2, 1, 10), question(3))
+    rule = early()
+    [kept] = [
+        r
+        for r in stack_exchange.read(path, source="se", licence="CC BY-SA", tally=Tally(), early=rule)
+        if isinstance(r, Candidate)
+    ]
+    assert kept == both(path)[0][0]
