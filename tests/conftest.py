@@ -6,6 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes is the machine's business: a busy one fails no law
+settings.register_profile("lima", deadline=None)
+settings.load_profile("lima")
 
 ROOT = Path(__file__).parents[1]
 
