@@ -197,11 +197,20 @@ class Prompts(Section):
     test: dict[str, PositiveInt]
 
 
+class DataCard(Section):
+    """How much the card of an arm shows."""
+
+    examples: PositiveInt
+    dropped: PositiveInt
+    chars: PositiveInt
+
+
 class Mix(Section):
     seed: NonNegativeInt
     temperature: PositiveFloat
     most_per_site: dict[str, PositiveInt]
     held_out: dict[str, PositiveInt]
+    card: DataCard
 
 
 class Validate(Section):

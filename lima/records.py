@@ -59,6 +59,22 @@ class Example(Record):
     provenance: Provenance
 
 
+class Credit(Record):
+    """Whom to name for an example: one line of attribution.csv."""
+
+    split: str
+    id: str
+    source: str
+    site: str
+    title: str
+    author: str  # "unknown" in the place of what the source does not tell, as in the next two
+    address: str
+    licence: str
+    licence_address: str  # "" where the licence's name does not tell one
+    changes: str  # made to the text since it left its source
+    missing: str  # which of author, address and licence are unknown, or a part of them: "author, address"
+
+
 class Prompt(Record):
     """What contestants are asked; its last turn is the user's."""
 

@@ -7,16 +7,16 @@ from io import StringIO
 from itertools import groupby
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from lima.analysis import answers, metrics, paper, plots, table1
+from lima.analysis import answers, metrics, paper, plots, table1, template
 from lima.analysis.caveats import caveats, described
 from lima.analysis.intervals import wilson
 from lima.analysis.metrics import Metrics, Preferences
 from lima.analysis.preference import OUTCOMES
 from lima.analysis.results import Results
+from lima.analysis.tokens import Count
 from lima.params import FloorAnnotator, Params
 from lima.records import Prompt
 
@@ -39,7 +39,7 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: table1.Count) -> str:
+def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: Count) -> str:
     lengths = {
         name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
         for name, arm in results.arms.items()
@@ -50,31 +50,28 @@ def render(p: Params, results: Results, measured: Preferences, figures: Metrics,
         for row in table1.of_arm(name, arm.train, follows_paper=p.arms[name].pool == "kept", count=count)
     ]
     rows += table1.of_prompts("dev", results.dev, count=count) + table1.of_prompts("test", results.test, count=count)
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            p=p,
-            results=results,
-            measured=measured,
-            figures=figures,
-            power=p.report.power,
-            adjusted=metrics.adjusted(measured),
-            outcomes=OUTCOMES,
-            caveats=caveats(p, results, measured, lengths),
-            base=described(p.train.model, p.models[p.train.model]),
-            floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
-            annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
-            splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],
-            paper=paper,
-            tokens={name: sum(of) for name, of in lengths.items()},
-            reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
-            ended=_ended(p, results),
-            licences=_licences(results),
-            side_by_side=side_by_side(p, results),
-            settings=_settings(p),
-            plots=_plots(results, measured),
-        )
+    return template.render(
+        "report.html",
+        p=p,
+        results=results,
+        measured=measured,
+        figures=figures,
+        power=p.report.power,
+        adjusted=metrics.adjusted(measured),
+        outcomes=OUTCOMES,
+        caveats=caveats(p, results, measured, lengths),
+        base=described(p.train.model, p.models[p.train.model]),
+        floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
+        annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
+        splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],
+        paper=paper,
+        tokens={name: sum(of) for name, of in lengths.items()},
+        reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
+        ended=_ended(p, results),
+        licences=_licences(results),
+        side_by_side=side_by_side(p, results),
+        settings=_settings(p),
+        plots=_plots(results, measured),
     )
 
 
@@ -149,24 +146,3 @@ def _plots(results: Results, measured: Preferences) -> Mapping[str, object]:
         "epochs": {name: plots.epochs(name, arm) for name, arm in results.arms.items()},
         "preferences": plots.preferences(measured),
     }
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lima.analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["points"] = _points
-    environment.filters["p_value"] = lambda p_value: "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-    environment.filters["grouped"] = lambda number: f"{number:,.0f}"
-    environment.filters["fixed"] = lambda number, decimals: f"{number:.{decimals}f}".replace("-", "−")
-    return environment
-
-
-def _points(share: float) -> str:
-    shown = f"{100 * share:+.1f}"
-    return "0.0" if float(shown) == 0 else shown.replace("-", "−")

@@ -86,7 +86,7 @@ def read(p: Params) -> Results:
     test = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
     asked = {prompt.id for prompt in test}
     return Results(
-        sources={name: _source(name) for name in p.sources},
+        sources={name: source(name) for name in p.sources},
         arms={name: _arm(name) for name in p.arms},
         dev=list(jsonl.read(paths.result("prompts") / "dev.jsonl", Prompt)),
         test=test,
@@ -114,7 +114,8 @@ def contestants_of(p: Params, arm: str) -> list[str]:
     return [name for name, c in p.contestants.items() if isinstance(c, ArmContestant) and c.arm == arm]
 
 
-def _source(name: str) -> Source:
+def source(name: str) -> Source:
+    """What scrape and filter counted."""
     path = paths.result("scrape", name) / "stats.json"
     return Source(_checked(path, Scraped), _checked(paths.result("filter", name) / "funnel.json", Funnel))
 

@@ -26,6 +26,7 @@ STANDS_FOR = {
 }
 STYLE: dict[Any, Any] = {  # of matplotlib's own key type
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a site may be called "$\\frac$"
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine measures words alike
     "font.size": 9,
     "axes.titlesize": 9.5,

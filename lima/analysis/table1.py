@@ -6,9 +6,8 @@ from itertools import groupby
 from statistics import mean
 
 from lima.analysis import paper
+from lima.analysis.tokens import Count
 from lima.records import Example, Prompt
-
-Count = Callable[[Sequence[str]], list[int]]  # texts → the tokens of each
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,12 @@ def _rows(
     by_paper = sorted(rows, key=lambda row: (_place(row.provenance.source, order), origin(row)))
     for name, group in groupby(by_paper, key=origin):
         members = list(group)
-        responses = count([_said(row, "assistant") for row in members])
+        responses = count([said(row, "assistant") for row in members])
         yield Row(
             split=split,
             source=name,
             examples=len(members),
-            prompt_tokens=mean(count([_said(row, "user") for row in members])),
+            prompt_tokens=mean(count([said(row, "user") for row in members])),
             response_tokens=mean(responses) if isinstance(members[0], Example) else None,
             paper=known.get(name),
         )
@@ -58,5 +57,6 @@ def _place(source: str, order: Sequence[str]) -> int:
     return order.index(source) if source in order else len(order)
 
 
-def _said(row: Example | Prompt, role: str) -> str:
+def said(row: Example | Prompt, role: str) -> str:
+    """All turns of one side."""
     return "\n".join(turn.content for turn in row.messages if turn.role == role)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from lima.records import Example, Record
+from lima.records import Credit, Example
 
 UNKNOWN = "unknown"
 # what readers write where a community does not tell the name
@@ -33,21 +33,6 @@ OTHER_LICENCES = {
 FORMULA = tuple("=+-@'")  # what a spreadsheet would run, and the sign that keeps it from doing so
 
 
-class Credit(Record):
-    """One line of attribution.csv."""
-
-    split: str
-    id: str
-    source: str
-    site: str
-    title: str
-    author: str
-    address: str
-    licence: str
-    licence_address: str  # "" where the licence's name does not tell one
-    changes: str
-
-
 def credits(
     splits: Mapping[str, Sequence[Example]], *, titles: Mapping[str, str], readers: Mapping[str, str]
 ) -> Iterator[Credit]:
@@ -55,17 +40,17 @@ def credits(
     for split, examples in splits.items():
         for example in examples:
             origin = example.provenance
+            told = {"author": origin.author, "address": origin.url, "licence": origin.licence}
             yield Credit(
                 split=split,
                 id=example.id,
                 source=origin.source,
                 site=origin.site,
                 title=titles[example.id],
-                author=NAMELESS.sub(UNKNOWN, origin.author),
-                address=origin.url.strip() or UNKNOWN,
-                licence=origin.licence.strip() or UNKNOWN,
+                **{name: NAMELESS.sub(UNKNOWN, text) for name, text in told.items()},
                 licence_address=licence_address(origin.licence),
                 changes=CHANGES[readers[origin.source]],
+                missing=", ".join(name for name, text in told.items() if NAMELESS.search(text)),
             )
 
 

@@ -26,11 +26,13 @@ class Reservoir(Generic[Item]):
     def __init__(self, size: int, *, seed: int) -> None:
         self._size = size
         self._seed = seed
-        self._heap: list[tuple[float, str, Item]] = []
+        self._heap: list[tuple[float, str, int, Item]] = []
+        self._offered = 0
 
     def offer(self, name: str, item: Item) -> None:
-        """Names are unique: a second item of the same name would be compared with the first."""
-        entry = (-share(self._seed, name), name, item)
+        """Of items that share a name, the order in which they come decides."""
+        self._offered += 1
+        entry = (-share(self._seed, name), name, self._offered, item)
         if len(self._heap) < self._size:
             heapq.heappush(self._heap, entry)
         elif entry[0] > self._heap[0][0]:
@@ -38,4 +40,4 @@ class Reservoir(Generic[Item]):
 
     def items(self) -> list[Item]:
         """In the order of their shares: shuffled."""
-        return [item for _, _, item in sorted(self._heap, key=lambda entry: (-entry[0], entry[1]))]
+        return [item for *_, item in sorted(self._heap, key=lambda entry: (-entry[0], *entry[1:3]))]

@@ -1,27 +1,18 @@
 """Compose an arm's training set from what the filters kept (LIMA §2): `python -m lima.stages.mix ARM`."""
 
 from lima import jsonl, params, paths
-from lima.curation import attribution, mixture
-from lima.errors import LimaError, command
-from lima.records import Candidate, Example
+from lima.analysis import card, results, tokens
+from lima.analysis.composition import Built, Loss, Specimen
+from lima.curation import attribution, chance, mixture, origins
+from lima.curation.piles import WITHHELD, Piles
+from lima.errors import command
+from lima.params import Params
+from lima.records import Credit, Dropped, Example
+from lima.sources.html import to_markdown
 
 
 def read(source: str, pool: str) -> list[Example]:
     return list(jsonl.read(paths.result("filter", source) / f"{pool}.jsonl", Example))
-
-
-def titles(examples: list[Example]) -> dict[str, str]:
-    """By example, from the candidate that it was made of: an example's prompt need not be its title."""
-    found: dict[str, str] = {}
-    for source in dict.fromkeys(example.provenance.source for example in examples):
-        ids = {example.id for example in examples if example.provenance.source == source}
-        candidates = paths.result("scrape", source) / "candidates.jsonl"
-        found |= {candidate.id: candidate.title for candidate in jsonl.pick(candidates, Candidate, ids)}
-        if ids - found.keys():
-            raise LimaError(
-                f"{candidates} has no {min(ids - found.keys())}, which the filters kept; run scrape and filter again"
-            )
-    return found
 
 
 def main(arm: str) -> None:
@@ -30,25 +21,67 @@ def main(arm: str) -> None:
     temperature, seed = p.mix.temperature, p.mix.seed
     kept = {source: read(source, "kept") for source in p.mix.held_out}
     held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
+    offered = {source: read(source, recipe.pool) for source in recipe.examples}
     train, sites = mixture.compose(
-        {source: read(source, recipe.pool) for source in recipe.examples},
+        offered,
         recipe.examples,
         held_out=held_out,
         most_per_site=p.mix.most_per_site,
         temperature=temperature,
         seed=seed,
     )
-    card = mixture.card(arm, recipe.pool, train, sites, held_out=len(held_out))
     with paths.publish("mix", arm) as folder:
         jsonl.write(folder / "train.jsonl", train)
         jsonl.write(folder / "held_out.jsonl", held_out)
-        jsonl.write(folder / "card.json", [card])
-        readers = {source: p.sources[source].reader for source in {*recipe.examples, *p.mix.held_out}}
-        credits = attribution.credits(
-            {"train": train, "held_out": held_out}, titles=titles([*train, *held_out]), readers=readers
-        )
+        jsonl.write(folder / "card.json", [mixture.card(arm, recipe.pool, train, sites, held_out=len(held_out))])
+        credits = credit(p, train, held_out)
         (folder / "attribution.csv").write_text(attribution.table(credits), encoding="utf-8", newline="")
+        by_chance = sorted(train, key=lambda example: chance.share(seed, f"card/{example.id}"))
+        built = Built(
+            arm=arm,
+            pool=recipe.pool,
+            train=train,
+            held_out=held_out,
+            sources={source: results.source(source) for source in recipe.examples},
+            offered={source: len(examples) for source, examples in offered.items()},
+            sites=sites,
+            credits=credits,
+            shown=by_chance[: p.mix.card.examples],
+            losses=losses(p, list(recipe.examples), filtered=recipe.pool == "kept"),
+        )
+        page = card.render(p, built, count=tokens.counter(paths.result("base", p.train.model)))
+        (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
+
+
+def credit(p: Params, train: list[Example], held_out: list[Example]) -> list[Credit]:
+    readers = {source: entry.reader for source, entry in p.sources.items()}
+    splits = {"train": train, "held_out": held_out}
+    return list(attribution.credits(splits, titles=origins.titles([*train, *held_out]), readers=readers))
+
+
+def losses(p: Params, sources: list[str], *, filtered: bool) -> list[Loss]:
+    """What was dropped before the arm drew, with some of each reason to look at."""
+    piles = Piles(p.mix.card.dropped, seed=p.mix.seed)
+    for stage in ("scrape", "filter") if filtered else ("scrape",):
+        for source in sources:
+            piles.add(stage, jsonl.read(paths.result(stage, source) / "dropped.jsonl", Dropped), source=source)
+    found = list(piles.found())
+    places = {dropped.place for pile in found if pile.reason not in WITHHELD for dropped in pile.shown}
+    texts: dict[str, str] = {}
+    for source in sources:
+        ids = [place for place in places if place.startswith(f"{source}/")]
+        texts |= origins.texts(source, ids, to_markdown=to_markdown)
+    return [
+        Loss(
+            stage=pile.stage,
+            reason=pile.reason,
+            meaning=pile.meaning,
+            counts=pile.counts,
+            shown=[Specimen(one.place, one.detail, one.raw or texts.get(one.place, "")) for one in pile.shown],
+        )
+        for pile in found
+    ]
 
 
 if __name__ == "__main__":

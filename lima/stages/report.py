@@ -5,11 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from lima import params, paths
-from lima.analysis import metrics, page, results
-from lima.analysis.table1 import Count
+from lima.analysis import metrics, page, results, tokens
 from lima.errors import command
 from lima.params import Params
 
@@ -33,26 +30,13 @@ def write(p: Params) -> metrics.Metrics:
     found = results.read(p)
     measured = metrics.preferences(found.verdicts, p.report)
     figures = metrics.metrics(p, found, measured)
-    html = page.render(p, found, measured, figures, count=counter(paths.result("base", p.train.model)))
+    html = page.render(p, found, measured, figures, count=tokens.counter(paths.result("base", p.train.model)))
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(found))
         table(folder / "plots" / "preferences.csv", metrics.preference_rows(measured))
     return figures
-
-
-def counter(base: Path) -> Count:
-    """Counts tokens as the base model does; without its special ones."""
-    path = base / "tokenizer.json"
-    if not path.exists():
-        raise results.Missing(f"there is no {path}; run `dvc repro base@{base.name}` first")
-    tokenizer = Tokenizer.from_file(str(path))
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-
-    return count
 
 
 def table(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.curation import attribution
-from lima.records import Example, Provenance, Turn
+from lima.records import Credit, Example, Provenance, Turn
 from lima.sources import dispatch
 
 TURNS = (Turn(role="user", content="How long?"), Turn(role="assistant", content="An hour."))
@@ -26,7 +26,7 @@ def credits(train: list[Example], held_out: list[Example] = (), title: str = "Ho
     return list(attribution.credits(splits, titles=titles, readers={"forum": "stack_exchange"}))
 
 
-def rows(found: list[attribution.Credit]) -> list[dict[str, str]]:
+def rows(found: list[Credit]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(attribution.table(found), newline="")))
 
 
@@ -43,6 +43,7 @@ def test_a_credit_names_work_author_address_licence_and_what_was_changed():
         "licence": "CC BY-SA 4.0",
         "licence_address": "https://creativecommons.org/licenses/by-sa/4.0/",
         "changes": attribution.CHANGES["stack_exchange"],
+        "missing": "",
     }
 
 
@@ -83,12 +84,14 @@ def test_no_cell_is_a_formula_and_the_words_can_be_had_again(text):
     ],
 )
 def test_a_missing_author_is_named_as_unknown(told, shown):
-    assert credits([example(author=told)])[0].author == shown
+    (row,) = credits([example(author=told)])
+    assert (row.author, row.missing) == (shown, "author" if "unknown" in shown else "")
 
 
 def test_a_missing_address_or_licence_is_named_as_unknown():
     (row,) = credits([example(url="", licence=" ")])
     assert (row.address, row.licence, row.licence_address) == ("unknown", "unknown", "")
+    assert row.missing == "address, licence"
 
 
 @pytest.mark.parametrize(

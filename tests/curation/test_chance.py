@@ -36,6 +36,13 @@ def test_a_reservoir_holds_the_same_items_in_whatever_order_they_come(names, siz
     assert len(items) == len(set(items)) == min(size, 30)
 
 
+def test_of_items_that_share_a_name_the_first_ones_stay():
+    filled = Reservoir[dict](2, seed=17)  # dicts cannot be compared
+    for number in range(4):
+        filled.offer("a", {"number": number})
+    assert filled.items() == [{"number": 0}, {"number": 1}]
+
+
 def test_a_reservoir_takes_every_item_equally_often():
     # 10 of 40 over 400 seeds: each 100 times, standard deviation √(400 · ¼ · ¾) ≈ 8.7; five of them either side
     times = dict.fromkeys(NAMES[:40], 0)

@@ -1,14 +1,20 @@
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from parsed_page import HOSTILE, Page, asks_nothing_of_the_network
 from ruamel.yaml import YAML
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from lima import jsonl, params
 from lima.curation import mixture, sampling
-from lima.records import Candidate, Example, Provenance, Turn
+from lima.records import Candidate, Dropped, Example, Funnel, Provenance, Turn
+from lima.sources.reading import Scraped
 from lima.stages import mix
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -43,9 +49,31 @@ def checkout(tmp_path, monkeypatch):
     for pool, first in (("kept", 0), ("unfiltered", 20)):  # of physics, ten are in both
         rows = [example("wikihow", site, first + n) for site, size in SIZES.items() for n in range(size)]
         jsonl.write(Path(f"data/filter/wikihow/{pool}.jsonl"), rows)
-    offered = [candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)]
-    jsonl.write(Path("data/scrape/wikihow/candidates.jsonl"), offered)
+    write_scrape([candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)])
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    Path("data/base/smollm2-135m").mkdir(parents=True)
+    tokenizer.save("data/base/smollm2-135m/tokenizer.json")
     return Path("data/filter/wikihow/kept.jsonl")
+
+
+def write_scrape(offered: list[Candidate], *, raw: str = "<li>cut", detail: str = "90 characters") -> None:
+    """What scrape and filter say of the source: 12 rows that could not be read, 7 answers that were too short."""
+    bad = [Dropped(reason="bad_row", detail="no XML", place=f"dumps/a.xml:{n}", raw=raw) for n in range(12)]
+    short = [Dropped(reason="too_short", detail=detail, place=row.id, raw="") for row in offered[:7]]
+    stats = Scraped(
+        source="wikihow", rows=99, questions=80, answers=70, candidates=len(offered), dropped={"bad_row": 12}
+    )
+    kept = len(offered) - len(short)
+    funnel = Funnel(source="wikihow", offered=len(offered), kept=kept, prompts=0, dropped={"too_short": len(short)})
+    for name, rows in {
+        "scrape/wikihow/candidates.jsonl": offered,
+        "scrape/wikihow/dropped.jsonl": bad,
+        "scrape/wikihow/stats.json": [stats],
+        "filter/wikihow/dropped.jsonl": short,
+        "filter/wikihow/funnel.json": [funnel],
+    }.items():
+        jsonl.write(Path("data") / name, rows)
 
 
 def write_params(change) -> None:
@@ -106,7 +134,99 @@ def test_every_example_of_an_arm_is_credited_on_a_line_of_its_own_in_order(check
 
 def test_an_example_without_its_candidate_is_told(checkout):
     Path("data/scrape/wikihow/candidates.jsonl").write_text("")
-    with pytest.raises(Exception, match=r"candidates\.jsonl has no wikihow/beer/\d, which the filters kept"):
+    with pytest.raises(
+        Exception, match=r"scrape has no candidate wikihow/beer/\d, which the filters kept; run scrape@wikihow"
+    ):
+        mix.main("lima")
+
+
+def card(arm: str = "lima") -> str:
+    mix.main(arm)
+    return Path(f"data/mix/{arm}/card.html").read_text()
+
+
+def test_equal_files_give_an_equal_card(checkout):
+    assert card() == card()
+
+
+def test_the_card_shows_every_reason_with_its_number_and_five_cases_of_it(checkout):
+    page = card()
+    assert "<strong>bad_row</strong>: 12" in page and "<strong>too_short</strong>: 7" in page
+    assert "a response below min_chars of Markdown" in page
+    assert page.count("<blockquote>&lt;li&gt;cut</blockquote>") == 5  # of the row as it stood
+    assert (
+        len(re.findall(r"<blockquote>wikihow physics \d\? \(title\)\n\n!</blockquote>", page)) == 5
+    )  # of the candidate
+
+
+def test_a_text_that_its_author_took_away_is_counted_and_not_shown(checkout):
+    path = Path("data/filter/wikihow/dropped.jsonl")
+    path.write_text(path.read_text().replace("too_short", "removed"))
+    page = card()
+    assert "<strong>removed</strong>: 7" in page
+    assert "(title)\n\n!</blockquote>" not in page
+
+
+def test_what_the_quality_filters_dropped_is_no_loss_of_an_arm_that_they_do_not_touch(checkout):
+    page = card("unfiltered")
+    assert "bad_row" in page and "too_short" not in page
+    assert "sampled unfiltered" in page and "kept by the filters" not in page
+
+
+def test_the_card_shows_the_funnel_the_sites_and_as_many_examples_as_asked_for(checkout):
+    write_params(lambda values: values["mix"]["card"].update(examples=4))
+    page = card()
+    steps = r"<td>99</td><td>73</td><td>33</td><td>25</td><td>6</td><td>8.2\s%</td>"  # 33 − 8 held out; 6 of 73
+    assert re.search(steps, page)
+    assert len(re.findall('<article class="prompt"', page)) == 4
+    assert 'aria-label="Sites of wikihow. physics: ' in page
+
+
+def test_a_cut_text_says_so(checkout):
+    write_params(lambda values: values["mix"]["card"].update(chars=5))
+    assert card().count("<blockquote>&lt;li&gt;…</blockquote>") == 5  # "<li>cut" has seven characters
+
+
+def hostile(record):
+    """The record with a hostile text for every text of its own but its place."""
+    origin = record.provenance.model_copy(update=dict.fromkeys(("url", "author", "licence"), HOSTILE))
+    return record.model_copy(update={"provenance": origin})
+
+
+def test_hostile_texts_become_neither_markup_nor_an_address(checkout):
+    harmless = {tag for tag, _ in Page(card()).elements}
+    offered = list(jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate))
+    write_scrape(
+        [hostile(row).model_copy(update={"title": HOSTILE, "response": HOSTILE}) for row in offered],
+        raw=HOSTILE,
+        detail=HOSTILE,
+    )
+    said = [(f"{HOSTILE} {n}", HOSTILE) for n in range(33)]
+    turns = [(Turn(role="user", content=asked), Turn(role="assistant", content=told)) for asked, told in said]
+    kept = list(jsonl.read(checkout, Example))
+    jsonl.write(
+        checkout, [hostile(row).model_copy(update={"messages": of}) for row, of in zip(kept, turns, strict=True)]
+    )
+    page = card()
+    asks_nothing_of_the_network(page)
+    assert {tag for tag, _ in Page(page).elements} <= harmless | {"hr", "em", "strong", "ul", "li"}
+
+
+def test_a_site_with_a_hostile_name_is_drawn_as_words(checkout):
+    name = '</text><script>alert(1)</script>"&$\\frac$'
+    kept = [row for row in jsonl.read(checkout, Example) if row.provenance.site == "physics"]
+    elsewhere = [
+        row.model_copy(update={"provenance": row.provenance.model_copy(update={"site": name})}) for row in kept[:9]
+    ]
+    jsonl.write(checkout, [*kept[9:], *elsewhere])
+    page = card()
+    asks_nothing_of_the_network(page)
+    assert "script" not in {tag for tag, _ in Page(page).elements}
+
+
+def test_a_base_model_that_is_not_there_is_named(checkout):
+    shutil.rmtree("data/base")
+    with pytest.raises(Exception, match=r"no data/base/smollm2-135m/tokenizer\.json; run `dvc repro base@"):
         mix.main("lima")
 
 
