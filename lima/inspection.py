@@ -54,7 +54,7 @@ def inspect(path: Path, params: Params) -> Inspection:
             elif record.reason == BAD_ROW:
                 bad.append(BadRow(place=record.place, reason=record.detail))
             else:
-                dropped[record.reason] += 1
+                dropped[record.reason] += record.rows
 
     for outcome in sift(offered(), reader=name, p=params.filter):
         if isinstance(outcome, Example):

@@ -48,6 +48,7 @@ class Dropped(Record):
     detail: str  # what was found: the parser's words, the matching phrase, the length
     place: str  # FILE:ROW in the dump, or the candidate's id
     raw: str  # the bad row as it stood; "" for a candidate, which candidates.jsonl holds
+    rows: PositiveInt = 1  # how many it stands for: rows that were passed over unread are told together
 
 
 class Example(Record):

@@ -37,7 +37,7 @@ class Piles:
             if key not in self._counts:
                 self._counts[key] = Counter()
                 self._shown[key] = Reservoir(self._size, seed=self._seed)
-            self._counts[key][source] += 1
+            self._counts[key][source] += record.rows
             self._shown[key].offer(f"{record.place} {record.detail}", record)
 
     def found(self) -> Iterator[Pile]:

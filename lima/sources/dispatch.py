@@ -7,9 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from lima.sources import json_rows
+from lima.sources import json_rows, lines
 from lima.sources.archive import POSTS
 from lima.sources.json_rows import RowError
+from lima.sources.lines import Lines
 from lima.sources.reading import DumpError, Pieces, Read, files
 
 READERS = {
@@ -85,9 +86,10 @@ def _kind(file: Path) -> str | None:
 def _records(file: Path, head: bytes) -> Iterator[Any]:
     """JSON values of a file: of each line that is one, then of the whole; an array gives its first."""
     if head.startswith(b"{"):
-        for _, line in json_rows.lines(file):
-            with suppress(RowError):
-                yield json_rows.loads(line)
+        for part in lines.read(file):
+            for _, line in lines.each(part) if isinstance(part, Lines) else ():
+                with suppress(RowError):
+                    yield json_rows.loads(line)
     with suppress(RowError):
         value = json_rows.loads(file.read_bytes())
         yield value[0] if isinstance(value, list) and value else value

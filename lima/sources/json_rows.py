@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lima.sources import lines as whole_lines
 from lima.sources.reading import DumpError
 
 
@@ -25,13 +26,15 @@ class RowError(ValueError):
 
 
 def lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Each line of a file, without its end, and its place, FILE:LINE counted from 1."""
-    number = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            yield f"{path}:{number}", line.rstrip(b"\r\n")
-    if not number:
-        raise DumpError(f"{path} is empty; fetch it again, or take it away")
+    """Each line of a file, without its end, and its place, FILE:LINE counted from 1. Raises DumpError"""
+    for part in whole_lines.read(path):
+        if isinstance(part, whole_lines.Overlong):
+            raise DumpError(
+                f"{path}:{part.number} is a line of {part.length:,} bytes, at most {whole_lines.MAX_LINE:,}; "
+                "take it out of the file"
+            )
+        for number, line in whole_lines.each(part):
+            yield f"{path}:{number}", line
 
 
 def loads(raw: bytes) -> Any:

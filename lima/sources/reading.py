@@ -34,17 +34,30 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Early:
-    """Which questions of a community need not become candidates, since the filters would drop them for their votes.
+class Subreddits:
+    """Whose lines are read, by the names as Reddit writes them."""
 
-    One whose best answer scores below `min_response_score`, or that has no answer, is dropped by the reader; but each
-    site's `reservoir` answered questions of the smallest share stay, from which arms without quality filters draw. A
-    site, and not a source, so that what it gives depends on it alone.
+    answered: frozenset[str]  # submissions with their best reply
+    asked: frozenset[str]  # submissions alone: their comments are counted and not kept
+
+    def names(self) -> frozenset[str]:
+        return self.answered | self.asked
+
+
+@dataclass(frozen=True)
+class Early:
+    """Which questions of a community need not become candidates, since the filters would drop them anyway.
+
+    Of Reddit, only `subreddits` are read, or all where it is None. Of an exchange, a question whose best answer scores
+    below `min_response_score`, or that has no answer, is dropped by the reader; but each site's `reservoir` answered
+    questions of the smallest share stay, from which arms without quality filters draw. A site, and not a source, so
+    that what it gives depends on it alone.
     """
 
     min_response_score: int  # votes
     reservoir: int  # questions a site
     share: Callable[[str], float]  # of a candidate's id, in [0, 1)
+    subreddits: Subreddits | None = None
 
 
 class Read(Protocol):

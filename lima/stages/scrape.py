@@ -11,7 +11,7 @@ from lima.curation import chance
 from lima.errors import LimaError, command
 from lima.records import Candidate, Dropped
 from lima.sources import dispatch
-from lima.sources.reading import BAD_ROW, Early, Scraped, Tally
+from lima.sources.reading import BAD_ROW, Early, Scraped, Subreddits, Tally
 
 SHOWN = 5  # bad rows in an error
 
@@ -37,7 +37,7 @@ def main(source: str) -> None:
                 if isinstance(record, Candidate):
                     candidates += 1
                 else:
-                    dropped[record.reason] += 1
+                    dropped[record.reason] += record.rows
                     if record.reason == BAD_ROW and len(bad) < SHOWN:
                         bad.append(record)
                 (kept if isinstance(record, Candidate) else left_out).write(record.model_dump_json() + "\n")
@@ -55,11 +55,13 @@ def main(source: str) -> None:
 
 
 def early(p: params.Filter) -> Early:
-    """What `filter` would drop of a community for its votes, and would not draw for arms without filters either."""
+    """What `filter` would drop of a community anyway, and would not draw for arms without filters either."""
+    answered, asked = p.reddit.train_subreddits, p.reddit.prompt_subreddits
     return Early(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
         share=partial(chance.share, p.seed),
+        subreddits=Subreddits(frozenset(answered), frozenset(asked)),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lima.errors import LimaError
 from lima.records import Candidate, Dropped
 from lima.sources import reddit
-from lima.sources.reading import DumpError, Tally, digest
+from lima.sources.reading import DumpError, Early, Subreddits, Tally, digest
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/reddit"
 
@@ -121,9 +121,95 @@ def test_a_link_without_text_has_no_description_and_a_deleted_account_keeps_its_
     assert row.provenance.url == "https://www.reddit.com/r/WritingPrompts/comments/s1/"
 
 
-def test_a_submission_that_comes_again_is_offered_once(tmp_path):
-    first, second = reads(tmp_path, submission(), submission(score=41))
-    assert (first.score, second.reason, second.detail) == (40, "duplicate", "s1 came before")
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ({}, {}, 2),  # equally late, or untold: the one that is read last
+        ({"retrieved_on": 1500000000}, {"retrieved_on": 1400000000}, 1),
+        ({"retrieved_on": "1500000000"}, {"retrieved_utc": 1500000001.0}, 2),  # as a number: "15…0" < 15…1
+        ({"retrieved_on": 1400000000, "_meta": {"retrieved_2nd_on": 1500000000}}, {"retrieved_on": 1450000000}, 1),
+        ({"edited": 1500000000.0}, {"edited": False}, 1),
+        ({"edited": True}, {"edited": 1300000000}, 2),  # old dumps tell that, but not when
+    ],
+)
+def test_of_a_submission_that_comes_again_the_later_version_is_offered(tmp_path, first, second, kept):
+    duplicate, row = reads(tmp_path, submission(score=1) | first, submission(score=2) | second)
+    assert row.score == kept
+    older = {1: 2, 2: 1}[kept]
+    assert duplicate == Dropped(
+        reason="duplicate", detail="s1 has a later version", place=f"{tmp_path}/any.ndjson:{older}", raw=""
+    )
+
+
+def test_a_text_that_its_author_took_away_later_stays_away(tmp_path):
+    kept, gone = submission(retrieved_on=1), submission(retrieved_on=2, selftext="[removed]")
+    for rows in ([kept, gone], [gone, kept]):
+        assert [row.reason for row in reads(tmp_path, *rows)] == ["duplicate", "removed"]
+
+
+def test_of_a_reply_that_comes_again_the_version_retrieved_last_counts_in_whatever_order(tmp_path):
+    draft, edited = (
+        comment(body="draft", retrieved_on=1),
+        comment(body="edited", score=3, _meta={"retrieved_2nd_on": 2}),
+    )
+    for rows in ([draft, edited], [edited, draft]):
+        (row,) = reads(tmp_path, submission(), *rows)
+        assert (row.response, row.response_score) == ("edited", 3)
+
+
+def test_a_score_that_is_hidden_is_not_told(tmp_path):
+    (row,) = reads(tmp_path, submission(hide_score=True, score=1), comment(score=1, score_hidden=True))
+    assert (row.score, row.response) == (None, "")
+
+
+def test_the_fields_of_the_dumps_since_2024_are_no_obstacle(tmp_path):
+    newer = {"created_utc": "1706745600", "created": 1706745600.0, "_meta": "odd", "retrieved_on": None, "edited": "no"}
+    (row,) = reads(tmp_path, submission(**newer), comment(**newer))
+    assert (row.id, row.response) == ("reddit/WritingPrompts/s1", "Once.")
+
+
+def only(*, answered: set[str], asked: set[str]) -> Early:
+    wanted = Subreddits(frozenset(answered), frozenset(asked))
+    return Early(min_response_score=0, reservoir=1, share=lambda _: 0.0, subreddits=wanted)
+
+
+WANTED = only(answered={"WritingPrompts"}, asked={"AskReddit"})
+
+
+def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
+    elsewhere = submission(id="s3", subreddit="pics", selftext='{"subreddit":"AskReddit"}', author="AskReddit")
+    (tmp_path / "a.ndjson").write_bytes(lines(submission(), elsewhere, comment(subreddit="pics"), comment(id="c2")))
+    spaced = json.dumps(submission(id="s2", subreddit="AskReddit"), separators=(" ,  ", " :  ")).encode()
+    (tmp_path / "b.ndjson").write_bytes(
+        spaced + b"\n" + lines(comment(id="c3", subreddit="AskReddit", link_id="t3_s2"))
+    )
+    tally = Tally()
+    others, answered, asked = reddit.read(tmp_path, source="r", licence="", tally=tally, early=WANTED)
+    assert (others.reason, others.rows, others.place) == ("other_subreddit", 2, f"{tmp_path}/a.ndjson")
+    assert others.detail == "lines that are of none of AskReddit, WritingPrompts"
+    assert (answered.id, answered.response) == ("r/WritingPrompts/s1", "Once.")
+    assert (asked.id, asked.response) == ("r/AskReddit/s2", "")  # only asked: replies are counted and not kept
+    assert tally == Tally(rows=6, questions=2, answers=2)  # 2 + 2 + 2 of others = 6
+
+
+@pytest.mark.parametrize("torn", [b'{"subreddit":"pics","title":"cut in ha', b'title":"x"}', b"", b"\0\0"])
+def test_a_line_torn_at_either_end_is_bad_whatever_its_subreddit(tmp_path, torn):
+    path = tmp_path / "any.ndjson"
+    path.write_bytes(lines(submission(subreddit="pics")) + torn + b"\n" + lines(submission(subreddit="pics")))
+    tally = Tally()
+    bad, others = reddit.read(path, source="r", licence="", tally=tally, early=WANTED)
+    assert (bad.reason, bad.place, others.rows, tally.rows) == ("bad_row", f"{path}:2", 2, 3)
+
+
+def test_a_line_of_many_megabytes_is_a_bad_row_with_its_length_and_the_rest_is_read(tmp_path):
+    # 16 MiB is the limit, and the line 2^24 + 12 + 2 bytes and its end
+    text = lines(submission()) + b'{"selftext":"' + b"x" * 2**24 + b'"}\n' + lines(comment())
+    (tmp_path / "any.zst").write_bytes(zstandard.compress(text))
+    (bad, good), tally = read(tmp_path)
+    assert bad.place == f"{tmp_path}/any.zst:2"
+    assert bad.detail == "a line of 16,777,232 bytes, at most 16,777,216; its head is shown"
+    assert bad.raw == '{"selftext":"' + "x" * (1000 - 13)
+    assert (good.response, tally) == ("Once.", Tally(rows=3, questions=1, answers=1))
 
 
 def test_the_apis_own_form_reads_as_the_dumps_do(tmp_path):
@@ -149,7 +235,7 @@ def test_submissions_and_comments_may_be_in_any_file_compressed_or_not(tmp_path)
 def test_a_byte_order_mark_crlf_and_a_missing_final_newline_are_no_errors(tmp_path):
     text = b"\xef\xbb\xbf" + lines(submission(), comment()).replace(b"\n", b"\r\n").rstrip()
     (tmp_path / "a.ndjson").write_bytes(text)
-    (tmp_path / "b.zst").write_bytes(zstandard.compress(text.replace(b"s1", b"s2")))
+    (tmp_path / "b.zst").write_bytes(zstandard.compress(text.replace(b"s1", b"s2").replace(b"c1", b"c2")))
     rows, tally = read(tmp_path)
     assert [(row.provenance.id, row.response) for row in rows] == [("s1", "Once."), ("s2", "Once.")]
     assert rows[0].provenance.digest == digest(text.split(b"\r\n")[0])
@@ -213,28 +299,31 @@ def test_an_empty_file_is_an_error(tmp_path, name, content):
         read(tmp_path)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.binary().map(lambda raw: raw.replace(b"\n", b""))
-        | st.recursive(st.none() | st.integers() | st.floats() | st.text(), st.lists).map(
-            lambda v: json.dumps(v).encode()
+POSTS = st.sampled_from([submission(), comment(), submission(subreddit="pics")])
+VALUES = st.none() | st.integers() | st.floats() | st.text() | st.booleans() | st.dictionaries(st.text(), st.integers())
+LINES = st.lists(
+    st.binary().map(lambda raw: raw.replace(b"\n", b""))
+    | st.recursive(VALUES, st.lists).map(lambda v: json.dumps(v).encode())
+    | POSTS.flatmap(
+        lambda row: st.sampled_from([*row, "_meta", "edited", "retrieved_on", "score_hidden"]).flatmap(
+            lambda key: VALUES.map(lambda value: json.dumps(row | {key: value}).encode())
         )
-        | st.sampled_from([submission(), comment()]).flatmap(
-            lambda row: st.sampled_from(sorted(row)).flatmap(
-                lambda key: st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.booleans()).map(
-                    lambda value: json.dumps(row | {key: value}).encode()
-                )
-            )
-        ),
-        min_size=1,
-    )
+    ),
+    min_size=1,
 )
-def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_factory, rows):
+
+
+@settings(max_examples=100, deadline=None)
+@given(LINES, st.sampled_from([None, WANTED]))
+def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_factory, rows, early):
     path = tmp_path_factory.mktemp("any") / "any.ndjson"
     path.write_bytes(b"\n".join(rows) + b"\n")
-    found, tally = read(path)
-    assert len(found) + tally.answers == tally.rows == len(rows)
+    tally = Tally()
+    found = list(reddit.read(path, source="reddit", licence="", tally=tally, early=early))
+    of = {"bad_row": 0, "other_subreddit": 0} | {row.reason: row.rows for row in found if isinstance(row, Dropped)}
+    bad = sum(isinstance(row, Dropped) and row.reason == "bad_row" for row in found)
+    assert tally.questions + tally.answers + bad + of["other_subreddit"] == tally.rows == len(rows)
+    assert len(found) - bad - bool(of["other_subreddit"]) == tally.questions
 
 
 @settings(max_examples=100, deadline=None)
@@ -259,3 +348,15 @@ def test_every_line_of_a_real_dump_is_counted(name):
     assert tally.rows == text.count(b"\n") == tally.questions + tally.answers
     assert len(rows) == tally.questions
     assert not [row for row in rows if isinstance(row, Dropped) and row.reason == "bad_row"]
+
+
+@pytest.mark.skipif(not REALDATA.exists(), reason="real dumps are not here")
+@pytest.mark.parametrize(("name", "subreddit"), [("RC_2005-12", "reddit.com"), ("AskMen_submissions", "AskMen")])
+def test_the_lines_of_one_subreddit_of_a_real_dump_are_those_that_json_finds(name, subreddit):
+    path = REALDATA / f"{name}.zst"
+    text = subprocess.run(["zstd", "-dc", "--long=31", path], capture_output=True, check=True).stdout
+    of_it = sum(json.loads(line)["subreddit"] == subreddit for line in text.splitlines())
+    tally, wanted = Tally(), only(answered={subreddit}, asked=set())
+    rows = list(reddit.read(path, source="r", licence="", tally=tally, early=wanted))
+    others = sum(row.rows for row in rows if isinstance(row, Dropped) and row.reason == "other_subreddit")
+    assert tally.questions + tally.answers == of_it == tally.rows - others

@@ -87,3 +87,15 @@ def test_an_unknown_source_is_told_which_there_are(dump):
         params.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem, "
     ):
         scrape.main("usenet")
+
+
+def test_of_reddits_dumps_only_the_subreddits_that_the_filter_looks_at_are_read(dump):
+    path = Path(params.load().sources["reddit"].dumps) / "any.ndjson"
+    path.parent.mkdir(parents=True)
+    rows = [{"id": f"s{n}", "title": "t", "subreddit": name} for n, name in enumerate(["AskReddit", *["pics"] * 3])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scrape.main("reddit")
+    counts = Scraped.model_validate_json(Path("data/scrape/reddit/stats.json").read_text())
+    assert (counts.rows, counts.candidates, counts.dropped) == (4, 1, {"other_subreddit": 3})  # told in one record
+    (left_out,) = jsonl.read(Path("data/scrape/reddit/dropped.jsonl"), Dropped)
+    assert left_out.rows == 3

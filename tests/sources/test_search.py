@@ -1,0 +1,12 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.sources import search
+
+FEW = st.binary(max_size=40).map(lambda raw: bytes(byte % 3 for byte in raw))  # so that needles occur, NULs too
+
+
+@given(FEW, FEW.map(lambda raw: raw[:3]), st.integers(0, 40), st.integers(0, 40))
+def test_a_needle_is_where_bytes_find_says(block, needle, start, stop):
+    start, stop = min(start, len(block)), min(stop, len(block))
+    assert search.find(block, needle, start, stop) == block.find(needle, start, stop)
