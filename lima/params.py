@@ -1,6 +1,7 @@
 """params.yaml as types: the only place where a number of the pipeline is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -361,7 +363,8 @@ def check(values: object, *, name: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {_place(e['loc'])}: {e['msg']}, not {_shown(e['input'])}" for e in error.errors()]
+        missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
+        lines = [f"  {_place(e['loc'])}: {_fault(e, missing)}" for e in error.errors()]
         raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error
 
 
@@ -370,6 +373,21 @@ def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     if name not in registry:
         raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}")
     return registry[name]
+
+
+def _fault(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:
+    """What is wrong and what would be right; where no key has a default, a misspelt one leaves another missing."""
+    *section, key = error["loc"] or ("",)
+    match error["type"]:
+        case "missing":
+            return "this key is missing; every number of the pipeline stands in this file"
+        case "extra_forbidden":
+            wanted = [str(loc[-1]) for loc in missing if loc[:-1] == tuple(section)]
+            meant = get_close_matches(str(key), wanted, n=1)
+            fix = f"{meant[0]} is missing, is that meant?" if meant else "nothing reads it: take it out"
+            return f"there is no such key, and it has the value {_shown(error['input'])}; {fix}"
+        case _:
+            return f"{error['msg']}, not {_shown(error['input'])}"
 
 
 def _place(loc: tuple[str | int, ...]) -> str:

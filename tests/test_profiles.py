@@ -60,8 +60,21 @@ def test_an_unknown_profile_is_told_which_there_are(checkout):
 
 
 WRONG = {
-    "an unknown key": ("  epochs: 3 ", "  epochen: 3 ", r"train\.epochen: Extra inputs are not permitted, not 3"),
-    "a missing key": ("  epochs: 3 ", "  # epochs: 3 ", r"train\.epochs: Field required"),
+    "an unknown key": (
+        "  epochs: 3 ",
+        "  epochen: 3 ",
+        r"train\.epochen: there is no such key, and it has the value 3; epochs is missing, is that meant\?",
+    ),
+    "a key that nothing reads": (
+        "  epochs: 3 ",
+        "  epochs: 3\n  sleep: 8 ",
+        r"train\.sleep: there is no such key, and it has the value 8; nothing reads it: take it out",
+    ),
+    "a missing key": (
+        "  epochs: 3 ",
+        "  # ",
+        r"train\.epochs: this key is missing; every number of the pipeline stands in this file",
+    ),
     "a wrong type": (
         "  epochs: 3 ",
         "  epochs: three ",
