@@ -53,10 +53,13 @@ def pieces(name: str) -> Pieces:
 
 def detect(path: Path) -> str:
     """The name of the reader for a file, or for a folder by the first of its files that tells."""
-    for file in files(path, ("",)):
+    found = files(path, ("",))
+    for file in found:
         if name := _kind(file):
             return name
-    raise DumpError(f"{path} holds nothing that can be read; looked for {SOUGHT}")
+    if not any(file.stat().st_size for file in found):
+        raise DumpError(f"{path} is empty; fetch it again, or take it away")
+    raise DumpError(f"{path} holds nothing that can be read{_torn(found[0])}; looked for {SOUGHT}")
 
 
 def _named(name: str) -> tuple[Any, str]:
@@ -93,6 +96,21 @@ def _records(file: Path, head: bytes) -> Iterator[Any]:
     with suppress(RowError):
         value = json_rows.loads(file.read_bytes())
         yield value[0] if isinstance(value, list) and value else value
+
+
+def _torn(file: Path) -> str:
+    """Of a file that begins as JSON and is none, neither whole nor in its first line: what is wrong with that line."""
+    raw = file.read_bytes()
+    if not raw.startswith((b"{", b"[")):
+        return ""
+    try:
+        with suppress(RowError):
+            json_rows.loads(raw)
+            return ""
+        json_rows.loads(raw.partition(b"\n")[0])
+    except RowError as error:
+        return f" ({file}:1 is {error})"
+    return ""
 
 
 def _shape(record: Any) -> str | None:

@@ -57,12 +57,26 @@ def test_a_folder_is_known_by_the_first_file_that_tells(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"plain words", b"\0\xff", b"[]", b"{", b"[1]", b'{"a": 1}', b"<html>another site</html>", b"<users>"],
+    [b"plain words", b"\0\xff", b"[]", b"[1]", b'{\n"a": 1\n}', b'{"a": 1}', b"<html>another site</html>", b"<users>"],
 )
 def test_what_nobody_reads_is_told_what_was_looked_for(tmp_path, content):
     path = tmp_path / "unknown"
     path.write_bytes(content)
     with pytest.raises(DumpError, match=r"unknown holds nothing that can be read; looked for a Stack Exchange archive"):
+        dispatch.detect(path)
+
+
+def test_an_empty_dump_is_told_to_be_empty(tmp_path):
+    (tmp_path / "rows.ndjson").touch()
+    with pytest.raises(DumpError, match=r"rows\.ndjson is empty; fetch it again"):
+        dispatch.detect(tmp_path / "rows.ndjson")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"subreddit": "AskReddit", "ti', b'[{"instruction": "Do.", "inp'])
+def test_json_that_is_cut_short_is_told_where(tmp_path, content):
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(content)
+    with pytest.raises(DumpError, match=r"holds nothing that can be read \(\S*rows\.ndjson:1 is no JSON: .*\); looked"):
         dispatch.detect(path)
 
 
