@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Literal
@@ -32,8 +33,12 @@ async def _ballot(
 
 def instruction(prompt: Prompt, first: str, second: str) -> str:
     """The texts are filled in at once, so that a `$` in one of them stays one."""
-    template = Template(files("lima.judging").joinpath("prompts/pairwise.md").read_text(encoding="utf-8"))
-    return template.substitute(prompt=dialogue(prompt), first=first, second=second)
+    return _template().substitute(prompt=dialogue(prompt), first=first, second=second)
+
+
+@cache
+def _template() -> Template:
+    return Template(files("lima.judging").joinpath("prompts/pairwise.md").read_text(encoding="utf-8"))
 
 
 def dialogue(prompt: Prompt) -> str:
