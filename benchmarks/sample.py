@@ -1,0 +1,64 @@
+"""Sampling from the laptop's base model on this machine, against transformers' own generate with the same settings."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.claims import Claim, claim, in_turn
+from lima import params
+from lima.generation import checkpoint, decode
+from lima.params import Decoding
+from lima.records import Prompt, Provenance, Turn
+from lima.training import base
+
+PROMPTS = Path("corpus/authored/group_b_test.jsonl")
+COUNT = 16
+DECODING = Decoding(top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=64, batch_size=COUNT, seed=17)
+
+
+def measure() -> Iterator[Claim]:
+    """Tokens a second over one batch; every row writes all its tokens, so that both sides do the same work."""
+    with tempfile.TemporaryDirectory() as folder:
+        base.write(params.load(Path("infra/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0)
+        loaded = checkpoint.load(Path(folder))
+    endless = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
+    prompts = read(COUNT)
+
+    def ours() -> None:
+        list(decode.respond(endless, prompts, contestant="x", samples=1, decoding=DECODING))
+
+    def peer() -> None:
+        generate(loaded.model, [checkpoint.render(loaded.tokenizer, prompt) for prompt in prompts])
+
+    ours()  # the first pass pays for threads and caches
+    seconds = in_turn(ours, peer, pairs=3)
+    tokens = COUNT * DECODING.max_tokens
+    speeds = {"ours": tokens / seconds[0], "peer": tokens / seconds[1]}
+    yield claim("Sampling a batch, against transformers' generate", **speeds, unit="tokens/s", target="≥ 1")
+
+
+@torch.inference_mode()
+def generate(model: Any, rows: list[list[int]]) -> None:
+    ids, mask = decode.padded_left(rows, model.device)
+    model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        do_sample=True,
+        top_p=DECODING.top_p,
+        top_k=0,
+        temperature=DECODING.temperature,
+        repetition_penalty=DECODING.repetition_penalty,
+        min_new_tokens=DECODING.max_tokens,
+        max_new_tokens=DECODING.max_tokens,
+        pad_token_id=0,
+    )
+
+
+def read(count: int) -> list[Prompt]:
+    rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()[:count]]
+    origin = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
+    return [Prompt(id=row["id"], messages=(Turn(**row["messages"][0]),), tags=(), provenance=origin) for row in rows]
