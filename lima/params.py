@@ -146,6 +146,9 @@ class Base(Section):
 
 class Scrape(Section):
     max_bad_share: Share
+    workers: PositiveInt
+    retries: NonNegativeInt
+    part_megabytes: PositiveInt
 
 
 class Characters(Section):

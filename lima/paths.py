@@ -1,18 +1,31 @@
 """Where things lie, below the folder a command starts in."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lima.errors import LimaError
+
 DATA = Path("data")
 WORK = Path("work")
 REPORTS = Path("reports")
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+class DiskFull(LimaError):
+    """Something could not be written for want of room; says where, how much is free, and what to do."""
 
 
 def result(stage: str, key: str = "") -> Path:
     """The folder that a stage writes: data/STAGE/KEY."""
     return DATA / stage / key
+
+
+def kept(stage: str, key: str) -> Path:
+    """What a stage has finished of a result that is not whole yet: work/kept/STAGE/KEY."""
+    return WORK / "kept" / stage / key
 
 
 @contextmanager
@@ -21,17 +34,41 @@ def publish(stage: str, key: str = "") -> Iterator[Path]:
 
     A kill, or an error, leaves the older result as it was, and the half-finished folder below work/ to look into.
     """
-    with replacing(result(stage, key), WORK / stage / key) as folder:
+    with replacing(result(stage, key), WORK / stage / key) as folder, room(folder):
         yield folder
 
 
 @contextmanager
 def replacing(finished: Path, working: Path) -> Iterator[Path]:
-    """An empty folder `working` that takes the place of `finished` when the block ends well."""
-    shutil.rmtree(working, ignore_errors=True)
+    """An empty folder `working` that takes the place of `finished` when the block ends well.
+
+    The older result is moved aside, not deleted, before the new one takes its place: a kill between the two moves
+    leaves it beside `working`, and the next start moves it back.
+    """
+    aside = working.with_name(f"{working.name}.older")
+    if aside.exists() and not finished.exists():
+        aside.rename(finished)
+    for left_over in (aside, working):
+        shutil.rmtree(left_over, ignore_errors=True)
     working.mkdir(parents=True)
     yield working
     finished.parent.mkdir(parents=True, exist_ok=True)
     if finished.exists():
-        shutil.rmtree(finished)
+        finished.rename(aside)
     working.rename(finished)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Raises DiskFull where a disk, a quota or a limit on the size of files is met while writing below `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise DiskFull(
+            f"{folder}: {error.strerror}, with {free:,} bytes free; the older result is as it was. "
+            "Make room, or put work/ and data/ on a larger disk, and start again"
+        ) from error

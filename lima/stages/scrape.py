@@ -1,79 +1,132 @@
-"""Read a source's dumps into candidates (LIMA §2.1, §2.2): `python -m lima.stages.scrape SOURCE`."""
+"""Read a source's dumps into candidates (LIMA §2.1, §2.2): `python -m lima.stages.scrape SOURCE`.
 
-from collections import Counter
+The dumps fall into parts, read several at once in processes, or on the Ray cluster that RAY_ADDRESS names. What is
+finished is kept below work/ until the result is there, so that a killed run goes on where it was.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from tqdm import tqdm
-
-from lima import jsonl, params, paths
+from lima import cluster, jsonl, params, paths, processes, progress
 from lima.curation import chance
 from lima.errors import LimaError, command
-from lima.records import Candidate, Dropped
-from lima.sources import dispatch
-from lima.sources.reading import BAD_ROW, Early, Scraped, Subreddits, Tally
+from lima.jobs import Event, Reply
+from lima.params import Params
+from lima.records import Dropped
+from lima.sources import joining, keeping, parts
+from lima.sources.keeping import Job, Kept
+from lima.sources.reading import BAD_ROW, Early, Subreddits
 
+WORK = "lima.stages.scrape:part"
 SHOWN = 5  # bad rows in an error
 
 
 class ScrapeError(LimaError):
-    """Too many rows that cannot be read; says how many may be, and where the first ones are."""
+    """What cannot be read: single parts, or too many rows; says how many may be, and where the first ones are."""
 
 
 def main(source: str) -> None:
     p = params.load()
+    jobs = plan(source, p)
+    names, sizes = [job.part.name for job in jobs], [job.part.size for job in jobs]
+    publish(jobs, progress.follow(run(jobs, p), title=f"scrape {source}", names=names, sizes=sizes), p)
+
+
+def plan(source: str, p: Params) -> list[Job]:
+    """A job a part, in the order in which they are joined."""
     entry = params.entry(p.sources, "source", source)
-    tally, dropped, bad = Tally(), Counter[str](), list[Dropped]()
-    candidates = 0
-    with paths.publish("scrape", source) as folder:
-        read = dispatch.reader(entry.reader)(
-            Path(entry.dumps), source=source, licence=entry.licence, tally=tally, early=early(p.filter)
-        )
-        with (
-            (folder / "candidates.jsonl").open("w", encoding="utf-8") as kept,
-            (folder / "dropped.jsonl").open("w", encoding="utf-8") as left_out,
-        ):
-            for record in tqdm(read, desc=f"scrape {source}", unit=" records", disable=None):
-                if isinstance(record, Candidate):
-                    candidates += 1
-                else:
-                    dropped[record.reason] += record.rows
-                    if record.reason == BAD_ROW and len(bad) < SHOWN:
-                        bad.append(record)
-                (kept if isinstance(record, Candidate) else left_out).write(record.model_dump_json() + "\n")
-        check(dropped[BAD_ROW], bad, rows=tally.rows, limit=p.scrape.max_bad_share, seen_in=folder)
-        counts = Scraped(
+    store = paths.kept("scrape", source)
+    keeping.sweep(store)
+    return [
+        Job(
             source=source,
-            rows=tally.rows,
-            questions=tally.questions,
-            answers=tally.answers,
-            candidates=candidates,
-            dropped=dict(sorted(dropped.items())),
+            reader=entry.reader,
+            licence=entry.licence,
+            part=part,
+            min_response_score=p.filter.stack_exchange.min_response_score,
+            reservoir=p.filter.unfiltered_reservoir,
+            seed=p.filter.seed,
+            answered=tuple(p.filter.reddit.train_subreddits),
+            asked=tuple(p.filter.reddit.prompt_subreddits),
+            code=_code(),
+            store=str(store),
         )
-        jsonl.write(folder / "stats.json", [counts])
-    print(f"{source}: {tally.rows} rows, {candidates} candidates, {dropped[BAD_ROW]} bad rows")
+        for part in parts.parts(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
+    ]
 
 
-def early(p: params.Filter) -> Early:
+def run(jobs: Sequence[Job], p: Params) -> Iterator[Event]:
+    lines = [job.model_dump_json() for job in jobs]
+    if cluster.ADDRESS in os.environ:
+        return cluster.run(WORK, lines, retries=p.scrape.retries)
+    return processes.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
+
+
+def part(line: str) -> str:
+    """What a worker does: read one part, or find it kept."""
+    job = Job.model_validate_json(line)
+    if job.code != _code():
+        raise ScrapeError(f"{os.uname().nodename} has another version of lima; bring all nodes to the same one")
+    return keeping.keep(job, early(job)).model_dump_json()
+
+
+def early(job: Job) -> Early:
     """What `filter` would drop of a community anyway, and would not draw for arms without filters either."""
-    answered, asked = p.reddit.train_subreddits, p.reddit.prompt_subreddits
     return Early(
-        min_response_score=p.stack_exchange.min_response_score,
-        reservoir=p.unfiltered_reservoir,
-        share=partial(chance.share, p.seed),
-        subreddits=Subreddits(frozenset(answered), frozenset(asked)),
+        min_response_score=job.min_response_score,
+        reservoir=job.reservoir,
+        share=partial(chance.share, job.seed),
+        subreddits=Subreddits(frozenset(job.answered), frozenset(job.asked)),
     )
 
 
-def check(count: int, first: list[Dropped], *, rows: int, limit: float, seen_in: Path) -> None:
+def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
+    """Join the parts into the stage's result. Raises ScrapeError for parts that failed; the others stay kept."""
+    _raise_failures(jobs, replies)
+    source, reader, store = jobs[0].source, jobs[0].reader, jobs[0].store
+    found = [(job.part, Kept.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)]
+    if again := sum(kept.again for _, kept in found):
+        print(f"{source}: {again} of {len(jobs)} parts were kept from a run that did not end", file=sys.stderr)
+    with paths.publish("scrape", source) as folder:
+        counts = joining.join(source, reader, found, folder)
+        bad = counts.dropped.get(BAD_ROW, 0)
+        check(bad, folder / keeping.DROPPED, rows=counts.rows, limit=p.scrape.max_bad_share)
+        jsonl.write(folder / "stats.json", [counts])
+    shutil.rmtree(store)
+    print(f"{source}: {counts.rows} rows, {counts.candidates} candidates, {bad} bad rows")
+
+
+def check(count: int, dropped: Path, *, rows: int, limit: float) -> None:
     """Raises ScrapeError where more than the share `limit` of the rows is bad."""
     if count > limit * rows:
+        first = islice((record for record in jsonl.read(dropped, Dropped) if record.reason == BAD_ROW), SHOWN)
         listed = "".join(f"\n  {bad.place}: {bad.detail}" for bad in first)
         raise ScrapeError(
             f"{count} of {rows} rows cannot be read ({count / max(rows, 1):.1%}), more than scrape.max_bad_share "
-            f"{limit:.1%}; the first:{listed}\nall of them are in {seen_in / 'dropped.jsonl'}; "
+            f"{limit:.1%}; the first:{listed}\nall of them are in {dropped}; "
             "mend or fetch the dump again, or raise scrape.max_bad_share in params.yaml"
         )
+
+
+def _raise_failures(jobs: Sequence[Job], replies: Sequence[Reply]) -> None:
+    failed = [(job.part.name, reply) for job, reply in zip(jobs, replies, strict=True) if reply.error]
+    if not failed:
+        return
+    told = "".join(f"\n  {name}: {reply.error}" for name, reply in failed)
+    kept = f"the other {len(jobs) - len(failed)} are kept and will not be read again" if len(failed) < len(jobs) else ""
+    if len(jobs) == 1:
+        told, kept = failed[0][1].error, ""
+    error = f"{len(failed)} of {len(jobs)} parts cannot be read:{told}\n{kept}".rstrip() if len(jobs) > 1 else told
+    raise ScrapeError(error) if all(reply.mendable for _, reply in failed) else RuntimeError(error)
+
+
+def _code() -> str:
+    return keeping.code(Path(chance.__file__))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from lima import params
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking", "protocol", "endpoints"}
+FLOOR |= {"jobs", "processes", "cluster", "progress"}
 
 
 def definition(stage: str) -> dict:
@@ -92,7 +93,7 @@ def test_of_a_mix_only_the_examples_are_depended_on_so_that_a_changed_card_retra
 
 @pytest.mark.parametrize("module", ["lima.records", "lima.params", "lima.jsonl", "lima.cli", "lima.curation.sampling"])
 def test_what_everyone_imports_loads_nothing_heavy(module):
-    heavy = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "matplotlib", "openai", "dvc")
+    heavy = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "matplotlib", "openai", "dvc", "ray")
     words = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
@@ -107,6 +108,7 @@ def importers(package: str) -> set[str]:
 def test_each_heavy_dependency_has_one_home():
     assert importers("mlflow") == {"lima/tracking.py"}
     assert importers("great_expectations") == {"lima/gates.py"}
+    assert importers("ray") == {"lima/cluster.py"}
     assert importers("openai") == {"lima/endpoints.py"}
     assert all(name.startswith("flows/") for name in importers("prefect"))
     assert all(name.startswith(("lima/training/", "lima/generation/")) for name in importers("(torch|transformers)"))

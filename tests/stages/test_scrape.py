@@ -5,7 +5,7 @@ import pytest
 
 from lima import jsonl, params
 from lima.records import Candidate, Dropped
-from lima.sources.reading import DumpError, Scraped
+from lima.sources.reading import Scraped
 from lima.stages import scrape
 
 GOOD = (
@@ -77,7 +77,7 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
 
 def test_a_dump_that_cannot_be_read_leaves_no_result(dump):
     dump.write_text("")
-    with pytest.raises(DumpError, match="holds no posts"):
+    with pytest.raises(scrape.ScrapeError, match="holds no posts"):
         scrape.main("stack_exchange_stem")
     assert not OUT.exists()
 

@@ -1,0 +1,123 @@
+"""Jobs done in processes of this machine, several at once; a worker that is killed costs its own job's work only.
+
+A worker is `python -m lima.processes MODULE:FUNCTION`. It reads a job a line and writes a `Reply` a line, and ends with
+whoever gave it the jobs, even when that one was killed.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+from lima.jobs import ROOT, Ended, Event, Reply, Restarted, Started, answer, given_up
+
+Worker = subprocess.Popen[bytes]
+
+
+def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterator[Event]:
+    """Events in the order in which they happen; one worker or one job needs no other process than this one."""
+    if min(workers, len(jobs)) <= 1:
+        for number, job in enumerate(jobs):
+            yield Started(number)
+            yield Ended(number, answer(work, job, folder=Path.cwd()))
+        return
+    waiting, killed = deque(range(len(jobs))), Counter[int]()
+    idle: list[Worker] = []
+    busy: dict[Worker, int] = {}
+    with selectors.DefaultSelector() as answers:
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < workers:
+                    number = waiting.popleft()
+                    worker = idle.pop() if idle else _start(work, answers)
+                    busy[worker] = number
+                    _give(worker, jobs[number])
+                    yield Started(number)
+                for key, _ in answers.select():
+                    worker = key.data
+                    number = busy.pop(worker)
+                    if reply := _reply(worker):
+                        idle.append(worker)
+                        yield Ended(number, reply)
+                        continue
+                    answers.unregister(key.fileobj)
+                    why = _end(worker)
+                    killed[number] += 1
+                    if killed[number] > retries:
+                        yield Ended(number, given_up(killed[number], why))
+                    else:
+                        waiting.appendleft(number)
+                        yield Restarted(number, why)
+        finally:
+            for worker in [*idle, *busy]:
+                worker.kill()
+                _end(worker)
+
+
+def _start(work: str, answers: selectors.BaseSelector) -> Worker:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    worker = subprocess.Popen(  # noqa: S603 - fixed words and the name of a function, no shell
+        [sys.executable, "-m", "lima.processes", work],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert worker.stdout is not None
+    answers.register(worker.stdout, selectors.EVENT_READ, worker)
+    return worker
+
+
+def _give(worker: Worker, job: str) -> None:
+    """A worker that is dead already is told by the end of its answers."""
+    assert worker.stdin is not None
+    line = memoryview(job.encode() + b"\n")
+    try:
+        while line:
+            line = line[worker.stdin.write(line) :]
+    except BrokenPipeError:
+        return
+
+
+def _reply(worker: Worker) -> Reply | None:
+    """None where the worker died, in the middle of its answer or before."""
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    return Reply.model_validate_json(line) if line.endswith(b"\n") else None
+
+
+def _end(worker: Worker) -> str:
+    """Wait for its end; says how it ended."""
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.close()
+    worker.stdout.close()
+    status = worker.wait()
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+
+
+def _serve(work: str) -> None:
+    """A worker's life; what its libraries print goes to standard error, since its output carries answers."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever gave the jobs
+    jobs = SimpleQueue[str]()
+    Thread(target=_take, args=(jobs,), daemon=True).start()
+    while True:
+        answers.write(answer(work, jobs.get(), folder=Path.cwd()).model_dump_json().encode() + b"\n")
+        answers.flush()
+
+
+def _take(jobs: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(0)  # whoever gave the jobs has no more, or is dead
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

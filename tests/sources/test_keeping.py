@@ -1,0 +1,102 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from lima.sources import keeping
+from lima.sources.keeping import Job
+from lima.sources.parts import parts
+from lima.sources.reading import DumpError, Early
+
+EARLY = Early(min_response_score=10, reservoir=5, share=lambda name: 0.5)
+ROW = '<row Id="{}" PostTypeId="{}" ParentId="1" Score="3" Title="t" Body="b" CreationDate="2020-01-01" />'
+
+
+@pytest.fixture
+def dump(tmp_path, monkeypatch) -> Path:
+    """One question, its answer and a row cut short."""
+    monkeypatch.chdir(tmp_path)
+    dump = Path("dumps/beer/Posts.xml")
+    dump.parent.mkdir(parents=True)
+    dump.write_text("\n".join(["<posts>", ROW.format(1, 1), ROW.format(2, 2), "<row cut in ha", "</posts>"]))
+    return dump
+
+
+def job(**more: object) -> Job:
+    (part,) = parts("stack_exchange", Path("dumps"), enough=1)
+    values = {"source": "s", "reader": "stack_exchange", "licence": "CC BY-SA", "part": part}
+    values |= {
+        "min_response_score": 10,
+        "reservoir": 5,
+        "seed": 17,
+        "answered": (),
+        "asked": (),
+        "code": "of today",
+        "store": "work/kept",
+    }
+    return Job(**(values | more))
+
+
+def test_a_part_is_kept_with_its_counts_and_found_again_without_being_read(dump):
+    first = keeping.keep(job(), EARLY)
+    assert (first.rows, first.questions, first.answers, first.candidates) == (3, 1, 1, (1,))
+    assert (first.dropped, first.again) == ({"bad_row": 1}, False)
+    sizes = [(Path(first.folder) / name).stat().st_size for name in ("candidates.jsonl", "dropped.jsonl")]
+    assert sizes == list(first.sizes)
+    written = (Path(first.folder) / "part.json").stat().st_mtime_ns
+    assert keeping.keep(job(), EARLY) == first.model_copy(update={"again": True})
+    assert (Path(first.folder) / "part.json").stat().st_mtime_ns == written
+    assert [path.name for path in Path("work/kept").iterdir()] == [Path(first.folder).name]
+
+
+def test_the_digest_is_of_bytes_paths_parameters_and_code_and_not_of_times_or_where_it_is_kept(dump):
+    first = keeping.identity(job())
+    os.utime(dump, (1, 1))
+    assert keeping.identity(job()) == first == keeping.identity(job(store="elsewhere"))
+    changes = (
+        {"code": "of tomorrow"},
+        {"licence": "CC0"},
+        {"source": "t"},
+        {"seed": 18},
+        {"reservoir": 6},
+        {"asked": ("Ask",)},
+    )
+    others = [keeping.identity(job(**change)) for change in changes]
+    dump.write_text(dump.read_text().replace('Score="3"', 'Score="4"', 1))
+    others.append(keeping.identity(job()))
+    dump.parent.rename("dumps/ales")
+    others.append(keeping.identity(job()))
+    assert len({first, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("torn", ["candidates.jsonl", "dropped.jsonl", "part.json"])
+def test_a_kept_part_with_a_file_torn_by_a_crash_is_read_again(dump, torn):
+    whole = keeping.keep(job(), EARLY)
+    file = Path(whole.folder) / torn
+    text = file.read_bytes()
+    file.write_bytes(text[:-1]) if torn != "part.json" else file.unlink()
+    assert keeping.keep(job(), EARLY) == whole
+    assert file.read_bytes() == text
+
+
+def test_a_dump_that_cannot_be_read_leaves_nothing_behind(dump):
+    dump.write_text("")
+    with pytest.raises(DumpError, match="holds no posts"):
+        keeping.keep(job(), EARLY)
+    assert list(Path("work/kept").iterdir()) == []
+
+
+def test_what_a_killed_worker_left_unfinished_is_swept_and_nothing_else(dump):
+    kept = keeping.keep(job(), EARLY)
+    Path("work/kept/abc.unfinished/part").mkdir(parents=True)
+    keeping.sweep(Path("work/kept"))
+    assert [path.name for path in Path("work/kept").iterdir()] == [Path(kept.folder).name]
+
+
+def test_the_code_that_reads_is_part_of_the_digest(tmp_path):
+    other = tmp_path / "chance.py"
+    other.write_text("1")
+    before = keeping.code(other)
+    assert keeping.code(other) == before
+    other.write_text("2")
+    assert len({before, keeping.code(other), keeping.code()}) == 3
