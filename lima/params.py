@@ -83,6 +83,7 @@ class Source(Section):
 
 class Arm(Section):
     pool: Literal["kept", "unfiltered"]
+    without: list[str]  # tags: no example that carries one of them is drawn
     examples: dict[str, PositiveInt]
 
 

@@ -8,7 +8,12 @@ from operator import attrgetter
 import numpy as np
 
 from lima.curation import chance, overlap, sampling
+from lima.errors import LimaError
 from lima.records import Example, Record
+
+
+class NoSuchTag(LimaError):
+    """An arm is to do without a tag that none of its examples carries: nothing would be left out."""
 
 
 class SiteShare(Record):
@@ -51,6 +56,18 @@ def held_out(
         rng = chance.generator(seed, f"held_out/{source}")
         drawn += _draw(source, by_site(fresh), count, temperature=temperature, rng=rng)
     return drawn
+
+
+def without(offered: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> dict[str, list[Example]]:
+    """What carries none of the tags, by source; the six examples that prescribe a form, in the paper (appendix E)."""
+    carried = {tag for examples in offered.values() for example in examples for tag in example.tags}
+    for tag in tags:
+        if tag not in carried:
+            raise NoSuchTag(f"no example of {', '.join(offered)} carries the tag {tag!r}; correct the arm's `without`")
+    return {
+        source: [example for example in examples if not set(tags) & set(example.tags)]
+        for source, examples in offered.items()
+    }
 
 
 def compose(

@@ -15,6 +15,8 @@ from lima.sources import json_rows
 from lima.sources.json_rows import RowError
 from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
 
+MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
+
 
 class Authored(Record):
     """One line of an authored file."""
@@ -24,7 +26,7 @@ class Authored(Record):
     topic: str = Field(min_length=1)
     kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
     sensitive: bool  # a prompt with some toxicity or malevolence
-    note: str  # of a sensitive prompt, what a safe answer does; "" otherwise
+    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, or ""
     messages: tuple[Turn, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -74,6 +76,7 @@ def _row(line: bytes) -> Authored:
 
 def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
+    mark = (row.note,) if row.note in MARKS else ()
     return Candidate(
         id=f"{source}/{row.group}/{row.id}",
         title=row.messages[0].content,
@@ -83,7 +86,7 @@ def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Can
         markup="markdown",
         score=None,
         response_score=None,
-        tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive),
+        tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive, *mark),
         provenance=Provenance(
             source=source,
             site=row.group,

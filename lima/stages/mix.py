@@ -23,7 +23,7 @@ def main(arm: str) -> None:
     held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     train, sites = mixture.compose(
-        offered,
+        mixture.without(offered, recipe.without),
         recipe.examples,
         held_out=held_out,
         most_per_site=p.mix.most_per_site,

@@ -60,6 +60,22 @@ def test_the_order_of_the_sites_changes_nothing(order):
     assert ids(compose({"s": shuffled}, {"s": 40})[0]) == ids(compose({"s": pool("s", SIZES)}, {"s": 40})[0])
 
 
+def test_an_arm_does_without_the_tags_it_names_and_keeps_the_order_of_the_rest():
+    rows = pool("s", {"site": 4})
+    rows[1], rows[2] = (row.model_copy(update={"tags": ("kind:list", "format")}) for row in rows[1:3])
+    left = mixture.without({"s": rows, "t": rows[:1]}, ["format"])
+    assert {source: ids(examples) for source, examples in left.items()} == {
+        "s": ["s/site/0", "s/site/3"],
+        "t": ["s/site/0"],
+    }
+    assert mixture.without({"s": rows}, []) == {"s": rows}
+
+
+def test_a_tag_that_would_leave_nothing_out_is_told():
+    with pytest.raises(mixture.NoSuchTag, match=r"no example of s carries the tag 'formats'; correct the arm's"):
+        mixture.without({"s": pool("s", SIZES)}, ["formats"])
+
+
 def test_within_a_site_the_best_come_first():
     train, _ = compose({"s": pool("s", SIZES)}, {"s": 30})
     for site in SIZES:

@@ -46,6 +46,12 @@ def test_a_prompt_has_no_response_and_a_sensitive_one_says_so(tmp_path):
     assert tally == Tally(rows=1, questions=1, answers=0)
 
 
+@pytest.mark.parametrize(("note", "tags"), [("format", ("format",)), ("dialogue", ("dialogue",)), ("form", ())])
+def test_a_mark_travels_as_a_tag_and_another_note_does_not(tmp_path, note, tags):
+    (row,), _ = reads(tmp_path, line(note=note))
+    assert row.tags == ("topic:tea", "kind:explain", *tags)
+
+
 def test_a_dialogue_keeps_its_later_turns_in_order(tmp_path):
     (row,), _ = reads(tmp_path, line(messages=turns("1", "2", "3", "4")))
     assert (row.title, row.response) == ("1", "2")

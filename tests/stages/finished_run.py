@@ -50,8 +50,8 @@ def settings(**overrides: object) -> dict[str, object]:
     values = YAML(typ="safe").load(SHIPPED)
     values["sources"] = {name: values["sources"][name] for name in ("stack_exchange_stem", "authored")}
     values["arms"] = {
-        "lima": {"pool": "kept", "examples": {"stack_exchange_stem": 6, "authored": 4}},
-        "unfiltered": {"pool": "unfiltered", "examples": {"stack_exchange_stem": 10}},
+        "lima": {"pool": "kept", "without": [], "examples": {"stack_exchange_stem": 6, "authored": 4}},
+        "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"stack_exchange_stem": 10}},
     }
     values["contestants"] = {name: values["contestants"][name] for name in CONTESTANTS}
     values["comparisons"] = {name: values["comparisons"][name] for name in NETS}

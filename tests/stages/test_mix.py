@@ -80,8 +80,8 @@ def write_params(change) -> None:
     yaml = YAML()
     values = yaml.load(SHIPPED)
     values["arms"] = {
-        "lima": {"pool": "kept", "examples": {"wikihow": 6}},
-        "unfiltered": {"pool": "unfiltered", "examples": {"wikihow": 6}},
+        "lima": {"pool": "kept", "without": [], "examples": {"wikihow": 6}},
+        "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"wikihow": 6}},
     }
     values["contestants"], values["comparisons"] = {}, {}
     values["mix"] |= {"most_per_site": {}, "held_out": {"wikihow": 8}}
@@ -111,6 +111,16 @@ def test_all_arms_have_the_same_held_out_examples_and_none_trains_on_one(checkou
     assert rows("unfiltered", "held_out") == held_out
     assert not set(held_out) & {*rows("lima", "train"), *rows("unfiltered", "train")}
     assert capsys.readouterr().out.splitlines()[0] == "lima: 6 training examples from 1 sources, 8 held out"
+
+
+def test_an_arm_never_draws_an_example_whose_tag_it_does_without(checkout):
+    def tagged(row: Example) -> Example:
+        return row.model_copy(update={"tags": ("format",)}) if row.provenance.site == "beer" else row
+
+    jsonl.write(checkout, [tagged(row) for row in jsonl.read(checkout, Example)])
+    write_params(lambda values: values["arms"]["lima"].update(without=["format"], examples={"wikihow": 20}))
+    mix.main("lima")
+    assert {row.split("/")[1] for row in rows("lima", "train")} == {"physics"}
 
 
 def test_the_card_says_what_the_arm_is_made_of(checkout):
