@@ -34,9 +34,10 @@ SHAPES = (
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
 SOUGHT = (
-    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html); Reddit's rows (.zst, or JSON lines "
-    "with a subreddit); a Super-Natural Instructions task (JSON with Definition and Instances); LIMA's rows "
-    "(conversations); Alpaca's rows (instruction, input, output); authored rows (id, group, messages)"
+    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
+    "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
+    "and Instances); LIMA's rows (conversations); Alpaca's rows (instruction, input, output); authored rows (id, "
+    "group, messages)"
 )
 
 
@@ -79,6 +80,8 @@ def _kind(file: Path) -> str | None:
         return "stack_exchange"
     if name.endswith(".zst") or head.startswith(ZSTANDARD):
         return "reddit"
+    if name.endswith((".warc", ".warc.gz")) or head.startswith(b"WARC/"):
+        return "wikihow"
     if re.match(rb"<!doctype html|<html", head, re.IGNORECASE):
         return "wikihow" if b"wikihow" in head.lower() else None
     if head.startswith((b"{", b"[")):

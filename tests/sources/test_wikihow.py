@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
-from lima.sources import wikihow
+from lima.sources import warc, wikihow
+from lima.sources.html import to_markdown
 from lima.sources.reading import DumpError, Tally, digest
+from lima.sources.wikihow_page import NoArticle
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/wikihow"
 
@@ -105,21 +107,85 @@ def test_ingredients_stay_and_part_from_the_steps_by_a_heading(tmp_path):
 @pytest.mark.parametrize(
     ("html", "lacks"),
     [
-        ("", "the file has no element"),
-        ("<!-- nothing", "the file has no element"),
         (page(method(1, "Boiling"), title=""), "there is no h1 with a title"),
         (page(method(1, "Boiling"), crumbs=""), "there are no breadcrumbs that name its category"),
         (page(method(1, "Boiling"), head=""), "there is no canonical link that tells its address"),
         (page(INTRO, CUT), "it has no steps"),
+        (page(method(1, "Boiling"), head=HEAD.replace("www.", "de.")), "another site, de.wikihow.com"),
+        (page(head=HEAD.replace("Boil", "User:Boil")), "a page of User: https://www.wikihow.com/User:Boil-an-Egg"),
     ],
 )
-def test_a_page_that_is_no_article_is_a_bad_row_that_says_what_it_lacks(tmp_path, html, lacks):
+def test_a_page_that_is_no_article_is_dropped_and_says_what_it_is(tmp_path, html, lacks):
     row = only(tmp_path, html)
-    assert isinstance(row, Dropped)
-    assert row.reason == "bad_row"
-    assert row.detail == f"no wikiHow article: {lacks}"
-    assert row.place == f"{tmp_path}/page.html:1"
-    assert row.raw == html
+    assert row == Dropped(reason="no_article", detail=lacks, place=f"{tmp_path}/page.html:1", raw="")
+
+
+@pytest.mark.parametrize("html", ["", "<!-- nothing", " \n"])
+def test_a_page_without_any_element_is_a_bad_row(tmp_path, html):
+    row = only(tmp_path, html)
+    assert row == Dropped(
+        reason="bad_row", detail="there is no element in it", place=f"{tmp_path}/page.html:1", raw=html
+    )
+
+
+def test_a_page_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(warc, "MAX_PAGE", 4999)
+    (tmp_path / "page.html").write_bytes(b"x" * 5000)
+    (row,), tally = read(tmp_path)
+    assert (row.reason, row.detail, tally.rows) == ("bad_row", "a page of 5,000 bytes, at most 4,999", 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://www.wikihow.com/Boil-an-Egg", None),
+        ("http://m.wikihow.com/Boil-an-Egg?utm_source=x", None),
+        ("https://www.wikihow.life/Boil-an-Egg", None),
+        ("/Boil-an-Egg", None),
+        ("https://www.wikihow.com/Category:Eggs", "a page of Category"),
+        ("https://www.wikihow.com/User_talk:Ada", "a page of User_talk"),
+        ("https://www.wikihow.com/Special%3ACategoryListing", "a page of Special"),
+        ("https://www.wikihow.com/Quiz/Which-Egg-Are-You", "a page of Quiz"),
+        ("https://www.wikihow.com/index.php?title=Boil-an-Egg", "a page of index.php"),
+        ("https://www.wikihow.com/Boil-an-Egg?action=edit", "a view of a page, not the page"),
+        ("https://www.wikihow.com/", "no article's address"),
+        ("https://example.org/Boil-an-Egg", "another site, example.org"),
+        ("https://notwikihow.com/Boil-an-Egg", "another site, notwikihow.com"),
+        ("https://[", "its address is none"),
+    ],
+)
+def test_an_address_tells_articles_from_other_pages(url, told):
+    if told is None:
+        assert wikihow._slug(url) == "Boil-an-Egg"
+    else:
+        with pytest.raises(NoArticle) as error:
+            wikihow._slug(url)
+        assert str(error.value).split(":")[0] == told or str(error.value).startswith(told)
+
+
+OF_2014 = Path(__file__).with_name("wikihow_2014.html").read_text()
+
+OF_2023 = Path(__file__).with_name("wikihow_2023.html").read_text()
+
+
+@pytest.mark.parametrize("html", [OF_2014, OF_2023], ids=["2014", "2023"])
+def test_other_generations_of_the_page_give_the_same_article(tmp_path, html):
+    row = only(tmp_path, html)
+    assert isinstance(row, Candidate)
+    assert (row.id, row.title, row.tags) == (
+        "wikihow/Food and Entertaining/Boil-an-Egg",
+        "How to Boil an Egg",
+        ("Food and Entertaining",),
+    )
+    assert to_markdown(row.response) == "\n\n".join(
+        (
+            "This article shows how to boil an egg.",
+            "## Soft",
+            "1. Boil water.\n   - Salt it.\n     - A pinch.\n2. Wait for 5 minutes.",
+            "## Hard",
+            "1. Wait longer.",
+        )
+    )
 
 
 def test_an_article_saved_twice_is_offered_once(tmp_path):
