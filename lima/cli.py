@@ -31,6 +31,22 @@ def inspect(
     typer.echo(found.model_dump_json(indent=2) if as_json else inspection.render(found))
 
 
+@app.command()
+def dialogues(
+    dump: Annotated[Path, typer.Argument(help="Stack Exchange with Comments.xml: an archive, or a folder of either.")],
+    out: Annotated[Path, typer.Option(help="The JSON lines to write, FILE.jsonl; a sheet to read goes to FILE.md.")],
+    most: Annotated[int | None, typer.Option(min=1, help="So many drafts, the best; else params.yaml's.")] = None,
+) -> None:
+    """Make drafts of dialogues from comment chains below answers, for a person to edit into training examples."""
+    from lima import drafts, params
+
+    p = params.load().dialogues
+    drafts.check(out)
+    found = drafts.find(dump, p, most=most or p.most)
+    sheet = drafts.write(found, out)
+    typer.echo(f"{drafts.render(found)}\n\n{out} is to be edited, {sheet} to be read beside it")
+
+
 @profile.command("list")
 def list_profiles() -> None:
     """Name the profiles, and the one in use."""

@@ -219,6 +219,17 @@ class Mix(Section):
     card: DataCard
 
 
+class Dialogues(Section):
+    """Which chains of comments become drafts of dialogues, and what makes one chain better than another."""
+
+    most: PositiveInt
+    min_exchanges: Annotated[int, Field(ge=2)]
+    min_merit: Annotated[float, Field(ge=-1, le=1)]
+    full_exchanges: PositiveInt
+    full_reply_chars: PositiveInt
+    full_score: PositiveInt
+
+
 class Validate(Section):
     max_prompt_chars: PositiveInt
     max_response_chars: PositiveInt
@@ -311,6 +322,7 @@ class Params(Section):
     sample: Sample
     judge: Judge
     report: Report
+    dialogues: Dialogues
 
     @model_validator(mode="after")
     def every_name_leads_somewhere(self) -> Self:

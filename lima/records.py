@@ -41,6 +41,29 @@ class Candidate(Record):
     provenance: Provenance
 
 
+class Remark(Record):
+    """A comment below an answer."""
+
+    speaker: Literal["asker", "answerer", "other"]
+    name: str  # "" where the community does not tell
+    text: str  # Markdown, as in the source
+    score: int
+
+
+class Thread(Record):
+    """A question, one of its answers, and the talk below that answer, before any filter."""
+
+    title: str
+    question: str  # HTML
+    answer: str  # HTML
+    score: int  # the answer's
+    asker: str  # names
+    answerer: str
+    remarks: tuple[Remark, ...]  # in the order of time
+    tags: tuple[str, ...]
+    provenance: Provenance  # of all that asker and answerer wrote
+
+
 class Dropped(Record):
     """What was left out, and why: nothing leaves the graph without such a line."""
 

@@ -21,7 +21,7 @@ CHANGES = {
     "wikihow": "made Markdown; title and opening reworded as question and answer; links, images and sections cut",
     "reddit": "tags of the title, edits and notes to readers cut",
     "natural_instructions": "one instance of the task; its definition and input set as one prompt",
-    "authored": "none",
+    "authored": "none; what has an address was edited, from there, into a dialogue",
     "lima": "none",
     "alpaca": "instruction and input set as one prompt",
 }

@@ -16,6 +16,16 @@ from lima.sources.json_rows import RowError
 from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
+DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
+
+
+class Origin(Record):
+    """Whose words a line is made of, where they are not the authors' own."""
+
+    url: str
+    author: str
+    licence: str
+    digest: str  # SHA-256 of the raw records, hexadecimal
 
 
 class Authored(Record):
@@ -28,6 +38,7 @@ class Authored(Record):
     sensitive: bool  # a prompt with some toxicity or malevolence
     note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, or ""
     messages: tuple[Turn, ...] = Field(min_length=1)
+    origin: Origin | None = None
 
     @model_validator(mode="after")
     def is_a_dialogue(self) -> Self:
@@ -57,6 +68,10 @@ def read(
                 yield bad_row(place, str(error), line)
                 continue
             places[row.id] = place
+            if row.note.startswith(DRAFT):
+                detail = f"{row.id}: edit it, then empty its note, or write another one"
+                yield Dropped(reason="draft", detail=detail, place=place, raw="")
+                continue
             tally.questions += 1
             tally.answers += len(row.messages) > 1
             yield _candidate(row, source=source, licence=licence, digest_=digest(line))
@@ -77,6 +92,8 @@ def _row(line: bytes) -> Authored:
 def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
     mark = (row.note,) if row.note in MARKS else ()
+    by = f"group {row.group}"
+    origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
     return Candidate(
         id=f"{source}/{row.group}/{row.id}",
         title=row.messages[0].content,
@@ -91,9 +108,9 @@ def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Can
             source=source,
             site=row.group,
             id=row.id,
-            url="",
-            author=f"group {row.group}",
-            licence=licence,
-            digest=digest_,
+            url=origin.url,
+            author=f"{origin.author}; edited by {by}" if row.origin else by,
+            licence=origin.licence,
+            digest=origin.digest,
         ),
     )

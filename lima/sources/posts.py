@@ -1,4 +1,4 @@
-"""Rows of a Stack Exchange Posts.xml or Users.xml: one element a line, each read by itself.
+"""Rows of a Stack Exchange Posts.xml, Users.xml or Comments.xml: one element a line, each read by itself.
 
 Since no line but a row's is parsed, a DOCTYPE is never opened and an entity of its own is an error of its row.
 """
@@ -16,7 +16,7 @@ QUESTION, ANSWER = 1, 2
 # the first day of each licence, https://stackoverflow.com/help/licensing
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 BOM = b"\xef\xbb\xbf"
-FRAME = re.compile(rb"<\?|<!|</?(?:posts|users)\b")  # what stands around the rows
+FRAME = re.compile(rb"<\?|<!|</?(?:posts|users|comments)\b")  # what stands around the rows
 
 
 class UnreadableRow(ValueError):
@@ -43,6 +43,18 @@ class Post:
     tags: tuple[str, ...]
     licence: str  # "" where the row does not tell
     closed: str  # when, "" where it is open
+
+
+@dataclass(frozen=True)
+class Comment:
+    id: int
+    post: int
+    score: int
+    user: int | None
+    user_name: str
+    text: str  # Markdown of the few kinds that comments know
+    created: str
+    licence: str  # "" where the row does not tell
 
 
 def lines(path: Path) -> Iterator[Line]:
@@ -94,6 +106,20 @@ def user(raw: bytes) -> tuple[int, str]:
     """A user's id and display name."""
     fields = row(raw)
     return _number(fields, "Id"), _text(fields, "DisplayName")
+
+
+def comment(raw: bytes) -> Comment:
+    fields = row(raw)
+    return Comment(
+        id=_number(fields, "Id"),
+        post=_number(fields, "PostId"),
+        score=_number(fields, "Score"),
+        user=_number(fields, "UserId") if "UserId" in fields else None,
+        user_name=fields.get("UserDisplayName", ""),
+        text=_text(fields, "Text"),
+        created=_text(fields, "CreationDate"),
+        licence=fields.get("ContentLicense", "") or _licence(fields.get("CreationDate", "")),
+    )
 
 
 def _text(fields: dict[str, str], name: str) -> str:

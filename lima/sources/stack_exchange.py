@@ -28,7 +28,7 @@ def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
     """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
-    for name, path in _sites(dumps).items():
+    for name, path in sites(dumps).items():
         packed = path.name.lower().endswith(ARCHIVE)
         with unpacked(path) if packed else nullcontext(path.parent) as folder:
             index = Index(folder / (POSTS if packed else path.name), shown=str(path / POSTS) if packed else str(path))
@@ -49,14 +49,14 @@ def read(
 def pieces(dumps: Path) -> list[Piece]:
     """Each site by itself."""
     found = []
-    for path in _sites(dumps).values():
+    for path in sites(dumps).values():
         users = path.with_name(USERS)
         packed = path.name.lower().endswith(ARCHIVE)
         found.append(Piece(path, (users,) if not packed and users.exists() else ()))
     return found
 
 
-def _sites(dumps: Path) -> dict[str, Path]:
+def sites(dumps: Path) -> dict[str, Path]:
     """Each site's file, by its name: beer.stackexchange.com.7z, stackoverflow.com-Posts.7z, a Posts.xml's folder."""
     found: dict[str, Path] = {}
     for path in files(dumps, (ARCHIVE, POSTS.lower())):

@@ -1,0 +1,174 @@
+"""Comment chains below an answer as dialogues: which there are, how good they look, what is to be edited (LIMA §2, §6).
+
+The asker becomes the user, the answerer the assistant, comments their later turns. What is made here is a draft: the
+paper's authors edited each of theirs into the assistant's style by hand.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+
+from lima.curation import style
+from lima.params import Dialogues
+from lima.records import Remark, Thread, Turn
+
+MENTION = re.compile(r"(?<![\w`/.@])@([^\s@,:;!?()`]*[^\s@,:;!?()`.])[,:;.!]?[ \t]*")
+LINK = re.compile(r"!?\[([^\]\n]+)\]\([^)\s]+(?:\s+\"[^\"]*\")?\)")
+ADDRESS = re.compile(r"\bhttps?://\S+")
+# the site, its ways, and the answer as something that can be edited
+META = re.compile(
+    r"(?i)\b(?:up|down)-?\s?vot\w*|\baccept(?:ed|ing)?\b(?=[^.?!]{0,30}\b(?:answer|it|this|yours)\b)|"
+    r"\b(?:edit(?:ed|ing)?|updat(?:e|ed|ing)|add(?:ed)?|clarif(?:y|ied))\b[^.?!]{0,30}\b(?:question|answer|post)\b|"
+    r"\b(?:the|my|your|this|an?)\s+edits?\b|\bi(?:['’]ve|['’]ll|\s+have|\s+will)?\s+(?:just\s+)?"
+    r"(?:add(?:ed)?|edit(?:ed)?|update[d]?|expand(?:ed)?)\b|(?:^|[.!?]\s+)(?:added|edited|updated|fixed|done)\b|"
+    r"\b(?:(?:this|your|the)\s+comments?|(?:new|separate|different)\s+question|chat\s?room|this chat|in chat|duplicate|"
+    r"off[ -]topic|moderators?|mods|flagged|welcome to|reputation)\b|(?:^|\s)[+-]1\b"
+)
+# a reply that gives nothing
+EVASIVE = re.compile(
+    r"(?i)\bi\s+(?:don['’]?t|do\s+not|wouldn['’]?t)\s+(?:really\s+)?know\b|\b(?:no|not\s+any)\s+(?:idea|clue)\b|"
+    r"\bnot\s+off\s+the\s+top\b|\bi(?:['’]ll|\s+will)\s+(?:see|look|check|try|have\s+a\s+look)\b|"
+    r"\bi(?:['’]m|\s+am)\s+not\s+(?:sure|an?\s+expert)\b|\bgood\s+(?:question|point)[.!]?\s*$|\bgoogle\b"
+)
+WORD = re.compile(r"[^\W\d_]{4,}")
+
+
+@dataclass(frozen=True)
+class Merit:
+    """What speaks for a chain, each from 0 to 1, and what speaks against it."""
+
+    exchanges: float  # how many
+    questions: float  # share of the asker's later turns that ask something
+    replies: float  # how long the answerer's later turns are
+    vocabulary: float  # how many of its words the question or the answer has too
+    votes: float  # the answer's
+    undisturbed: float  # share of the remarks from the first to the last one that are the two's
+    beside: float  # share of all turns that speak of the site, put the asker off, or need an address to be followed
+
+    def total(self) -> float:
+        """The mean of what speaks for it, less what speaks against it."""
+        good = (self.exchanges, self.questions, self.replies, self.vocabulary, self.votes, self.undisturbed)
+        return sum(good) / len(good) - self.beside
+
+
+@dataclass(frozen=True)
+class Draft:
+    thread: Thread
+    turns: tuple[Turn, ...]
+    merit: Merit
+    edits: tuple[str, ...]  # what a person must look at
+
+
+def draft(thread: Thread, *, p: Dialogues, to_markdown: Callable[[str], str]) -> Draft | str:
+    """A draft, or why there is none: no_text, no_chain, too_few_exchanges, little_merit."""
+    first = "\n\n".join(part for part in (thread.title, to_markdown(thread.question).strip()) if part)
+    answer = to_markdown(thread.answer).strip()
+    if not first or not answer:
+        return "no_text"
+    later, spoken = chain(thread)
+    if not later:
+        return "no_chain"
+    if 1 + len(later) // 2 < p.min_exchanges:
+        return "too_few_exchanges"
+    turns = (Turn(role="user", content=first), Turn(role="assistant", content=answer), *later)
+    merit = _merit(thread, turns, spoken, p)
+    return Draft(thread, turns, merit, tuple(_edits(turns))) if merit.total() >= p.min_merit else "little_merit"
+
+
+def chain(thread: Thread) -> tuple[tuple[Turn, ...], float]:
+    """The turns after the answer, and the share of the remarks among them that are the two's.
+
+    Remarks of one speaker in a row are one turn. A remark to a third person belongs to another talk; so does what the
+    answerer says before the asker does, and what the asker says last, which nobody answers.
+    """
+    said = [
+        (place, remark.speaker, text)
+        for place, remark in enumerate(thread.remarks)
+        if (text := _addressed(thread, remark))
+    ]
+    while said and said[0][1] != "asker":
+        said.pop(0)
+    while said and said[-1][1] != "answerer":
+        said.pop()
+    turns: list[Turn] = []
+    for speaker, of in groupby(said, key=lambda one: one[1]):
+        content = "\n\n".join(text for *_, text in of)
+        turns.append(Turn(role="user" if speaker == "asker" else "assistant", content=content))
+    return tuple(turns), len(said) / (1 + said[-1][0] - said[0][0]) if said else 0.0
+
+
+def _addressed(thread: Thread, remark: Remark) -> str:
+    """What asker or answerer say to each other, without "@name" and links' targets; "" where it is to a third person.
+
+    One that opens with a name nobody there has is to somebody who has left.
+    """
+    if remark.speaker == "other":
+        return ""
+    partner = thread.answerer if remark.speaker == "asker" else thread.asker
+    others = sorted({other.name for other in thread.remarks if other.speaker == "other"})
+    text = remark.text
+    for found in reversed(list(MENTION.finditer(text))):
+        meant, opens = _meant(found[1], [partner, *others]), found.start() == 0
+        if meant == partner:
+            text = text[: found.start()] + _rest_of(partner, text[found.end() :])
+        elif meant is not None or opens:
+            return ""
+    return LINK.sub(r"\1", text).strip()
+
+
+def _rest_of(name: str, text: str) -> str:
+    """ "Lovelace, yes" → "yes", where "@Ada" stood before: a mention ends at the blank, a name need not."""
+    for word in name.split()[1:]:
+        if not text.startswith(word):
+            break
+        text = text[len(word) :].lstrip(" ,:;")
+    return text
+
+
+def _meant(mention: str, names: list[str]) -> str | None:
+    """Whose name, written together, begins like the mention; the first of several."""
+    wanted = re.sub(r"['’]s?$", "", mention.casefold())
+    found = [name for name in names if (whole := "".join(name.split()).casefold()) and whole.startswith(wanted)]
+    return found[0] if found and len(wanted) > 1 else None
+
+
+def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialogues) -> Merit:
+    later = turns[2:]
+    asked, replied = ([turn.content for turn in later if turn.role == role] for role in ("user", "assistant"))
+    words = {word.casefold() for turn in later for word in WORD.findall(turn.content)}
+    known = {word.casefold() for turn in turns[:2] for word in WORD.findall(turn.content)}
+    return Merit(
+        exchanges=min(1.0, (1 + len(asked)) / p.full_exchanges),
+        questions=sum("?" in text for text in asked) / len(asked),
+        replies=min(1.0, sum(map(len, replied)) / len(replied) / p.full_reply_chars),
+        vocabulary=len(words & known) / max(len(words), 1),
+        votes=min(1.0, max(thread.score, 0) / p.full_score),
+        undisturbed=undisturbed,
+        beside=sum(bool(_beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
+    )
+
+
+def _beside(number: int, turn: Turn) -> str:
+    """What in a turn is not about the matter, in words; "" where nothing is."""
+    if words := style.reference(turn.content):
+        return f"refers to the site ({words})"
+    if found := META.search(turn.content):
+        return f"speaks of the site ({found[0].strip()})"
+    if turn.role == "assistant" and number > 2 and (found := EVASIVE.search(turn.content)):
+        return f"may not answer ({found[0].strip()})"
+    if number > 2 and (found := ADDRESS.search(turn.content)):
+        return f"an address ({found[0]})"
+    return ""
+
+
+def _edits(turns: tuple[Turn, ...]) -> list[str]:
+    found = []
+    for number, turn in enumerate(turns, start=1):
+        if turn.role == "assistant" and (words := style.first_person(turn.content)):
+            found.append(f"turn {number}: first person ({words})")
+        if words := _beside(number, turn):
+            found.append(f"turn {number}: {words}")
+        if words := style.missing(turn.content):
+            found.append(f"turn {number}: points at what was cut ({words})")
+    return found

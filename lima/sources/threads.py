@@ -1,0 +1,201 @@
+"""Stack Exchange: answers below which the asker and the answerer went on talking in comments (LIMA §2, §6).
+
+Posts.xml and Comments.xml are each read twice: first by bytes, for who owns what and who spoke where, then for the
+texts of the few threads in which both spoke. Numbers alone are held of all others.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lima.records import Dropped, Provenance, Remark, Thread
+from lima.sources import posts
+from lima.sources.archive import COMMENTS, POSTS, USERS, unpacked
+from lima.sources.posts import Comment, Post, UnreadableRow
+from lima.sources.reading import DumpError, Tally, bad_row, digest
+from lima.sources.stack_exchange import ARCHIVE, sites
+
+# No quotation mark within a value is a plain one, so that these stand for themselves.
+FIELD = {
+    name: re.compile(rb'\s%s="(\d{1,18})"' % name.encode())
+    for name in ("Id", "PostTypeId", "ParentId", "OwnerUserId", "CommentCount", "PostId", "UserId")
+}
+
+
+class Below(NamedTuple):
+    """An answer that has comments."""
+
+    question: int
+    owner: int
+
+
+@dataclass
+class Site:
+    """What is known of a site's threads from bytes alone."""
+
+    answers: dict[int, Below] = field(default_factory=dict)
+    askers: dict[int, int] = field(default_factory=dict)  # by question
+    spoke: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))  # by answer
+
+    def both_spoke(self) -> set[int]:
+        return {answer for answer, who in self.spoke.items() if who == {"asker", "answerer"}}
+
+
+def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
+    """Threads by site and answer; `tally` counts comments as rows."""
+    for name, path in sites(dumps).items():
+        packed = path.name.lower().endswith(ARCHIVE)
+        with unpacked(path, (POSTS, USERS, COMMENTS)) if packed else nullcontext(path.parent) as folder:
+            if not (folder / COMMENTS).exists():
+                raise DumpError(f"{path} has no {COMMENTS} beside its posts, so no comments; fetch the whole archive")
+            file = folder / (POSTS if packed else path.name)
+            shown = path / COMMENTS if packed else path.with_name(COMMENTS)
+            tables = _Tables(file, folder / COMMENTS, folder / USERS, str(shown))
+            yield from tables.threads(source, name, licence, tally)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    posts: Path
+    comments: Path
+    users: Path
+    shown: str  # the comments' file in places
+
+    def threads(self, source: str, name: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
+        site = self.survey()
+        wanted = site.both_spoke()
+        remarks: dict[int, list[tuple[Comment, bytes]]] = defaultdict(list)
+        for line in posts.lines(self.comments):
+            tally.rows += 1
+            if _number("PostId", line.raw) in wanted:
+                try:
+                    comment = posts.comment(line.raw)
+                except UnreadableRow as error:
+                    yield bad_row(f"{self.shown}:{line.number}", str(error), line.raw)
+                else:
+                    remarks[comment.post].append((comment, line.raw))
+        texts = self.texts(wanted | {site.answers[answer].question for answer in wanted})
+        people = {comment.user for of in remarks.values() for comment, _ in of}
+        people |= {post.owner for post, _ in texts.values()}
+        names = self.names(people - {None})
+        for answer in sorted(wanted):
+            question = site.answers[answer].question
+            if {answer, question} <= texts.keys():
+                yield _thread(source, name, licence, texts[question], texts[answer], remarks[answer], names)
+            else:
+                detail = f"answer {answer} or its question is closed or cannot be read"
+                yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
+
+    def survey(self) -> Site:
+        """By bytes: rows may come in any order, so that an answer can stand before its question."""
+        site = Site()
+        for line in posts.lines(self.posts):
+            kind, number = _number("PostTypeId", line.raw), _number("Id", line.raw)
+            owner = _number("OwnerUserId", line.raw)  # none where the owner is no person: −1, −2
+            if number is None or owner is None:
+                continue
+            if kind == posts.QUESTION:
+                site.askers[number] = owner
+            elif kind == posts.ANSWER and _number("CommentCount", line.raw) != 0:
+                parent = _number("ParentId", line.raw)
+                if parent is not None:
+                    site.answers[number] = Below(parent, owner)
+        for line in posts.lines(self.comments):
+            answer, user = _number("PostId", line.raw), _number("UserId", line.raw)
+            below = None if answer is None else site.answers.get(answer)
+            asker = below and site.askers.get(below.question)
+            if answer is None or below is None or user is None:
+                continue
+            if user in (asker, below.owner):
+                site.spoke[answer].add("asker" if user == asker else "answerer")
+        return site
+
+    def texts(self, wanted: set[int]) -> dict[int, tuple[Post, bytes]]:
+        """The posts, without those that cannot be read or are closed: scrape tells of them."""
+        found = {}
+        for line in posts.lines(self.posts):
+            if (number := _number("Id", line.raw)) is not None and number in wanted:
+                try:
+                    post = posts.post(line.raw)
+                except UnreadableRow:
+                    continue
+                if not post.closed:
+                    found[number] = (post, line.raw)
+        return found
+
+    def names(self, wanted: set[int | None]) -> dict[int, str]:
+        found = {}
+        if self.users.exists():
+            for line in posts.lines(self.users):
+                if _number("Id", line.raw) in wanted:
+                    try:
+                        number, name = posts.user(line.raw)
+                    except UnreadableRow:
+                        continue  # the name is unknown then, and told so; scrape tells of the row
+                    found[number] = name
+        return found
+
+
+def _thread(
+    source: str,
+    site: str,
+    licence: str,
+    asked: tuple[Post, bytes],
+    answered: tuple[Post, bytes],
+    remarks: list[tuple[Comment, bytes]],
+    names: Mapping[int, str],
+) -> Thread:
+    question, answer = asked[0], answered[0]
+    ordered = sorted(remarks, key=lambda pair: (pair[0].created, pair[0].id))
+    own = [(comment, raw) for comment, raw in ordered if comment.user in (question.owner, answer.owner)]
+    host = site if "." in site else f"{site}.stackexchange.com"
+    licences = [question.licence, answer.licence, *(comment.licence for comment, _ in own)]
+    asker, answerer = (_name(post.owner, post.owner_name, names) for post in (question, answer))
+    return Thread(
+        title=question.title,
+        question=question.body,
+        answer=answer.body,
+        score=answer.score,
+        asker=asker,
+        answerer=answerer,
+        remarks=tuple(
+            Remark(
+                speaker=_speaker(comment, question, answer),
+                name=_name(comment.user, comment.user_name, names),
+                text=comment.text,
+                score=comment.score,
+            )
+            for comment, _ in ordered
+        ),
+        tags=question.tags,
+        provenance=Provenance(
+            source=source,
+            site=site,
+            id=str(answer.id),
+            url=f"https://{host}/a/{answer.id}",
+            author=f"{asker} (question, comments), {answerer} (answer, comments)",
+            licence=", ".join(dict.fromkeys(told or licence for told in licences)),
+            digest=digest(b"\n".join([asked[1], answered[1], *(raw for _, raw in own)])),
+        ),
+    )
+
+
+def _speaker(comment: Comment, question: Post, answer: Post) -> Literal["asker", "answerer", "other"]:
+    if comment.user is None:
+        return "other"
+    return "asker" if comment.user == question.owner else "answerer" if comment.user == answer.owner else "other"
+
+
+def _name(user: int | None, told: str, names: Mapping[int, str]) -> str:
+    if user is None:
+        return told or "an unnamed user"
+    return names.get(user) or told or f"user {user}"
+
+
+def _number(name: str, raw: bytes) -> int | None:
+    found = FIELD[name].search(raw)
+    return int(found[1]) if found else None
