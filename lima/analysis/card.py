@@ -28,6 +28,7 @@ def render(p: Params, built: Built, *, count: Count) -> str:
         "card.html",
         p=p,
         built=built,
+        without=p.arms[built.arm].without,
         base=described(p.train.model, p.models[p.train.model]),
         rows=table1.of_arm(built.arm, built.train, follows_paper=built.pool == "kept", count=count),
         tokens=sum(sum(of.prompts) + sum(of.responses) for of in lengths.values()),
