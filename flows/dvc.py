@@ -1,4 +1,7 @@
-"""One Prefect task: bring one DVC stage up to date. The pipeline is DVC's; Prefect only starts and shows it."""
+"""What flows ask of DVC: bring a stage up to date, which is a task, or take its outputs as they are.
+
+The pipeline is DVC's; Prefect only starts and shows it.
+"""
 
 import os
 import subprocess
@@ -13,12 +16,21 @@ TAIL = 20  # lines of a failed stage's output that its error repeats
 
 
 class StageFailed(RuntimeError):
-    """`dvc repro STAGE` ended with another status than 0; says which, and the end of what it printed."""
+    """A command of DVC for a stage ended with another status than 0; says which, and the end of what it printed."""
 
 
 def stages(path: Path = Path("dvc.yaml")) -> list[str]:
     """The stages in the order in which dvc.yaml, the picture of the pipeline, lists them."""
     return list(YAML(typ="safe").load(path)["stages"])
+
+
+def commit(stage: str) -> None:
+    """Have DVC take the outputs of a stage as they are for the result of its present inputs."""
+    done = subprocess.run(  # noqa: S603 - fixed words and a stage's name out of params.yaml, no shell
+        [sys.executable, "-m", "dvc", "commit", "--force", stage], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise StageFailed(f"dvc commit {stage} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 @task

@@ -21,7 +21,7 @@ Worker = subprocess.Popen[bytes]
 
 
 def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterator[Event]:
-    """Events in the order in which they happen; one worker or one job needs no other process than this one."""
+    """Events in the order in which they happen; a single worker, or a single job, is this process itself."""
     if min(workers, len(jobs)) <= 1:
         for number, job in enumerate(jobs):
             yield Started(number)

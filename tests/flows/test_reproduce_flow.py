@@ -1,7 +1,8 @@
-"""The whole graph under Prefect: a real server, a deployment, a worker, and a run started through the API."""
+"""The flows under Prefect: a real server, deployments, a worker, and runs started through the API."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from conftest import free_port
 from ruamel.yaml import YAML
 
+OUT = "data/scrape/stack_exchange_other"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -76,10 +78,12 @@ def orchestrated(clone, tmp_path_factory):
             process.wait(timeout=60)
 
 
-def test_a_deployment_run_brings_every_stage_up_to_date_with_one_task_run_a_stage(orchestrated):
-    api, clone, processes = orchestrated
-    deployment = call(f"{api}/deployments/name/reproduce/reproduce")
-    started = call(f"{api}/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+def task_runs(orchestrated, name: str, parameters: dict[str, str]) -> list[str]:
+    """The names of the task runs of a deployment's run, after it and they have completed."""
+    api, _, processes = orchestrated
+    deployment = call(f"{api}/deployments/name/{name}")
+    asked = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
+    started = call(f"{api}/deployments/{deployment['id']}/create_flow_run", asked)
 
     def ended():
         run = call(f"{api}/flow_runs/{started['id']}")
@@ -89,14 +93,34 @@ def test_a_deployment_run_brings_every_stage_up_to_date_with_one_task_run_a_stag
     logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [started["id"]]}}, "limit": 200})
     assert run["state_type"] == "COMPLETED", "\n".join(line["message"] for line in logs)
     tasks = call(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [started["id"]]}}, "limit": 50})
-    stages = list(YAML(typ="safe").load(clone / "dvc.yaml")["stages"])
-    assert sorted(task["name"] for task in tasks) == sorted(stages)
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+    return sorted(task["name"] for task in tasks)
 
+
+def up_to_date(clone: Path, *stage: str) -> bool:
+    """Whether what Prefect started is what DVC itself would have done."""
+    status = [sys.executable, "-m", "dvc", "status", *stage]
+    return "up to date" in subprocess.run(status, cwd=clone, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_deployment_run_brings_every_stage_up_to_date_with_one_task_run_a_stage(orchestrated):
+    _, clone, _ = orchestrated
+    stages = list(YAML(typ="safe").load(clone / "dvc.yaml")["stages"])
+    assert task_runs(orchestrated, "reproduce/reproduce", {}) == sorted(stages)
     assert (clone / "reports/report.html").stat().st_size > 10_000
     metrics = json.loads((clone / "reports/metrics.json").read_text())
     assert set(metrics["arms"]) == {"lima"}
-    again = subprocess.run(
-        [sys.executable, "-m", "dvc", "status"], cwd=clone, capture_output=True, text=True, check=True
-    )
-    assert "up to date" in again.stdout  # what Prefect started is what DVC itself would have done
+    assert up_to_date(clone)
+
+
+def test_a_scrape_run_has_a_task_run_a_part_and_leaves_what_dvc_takes_for_its_own(orchestrated):
+    _, clone, _ = orchestrated
+    shutil.rmtree(clone / OUT, ignore_errors=True)
+    parts = [f"{site}.example/Posts.xml" for site in ("cooking", "parenting", "travel", "woodworking")]
+    names = task_runs(orchestrated, "scrape/scrape", {"source": "stack_exchange_other"})
+    assert names == sorted([*parts, "english.example.7z"])
+    assert up_to_date(clone, "scrape@stack_exchange_other")
+    through_prefect = {path.name: path.read_bytes() for path in (clone / OUT).iterdir()}
+    scrape = [sys.executable, "-m", "lima.stages.scrape", "stack_exchange_other"]
+    subprocess.run(scrape, cwd=clone, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in (clone / OUT).iterdir()} == through_prefect
