@@ -191,6 +191,7 @@ class NaturalInstructionsFilter(Section):
 class Filter(Section):
     seed: NonNegativeInt
     unfiltered_reservoir: PositiveInt
+    edits: str
     stack_exchange: StackExchangeFilter
     wikihow: WikihowFilter
     reddit: RedditFilter

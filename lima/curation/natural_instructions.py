@@ -4,6 +4,7 @@ Super-Natural Instructions marks no task as generation. A task counts as such if
 outputs differ from each other, and their median is more than a few words.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from statistics import median
@@ -12,6 +13,9 @@ from lima.curation import outcomes
 from lima.curation.outcomes import Outcome
 from lima.params import NaturalInstructionsFilter
 from lima.records import Candidate
+
+# " ." may open a file name, so the sign must end there
+APART = re.compile(r"(?<=\w) (?:[.,;?!](?=\s|$)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b)|\( \w|\w \)")
 
 
 def sift(candidates: Iterable[Candidate], *, p: NaturalInstructionsFilter) -> Iterator[tuple[Candidate, Outcome]]:
@@ -40,6 +44,19 @@ def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter) -> tuple[
     return None
 
 
+def unpolished(output: str) -> str | None:
+    """What shows that an output was written for a program and for nobody to read.
+
+    Either it went through a tokenizer, which sets punctuation apart ("He did n't go ."), or it has no capital letter
+    anywhere, as in collections of reviews.
+    """
+    if apart := APART.search(output):
+        return f"{output[max(0, apart.start() - 10) : apart.end()]!r}: punctuation stands apart"
+    if output.islower():
+        return "no capital letter"
+    return None
+
+
 def tagged(candidate: Candidate, kind: str) -> list[str]:
     return [tag.removeprefix(kind) for tag in candidate.tags if tag.startswith(kind)]
 
@@ -51,6 +68,8 @@ def decide(candidate: Candidate, *, p: NaturalInstructionsFilter) -> Outcome:
         return outcomes.dropped(candidate, "empty_text", "definition and input")
     if not candidate.response.strip():
         return outcomes.dropped(candidate, "no_answer", "no output")
+    if rough := unpolished(candidate.response):
+        return outcomes.dropped(candidate, "unpolished", rough)
     if len(prompt) > p.max_prompt_chars:
         return outcomes.dropped(candidate, "prompt_too_long", f"{len(prompt)} characters, at most {p.max_prompt_chars}")
     return outcomes.example(candidate, prompt, candidate.response.strip())

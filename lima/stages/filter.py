@@ -1,11 +1,12 @@
 """Keep the candidates that read like a helpful assistant's answers (LIMA §2): `python -m lima.stages.filter SOURCE`."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
 from lima import jsonl, params, paths
-from lima.curation import chance, sifting
+from lima.curation import chance, edits, sifting
 from lima.curation.outcomes import Outcome
 from lima.errors import command
 from lima.records import Candidate
@@ -23,6 +24,7 @@ def main(source: str) -> None:
     candidates = jsonl.read(paths.result("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = chance.Reservoir[Candidate](p.filter.unfiltered_reservoir, seed=p.filter.seed)
     bins = sifting.Bins(reader=reader, seed=p.filter.seed)
+    changes = edits.of_source(Path(p.filter.edits), source)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -35,7 +37,7 @@ def main(source: str) -> None:
 
     with paths.publish("filter", source) as folder:
         sifted = sifting.sift(watched(), reader=reader, p=p.filter, to_markdown=to_markdown)
-        jsonl.write(folder / "dropped.jsonl", bins.fill(sifted))
+        jsonl.write(folder / "dropped.jsonl", bins.fill(edits.applied(sifted, changes)))
         jsonl.write(folder / "kept.jsonl", bins.kept())
         jsonl.write(folder / "prompts.jsonl", bins.prompts())
         plain = sifting.unfiltered(reservoir.items(), reader=reader, p=p.filter, to_markdown=to_markdown)

@@ -15,6 +15,7 @@ FILTER = Filter.model_validate(
     {
         "seed": 17,
         "unfiltered_reservoir": 5,
+        "edits": "none.jsonl",
         "stack_exchange": {"min_response_score": 10, "min_chars": 1200, "max_chars": 4096, "title_share": 0.25},
         "wikihow": {"min_chars": 20, "max_chars": 60},
         "reddit": {
@@ -48,7 +49,7 @@ def candidate(reader: str, **changes: object) -> Candidate:
             "site": "task1",
             "title": "Sum up.",
             "description": "A text.",
-            "response": "it is told",
+            "response": "It is told.",
             "tags": SUMMARY,
         },
         "authored": {"site": "A", "title": "What is tea?", "response": "A drink."},
@@ -147,6 +148,13 @@ ROWS = [
         "low_response_score",
         "no score, at least 10",
         "if its score is at least 10",
+    ),
+    (
+        "natural_instructions",
+        {"response": "it is told here"},
+        "unpolished",
+        "no capital letter",
+        "lightly edited to fit the style",
     ),
     ("stack_exchange", {"response": "x" * 1199}, "too_short", "1199 characters, at least 1200", "shorter than 1,200"),
     (

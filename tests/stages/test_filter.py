@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl, params
+from lima.curation.edits import EditError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
 from lima.stages import filter as stage
 
@@ -32,8 +34,9 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(SHIPPED)
-    values["filter"] |= {"unfiltered_reservoir": 3}
+    values["filter"] |= {"unfiltered_reservoir": 3, "edits": "edits.jsonl"}
     yaml.dump(values, Path("params.yaml"))
+    Path("edits.jsonl").write_text("")
     write(
         [candidate(1), candidate(2), candidate(3, words="I think so."), candidate(4, score=2), candidate(5, score=None)]
     )
@@ -111,3 +114,28 @@ def test_sift_streams(checkout):
     outcomes = stage.sift(offered(), reader="stack_exchange", p=params.load().filter)
     assert isinstance(next(iter(outcomes)), Example)
     assert taken == [0]
+
+
+def test_an_edit_changes_what_is_kept_and_nothing_else(checkout):
+    stage.main(SOURCE)
+    before = result("kept.jsonl", Example)
+    change = {
+        "id": f"{SOURCE}/beer/2",
+        "field": "response",
+        "before": "Yeast eats",
+        "after": "Yeast eats up",
+        "why": "x",
+    }
+    other = change | {"id": "wikihow/Food/1"}  # of another source's run
+    Path("edits.jsonl").write_text(json.dumps(other) + "\n" + json.dumps(change) + "\n")
+    stage.main(SOURCE)
+    edited, same = result("kept.jsonl", Example)
+    assert edited.messages[1].content == before[0].messages[1].content.replace("Yeast eats", "Yeast eats up")
+    assert (edited.provenance, same) == (before[0].provenance, before[1])
+
+
+def test_an_edit_that_does_not_fit_stops_the_stage_and_names_its_line(checkout):
+    change = {"id": f"{SOURCE}/beer/2", "field": "response", "before": "Hops", "after": "", "why": "x"}
+    Path("edits.jsonl").write_text(json.dumps(change) + "\n")
+    with pytest.raises(EditError, match=r"^edits\.jsonl:1: 'Hops' stands 0 times in the response of "):
+        stage.main(SOURCE)
