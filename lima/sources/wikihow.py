@@ -20,8 +20,10 @@ from lima.sources.wikihow_page import NoArticle, body, words
 
 SUFFIXES = (".html", ".htm", *warc.SUFFIXES)
 HTML = ("text/html", "application/xhtml+xml", "application/http", "")  # "": not told
-# English articles; for some years a few subjects had addresses of their own
-HOSTS = re.compile(r"(?:(?:www\.|m\.)?wikihow\.com|(?:www\.)?wikihow\.(?:fitness|health|legal|life|mom|pet|tech))")
+# English articles; for some years a few subjects had addresses of their own; .example is nobody's, for pages made up
+HOSTS = re.compile(
+    r"(?:(?:www\.|m\.)?wikihow\.(?:com|example)|(?:www\.)?wikihow\.(?:fitness|health|legal|life|mom|pet|tech))"
+)
 SPACES = "User|User[_ ]kudos|Special|Category|wikiHow|File|Image|Help|MediaWiki|Template|Project|Portal|Video"
 FOLDERS = "Quizz?|Quizzes|Course|Games?|Experts?|x|extensions|skins|api\\.php|index\\.php"
 OTHER_PAGES = re.compile(rf"(?:(?:{SPACES})(?:[_ ]talk)?|Talk|Discussion):|(?:{FOLDERS})(?:/|$)", re.IGNORECASE)

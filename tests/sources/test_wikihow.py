@@ -13,6 +13,7 @@ from lima.sources.reading import DumpError, Tally, digest
 from lima.sources.wikihow_page import NoArticle
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/wikihow"
+SHIPPED = Path(__file__).parents[2] / "corpus/dumps/wikihow"
 
 HEAD = '<head><link rel="canonical" href="https://www.wikihow.com/Boil-an-Egg"/></head>'
 CRUMBS = """<ul id="breadcrumb" class="breadcrumbs"><li><a href="/Special:CategoryListing">Categories</a></li>
@@ -240,3 +241,9 @@ def test_every_real_page_is_an_article_with_as_many_steps_as_the_page_has():
         steps = lxml.html.fragment_fromstring(row.response, create_parent="div").xpath("./ol/li")
         assert len(steps) == path.read_text().count('<div class="step">')
         assert not any(word in row.response for word in ("Research source", "smallUrl", "Quiz", "Advertisement", "["))
+
+
+def test_every_page_that_the_repository_ships_is_an_article():
+    found = list(wikihow.read(SHIPPED, source="wikihow", licence="", tally=Tally()))
+    assert [row for row in found if isinstance(row, Dropped)] == []
+    assert len(found) == len(list(SHIPPED.glob("*.html"))) == 12
