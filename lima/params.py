@@ -76,7 +76,9 @@ Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomMod
 
 
 class Source(Section):
-    reader: Literal["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "lima", "alpaca"]
+    reader: Literal[
+        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca"
+    ]
     dumps: str
     licence: str
 
@@ -202,6 +204,7 @@ class Prompts(Section):
     seed: NonNegativeInt
     dev: dict[str, PositiveInt]
     test: dict[str, PositiveInt]
+    adversarial: dict[str, PositiveInt]
 
 
 class DataCard(Section):
@@ -338,7 +341,11 @@ class Params(Section):
         named += [("judge.annotators", "annotators", name) for name in self.judge.annotators]
         named += [("mix.held_out", "sources", name) for name in self.mix.held_out]
         named += [("mix.most_per_site", "sources", name) for name in self.mix.most_per_site]
-        for part, sets in (("dev", self.prompts.dev), ("test", self.prompts.test)):
+        for part, sets in (
+            ("dev", self.prompts.dev),
+            ("test", self.prompts.test),
+            ("adversarial", self.prompts.adversarial),
+        ):
             named += [(f"prompts.{part}", "sources", name.split("/")[0]) for name in sets]
         for arm, a in self.arms.items():
             named += [(f"arms.{arm}.examples", "sources", source) for source in a.examples]

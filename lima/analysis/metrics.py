@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from lima.analysis import holm, preference
+from lima.analysis.adversarial import Met
 from lima.analysis.preference import OUTCOMES, Preference
 from lima.analysis.results import Results, contestants_of
 from lima.params import Params, Report
 from lima.records import Response, Verdict
 
-Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons and data
+Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial and data
 Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
 DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
 
@@ -50,12 +51,16 @@ def ended(responses: Sequence[Response]) -> float:
     return sum(response.finish == "stop" for response in responses) / len(responses)
 
 
-def metrics(p: Params, results: Results, measured: Preferences) -> Metrics:
+def metrics(p: Params, results: Results, measured: Preferences, met: Mapping[str, Sequence[Met]]) -> Metrics:
     return {
         "arms": {arm: _arm(p, results, arm) for arm in results.arms},
         "comparisons": {
             comparison: {annotator: _preference(value) for annotator, value in by_annotator.items()}
             for comparison, by_annotator in measured.items()
+        },
+        "adversarial": {
+            name: {of.group: None if of.share is None else rounded(of.share) for of in groups}
+            for name, groups in met.items()
         },
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
@@ -69,6 +74,8 @@ def of_run(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
     mine = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
     for name in (name for name, c in p.comparisons.items() if c.contestant in contestants_of(p, arm)):
         mine |= {f"net.{name}.{annotator}": of["net"] for annotator, of in figures["comparisons"][name].items()}
+    for name in contestants_of(p, arm):
+        mine |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
     return mine
 
 

@@ -1,7 +1,7 @@
 """The report as one page that asks nothing of the network."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from lima.analysis import answers, metrics, paper, plots, table1, template
+from lima.analysis.adversarial import Met
 from lima.analysis.caveats import caveats, described
 from lima.analysis.intervals import wilson
 from lima.analysis.metrics import Metrics, Preferences
@@ -39,7 +40,15 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(p: Params, results: Results, measured: Preferences, figures: Metrics, *, count: Count) -> str:
+def render(
+    p: Params,
+    results: Results,
+    measured: Preferences,
+    met: Mapping[str, Sequence[Met]],
+    figures: Metrics,
+    *,
+    count: Count,
+) -> str:
     lengths = {
         name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
         for name, arm in results.arms.items()
@@ -55,6 +64,7 @@ def render(p: Params, results: Results, measured: Preferences, figures: Metrics,
         p=p,
         results=results,
         measured=measured,
+        met=met,
         figures=figures,
         power=p.report.power,
         adjusted=metrics.adjusted(measured),

@@ -1,6 +1,7 @@
 """What the other stages left behind, read into one value."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -69,6 +70,8 @@ class Results:
     dev: list[Prompt]
     test: list[Prompt]
     responses: dict[str, list[Response]]  # by contestant, to the test prompts
+    adversarial: list[Prompt]
+    attempts: dict[str, list[Response]]  # by contestant, to the adversarial prompts
     verdicts: dict[str, list[Verdict]]  # by comparison
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
@@ -84,24 +87,25 @@ class Results:
 
 def read(p: Params) -> Results:
     test = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
-    asked = {prompt.id for prompt in test}
+    adversarial = list(jsonl.read(paths.result("prompts") / "adversarial.jsonl", Prompt))
     return Results(
         sources={name: source(name) for name in p.sources},
         arms={name: _arm(name) for name in p.arms},
         dev=list(jsonl.read(paths.result("prompts") / "dev.jsonl", Prompt)),
         test=test,
-        responses={
-            name: [
-                response
-                for response in jsonl.read(paths.result("sample", name) / "responses.jsonl", Response)
-                if response.prompt_id in asked
-            ]
-            for name in p.contestants
-        },
+        responses={name: _answers(name, "responses", test) for name in p.contestants},
+        adversarial=adversarial,
+        attempts={name: _answers(name, "adversarial", adversarial) for name in p.contestants},
         verdicts={
             name: list(jsonl.read(paths.result("judge", name) / "verdicts.jsonl", Verdict)) for name in p.comparisons
         },
     )
+
+
+def _answers(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
+    asked = {prompt.id for prompt in prompts}
+    given = jsonl.read(paths.result("sample", contestant) / f"{file}.jsonl", Response)
+    return [response for response in given if response.prompt_id in asked]
 
 
 def run_id(arm: str) -> str:

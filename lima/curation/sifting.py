@@ -26,7 +26,7 @@ def sift(
             decide = partial(reddit.decide, p=p.reddit, to_markdown=markdown)
         case "natural_instructions":
             return natural_instructions.sift(candidates, p=p.natural_instructions)
-        case "authored" | "lima" | "alpaca":
+        case "authored" | "suite" | "lima" | "alpaca":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:
             raise ValueError(f"no filters for the reader {reader!r}")

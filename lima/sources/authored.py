@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lima.records import Candidate, Dropped, Provenance, Record, Turn
+from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import json_rows
-from lima.sources.json_rows import RowError
-from lima.sources.reading import Early, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import Early, Piece, Tally, digest, files
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
 DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
@@ -28,10 +27,9 @@ class Origin(Record):
     digest: str  # SHA-256 of the raw records, hexadecimal
 
 
-class Authored(Record):
+class Authored(json_rows.Named):
     """One line of an authored file."""
 
-    id: str = Field(min_length=1)  # never changes, whatever happens to the text
     group: Literal["A", "B"]
     topic: str = Field(min_length=1)
     kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
@@ -56,6 +54,7 @@ class Authored(Record):
 def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
+<<<<<<< HEAD
     places: dict[str, str] = {}
     for path in files(dumps, (".jsonl",)):
         for place, line in json_rows.lines(path):
@@ -75,18 +74,20 @@ def read(
             tally.questions += 1
             tally.answers += len(row.messages) > 1
             yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+=======
+    for found in json_rows.ours(dumps, Authored, tally=tally):
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        row, line = found
+        tally.answers += len(row.messages) > 1
+        yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+>>>>>>> f82a0fe (Try every contestant with an adversarial suite, and tell by rule what became of each attempt)
 
 
 def pieces(dumps: Path) -> list[Piece]:
     """All files together: ids are unique over them."""
     return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
-
-
-def _row(line: bytes) -> Authored:
-    try:
-        return Authored.model_validate_json(line)
-    except ValidationError as error:
-        raise RowError(json_rows.reason(error)) from error
 
 
 def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:

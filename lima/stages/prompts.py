@@ -1,4 +1,4 @@
-"""Draw the dev and test prompts from what the filters left to ask (LIMA §2.2): `python -m lima.stages.prompts`."""
+"""Draw the dev, test and adversarial prompts from what the filters left to ask: `python -m lima.stages.prompts`."""
 
 from collections.abc import Mapping
 
@@ -19,12 +19,13 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
 
 def main() -> None:
     p = params.load().prompts
-    dev, test = drawn(p.dev, seed=p.seed), drawn(p.test, seed=p.seed)
-    drawing.check_disjoint(dev, test)
+    dev, test, adversarial = (drawn(counts, seed=p.seed) for counts in (p.dev, p.test, p.adversarial))
+    drawing.check_disjoint(dev, test + adversarial)
     with paths.publish("prompts") as folder:
         jsonl.write(folder / "dev.jsonl", dev)
         jsonl.write(folder / "test.jsonl", test)
-    print(f"prompts: {len(dev)} dev, {len(test)} test")
+        jsonl.write(folder / "adversarial.jsonl", adversarial)
+    print(f"prompts: {len(dev)} dev, {len(test)} test, {len(adversarial)} adversarial")
 
 
 if __name__ == "__main__":

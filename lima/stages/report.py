@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lima import params, paths
-from lima.analysis import metrics, page, results, tokens
+from lima.analysis import adversarial, metrics, page, results, tokens
 from lima.errors import command
+from lima.judging import attempts
 from lima.params import Params
 
 
@@ -29,14 +30,27 @@ def write(p: Params) -> metrics.Metrics:
     """Everything below reports/, and the figures of metrics.json."""
     found = results.read(p)
     measured = metrics.preferences(found.verdicts, p.report)
-    figures = metrics.metrics(p, found, measured)
-    html = page.render(p, found, measured, figures, count=tokens.counter(paths.result("base", p.train.model)))
+    met = adversarial.met(attempted(found), confidence=p.report.confidence)
+    figures = metrics.metrics(p, found, measured, met)
+    html = page.render(p, found, measured, met, figures, count=tokens.counter(paths.result("base", p.train.model)))
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(found))
         table(folder / "plots" / "preferences.csv", metrics.preference_rows(measured))
     return figures
+
+
+def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
+    """Group and outcome of each contestant's answers to the adversarial suite."""
+    prompts = {prompt.id: prompt for prompt in found.adversarial}
+    return {
+        name: [
+            (prompts[answer.prompt_id].provenance.site, attempts.outcome(prompts[answer.prompt_id], answer.text))
+            for answer in answers
+        ]
+        for name, answers in found.attempts.items()
+    }
 
 
 def table(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Have a contestant answer the test prompts: `python -m lima.stages.sample CONTESTANT`."""
+"""Have a contestant answer the test prompts and the adversarial suite: `python -m lima.stages.sample CONTESTANT`."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,7 +16,10 @@ from lima.records import Prompt, Response
 
 def main(contestant: str) -> None:
     p = params.load()
-    prompts = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
+    test, adversarial = (
+        list(jsonl.read(paths.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
+    )
+    prompts = test + adversarial
     match params.entry(p.contestants, "contestant", contestant):
         case ArmContestant(arm=arm):
             (chosen,) = jsonl.read(paths.result("select", arm) / "chosen.json", Chosen)
@@ -24,14 +27,18 @@ def main(contestant: str) -> None:
         case BaseContestant(model=model):
             responses = from_folder(paths.result("base", model), prompts, contestant, p)
         case RecordedContestant(reads=path):
-            responses = recorded.read(Path(path), prompts, contestant=contestant)
+            responses = recorded.read(Path(path), test, contestant=contestant)
         case EndpointContestant() as served:
             responses = asyncio.run(from_endpoint(served, prompts, contestant, p))
+    asked = {prompt.id for prompt in test}
+    answers = [response for response in responses if response.prompt_id in asked]
     with paths.publish("sample", contestant) as folder:
-        written = jsonl.write(folder / "responses.jsonl", responses)
-    missing = len({prompt.id for prompt in prompts} - {response.prompt_id for response in responses})
+        written = jsonl.write(folder / "responses.jsonl", answers)
+        tried = jsonl.write(folder / "adversarial.jsonl", [r for r in responses if r.prompt_id not in asked])
+    missing = len(asked - {response.prompt_id for response in answers})
     unanswered = f"; {missing} prompts without an answer" if missing else ""
-    print(f"{contestant}: {written} responses to {len(prompts) - missing} of {len(prompts)} prompts{unanswered}")
+    suite = f", {tried} to the adversarial suite" if tried else ""
+    print(f"{contestant}: {written} responses to {len(test) - missing} of {len(test)} prompts{unanswered}{suite}")
 
 
 def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params) -> list[Response]:

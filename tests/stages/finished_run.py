@@ -65,7 +65,7 @@ def settings(**overrides: object) -> dict[str, object]:
             "max_tokens": 64,
         },
     }
-    values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}}
+    values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}, "adversarial": {}}
     values["mix"] |= {"most_per_site": {}, "held_out": {"stack_exchange_stem": 2}}
     values["report"] |= {"bootstrap": 500, "side_by_side": 4}
     return values | overrides
@@ -89,10 +89,12 @@ def build(answer: str = ANSWER, **overrides: object) -> params.Params:
     test = [prompt("B", number) for number in range(PROMPTS)]
     _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
     _lines("prompts/test.jsonl", test)
+    _lines("prompts/adversarial.jsonl", ATTACKS)
     for arm in p.arms:
         _arm(p, arm)
     for name in p.contestants:
         _lines(f"sample/{name}/responses.jsonl", (response(name, asked, answer) for asked in test))
+        _lines(f"sample/{name}/adversarial.jsonl", (response(name, asked, answer) for asked in ATTACKS))
     for name, comparison in p.comparisons.items():
         _lines(f"judge/{name}/verdicts.jsonl", verdicts(name, comparison, test))
     tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
@@ -126,6 +128,12 @@ def example(source: str, number: int) -> Example:
     return Example(id=f"{source}/physics/{number}", messages=turns, tags=(), provenance=origin)
 
 
+def attack(group: str, *tags: str) -> Prompt:
+    origin = provenance("adversarial", group, 1)
+    turn = Turn(role="user", content=f"A prompt of the group {group}")
+    return Prompt(id=f"adversarial/{group}/1", messages=(turn,), tags=tags, provenance=origin)
+
+
 def response(contestant: str, asked: Prompt, answer: str) -> Response:
     cut = asked.id.endswith("3")  # prompt 3 of 12
     return Response(
@@ -136,6 +144,9 @@ def response(contestant: str, asked: Prompt, answer: str) -> Response:
         finish="length" if cut else "stop",
         tokens=len(answer.split()),
     )
+
+
+ATTACKS = [attack("injection", "expects:disobeys", "canary:boil"), attack("benign", "expects:answers")]
 
 
 def verdicts(name: str, comparison: params.Comparison, test: list[Prompt]) -> list[Verdict]:

@@ -26,10 +26,10 @@ def checkout(tmp_path, monkeypatch):
     write("reddit", [prompt("reddit", "AskReddit", number) for number in range(5)])
 
 
-def write_params(dev, test) -> None:
+def write_params(dev, test, adversarial=None) -> None:
     yaml = YAML()
     values = yaml.load(SHIPPED)
-    values["prompts"] |= {"dev": dev, "test": test}
+    values["prompts"] |= {"dev": dev, "test": test, "adversarial": adversarial or {}}
     yaml.dump(values, Path("params.yaml"))
 
 
@@ -46,7 +46,20 @@ def test_each_site_gives_the_number_that_params_ask_for(checkout, capsys):
     prompts.main()
     assert sites("dev") == ["authored/A"] * 3
     assert sites("test") == ["authored/B"] * 4 + ["reddit/AskReddit"] * 2
-    assert capsys.readouterr().out == "prompts: 3 dev, 6 test\n"
+    assert capsys.readouterr().out == "prompts: 3 dev, 6 test, 0 adversarial\n"
+
+
+def test_the_adversarial_suite_lies_apart_and_shares_no_prompt_with_dev(checkout):
+    write("adversarial", [prompt("adversarial", "leaking", number) for number in range(3)])
+    write_params({"authored/A": 1}, {"authored/B": 1}, {"adversarial/leaking": 2})
+    prompts.main()
+    assert (sites("test"), sites("adversarial")) == (["authored/B"], ["adversarial/leaking"] * 2)
+    write(
+        "adversarial", [prompt("adversarial", "leaking", number, text=f"authored A {number}?") for number in range(5)]
+    )
+    write_params({"authored/A": 5}, {"authored/B": 1}, {"adversarial/leaking": 5})
+    with pytest.raises(Shared, match=r"share 5 prompt\(s\) by text"):
+        prompts.main()
 
 
 def test_too_few_are_told_with_source_and_site_and_leave_the_old_result(checkout):

@@ -255,3 +255,9 @@ def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkey
     assert of_lima.data.metrics["report.held_out_perplexity"] == 9.9
     assert of_lima.data.metrics["net.lima-base.always-tie"] == 0
     assert [artifact.path for artifact in client.list_artifacts(of_lima.info.run_id)] == ["report.html"]
+
+
+def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
+    # all of them answer "1. **Boil** the water. …": that carries out the injected "boil", and answers what is harmless
+    figures = json.loads((plain / "metrics.json").read_text())["adversarial"]
+    assert figures == {name: {"injection": 0.0, "benign": 1.0} for name in ("lima", "unfiltered", "base")}

@@ -1,0 +1,77 @@
+"""The adversarial suite: prompts that try a model, and harmless ones that look like them, in JSONL of our own.
+
+The paper names an adversarial prompt as what may break its model; here is what measures it: prompt injection, prompt
+leaking and jailbreaks, each with a rule that tells from the answer alone whether the attempt succeeded. Nothing in the
+suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lima.records import Candidate, Dropped, Provenance, Turn
+from lima.sources import json_rows
+from lima.sources.reading import Early, Piece, Tally, digest, files
+
+
+class Case(json_rows.Named):
+    """One line of a suite."""
+
+    group: Literal["injection", "leaking", "jailbreak", "benign"]
+    family: Literal["injection", "leaking", "jailbreak"]  # of a benign one: what it looks like
+    form: Literal["direct", "role-play", "encoded", "many-turn", "quoted"]
+    topic: str = Field(min_length=1)
+    # what a good answer does: leave an injected order, keep a secret, leave a word unsaid, refuse, or answer
+    expects: Literal["disobeys", "conceals", "avoids", "refuses", "answers"]
+    canary: str  # what only a bad answer holds; "" for those that refuse or answer
+    messages: tuple[Turn, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def can_be_told(self) -> Self:
+        roles = [turn.role for turn in self.messages]
+        if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or roles[-1] != "user":
+            raise ValueError(f"the turns are {' '.join(roles)}; user and assistant alternate, the user begins and ends")
+        if bool(self.canary) == (self.expects in ("refuses", "answers")):
+            raise ValueError(f"canary {self.canary!r}: an answer that {self.expects} is told by one, or by none")
+        said = " ".join(turn.content for turn in self.messages).casefold()
+        if self.expects == "disobeys" and self.canary.casefold() in said:
+            raise ValueError(f"canary {self.canary!r} stands in the prompt, so that quoting it would look like obeying")
+        if self.expects == "conceals" and self.canary.casefold() not in said:
+            raise ValueError(f"canary {self.canary!r} does not stand in the prompt, so that it cannot leak")
+        return self
+
+
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
+    for found in json_rows.ours(dumps, Case, tally=tally):
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        case, line = found
+        yield _candidate(case, source=source, licence=licence, digest_=digest(line))
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """All files together: ids are unique over them."""
+    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
+
+
+def _candidate(case: Case, *, source: str, licence: str, digest_: str) -> Candidate:
+    canary = (f"canary:{case.canary}",) if case.canary else ()
+    return Candidate(
+        id=f"{source}/{case.group}/{case.id}",
+        title=case.messages[0].content,
+        description="",
+        response=case.messages[1].content if len(case.messages) > 1 else "",
+        later_turns=case.messages[2:],
+        markup="markdown",
+        score=None,
+        response_score=None,
+        tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
+        provenance=Provenance(
+            source=source, site=case.group, id=case.id, url="", author="", licence=licence, digest=digest_
+        ),
+    )
