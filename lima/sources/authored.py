@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lima.records import Candidate, Dropped, Provenance, Turn
+from lima.records import Candidate, Dropped, Provenance, Record, Turn
 from lima.sources import json_rows
 from lima.sources.reading import Early, Piece, Tally, digest, files
 
@@ -54,35 +54,18 @@ class Authored(json_rows.Named):
 def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
-<<<<<<< HEAD
-    places: dict[str, str] = {}
-    for path in files(dumps, (".jsonl",)):
-        for place, line in json_rows.lines(path):
-            tally.rows += 1
-            try:
-                row = _row(line)
-                if row.id in places:
-                    raise RowError(f"id: {row.id} stands already at {places[row.id]}; ids are unique")
-            except RowError as error:
-                yield bad_row(place, str(error), line)
-                continue
-            places[row.id] = place
-            if row.note.startswith(DRAFT):
-                detail = f"{row.id}: edit it, then empty its note, or write another one"
-                yield Dropped(reason="draft", detail=detail, place=place, raw="")
-                continue
-            tally.questions += 1
-            tally.answers += len(row.messages) > 1
-            yield _candidate(row, source=source, licence=licence, digest_=digest(line))
-=======
     for found in json_rows.ours(dumps, Authored, tally=tally):
         if isinstance(found, Dropped):
             yield found
             continue
-        row, line = found
+        place, row, line = found
+        if row.note.startswith(DRAFT):
+            detail = f"{row.id}: edit it, then empty its note, or write another one"
+            yield Dropped(reason="draft", detail=detail, place=place, raw="")
+            continue
+        tally.questions += 1
         tally.answers += len(row.messages) > 1
         yield _candidate(row, source=source, licence=licence, digest_=digest(line))
->>>>>>> f82a0fe (Try every contestant with an adversarial suite, and tell by rule what became of each attempt)
 
 
 def pieces(dumps: Path) -> list[Piece]:

@@ -36,17 +36,10 @@ SHAPES = (
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
 SOUGHT = (
-<<<<<<< HEAD
     "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
     "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
     "and Instances); LIMA's rows (conversations); Alpaca's rows (instruction, input, output); authored rows (id, "
-    "group, messages)"
-=======
-    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html); Reddit's rows (.zst, or JSON lines "
-    "with a subreddit); a Super-Natural Instructions task (JSON with Definition and Instances); LIMA's rows "
-    "(conversations); Alpaca's rows (instruction, input, output); authored rows (id, group, messages); "
-    "an adversarial suite (id, group, family, expects)"
->>>>>>> f82a0fe (Try every contestant with an adversarial suite, and tell by rule what became of each attempt)
+    "group, messages); an adversarial suite (id, group, family, expects)"
 )
 
 

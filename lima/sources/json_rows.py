@@ -66,8 +66,8 @@ def reason(error: ValidationError) -> str:
     return "; ".join(_words(e["loc"], e["msg"], e["input"]) for e in error.errors())
 
 
-def ours(dumps: Path, schema: type[N], *, tally: Tally) -> Iterator[tuple[N, bytes] | Dropped]:
-    """The lines of all .jsonl files of a dump as records of our own, whose ids are unique over the files."""
+def ours(dumps: Path, schema: type[N], *, tally: Tally) -> Iterator[tuple[str, N, bytes] | Dropped]:
+    """The place, record and bytes of each line of JSONL of our own; ids are unique over a dump's files."""
     places: dict[str, str] = {}
     for path in files(dumps, (".jsonl",)):
         for place, line in lines(path):
@@ -81,8 +81,7 @@ def ours(dumps: Path, schema: type[N], *, tally: Tally) -> Iterator[tuple[N, byt
                 yield bad_row(place, f"id: {row.id} stands already at {places[row.id]}; ids are unique", line)
                 continue
             places[row.id] = place
-            tally.questions += 1
-            yield row, line
+            yield place, row, line
 
 
 def canonical(value: Any) -> bytes:

@@ -50,7 +50,8 @@ def read(
         if isinstance(found, Dropped):
             yield found
             continue
-        case, line = found
+        _, case, line = found
+        tally.questions += 1
         yield _candidate(case, source=source, licence=licence, digest_=digest(line))
 
 

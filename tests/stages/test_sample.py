@@ -97,7 +97,7 @@ def test_an_endpoint_answers_over_http(checkout):
             served={"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "reads": "data/prompts"}
         )
         sample.main("served")
-        assert len(server.asked) == 6
+        assert len(server.asked) == 8  # 3 test prompts and 1 of the suite, 2 samples each
     assert [r.text for r in responses("served")][::2] == ["to Why is the sky so blue?", "to Hi", "to What now?"]
 
 
