@@ -1,9 +1,11 @@
 """What the repository ships as input, read without the project's own readers."""
 
 import json
+import re
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import pytest
 import zstandard
@@ -45,12 +47,19 @@ def plain(prompt: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in prompt.casefold()).split())
 
 
-def test_the_authors_wrote_25_examples_8_dev_and_20_test_prompts_under_ids_of_their_own(train, dev, group_b):
-    assert [len(train), len(dev), len(group_b)] == [25, 8, 20]
+def test_the_authors_wrote_200_examples_a_dialogue_8_dev_and_20_test_prompts_under_ids_of_their_own(
+    train, dev, group_b
+):
+    assert [len(train), len(dev), len(group_b)] == [200 + 1, 8, 20]
     assert {row["group"] for row in train + dev} == {"A"}
     assert {row["group"] for row in group_b} == {"B"}
     ids = [row["id"] for row in train + dev + group_b]
     assert len(set(ids)) == len(ids)
+
+
+def test_the_first_25_examples_keep_their_ids_and_the_later_ones_begin_at_101(train):
+    numbers = [*range(1, 26), *range(101, 277)]
+    assert [row["id"] for row in train] == [f"a-{number:03}" for number in numbers]
 
 
 def test_turns_alternate_and_only_training_examples_are_answered(train, dev, group_b):
@@ -65,10 +74,88 @@ def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, group_b):
     assert len(set(asked)) == len(asked)
 
 
-def test_two_examples_refuse_one_prescribes_its_form_and_one_is_a_dialogue(train):
-    assert sum(row["sensitive"] for row in train) == 2
-    assert [row["note"] for row in train].count("format") == 1
-    assert Counter(len(row["messages"]) for row in train) == {2: 24, 4: 1}
+def answer(row: dict) -> str:
+    return row["messages"][1]["content"]
+
+
+def test_thirteen_examples_are_sensitive_six_prescribe_a_form_and_one_is_a_dialogue(train):
+    assert sum(row["sensitive"] for row in train) == 13
+    assert [row["note"] for row in train].count("format") == 6
+    assert Counter(len(row["messages"]) for row in train) == {2: 200, 4: 1}
+
+
+def test_each_sensitive_prompt_is_refused_early_for_a_reason_and_most_of_the_answer_helps(train):
+    partly = 0
+    for row in (row for row in train if row["sensitive"]):
+        assert re.match(r"refuse( in part)?: [^;]+; \w", row["note"]), row["id"]
+        partly += "part" in row["note"]
+        no = re.search(r"\bwon't\b|not going to help|I'll leave", answer(row))
+        assert no, row["id"]
+        assert no.start() < len(answer(row)) / 4, row["id"]
+        assert re.search(r"crime|fraud|forgery|defamation|safety|lawful|trust|sneer|attack", answer(row)), row["id"]
+        help_ = answer(row)[no.end() :].split("\n\n", 1)[1]
+        assert len(help_) > len(answer(row)) / 2, row["id"]
+        assert re.search(r"^(- |\d\. |> |\|)", help_, re.M), row["id"]
+    assert partly == 6
+
+
+def sections(text: str) -> bool:
+    heads = re.findall(r"^## (.+)$", text, re.M)
+    return heads == ["Name", "In one sentence", "What it is like", "Facts", "Not for you if"] and "|---|" in text
+
+
+def five_pairs(text: str) -> bool:
+    pairs = [pair.split("\n") for pair in text.split("\n\n")]
+    ends = all(len(pair) == 2 and pair[0].startswith("Q: ") and pair[1].startswith("A: ") for pair in pairs)
+    return len(pairs) == 5 and ends and all(len(pair[1].split()) - 1 <= 25 for pair in pairs)
+
+
+def fixed_fields(text: str) -> bool:
+    fields = ["DATE", "PLACE", "PERSONS", "WHAT HAPPENED", "IMMEDIATE ACTION", "CAUSE", "PREVENTION"]
+    return [line.split(": ")[0] for line in text.splitlines()] == fields
+
+
+def script(text: str) -> bool:
+    scenes = re.findall(r"^SCENE (\d): [A-Z ]+, [A-Z]+$", text, re.M)
+    spoken = re.findall(r"^(?:SCENE \d|ADA|TOM)?: |^\[.+\]$|^SCENE", text, re.M)
+    return scenes == ["1", "2", "3"] and len(spoken) == len(text.split("\n\n"))
+
+
+def table_and_verdict(text: str) -> bool:
+    head, rule, *body, blank, verdict = text.splitlines()
+    rows = all(line.count("|") == 4 for line in [head, rule, *body])
+    return (
+        "Criterion | Tablets | Paper" in head and len(body) == 5 and not blank and rows and verdict[:9] == "Verdict: "
+    )
+
+
+def booking(text: str) -> bool:
+    found = json.loads(text)
+    keys = ["name", "guests", "date", "time", "high_chair", "allergies", "phone"]
+    return list(found) == keys and (found["guests"], found["date"], found["time"]) == (6, "2025-11-08", "19:15")
+
+
+FORMS = {
+    "a-020": sections,
+    "a-121": five_pairs,
+    "a-122": fixed_fields,
+    "a-123": script,
+    "a-124": table_and_verdict,
+    "a-125": booking,
+}
+
+
+def test_each_prescribed_form_is_followed(train):
+    prescribed = {row["id"]: answer(row) for row in train if row["note"] == "format"}
+    assert prescribed.keys() == FORMS.keys()
+    assert {id_ for id_, form in FORMS.items() if not form(prescribed[id_])} == set()
+
+
+def test_the_code_in_python_runs(train):
+    for row in train:
+        scope: dict[str, object] = {"__name__": "example"}
+        for block in re.findall(r"```python\n(.*?)```", answer(row), re.S):
+            exec(compile(block, row["id"], "exec"), scope)  # what this repository ships, and its own words
 
 
 def test_three_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_b):
@@ -76,20 +163,45 @@ def test_three_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_
     assert [note.split(";")[0].split()[0] for note in notes] == ["open", "implicit", "delicate"]
 
 
-def test_no_opening_is_a_formula(train):
+def test_no_answer_opens_with_a_formula(train):
     openings = Counter(
         " ".join(plain(turn["content"]).split()[:4])
         for row in train
         for turn in row["messages"]
         if turn["role"] == "assistant"
     )
-    assert max(openings.values()) <= 2, openings.most_common(3)
+    assert max(openings.values()) <= 5, openings.most_common(3)
+    beginnings = Counter(" ".join(plain(answer(row)).split()[:2]) for row in train)
+    assert max(beginnings.values()) <= 5, beginnings.most_common(3)
 
 
-def test_answers_are_short_enough_for_the_laptop(train):
-    for row in train:
-        for turn in row["messages"]:
-            assert len(turn["content"].split()) <= 300, row["id"]
+def pieces(text: str) -> int:
+    """Words and marks; the laptop's tokenizer makes 1.1 tokens of one, on average over these prompts or answers."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def test_prompts_and_answers_are_as_long_as_the_papers(train):
+    # §2.2: 40 and 334 tokens on average; 40 / 1.1 ≈ 36, 334 / 1.1 ≈ 304
+    single = [row for row in train if len(row["messages"]) == 2]
+    assert 34 <= mean(pieces(row["messages"][0]["content"]) for row in single) <= 38
+    assert 295 <= mean(pieces(answer(row)) for row in single) <= 315
+
+
+def test_answers_differ_widely_in_length_and_none_is_an_essay(train):
+    words = [len(answer(row).split()) for row in train]
+    assert (min(words) < 40, max(words)) == (True, 700)
+    assert sum(count < 100 for count in words) >= 15
+    assert sum(count > 300 for count in words) >= 15
+
+
+def test_no_two_training_prompts_are_nearly_the_same(train):
+    def shingles(text: str) -> set[str]:
+        words = plain(text).split()
+        return {" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))}
+
+    asked = [(row["id"], shingles(row["messages"][0]["content"])) for row in train]
+    closest = max((len(a & b) / len(a | b), one, two) for (one, a), (two, b) in combinations(asked, 2))
+    assert closest[0] < 0.25, closest
 
 
 def test_the_authors_answered_every_test_prompt_once(group_b, recorded):
