@@ -17,14 +17,16 @@ from lima.training import base
 
 PROMPTS = Path("corpus/authored/group_b_test.jsonl")
 COUNT = 16
-DECODING = Decoding(top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=64, batch_size=COUNT, seed=17)
+DECODING = Decoding(
+    top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=64, batch_size=COUNT, precision="fp32", seed=17
+)
 
 
 def measure() -> Iterator[Claim]:
     """Tokens a second over one batch; every row writes all its tokens, so that both sides do the same work."""
     with tempfile.TemporaryDirectory() as folder:
         base.write(params.load(Path("infra/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0)
-        loaded = checkpoint.load(Path(folder))
+        loaded = checkpoint.load(Path(folder), precision=DECODING.precision)
     endless = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
     prompts = read(COUNT)
 

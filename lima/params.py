@@ -273,6 +273,7 @@ class Decoding(Section):
     repetition_penalty: Annotated[float, Field(ge=1)]
     max_tokens: PositiveInt
     batch_size: PositiveInt
+    precision: Literal["fp32", "bf16"]
     seed: NonNegativeInt
 
 

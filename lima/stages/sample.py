@@ -45,7 +45,7 @@ def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params)
     from lima.generation import checkpoint, decode  # torch and transformers: seconds that other contestants do not pay
 
     decoding, samples = p.sample.decoding, p.sample.samples
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.load(folder, precision=decoding.precision)
     answers = decode.respond(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
     return in_order(prompts, tqdm(answers, total=len(prompts) * samples, desc=contestant, disable=None))
 

@@ -53,7 +53,8 @@ def answers(folder: Path, name: str, prompts: list[Prompt], p: Params) -> list[R
     from lima.generation import checkpoint, decode  # torch and transformers: seconds, spent only once all is in place
 
     decoding = p.select.decoding
-    given = decode.respond(checkpoint.load(folder), prompts, contestant=name, samples=1, decoding=decoding)
+    loaded = checkpoint.load(folder, precision=decoding.precision)
+    given = decode.respond(loaded, prompts, contestant=name, samples=1, decoding=decoding)
     return list(tqdm(given, total=len(prompts), desc=name, disable=None))
 
 

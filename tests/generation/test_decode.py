@@ -23,6 +23,7 @@ def decoding(**changes):
         "repetition_penalty": 1.2,
         "max_tokens": 40,
         "batch_size": 4,
+        "precision": "fp32",
         "seed": 17,
     }
     return Decoding.model_validate(values | changes)
@@ -39,7 +40,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    return checkpoint.load(tiny_model.save(tmp_path_factory.mktemp("tiny")), dtype=torch.float32)
+    return checkpoint.load(tiny_model.save(tmp_path_factory.mktemp("tiny")), precision="fp32")
 
 
 def answered(loaded, prompts=PROMPTS, *, samples=1, **changes):
@@ -131,7 +132,7 @@ def test_a_dialogue_is_rendered_by_the_template_up_to_the_assistants_turn(loaded
 
 
 def test_a_base_without_template_reads_the_plain_text_and_an_empty_line(tmp_path):
-    plain = checkpoint.load(tiny_model.save(tmp_path, template=None))
+    plain = checkpoint.load(tiny_model.save(tmp_path, template=None), precision="fp32")
     assert plain.tokenizer.decode(checkpoint.render(plain.tokenizer, PROMPTS[0])) == "Hi\n\n"
     assert len(answered(plain, max_tokens=3)) == len(PROMPTS)
 
@@ -140,7 +141,7 @@ def test_a_folder_without_weights_is_named(tmp_path):
     folder = tiny_model.save(tmp_path)
     (folder / "model.safetensors").unlink()
     with pytest.raises(LimaError, match=rf"{folder} is no Hugging Face folder with config\.json and \*\.safetensors"):
-        checkpoint.load(folder)
+        checkpoint.load(folder, precision="fp32")
 
 
 def test_a_rows_generator_depends_on_seed_prompt_and_sample():
@@ -148,3 +149,9 @@ def test_a_rows_generator_depends_on_seed_prompt_and_sample():
     assert np.array_equal(first, decode.generator(17, "a", 0).random(3))
     for other in (decode.generator(18, "a", 0), decode.generator(17, "b", 0), decode.generator(17, "a", 1)):
         assert not np.array_equal(first, other.random(3))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_checkpoint_computes_in_the_precision_asked_for(tmp_path, precision, dtype):
+    loaded = checkpoint.load(tiny_model.save(tmp_path), precision=precision)
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {dtype}

@@ -11,7 +11,9 @@ PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", li
 PROMPTS = [
     Prompt(id=name, messages=(Turn(role="user", content=f"{name}?"),), tags=(), provenance=PLACE) for name in "abc"
 ]
-DECODING = Decoding(top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=40, batch_size=4, seed=17)
+DECODING = Decoding(
+    top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=40, batch_size=4, precision="fp32", seed=17
+)
 
 
 def answered(url, *, samples=1, done=lambda: None):
