@@ -42,7 +42,7 @@ def funnel(flows: Sequence[Flow]) -> Markup:
 def sites(source: str, shares: Mapping[str, Share]) -> Markup:
     """Examples drawn of each site as bars, and as a mark how many τ leads to expect; the largest sites on top."""
     shown = sorted(shares.items(), key=lambda item: (-item[1].available, item[0]))[:SITES]
-    with drawing(WIDTH, 0.75 + 0.21 * len(shown)) as figure:
+    with drawing(WIDTH, 0.9 + 0.21 * len(shown)) as figure:
         axes = figure.subplots()
         places = range(len(shown))
         axes.barh(places, [share.drawn for _, share in shown], 0.66, color=HUES[0], label="drawn", edgecolor=GROUND)

@@ -1,5 +1,6 @@
 """What an arm is made of, counted: sources, sites, lengths, licences, and what was left out (LIMA §2, Table 1)."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ class Licence:
     authors: int  # distinct, where all are known
     without_author: int  # examples of which an author is unknown, or one of two
     without_address: int
+
+    @property
+    def forbids(self) -> list[str]:
+        """What a Creative Commons licence does not allow, by its name."""
+        words = re.findall(r"\b(?:NC|ND)\b", self.licence) if self.licence.startswith("CC ") else []
+        return [{"NC": "commercial use", "ND": "changed versions"}[word] for word in dict.fromkeys(words)]
 
 
 def flows(built: Built) -> list[Flow]:

@@ -9,28 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from lima.curation import style
+from lima.curation import remarks
 from lima.params import Dialogues
 from lima.records import Remark, Thread, Turn
 
 MENTION = re.compile(r"(?<![\w`/.@])@([^\s@,:;!?()`]*[^\s@,:;!?()`.])[,:;.!]?[ \t]*")
 LINK = re.compile(r"!?\[([^\]\n]+)\]\([^)\s]+(?:\s+\"[^\"]*\")?\)")
-ADDRESS = re.compile(r"\bhttps?://\S+")
-# the site, its ways, and the answer as something that can be edited
-META = re.compile(
-    r"(?i)\b(?:up|down)-?\s?vot\w*|\baccept(?:ed|ing)?\b(?=[^.?!]{0,30}\b(?:answer|it|this|yours)\b)|"
-    r"\b(?:edit(?:ed|ing)?|updat(?:e|ed|ing)|add(?:ed)?|clarif(?:y|ied))\b[^.?!]{0,30}\b(?:question|answer|post)\b|"
-    r"\b(?:the|my|your|this|an?)\s+edits?\b|\bi(?:['’]ve|['’]ll|\s+have|\s+will)?\s+(?:just\s+)?"
-    r"(?:add(?:ed)?|edit(?:ed)?|update[d]?|expand(?:ed)?)\b|(?:^|[.!?]\s+)(?:added|edited|updated|fixed|done)\b|"
-    r"\b(?:(?:this|your|the)\s+comments?|(?:new|separate|different)\s+question|chat\s?room|this chat|in chat|duplicate|"
-    r"off[ -]topic|moderators?|mods|flagged|welcome to|reputation)\b|(?:^|\s)[+-]1\b"
-)
-# a reply that gives nothing
-EVASIVE = re.compile(
-    r"(?i)\bi\s+(?:don['’]?t|do\s+not|wouldn['’]?t)\s+(?:really\s+)?know\b|\b(?:no|not\s+any)\s+(?:idea|clue)\b|"
-    r"\bnot\s+off\s+the\s+top\b|\bi(?:['’]ll|\s+will)\s+(?:see|look|check|try|have\s+a\s+look)\b|"
-    r"\bi(?:['’]m|\s+am)\s+not\s+(?:sure|an?\s+expert)\b|\bgood\s+(?:question|point)[.!]?\s*$|\bgoogle\b"
-)
 WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -73,7 +57,7 @@ def draft(thread: Thread, *, p: Dialogues, to_markdown: Callable[[str], str]) ->
         return "too_few_exchanges"
     turns = (Turn(role="user", content=first), Turn(role="assistant", content=answer), *later)
     merit = _merit(thread, turns, spoken, p)
-    return Draft(thread, turns, merit, tuple(_edits(turns))) if merit.total() >= p.min_merit else "little_merit"
+    return Draft(thread, turns, merit, tuple(remarks.edits(turns))) if merit.total() >= p.min_merit else "little_merit"
 
 
 def chain(thread: Thread) -> tuple[tuple[Turn, ...], float]:
@@ -145,30 +129,5 @@ def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialo
         vocabulary=len(words & known) / max(len(words), 1),
         votes=min(1.0, max(thread.score, 0) / p.full_score),
         undisturbed=undisturbed,
-        beside=sum(bool(_beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
+        beside=sum(bool(remarks.beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
     )
-
-
-def _beside(number: int, turn: Turn) -> str:
-    """What in a turn is not about the matter, in words; "" where nothing is."""
-    if words := style.reference(turn.content):
-        return f"refers to the site ({words})"
-    if found := META.search(turn.content):
-        return f"speaks of the site ({found[0].strip()})"
-    if turn.role == "assistant" and number > 2 and (found := EVASIVE.search(turn.content)):
-        return f"may not answer ({found[0].strip()})"
-    if number > 2 and (found := ADDRESS.search(turn.content)):
-        return f"an address ({found[0]})"
-    return ""
-
-
-def _edits(turns: tuple[Turn, ...]) -> list[str]:
-    found = []
-    for number, turn in enumerate(turns, start=1):
-        if turn.role == "assistant" and (words := style.first_person(turn.content)):
-            found.append(f"turn {number}: first person ({words})")
-        if words := _beside(number, turn):
-            found.append(f"turn {number}: {words}")
-        if words := style.missing(turn.content):
-            found.append(f"turn {number}: points at what was cut ({words})")
-    return found

@@ -4,45 +4,19 @@ Posts.xml and Comments.xml are each read twice: first by bytes, for who owns wha
 texts of the few threads in which both spoke. Numbers alone are held of all others.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from lima.records import Dropped, Provenance, Remark, Thread
-from lima.sources import posts
+from lima.sources import posts, survey
 from lima.sources.archive import COMMENTS, POSTS, USERS, unpacked
 from lima.sources.posts import Comment, Post, UnreadableRow
 from lima.sources.reading import DumpError, Tally, bad_row, digest
 from lima.sources.stack_exchange import ARCHIVE, sites
-
-# No quotation mark within a value is a plain one, so that these stand for themselves.
-FIELD = {
-    name: re.compile(rb'\s%s="(\d{1,18})"' % name.encode())
-    for name in ("Id", "PostTypeId", "ParentId", "OwnerUserId", "CommentCount", "PostId", "UserId")
-}
-
-
-class Below(NamedTuple):
-    """An answer that has comments."""
-
-    question: int
-    owner: int
-
-
-@dataclass
-class Site:
-    """What is known of a site's threads from bytes alone."""
-
-    answers: dict[int, Below] = field(default_factory=dict)
-    askers: dict[int, int] = field(default_factory=dict)  # by question
-    spoke: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))  # by answer
-
-    def both_spoke(self) -> set[int]:
-        return {answer for answer, who in self.spoke.items() if who == {"asker", "answerer"}}
 
 
 def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
@@ -66,12 +40,12 @@ class _Tables:
     shown: str  # the comments' file in places
 
     def threads(self, source: str, name: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
-        site = self.survey()
+        site = survey.survey(self.posts, self.comments)
         wanted = site.both_spoke()
         remarks: dict[int, list[tuple[Comment, bytes]]] = defaultdict(list)
         for line in posts.lines(self.comments):
             tally.rows += 1
-            if _number("PostId", line.raw) in wanted:
+            if survey.number("PostId", line.raw) in wanted:
                 try:
                     comment = posts.comment(line.raw)
                 except UnreadableRow as error:
@@ -90,35 +64,11 @@ class _Tables:
                 detail = f"answer {answer} or its question is closed or cannot be read"
                 yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
 
-    def survey(self) -> Site:
-        """By bytes: rows may come in any order, so that an answer can stand before its question."""
-        site = Site()
-        for line in posts.lines(self.posts):
-            kind, number = _number("PostTypeId", line.raw), _number("Id", line.raw)
-            owner = _number("OwnerUserId", line.raw)  # none where the owner is no person: −1, −2
-            if number is None or owner is None:
-                continue
-            if kind == posts.QUESTION:
-                site.askers[number] = owner
-            elif kind == posts.ANSWER and _number("CommentCount", line.raw) != 0:
-                parent = _number("ParentId", line.raw)
-                if parent is not None:
-                    site.answers[number] = Below(parent, owner)
-        for line in posts.lines(self.comments):
-            answer, user = _number("PostId", line.raw), _number("UserId", line.raw)
-            below = None if answer is None else site.answers.get(answer)
-            asker = below and site.askers.get(below.question)
-            if answer is None or below is None or user is None:
-                continue
-            if user in (asker, below.owner):
-                site.spoke[answer].add("asker" if user == asker else "answerer")
-        return site
-
     def texts(self, wanted: set[int]) -> dict[int, tuple[Post, bytes]]:
         """The posts, without those that cannot be read or are closed: scrape tells of them."""
         found = {}
         for line in posts.lines(self.posts):
-            if (number := _number("Id", line.raw)) is not None and number in wanted:
+            if (number := survey.number("Id", line.raw)) is not None and number in wanted:
                 try:
                     post = posts.post(line.raw)
                 except UnreadableRow:
@@ -131,7 +81,7 @@ class _Tables:
         found = {}
         if self.users.exists():
             for line in posts.lines(self.users):
-                if _number("Id", line.raw) in wanted:
+                if survey.number("Id", line.raw) in wanted:
                     try:
                         number, name = posts.user(line.raw)
                     except UnreadableRow:
@@ -194,8 +144,3 @@ def _name(user: int | None, told: str, names: Mapping[int, str]) -> str:
     if user is None:
         return told or "an unnamed user"
     return names.get(user) or told or f"user {user}"
-
-
-def _number(name: str, raw: bytes) -> int | None:
-    found = FIELD[name].search(raw)
-    return int(found[1]) if found else None

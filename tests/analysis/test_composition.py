@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,19 @@ def test_licences_count_examples_distinct_authors_and_what_is_unknown():
     # of the four under MIT, two are Ada's and two have no author, one of them no address either
     assert (mit.examples, mit.authors, mit.without_author, mit.without_address) == (4, 1, 2, 1)
     assert (other.licence, other.examples) == ("CC BY-SA 4.0", 1)
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("CC BY-NC-ND 4.0", ["commercial use", "changed versions"]),
+        ("CC BY-SA 4.0 (question), CC BY-NC-SA 3.0 (answer)", ["commercial use"]),
+        ("CC BY-SA 4.0", []),
+        ("MIT", []),
+    ],
+)
+def test_a_licence_that_forbids_something_says_so(licence, forbids):
+    assert composition.licences([credit(1, licence=licence)])[0].forbids == forbids
 
 
 def test_lengths_are_of_both_sides_of_a_dialogue_by_source():

@@ -1,0 +1,49 @@
+"""What in a comment is beside the matter, and what a person must edit before an assistant may say it (LIMA §2, §6)."""
+
+import re
+from collections.abc import Sequence
+
+from lima.curation import style
+from lima.records import Turn
+
+ADDRESS = re.compile(r"\bhttps?://\S+")
+# the site, its ways, and the answer as something that can be edited
+META = re.compile(
+    r"(?i)\b(?:up|down)-?\s?vot\w*|\baccept(?:ed|ing)?\b(?=[^.?!]{0,30}\b(?:answer|it|this|yours)\b)|"
+    r"\b(?:edit(?:ed|ing)?|updat(?:e|ed|ing)|add(?:ed)?|clarif(?:y|ied))\b[^.?!]{0,30}\b(?:question|answer|post)\b|"
+    r"\b(?:the|my|your|this|an?)\s+edits?\b|\bi(?:['’]ve|['’]ll|\s+have|\s+will)?\s+(?:just\s+)?"
+    r"(?:add(?:ed)?|edit(?:ed)?|update[d]?|expand(?:ed)?)\b|(?:^|[.!?]\s+)(?:added|edited|updated|fixed|done)\b|"
+    r"\b(?:(?:this|your|the)\s+comments?|(?:new|separate|different)\s+question|chat\s?room|this chat|in chat|duplicate|"
+    r"off[ -]topic|moderators?|mods|flagged|welcome to|reputation)\b|(?:^|\s)[+-]1\b"
+)
+# a reply that gives nothing
+EVASIVE = re.compile(
+    r"(?i)\bi\s+(?:don['’]?t|do\s+not|wouldn['’]?t)\s+(?:really\s+)?know\b|\b(?:no|not\s+any)\s+(?:idea|clue)\b|"
+    r"\bnot\s+off\s+the\s+top\b|\bi(?:['’]ll|\s+will)\s+(?:see|look|check|try|have\s+a\s+look)\b|"
+    r"\bi(?:['’]m|\s+am)\s+not\s+(?:sure|an?\s+expert)\b|\bgood\s+(?:question|point)[.!]?\s*$|\bgoogle\b"
+)
+
+
+def beside(number: int, turn: Turn) -> str:
+    """What in a turn is not about the matter, in words; "" where nothing is."""
+    if words := style.reference(turn.content):
+        return f"refers to the site ({words})"
+    if found := META.search(turn.content):
+        return f"speaks of the site ({found[0].strip()})"
+    if turn.role == "assistant" and number > 2 and (found := EVASIVE.search(turn.content)):
+        return f"may not answer ({found[0].strip()})"
+    if number > 2 and (found := ADDRESS.search(turn.content)):
+        return f"an address ({found[0]})"
+    return ""
+
+
+def edits(turns: Sequence[Turn]) -> list[str]:
+    found = []
+    for number, turn in enumerate(turns, start=1):
+        if turn.role == "assistant" and (words := style.first_person(turn.content)):
+            found.append(f"turn {number}: first person ({words})")
+        if words := beside(number, turn):
+            found.append(f"turn {number}: {words}")
+        if words := style.missing(turn.content):
+            found.append(f"turn {number}: points at what was cut ({words})")
+    return found
