@@ -4,6 +4,7 @@ A worker is `python -m lima.processes MODULE:FUNCTION`. It reads a job a line an
 whoever gave it the jobs, even when that one was killed.
 """
 
+import io
 import os
 import selectors
 import signal
@@ -105,12 +106,20 @@ def _serve(work: str) -> None:
     """A worker's life; what its libraries print goes to standard error, since its output carries answers."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    sys.stderr = _Plain(os.fdopen(2, "wb", closefd=False), line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever gave the jobs
     jobs = SimpleQueue[str]()
     Thread(target=_take, args=(jobs,), daemon=True).start()
     while True:
         answers.write(answer(work, jobs.get(), folder=Path.cwd()).model_dump_json().encode() + b"\n")
         answers.flush()
+
+
+class _Plain(io.TextIOWrapper):
+    """Standard error of one worker among others: no place for a bar, which belongs to whoever gave the jobs."""
+
+    def isatty(self) -> bool:
+        return False
 
 
 def _take(jobs: SimpleQueue[str]) -> None:

@@ -23,7 +23,7 @@ def done(job: str) -> str:
         raise LimaError(f"{words['name']} cannot be read")
     if words.get("broken"):
         raise ZeroDivisionError(words["name"])
-    return json.dumps(words["name"])
+    return json.dumps(sys.stderr.isatty() if words.get("screen") else words["name"])
 
 
 if __name__ == "__main__":

@@ -89,6 +89,17 @@ def test_workers_end_with_whoever_gave_the_jobs_even_when_that_one_is_killed(log
     until(lambda: not any(alive(worker) for worker in workers))
 
 
+def test_a_worker_takes_no_terminal_for_its_own_so_that_its_bars_do_not_cross_those_of_others(log):
+    jobs = [job(log, name, screen=True) for name in ("a", "b")]
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    _, terminal = os.openpty()
+    giver = [sys.executable, HERE / "chores.py", *jobs]
+    done = subprocess.run(
+        giver, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=terminal, text=True
+    )
+    assert done.stdout.count("result='false'") == 2
+
+
 def until(true, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not true():
