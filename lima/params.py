@@ -258,7 +258,18 @@ class Train(Section):
     max_grad_norm: PositiveFloat
     residual_dropout: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
+    max_loss: PositiveFloat
+    state_steps: PositiveInt
+    keep_epochs: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def the_kept_epochs_are_trained(self) -> Self:
+        first, last = self.keep_epochs
+        if not first <= last <= self.epochs:
+            raise ValueError(f"keep_epochs {first} to {last} are no range within the 1 to {self.epochs} of epochs")
+        return self
 
     @model_validator(mode="after")
     def the_rate_falls(self) -> Self:
@@ -363,10 +374,11 @@ class Params(Section):
             for place, kind, name in named
             if name not in known[kind]
         ]
-        if not 1 <= self.select.first_epoch <= self.select.last_epoch <= self.train.epochs:
+        first, last = self.train.keep_epochs
+        if not first <= self.select.first_epoch <= self.select.last_epoch <= last:
             wrong.append(
                 f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are no range "
-                f"within the 1 to {self.train.epochs} of train.epochs"
+                f"within the {first} to {last} of train.keep_epochs"
             )
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -52,6 +52,11 @@ def replacing(finished: Path, working: Path) -> Iterator[Path]:
         shutil.rmtree(left_over, ignore_errors=True)
     working.mkdir(parents=True)
     yield working
+    put(working, finished)
+
+
+def put(working: Path, finished: Path) -> None:
+    """Let a working folder that is complete take the place of `finished`."""
     finished.parent.mkdir(parents=True, exist_ok=True)
     if finished.exists():
         finished.rename(aside)

@@ -46,6 +46,12 @@ class Run:
 
         self._attempt(log)
 
+    def last_step(self, key: str) -> int:
+        """The last step for which a metric was logged; 0 where none was."""
+        steps = [0]
+        self._attempt(lambda c: steps.extend(metric.step for metric in c.get_metric_history(self.id, key)))
+        return max(steps)
+
     def artifact(self, path: Path) -> None:
         self._attempt(lambda client: client.log_artifact(self.id, str(path)))
 
@@ -71,15 +77,16 @@ class Run:
 
 
 @contextmanager
-def start(name: str, parameters: Mapping[str, object]) -> Iterator[Run]:
-    """A new run with its parameters; finished when the block ends well, failed when it does not."""
-    run = Run("")
-    try:
-        client = _client()
-        run.id = client.create_run(_experiment(client), run_name=name).info.run_id
-    except AWAY as error:
-        _warn(error)
-    run._attempt(lambda c: c.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()]))
+def start(name: str, parameters: Mapping[str, object], *, run_id: str = "") -> Iterator[Run]:
+    """A new run with its parameters, or the earlier one `run_id` going on.
+
+    Finished when the block ends well, failed when it does not.
+    """
+    run = Run(run_id)
+    if run_id:
+        run._attempt(lambda client: client.update_run(run_id, status="RUNNING"))
+    else:
+        _open(run, name, parameters)
     opened = run.id
     status = "FAILED"
     try:
@@ -87,6 +94,15 @@ def start(name: str, parameters: Mapping[str, object]) -> Iterator[Run]:
         status = "FINISHED"
     finally:
         run._attempt(lambda c: c.set_terminated(opened, status))
+
+
+def _open(run: Run, name: str, parameters: Mapping[str, object]) -> None:
+    try:
+        client = _client()
+        run.id = client.create_run(_experiment(client), run_name=name).info.run_id
+    except AWAY as error:
+        _warn(error)
+    run._attempt(lambda c: c.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()]))
 
 
 @contextmanager

@@ -1,9 +1,15 @@
-"""Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`, or under `accelerate launch`."""
+"""Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`, or under `accelerate launch`.
+
+Killed or asked to stop, the same command goes on where it was: work/train/ARM holds what it needs for that, as long as
+data, base, recipe and code are the same.
+"""
 
 import hashlib
 import shutil
-from collections.abc import Iterable
-from contextlib import nullcontext
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,8 @@ from tqdm import tqdm
 from lima import jsonl, params, paths, tracking
 from lima.errors import LimaError, command
 from lima.records import EpochMetrics, Example, Gate, Record, StepMetrics
+
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM  # the status by which shells tell it
 
 
 class TrainError(LimaError):
@@ -35,47 +43,63 @@ class Tokens(Record):
 def main(arm: str) -> None:
     p = params.load()
     params.entry(p.arms, "arm", arm)
-    mixed, base = paths.result("mix", arm), paths.result("base", p.train.model)
+    mixed, base, working = paths.result("mix", arm), paths.result("base", p.train.model), paths.WORK / "train" / arm
     pass_the_gate(arm, mixed / "train.jsonl")
-    enough_room(base, p.train.epochs)
 
-    from lima.training import checkpoint, encode, fit, launch  # torch: seconds, spent only once all is in place
+    from lima.training import checkpoint, encode, fit, launch, pace, room, states  # torch: seconds, spent only now
 
+    room.enough(base, working, p.train)
     accelerator = launch.accelerator(p.train)
     model, tokenizer, eot_id = launch.starting_point(base, p.train)
     train, held_out = (
         encode.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
         for name in ("train.jsonl", "held_out.jsonl")
     )
-    tokens = Tokens(
-        examples=len(train),
-        cut_examples=sum(example.cut > 0 for example in train),
-        cut_tokens=sum(example.cut for example in train),
-        tokens=sum(len(example.ids) for example in train),
-        supervised_tokens=sum(example.supervised for example in train),
-    )
-    with paths.publish("train", arm) if accelerator.is_main_process else nullcontext() as folder:
+    kept = states.keep(working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train)
 
-        def save(epoch: int, prepared: Any) -> tuple[str, str]:
-            name, state = f"epoch-{epoch:02}", accelerator.get_state_dict(prepared)
-            if folder is None:
-                return name, ""
-            plain = accelerator.unwrap_model(prepared)
-            return name, checkpoint.save(folder / name, plain, state, tokenizer, eot_id=eot_id)
+    def save(epoch: int, learner: Any) -> tuple[str, str]:
+        if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:
+            return "", ""
+        return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id)
 
-        metrics = fit.fit(model, train, held_out, recipe=p.train, accelerator=accelerator, save=save)
-        if folder is None:
-            for _ in metrics:
-                pass
-            return
-        with tracking.start(arm, {"profile": p.profile, **p.train.model_dump(), **tokens.model_dump()}) as run:
-            jsonl.write(folder / "run.json", [TrainingRun(run_id=run.id)])
-            steps, epochs = follow(arm, metrics, run, p.train.epochs * tokens.tokens)
-        jsonl.write(folder / "tokens.json", [tokens])
-        jsonl.write(folder / "steps.jsonl", steps)
-        jsonl.write(folder / "epochs.jsonl", epochs)
-    speed = sum(step.tokens for step in steps) / sum(step.seconds for step in steps)
-    print(f"{arm}: loss {epochs[0].train_loss:.3f} → {epochs[-1].train_loss:.3f}, {speed:.0f} tokens/s")
+    try:
+        with asked_to_stop() as stopping:
+            metrics = fit.fit(
+                model,
+                train,
+                held_out,
+                recipe=p.train,
+                accelerator=accelerator,
+                save=save,
+                states=kept,
+                stopping=stopping,
+            )
+            if not accelerator.is_main_process:
+                return exhaust(metrics)
+            watched = pace.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
+            write(arm, metrics, kept.result, tokens_of(train), p, watched)
+    except fit.Stopped as stopped:
+        print(f"{arm}: {stopped}", file=sys.stderr)
+        sys.exit(ENDED_BY_SIGTERM)
+    kept.forget()
+    paths.put(kept.result, paths.result("train", arm))
+    shutil.rmtree(working)
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come since; inside of the block it does not end the process at once."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        yield lambda: bool(heard)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exhaust(metrics: Iterable[object]) -> None:
+    for _ in metrics:
+        pass
 
 
 def pass_the_gate(arm: str, train: Path) -> None:
@@ -88,36 +112,60 @@ def pass_the_gate(arm: str, train: Path) -> None:
         raise TrainError(f"{place} is of another {train} than the one that is there; run `dvc repro validate@{arm}`")
 
 
-def enough_room(base: Path, epochs: int) -> None:
-    """Raise unless the disk can hold a checkpoint an epoch, each as large as the base model."""
-    needed = epochs * sum(path.stat().st_size for path in base.glob("*.safetensors"))
-    paths.WORK.mkdir(exist_ok=True)
-    free = shutil.disk_usage(paths.WORK).free
-    if needed > free:
-        raise TrainError(
-            f"{epochs} checkpoints need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free below "
-            f"{paths.WORK.resolve()}; make room, or train fewer epochs"
-        )
+def tokens_of(train: Sequence[Any]) -> Tokens:
+    return Tokens(
+        examples=len(train),
+        cut_examples=sum(example.cut > 0 for example in train),
+        cut_tokens=sum(example.cut for example in train),
+        tokens=sum(len(example.ids) for example in train),
+        supervised_tokens=sum(example.supervised for example in train),
+    )
+
+
+def write(
+    arm: str,
+    metrics: Iterable[StepMetrics | EpochMetrics],
+    folder: Path,
+    tokens: Tokens,
+    p: params.Params,
+    pace: Any,  # lima.training.pace.Pace, whose module loads torch
+) -> None:
+    """Follow a run to its end, and write what is to be known of it beside its checkpoints."""
+    earlier = next(jsonl.read(folder / "run.json", TrainingRun)).run_id if (folder / "run.json").exists() else ""
+    told = {"profile": p.profile, **p.train.model_dump(), **tokens.model_dump(), "peak_flops": pace.peak}
+    with tracking.start(arm, told, run_id=earlier) as run:
+        jsonl.write(folder / "run.json", [TrainingRun(run_id=run.id)])
+        steps, epochs = follow(arm, metrics, run, p.train.epochs * tokens.tokens, pace)
+    jsonl.write(folder / "tokens.json", [tokens])
+    jsonl.write(folder / "steps.jsonl", steps)
+    jsonl.write(folder / "epochs.jsonl", epochs)
+    speed = sum(step.tokens for step in steps) / sum(step.seconds for step in steps)
+    print(f"{arm}: loss {epochs[0].train_loss:.3f} → {epochs[-1].train_loss:.3f}, {speed:.0f} tokens/s")
 
 
 def follow(
-    arm: str, metrics: Iterable[StepMetrics | EpochMetrics], run: tracking.Run, tokens: int
+    arm: str, metrics: Iterable[StepMetrics | EpochMetrics], run: tracking.Run, tokens: int, pace: Any
 ) -> tuple[list[StepMetrics], list[EpochMetrics]]:
-    """Show and log what training yields, as it comes."""
+    """Show and log what training yields, as it comes; steps that an earlier process logged are not logged again."""
     steps: list[StepMetrics] = []
     epochs: list[EpochMetrics] = []
+    logged = run.last_step("loss")
     with tqdm(total=tokens, unit="tok", unit_scale=True, desc=f"train {arm}", disable=None) as bar:
         for metric in metrics:
             if isinstance(metric, StepMetrics):
                 steps.append(metric)
+                speed = pace.of_step(metric)
                 bar.update(metric.tokens)
-                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}")
-                run.metrics(metric.model_dump(exclude={"step"}), step=metric.step)
+                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **pace.words(speed))
+                if metric.step > logged:
+                    run.metrics(metric.model_dump(exclude={"step"}) | speed, step=metric.step)
             else:
                 epochs.append(metric)
                 scores = {"train_loss": metric.train_loss, "held_out_perplexity": metric.held_out_perplexity}
-                run.metrics(scores, step=len(steps))
-                run.checkpoint(metric.epoch, paths.result("train", arm) / metric.checkpoint, scores)
+                if len(steps) >= logged:
+                    run.metrics(scores, step=len(steps))
+                if metric.checkpoint:
+                    run.checkpoint(metric.epoch, paths.result("train", arm) / metric.checkpoint, scores)
     return steps, epochs
 
 

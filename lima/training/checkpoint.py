@@ -1,11 +1,13 @@
 """Checkpoints as Hugging Face folders: safetensors, tokenizer with chat template, generation config with EOT."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import GenerationConfig
 
 from lima.errors import LimaError
@@ -28,8 +30,24 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     tokenizer.save_pretrained(unfinished)
     write_generation_config(unfinished, eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
+    for path in unfinished.iterdir():
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could note this epoch
     unfinished.rename(folder)
     return digest(folder)
+
+
+def save_epoch(
+    result: Path, epoch: int, learner: Any, accelerator: Accelerator, tokenizer: Any, *, eot_id: int
+) -> tuple[str, str]:
+    """The name of an epoch's checkpoint below `result`, put together from all processes, and its weights' digest."""
+    name = f"epoch-{epoch:02}"
+    state = accelerator.get_state_dict(learner)
+    if not accelerator.is_main_process:
+        return name, ""
+    plain = {key.removeprefix("model."): tensor for key, tensor in state.items()}  # a Learner's model
+    return name, save(result / name, accelerator.unwrap_model(learner).model, plain, tokenizer, eot_id=eot_id)
 
 
 def write_generation_config(folder: Path, **tokens: int | list[int] | None) -> None:

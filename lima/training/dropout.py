@@ -9,6 +9,13 @@ from torch.utils.hooks import RemovableHandle
 
 from lima.errors import LimaError
 
+# What a layer adds to the residual stream, by family; the first pair that a layer has whole counts.
+BRANCHES = (
+    ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma 2 and 3: a sub-layer's output, normalised
+    ("self_attn", "mlp"),  # Llama, Qwen, Mistral, Gemma
+    ("attn", "mlp"),  # GPT-2
+)
+
 
 class UnknownArchitecture(LimaError):
     """A model whose residual branches are not where this module looks for them."""
@@ -21,17 +28,37 @@ def rates(layers: int, top: float) -> list[float]:
 
 def add_residual_dropout(model: Any, top: float) -> list[RemovableHandle]:
     """Drop elements of each sub-layer's output before it joins the residual stream, in training mode only."""
-    layers = getattr(getattr(model, "model", None), "layers", None)
-    if layers is None or not all(hasattr(layer, "self_attn") and hasattr(layer, "mlp") for layer in layers):
-        raise UnknownArchitecture(
-            f"{type(model).__name__} has no model.layers with self_attn and mlp, as Llama, Qwen, Mistral and Gemma "
-            "have them; take such a model, or set train.residual_dropout to 0"
-        )
+    layers = branches(model)
     return [
         branch.register_forward_hook(_dropping(rate))
-        for layer, rate in zip(layers, rates(len(layers), top), strict=True)
-        for branch in (layer.self_attn, layer.mlp)
+        for pair, rate in zip(layers, rates(len(layers), top), strict=True)
+        for branch in pair
     ]
+
+
+def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+    """Each layer's attention and MLP, as the modules whose outputs are added to the residual stream."""
+    inner = getattr(model, "model", None) or getattr(model, "transformer", None)
+    layers = getattr(inner, "layers", None) or getattr(inner, "h", None) or []
+    pairs = [next((pair for pair in BRANCHES if all(hasattr(layer, b) for b in pair)), None) for layer in layers]
+    if not pairs or None in pairs:
+        raise UnknownArchitecture(
+            f"{type(model).__name__} has neither model.layers with self_attn and mlp, as Llama, Qwen, Mistral and "
+            "Gemma have them, nor transformer.h with attn and mlp, as GPT-2 has; take such a model, or set "
+            "train.residual_dropout to 0"
+        )
+    return [
+        (getattr(layer, pair[0]), getattr(layer, pair[1])) for layer, pair in zip(layers, pairs, strict=True) if pair
+    ]
+
+
+def silence_own(model: Any) -> None:
+    """Take away the dropout that a model brings from its pretraining, as GPT-2 does: the recipe has another (§3)."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def _dropping(rate: float) -> Callable[[torch.nn.Module, Any, Any], Any]:

@@ -1,6 +1,7 @@
 """The processes that train together, and the model they start from."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
 from lima.params import Train
-from lima.training import checkpoint, dropout, encode
+from lima.training import allocator, attention, checkpoint, dropout, encode, pace
 
 
 class LaunchError(LimaError):
@@ -29,7 +30,22 @@ def accelerator(recipe: Train) -> Accelerator:
     plugin = found.state.deepspeed_plugin
     if plugin:  # it bounds the gradient itself, and asks for a micro-batch's rows: one, packed
         plugin.deepspeed_config |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": recipe.max_grad_norm}
+    if found.device.type == "cpu":
+        allocator.keep_freed_memory()
+        if recipe.precision == "bf16":
+            _warn_of_emulation()
     return found
+
+
+def _warn_of_emulation() -> None:
+    """Say so where bf16, which a processor without instructions for it emulates, is slower than fp32."""
+    bf16, fp32 = pace.multiplied(torch.bfloat16), pace.multiplied(torch.float32)
+    if bf16 < fp32:
+        print(
+            f"warning: this processor multiplies bf16 at {bf16 / 1e9:.0f} GFLOP/s and fp32 at {fp32 / 1e9:.0f}; "
+            "train.precision: fp32 would be faster and more exact here",
+            file=sys.stderr,
+        )
 
 
 def starting_point(base: Path, recipe: Train) -> tuple[Any, Any, int]:
@@ -39,6 +55,15 @@ def starting_point(base: Path, recipe: Train) -> tuple[Any, Any, int]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
     eot_id = encode.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
+    for_training(model, recipe)
+    return model, tokenizer, eot_id
+
+
+def for_training(model: Any, recipe: Train) -> None:
+    """Give a model the recipe's dropout in place of its own, and attention that keeps packed examples apart."""
+    model.set_attn_implementation(attention.implementation(model.config, max_tokens=recipe.max_tokens))
+    dropout.silence_own(model)
     if recipe.residual_dropout:
         dropout.add_residual_dropout(model, recipe.residual_dropout)
-    return model, tokenizer, eot_id
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})

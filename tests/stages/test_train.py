@@ -1,10 +1,9 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -18,6 +17,7 @@ from lima.params import ParamsError, RandomModel
 from lima.records import EpochMetrics, Example, FailedExpectation, Gate, Provenance, StepMetrics, Turn
 from lima.stages import train
 from lima.stages.train import TrainError
+from lima.training.room import NoRoom
 
 ROOT = Path(__file__).parents[2]
 PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
@@ -30,8 +30,10 @@ def set_params(**changes):
     values = yaml.load(ROOT / "params.yaml")
     values["models"]["random"] = MODEL
     values["train"] |= {"model": "random", "epochs": 3, "batch_size": 2, "max_tokens": 40, "precision": "fp32"}
+    values["train"] |= {"gradient_checkpointing": False, "state_steps": 4, "keep_epochs": [1, changes.get("epochs", 3)]}
     values["train"] |= changes
-    values["select"] |= {"first_epoch": 1, "last_epoch": 1}
+    first = values["train"]["keep_epochs"][0]
+    values["select"] |= {"first_epoch": first, "last_epoch": first}
     yaml.dump(values, Path("params.yaml"))
 
 
@@ -152,10 +154,13 @@ def test_a_gate_of_other_data_lets_nothing_pass(checkout):
 
 
 def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatch):
-    needed = 3 * Path("data/base/random/model.safetensors").stat().st_size
+    # 257 embeddings of 32, two layers of 4 · 32² + 3 · 32 · 128 + 2 · 32, and a last norm: 41,152 parameters
+    # three checkpoints in bf16, two states of three fp32 numbers: 3 · 2 + 2 · 12 = 30 bytes each
+    needed = 30 * 41_152
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed - 1))
-    assert "3 checkpoints need 0.0 GB, and 0.0 GB are free below" in refused()
+    said = "checkpoints of epochs 1 to 3 and two states to continue from need 0.0 GB, and 0.0 GB are free below"
+    assert said in refused(NoRoom)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed))
     train.main("lima")
 
@@ -165,21 +170,111 @@ def test_an_unknown_arm_is_told_which_there_are(checkout):
         train.main("llama")
 
 
+def test_only_the_epochs_to_keep_leave_a_checkpoint(checkout):
+    set_params(keep_epochs=[2, 2])
+    train.main("lima")
+    assert [path.name for path in RESULT.glob("epoch-*")] == ["epoch-02"]
+    epochs = list(jsonl.read(RESULT / "epochs.jsonl", EpochMetrics))
+    assert [(epoch.epoch, epoch.checkpoint, bool(epoch.digest)) for epoch in epochs] == [
+        (1, "", False),
+        (2, "epoch-02", True),
+        (3, "", False),
+    ]
+
+
+def test_nothing_is_left_in_the_working_folder(checkout):
+    train.main("lima")
+    assert not Path("work/train/lima").exists()
+
+
+def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_command_goes_on(checkout):
+    train.main("lima")
+    undisturbed = result()
+    shutil.rmtree(RESULT)
+    process = fork_training(seconds_a_step=0.05)
+    wait_for(Path("work/train/lima/result/epoch-01"), process)
+    os.kill(process, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGTERM
+    assert not RESULT.exists()
+    state = next(Path("work/train/lima/states").glob("state-*")).name
+    assert 3 <= int(state.split("-")[1]) < 9  # five examples in twos, three epochs: nine steps
+    train.main("lima")
+    assert result() == undisturbed
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_of_a_run_change_nothing_to_the_bit(checkout):
+    set_params(residual_dropout=0.3, epochs=6, state_steps=1, micro_batch_tokens=50)
+    start = time.monotonic()
+    train.main("lima")
+    lasts = time.monotonic() - start
+    undisturbed = result()
+    shutil.rmtree(RESULT)
+    moments, kills, places = random.Random(4), 0, set()
+    while kills < 20:
+        process = fork_training()
+        time.sleep(moments.uniform(0, 0.6 * lasts))
+        os.kill(process, signal.SIGKILL)
+        if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL:
+            kills += 1
+        places.add(tuple(sorted(str(path) for path in Path("work/train/lima").glob("*/*"))))
+        if RESULT.exists():  # it had ended before it was killed: once more from the start
+            assert result() == undisturbed
+            shutil.rmtree(RESULT)
+    assert len(places) > 3  # the kills came at different moments
+    train.main("lima")
+    assert result() == undisturbed
+
+
+def result():
+    """Every file below the result as bytes, metrics without their seconds."""
+    found = {}
+    for path in sorted(RESULT.rglob("*")):
+        if path.name == "steps.jsonl":
+            found[path.name] = [metric.model_dump(exclude={"seconds"}) for metric in jsonl.read(path, StepMetrics)]
+        elif path.is_file():
+            found[str(path)] = path.read_bytes()
+    return found
+
+
+def fork_training(*, seconds_a_step=0.0):
+    """A process of its own that trains; forked, since importing torch takes longer than this training."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        from accelerate.state import AcceleratorState
+
+        from lima.training import steps
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        step = steps.dropout_seed
+        steps.dropout_seed = lambda *numbers: time.sleep(seconds_a_step) or step(*numbers)
+        train.main("lima")
+        status = 0
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        os._exit(status)
+
+
+def wait_for(path, process):
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert os.waitpid(process, os.WNOHANG) == (0, 0) and time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_a_kill_in_the_middle_leaves_the_older_result_as_it_was(checkout):
     RESULT.mkdir(parents=True)
     (RESULT / "old").write_text("as it was")
-    set_params(epochs=2000)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "lima.stages.train", "lima"], env=environment)
-    begun = Path("work/train/lima/epoch-02")
-    until = time.monotonic() + 120
-    while not begun.exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process = fork_training(seconds_a_step=0.1)
+    wait_for(Path("work/train/lima/result/epoch-01"), process)
+    os.kill(process, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     assert [(path.name, path.read_text()) for path in RESULT.iterdir()] == [("old", "as it was")]
-    set_params(epochs=1)
+    set_params(epochs=1)  # another recipe: nothing of the killed run is used
     train.main("lima")
     assert not (RESULT / "old").exists()
     assert [path.name for path in RESULT.glob("epoch-*")] == ["epoch-01"]

@@ -9,7 +9,8 @@ from accelerate.state import AcceleratorState
 from lima import params
 from lima.params import RandomModel, Train
 from lima.records import Example, Provenance, Turn
-from lima.training import base, encode, launch
+from lima.training import base, encode, fit, launch
+from lima.training.progress import Progress
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 MODEL = RandomModel(kind="random", layers=2, hidden=32, heads=2, context=512)
@@ -43,9 +44,15 @@ def recipe(**changes: object) -> Train:
         "max_grad_norm": 1.0,
         "residual_dropout": 0.0,
         "precision": "fp32",
+        "gradient_checkpointing": False,
+        "max_loss": 1000.0,
+        "state_steps": 1000,
         "seed": 17,
     }
-    return Train.model_validate(params.load(SHIPPED).train.model_dump() | values | changes)
+    epochs = changes.get("epochs", values["epochs"])
+    return Train.model_validate(
+        params.load(SHIPPED).train.model_dump() | values | {"keep_epochs": [1, epochs]} | changes
+    )
 
 
 def example(number: int, *texts: str) -> Example:
@@ -70,6 +77,23 @@ def start(folder: Path, train: Train):
 def accelerator(train: Train) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one a process
     return launch.accelerator(train)
+
+
+class Unkept:
+    """No state is kept between steps."""
+
+    def load(self, learner: object, optimizer: object) -> Progress:
+        return Progress()
+
+    def save(self, learner: object, optimizer: object, progress: Progress) -> None:
+        pass
+
+
+def fitted(model, train, held_out, *, recipe: Train, accelerator: Accelerator, save=None, states=None, stopping=None):
+    """`fit`, of which most tests need no checkpoint, no state and no end before its time."""
+    states, stopping = states or Unkept(), stopping or (lambda: False)
+    rest = {"save": save or unsaved, "states": states, "stopping": stopping}
+    return fit.fit(model, train, held_out, recipe=recipe, accelerator=accelerator, **rest)
 
 
 def unsaved(epoch: int, model: object) -> tuple[str, str]:

@@ -3,9 +3,16 @@ from types import SimpleNamespace
 import pytest
 import small
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from families import FAMILIES, build
+from transformers import OPTConfig, OPTForCausalLM
 
+from lima.training import dropout
+from lima.training.batches import pack
 from lima.training.dropout import UnknownArchitecture, add_residual_dropout, rates
+from lima.training.encode import Encoded
+from lima.training.learner import Learner
+
+BATCH = pack([Encoded("a", tuple(range(1, 31)), tuple(range(1, 31)), 0)])
 
 
 class Attention(torch.nn.Module):
@@ -50,6 +57,64 @@ def test_elements_are_dropped_not_whole_branches_or_examples():
     assert ((output == 0).any(dim=1) & (output != 0).any(dim=1)).all()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(family):
+    model = build(family, small.recipe(max_tokens=32, residual_dropout=0.5)).train()
+    inner = model.base_model
+    layers = getattr(inner, "layers", None) or inner.h
+    added = []  # what each of a layer's two additions adds, seen from outside: stream after less stream before
+    for layer in layers:
+        norm = getattr(layer, "ln_2", None) or getattr(layer, "pre_feedforward_layernorm", None)
+        norm = norm or layer.post_attention_layernorm
+        seen = {}
+        layer.register_forward_pre_hook(lambda _, args, kw, seen=seen: seen.update(a=args[0]), with_kwargs=True)
+        norm.register_forward_pre_hook(lambda _, args, seen=seen: seen.update(b=args[0]))
+        layer.register_forward_hook(
+            lambda _, args, out, seen=seen: seen.update(c=out if torch.is_tensor(out) else out[0])
+        )
+        added.append(seen)
+    torch.manual_seed(0)
+    learner = Learner(model)
+    learner(BATCH)
+    for seen, rate in zip(added, (0.0, 0.5), strict=True):
+        for before, after in (("a", "b"), ("b", "c")):
+            silent = float((seen[after] == seen[before]).float().mean())  # 30 tokens of 16 elements: σ = 0.023
+            assert silent == pytest.approx(rate, abs=0.1), (before, after)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_bit_equal_where_activations_are_computed_twice(family):
+    def gradients(**changes):
+        learner = Learner(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
+        torch.manual_seed(0)
+        learner(BATCH).backward()
+        return {name: weight.grad for name, weight in learner.named_parameters()}
+
+    plain, twice = gradients(), gradients(gradient_checkpointing=True)
+    for name, gradient in plain.items():
+        assert (gradient is None and twice[name] is None) or torch.equal(gradient, twice[name]), name
+
+
+def test_the_mean_over_many_draws_is_what_would_be_without_dropout():
+    model = build("llama", small.recipe(max_tokens=32, residual_dropout=0.4)).train()
+    branch = model.model.layers[1].mlp
+    stream = torch.randn(4, 16)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = branch.eval()(stream)
+        branch.train()
+        mean = torch.stack([branch(stream) for _ in range(4000)]).mean(dim=0)
+    # an element x comes as 0 or x/0.6: σ of the mean is |x|·√(0.4/0.6)/√4000 = 0.013·|x|
+    assert ((mean - expected).abs() <= 5 * 0.013 * expected.abs() + 1e-6).all()
+
+
+def test_a_bases_own_dropout_goes(tmp_path):
+    model = build("gpt2", small.recipe(max_tokens=32))
+    assert model.config.resid_pdrop == 0.1  # the base was pretrained with it
+    learner = Learner(model.train())
+    assert learner(BATCH).item() == learner(BATCH).item()
+
+
 def test_nothing_is_dropped_in_evaluation(tmp_path):
     plain = small.start(tmp_path, small.recipe())[0].eval()
     dropping = small.start(tmp_path, small.recipe(residual_dropout=0.5))[0]
@@ -70,8 +135,7 @@ def test_a_handle_takes_its_dropout_away():
 
 
 def test_a_model_whose_branches_lie_elsewhere_is_refused_by_name():
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1))
-    with pytest.raises(
-        UnknownArchitecture, match=r"GPT2LMHeadModel has no model\.layers.*set train\.residual_dropout to 0"
-    ):
-        add_residual_dropout(model, 0.2)
+    small_one = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = OPTForCausalLM(OPTConfig(vocab_size=8, word_embed_proj_dim=8, **small_one))
+    with pytest.raises(UnknownArchitecture, match=r"OPTForCausalLM has neither.*set train\.residual_dropout to 0"):
+        dropout.add_residual_dropout(model, 0.2)

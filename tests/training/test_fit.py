@@ -6,7 +6,9 @@ import torch
 
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import batches, encode
-from lima.training.fit import TrainingError, evaluate, fit
+from lima.training.learner import Learner
+from lima.training.precision import RoundsAway, spacing
+from lima.training.steps import TrainingError, evaluate
 
 
 def trained(folder, recipe, *, save=small.unsaved, train=None, change=None):
@@ -15,22 +17,24 @@ def trained(folder, recipe, *, save=small.unsaved, train=None, change=None):
     if change:
         change(model)
     train = encoded if train is None else train
-    metrics = list(fit(model, train, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe), save=save))
+    metrics = list(
+        small.fitted(model, train, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe), save=save)
+    )
     steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
     return model, steps, [metric for metric in metrics if isinstance(metric, EpochMetrics)]
 
 
-def test_twenty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
-    # 7 examples in batches of 2: 4 steps an epoch; a bound of 0.5 that the norms exceed at first
-    recipe = small.recipe(epochs=5, batch_size=2, max_grad_norm=0.5)
+def test_fifty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
+    # 7 examples in batches of 1: 7 steps an epoch, 56 in all; a bound of 0.5 that the norms exceed at first
+    recipe = small.recipe(epochs=8, batch_size=1, max_grad_norm=0.5)
     ours, steps, _ = trained(tmp_path, recipe)
-    assert len(steps) == 20
+    assert len(steps) == 56
 
     plain, _, _, encoded = small.start(tmp_path, recipe)
     adam = torch.optim.AdamW(plain.parameters(), lr=1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     lengths, done = [len(example.ids) for example in encoded], 0
-    for epoch in range(1, 6):
-        for step in batches.plan(lengths, batch_size=2, micro_tokens=10_000, seed=17, epoch=epoch):
+    for epoch in range(1, 9):
+        for step in batches.plan(lengths, batch_size=1, micro_tokens=10_000, ranks=1, seed=17, epoch=epoch):
             chosen = [encoded[place] for part in step for place in part]
             supervised = sum(example.supervised for example in chosen)
             nats = torch.tensor(0.0)
@@ -40,14 +44,14 @@ def test_twenty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
             adam.zero_grad()
             (nats / supervised).backward()
             norm = float(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5))
-            adam.param_groups[0]["lr"] = 1e-3 + (1e-4 - 1e-3) * done / 19
+            adam.param_groups[0]["lr"] = 1e-3 + (1e-4 - 1e-3) * done / 55
             adam.step()
             assert steps[done].loss == pytest.approx(nats.item() / supervised, rel=1e-4)
             assert steps[done].grad_norm == pytest.approx(norm, rel=1e-3)
             assert steps[done].lr == pytest.approx(adam.param_groups[0]["lr"], rel=1e-9)
             done += 1
     for (name, weight), expected in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        # twenty steps move a weight by about 20 · 5e-4 = 1e-2
+        # fifty-six steps move a weight by about 56 · 5.5e-4 = 3e-2
         torch.testing.assert_close(weight, expected, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
@@ -61,7 +65,7 @@ def test_a_step_is_the_same_whatever_its_micro_batches(micro_batch_tokens, tmp_p
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_lowers_the_loss_under_residual_dropout(precision, tmp_path):
-    recipe = small.recipe(epochs=30, lr=1e-2, lr_end=1e-3, residual_dropout=0.2, precision=precision)
+    recipe = small.recipe(epochs=20, lr=2e-2, lr_end=1e-3, residual_dropout=0.2, precision=precision)
     model, _, epochs = trained(tmp_path, recipe)
     # 257 tokens: an untrained model is near ln 257 = 5.55 nats
     assert epochs[0].train_loss > 4
@@ -97,7 +101,8 @@ def test_metrics_count_what_was_trained_on(tmp_path):
 def test_held_out_perplexity_is_that_of_the_model_saved_without_dropout(tmp_path):
     seen = []
 
-    def save(epoch, model):
+    def save(epoch, learner):
+        model = learner.model
         with torch.no_grad():
             model.eval()
             means = [
@@ -128,9 +133,50 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_examples(tmp_path
             model.model.norm.weight.fill_(math.nan)
 
     with pytest.raises(
-        TrainingError, match=r"the loss is nan at a learning rate of 0\.001.*authored/A/\d, authored/A/\d"
+        TrainingError, match=r"the loss is nan in step 1 at a learning rate of 0\.001.*authored/A/\d, authored/A/\d"
     ):
         trained(tmp_path, small.recipe(), change=spoil)
+
+
+def test_a_loss_beyond_all_reason_stops_training_and_names_the_examples(tmp_path):
+    # 257 tokens: an untrained model is near ln 257 = 5.55 nats
+    with pytest.raises(
+        TrainingError,
+        match=r"the loss has exploded: 5\.\d+ nats a token, more than train\.max_loss, in step 1.*authored/A/\d",
+    ):
+        trained(tmp_path, small.recipe(max_loss=5.0))
+
+
+def test_a_gradient_that_is_no_number_stops_training_before_a_weight_moves(tmp_path):
+    model, _, _, encoded = small.start(tmp_path, small.recipe())
+    model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    with pytest.raises(TrainingError, match=r"the gradient's norm is inf in step 1.*authored/A/\d"):
+        list(
+            small.fitted(model, encoded, encoded, recipe=small.recipe(), accelerator=small.accelerator(small.recipe()))
+        )
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+def test_weights_in_bf16_are_refused_with_the_arithmetic(tmp_path):
+    model, _, _, encoded = small.start(tmp_path, small.recipe())
+    # the median weight of N(0, 0.02) is 0.0135, between 2^-7 and 2^-6: bf16 numbers lie 2^-14 = 6.1e-5 apart there
+    with pytest.raises(
+        RoundsAway,
+        match=r"embed_tokens\.weight is bfloat16, and an Adam step at train\.lr 1e-05 .* about 1e-05\. "
+        r"bf16 numbers near the median weight 0\.01\d lie 6\.1e-05 apart: a step of less than 3\.1e-05",
+    ):
+        recipe = small.recipe(lr=1e-5, lr_end=1e-6)
+        list(small.fitted(model.bfloat16(), encoded, encoded, recipe=recipe, accelerator=small.accelerator(recipe)))
+
+
+@pytest.mark.parametrize("weight", [0.02, 0.5, 0.999, 1.0, 3.0, -7.0])
+def test_spacing_is_the_distance_to_the_next_bf16_number(weight):
+    here = torch.tensor(weight, dtype=torch.bfloat16)
+    following = (here.view(torch.int16) + 1).view(torch.bfloat16)
+    assert spacing(float(here)) == abs(float(following) - float(here))
+    # and half of it is what an update must exceed to be more than rounded away
+    assert float((here.abs() + 0.49 * spacing(weight)).bfloat16()) == abs(float(here))
 
 
 def test_a_step_without_a_supervised_token_names_its_examples(tmp_path):
@@ -147,7 +193,7 @@ def test_nothing_to_learn_from_is_an_error(tmp_path):
 def test_nothing_held_out_is_an_error(tmp_path):
     model, *_ = small.start(tmp_path, small.recipe())
     with pytest.raises(TrainingError, match=r"held_out\.jsonl has no supervised token"):
-        evaluate(model, [], torch.device("cpu"), micro_tokens=100)
+        evaluate(Learner(model), [], small.accelerator(small.recipe()), micro_tokens=100)
 
 
 def test_an_example_whose_response_was_cut_away_neither_helps_nor_harms(tmp_path):

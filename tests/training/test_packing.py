@@ -1,59 +1,115 @@
 """Examples that lie side by side in a row must not see each other."""
 
+from dataclasses import replace
+
 import pytest
 import small
 import torch
+from families import FAMILIES, build
 
-from lima.training.batches import Batch, pack
-from lima.training.fit import summed_loss
+from lima.training import attention
+from lima.training.batches import pack
+from lima.training.encode import IGNORED, Encoded
+from lima.training.head import UnknownHead, fuse
+from lima.training.learner import Learner
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def started(tmp_path):
-    model, _, _, encoded = small.start(tmp_path, small.recipe())
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.mul_(8)  # wide, so that what a token attends to shows
-    return model.eval(), encoded
+RECIPE = small.recipe(max_tokens=32)
+EXAMPLES = [
+    Encoded("a", (5, 9, 13, 2, 7, 40), (IGNORED, IGNORED, 13, 2, 7, 40), 0),
+    Encoded("b", (6, 9, 33), (IGNORED, 9, 33), 0),
+    Encoded("c", (50, 5, 9, 13, 2, 8, 8, 1), (IGNORED, 5, 9, IGNORED, IGNORED, 8, 8, 1), 0),
+]
 
 
 def logits(model, batch):
     with torch.no_grad():
-        return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).logits[0]
+        hidden = model.base_model(
+            input_ids=batch.ids, position_ids=batch.positions, lengths=batch.lengths, use_cache=False
+        ).last_hidden_state
+        return model.get_output_embeddings()(hidden)[0]
 
 
-def gradients(model, batches):
-    model.zero_grad()
+def gradients(learner, batches):
+    learner.zero_grad()
     for batch in batches:
-        summed_loss(model, batch, CPU).backward()
-    return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+        learner(batch).backward()
+    return torch.cat([weight.grad.flatten() for weight in learner.parameters() if weight.grad is not None])
 
 
-def test_logits_of_packed_examples_equal_those_of_each_alone(started):
-    model, encoded = started
-    assert model.config._attn_implementation == "sdpa"
-    together = logits(model, pack(encoded))
-    alone = torch.cat([logits(model, pack([example])) for example in encoded])
-    torch.testing.assert_close(together, alone, rtol=0, atol=2e-4)
-    # the law bites: positions that run on let the examples see each other
-    packed = pack(encoded)
-    running = Batch(packed.ids, torch.arange(packed.ids.numel())[None], packed.labels, packed.examples)
-    assert (logits(model, running) - alone).abs().max() > 0.5
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_of_packed_examples_equal_those_of_each_alone(family):
+    model = build(family, RECIPE).eval()
+    together = logits(model, pack(EXAMPLES))
+    alone = torch.cat([logits(model, pack([example])) for example in EXAMPLES])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    # the law bites: as one stretch whose positions run on, the examples see each other
+    tokens = pack(EXAMPLES).ids.numel()
+    running = replace(pack(EXAMPLES), positions=torch.arange(tokens)[None], lengths=(tokens,))
+    assert (logits(model, running) - alone).abs().max() > 0.01
 
 
-def test_gradients_of_packed_examples_equal_the_sum_of_each_alone(started):
-    model, encoded = started
-    together, alone = gradients(model, [pack(encoded)]), gradients(model, [pack([e]) for e in encoded])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_of_packed_examples_equal_the_sum_of_each_alone(family):
+    learner = Learner(build(family, RECIPE)).eval()
+    together, alone = gradients(learner, [pack(EXAMPLES)]), gradients(learner, [pack([e]) for e in EXAMPLES])
     assert (together - alone).norm() < 1e-5 * alone.norm()
 
 
-def test_the_summed_loss_is_transformers_own_over_the_supervised_tokens(started):
-    model, encoded = started
-    for example in encoded:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_and_gradients_are_those_of_transformers_own_loss(family):
+    model = build(family, RECIPE).eval()
+    nats = torch.tensor(0.0)
+    for example in EXAMPLES:
         ids, labels = torch.tensor([example.ids]), torch.tensor([example.labels])
-        mean = model(input_ids=ids, labels=labels).loss.item()  # transformers' mean over supervised tokens
-        ours = summed_loss(model, pack([example]), CPU).item()
-        assert ours == pytest.approx(mean * example.supervised, rel=1e-5)
+        nats = nats + model(input_ids=ids, labels=labels).loss * example.supervised  # its mean over supervised tokens
+    nats.backward()
+    expected = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+    learner = Learner(model)
+    assert learner(pack(EXAMPLES)).item() == pytest.approx(nats.item(), rel=1e-5)
+    ours = gradients(learner, [pack(EXAMPLES)])
+    assert (ours - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
+    learner = Learner(build("llama", RECIPE)).eval()
+    whole = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
+    monkeypatch.setattr("lima.training.head.SLICE", 2 * 60 * 4)  # two tokens' logits over 60 words in fp32
+    seen = []
+    monkeypatch.setattr("lima.training.head.linear", lambda rows, matrix: seen.append(len(rows)) or rows @ matrix.T)
+    sliced = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
+    assert set(seen) == {1, 2}  # 4 + 2 + 5 supervised tokens: five times two, and one
+    assert sliced[0] == pytest.approx(whole[0], rel=1e-6)
+    assert (sliced[1] - whole[1]).norm() < 1e-6 * whole[1].norm()
+
+
+def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
+    learner = Learner(build("llama", RECIPE)).eval()
+    seen = []
+    monkeypatch.setattr("lima.training.head.linear", lambda rows, matrix: seen.append(len(rows)) or rows @ matrix.T)
+    learner(pack(EXAMPLES))
+    assert seen == [sum(example.supervised for example in EXAMPLES)] == [11]
+
+
+def test_in_bf16_the_loss_is_within_a_percent_of_fp32s():
+    learner = Learner(build("llama", RECIPE)).eval()
+    exact = gradients(learner, [pack(EXAMPLES)])
+    nats = learner(pack(EXAMPLES)).item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert learner(pack(EXAMPLES)).item() == pytest.approx(nats, rel=0.01)
+        rounded = gradients(learner, [pack(EXAMPLES)])
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
+def test_a_head_that_does_more_than_multiply_is_refused_by_name():
+    model = build("llama", RECIPE)
+    model.set_output_embeddings(torch.nn.Linear(16, 60, bias=True))
+    with pytest.raises(UnknownHead, match=r"the output head of LlamaForCausalLM is Linear\(.*bias=True\)"):
+        fuse(model)
+
+
+def test_attention_that_only_transformers_computes_is_left_to_it():
+    kinds = {family: build(family, RECIPE).config._attn_implementation for family in FAMILIES}
+    assert kinds.pop("mistral, its window shorter than the examples") == "sdpa"
+    assert kinds.pop("gemma2") == "eager"  # it bends attention's logits
+    assert set(kinds.values()) == {attention.PACKED}

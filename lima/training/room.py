@@ -1,0 +1,43 @@
+"""Whether the disk can hold what a run writes, asked before it starts and not in its third hour."""
+
+import shutil
+from math import prod
+from pathlib import Path
+
+from safetensors import safe_open
+
+from lima.errors import LimaError
+from lima.params import Train
+from lima.training import footprint
+
+
+class NoRoom(LimaError):
+    """Less free disk than the run will need."""
+
+
+def enough(base: Path, working: Path, recipe: Train) -> None:
+    """Raise unless the disk below `working` can take the checkpoints and states of the model in `base`."""
+    working.mkdir(parents=True, exist_ok=True)
+    needed, used = footprint.disk(parameters(base), recipe), taken(working)
+    free = shutil.disk_usage(working).free + used
+    if needed > free:
+        first, last = recipe.keep_epochs
+        raise NoRoom(
+            f"checkpoints of epochs {first} to {last} and two states to continue from need {needed / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, or keep fewer epochs "
+            "(train.keep_epochs)"
+        )
+
+
+def parameters(base: Path) -> int:
+    """Counted from the headers of its safetensors; no weight is read."""
+    count = 0
+    for path in base.glob("*.safetensors"):
+        with safe_open(path, "np") as weights:
+            count += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return count
+
+
+def taken(folder: Path) -> int:
+    """Bytes of the files that an earlier run left there: they are part of what this one needs."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
