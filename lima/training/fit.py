@@ -54,7 +54,7 @@ def fit(
     """
     if not train:
         raise TrainingError("train.jsonl holds no example, so there is nothing to learn from; see arms in params.yaml")
-    learner, optimizer = _prepare(model, recipe, accelerator)
+    learner, optimizer = prepare(model, recipe, accelerator)
     progress = states.load(learner, optimizer)
     yield from progress.told()
     while progress.epoch <= recipe.epochs:
@@ -92,7 +92,8 @@ def fit(
         yield epoch
 
 
-def _prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, Any]:
+def prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, Any]:
+    """The learner and its AdamW, as the launcher's processes share them."""
     precision.refuse_rounding(model, recipe.lr)
     learner = Learner(model)
     optimizer = torch.optim.AdamW(

