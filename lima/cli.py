@@ -47,6 +47,27 @@ def dialogues(
     typer.echo(f"{drafts.render(found)}\n\n{out} is to be edited, {sheet} to be read beside it")
 
 
+@app.command()
+def plan(
+    arm: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each node.")],
+    memory: Annotated[float, typer.Option(min=1, help="GiB of each GPU.")],
+    gpu: Annotated[str, typer.Option(help="The GPU's name, for its speed: H100, A100, …")],
+    mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of its speed that is assumed to be reached.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+) -> None:
+    """Say what training an arm will take, before anything starts, and what fits; status 1 if nothing does."""
+    from lima import params, planning
+    from lima.training.footprint import PEAKS
+
+    p = params.load()
+    params.entry(p.arms, "arm", arm)
+    machine = planning.Machine(nodes, gpus, memory, params.entry(PEAKS, "GPU", gpu), mfu)
+    typer.echo(planning.render(arm, p, machine))
+    if not any(f.fits for f in planning.plan(arm, p, machine).fits):
+        raise typer.Exit(1)
+
+
 @profile.command("list")
 def list_profiles() -> None:
     """Name the profiles, and the one in use."""

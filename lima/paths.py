@@ -45,23 +45,31 @@ def replacing(finished: Path, working: Path) -> Iterator[Path]:
     The older result is moved aside, not deleted, before the new one takes its place: a kill between the two moves
     leaves it beside `working`, and the next start moves it back.
     """
-    aside = working.with_name(f"{working.name}.older")
-    if aside.exists() and not finished.exists():
-        aside.rename(finished)
-    for left_over in (aside, working):
-        shutil.rmtree(left_over, ignore_errors=True)
+    restore(working, finished)
+    shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
     yield working
     put(working, finished)
 
 
 def put(working: Path, finished: Path) -> None:
-    """Let a working folder that is complete take the place of `finished`."""
+    """Let a working folder that is complete take the place of `finished`, which is moved aside until then."""
     finished.parent.mkdir(parents=True, exist_ok=True)
     if finished.exists():
-        finished.rename(aside)
+        finished.rename(_aside(working))
     working.rename(finished)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(_aside(working), ignore_errors=True)
+
+
+def restore(working: Path, finished: Path) -> None:
+    """Move back an older result that a kill left aside."""
+    if _aside(working).exists() and not finished.exists():
+        _aside(working).rename(finished)
+    shutil.rmtree(_aside(working), ignore_errors=True)
+
+
+def _aside(working: Path) -> Path:
+    return working.with_name(f"{working.name}.older")
 
 
 @contextmanager

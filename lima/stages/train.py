@@ -55,6 +55,8 @@ def main(arm: str) -> None:
         encode.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
         for name in ("train.jsonl", "held_out.jsonl")
     )
+    if accelerator.is_main_process:
+        paths.restore(working / "result", paths.result("train", arm))
     kept = states.keep(working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train)
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
@@ -63,7 +65,7 @@ def main(arm: str) -> None:
         return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id)
 
     try:
-        with asked_to_stop() as stopping:
+        with asked_to_stop() as stopping, paths.room(working):
             metrics = fit.fit(
                 model,
                 train,
@@ -79,7 +81,8 @@ def main(arm: str) -> None:
             watched = pace.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
     except fit.Stopped as stopped:
-        print(f"{arm}: {stopped}", file=sys.stderr)
+        rest = "goes on from there" if kept.newest() else "starts afresh: under DeepSpeed no state is kept"
+        print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(ENDED_BY_SIGTERM)
     kept.forget()
     paths.put(kept.result, paths.result("train", arm))

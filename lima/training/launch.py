@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
@@ -21,7 +22,10 @@ class LaunchError(LimaError):
 def accelerator(recipe: Train) -> Accelerator:
     """Accelerate's view of the processes, after making sure that it is the launcher's."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    found = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    sharded = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    # without a GPU, processes talk by gloo; DeepSpeed would ask for another library
+    talk = [InitProcessGroupKwargs(backend="gloo")] if sharded and not torch.cuda.is_available() else []
+    found = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", kwargs_handlers=talk)
     if found.num_processes != launched:
         raise LaunchError(
             f"{launched} processes were launched, but each believes to be one of {found.num_processes}; start training "

@@ -33,7 +33,10 @@ class Digests(Record):
 
 
 class KeptStates:
-    """States in a run's working folder, beside its unfinished result; a state is whole, or it is not there."""
+    """States in a run's working folder, beside its unfinished result; a state is whole, or it is not there.
+
+    Under DeepSpeed, which shards what a state is made of, none is kept.
+    """
 
     def __init__(self, working: Path, accelerator: Accelerator) -> None:
         self.folder = working / "states"
@@ -65,7 +68,7 @@ class KeptStates:
 
     def save(self, learner: Any, optimizer: Any, progress: Progress) -> None:
         """Write a state, then forget the older ones; the main process does it, and the others wait."""
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and not self.accelerator.state.deepspeed_plugin:
             trained = list(self._trained(learner))
             unfinished = self.folder / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One of the processes that train together: `torchrun --nproc_per_node=2 tests/training/rank.py FOLDER LOSSES`."""
+"""One of the processes that train together: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION`."""
 
 import json
 import sys
@@ -7,13 +7,19 @@ from pathlib import Path
 import small
 
 from lima.records import StepMetrics
-from lima.training import launch
+from lima.training import checkpoint, launch
 
-folder, losses = map(Path, sys.argv[1:])
-recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3)
+folder, losses = map(Path, sys.argv[1:3])
+recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision=sys.argv[3])
 accelerator = launch.accelerator(recipe)
-model, _, _, encoded = small.start(folder, recipe)
-metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator)
+model, tokenizer, eot_id, encoded = small.start(folder, recipe)
+
+
+def save(epoch, learner):
+    return checkpoint.save_epoch(losses.with_suffix(""), epoch, learner, accelerator, tokenizer, eot_id=eot_id)
+
+
+metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save)
 steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
 if accelerator.is_main_process:
     told = {"ranks": accelerator.num_processes, "steps": [[step.loss, step.grad_norm] for step in steps]}

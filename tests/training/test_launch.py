@@ -1,13 +1,16 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import small
+import torch
 from accelerate.commands.config import load_config_from_file
 from conftest import free_port
+from transformers import AutoModelForCausalLM
 
 from lima.training.launch import LaunchError
 
@@ -28,34 +31,59 @@ def test_the_recipes_precision_is_that_of_the_computation(precision, expected):
     assert small.accelerator(small.recipe(precision=precision)).mixed_precision == expected
 
 
-@pytest.mark.parametrize(("name", "kind"), [("zero3", "DEEPSPEED"), ("ddp", "MULTI_GPU")])
-def test_accelerate_reads_the_launch_configurations(name, kind):
-    config = load_config_from_file(str(ROOT / f"infra/accelerate/{name}.yaml"))
-    assert (config.distributed_type, config.num_processes, config.mixed_precision) == (kind, 8, "bf16")
+CONFIGURATIONS = {path.stem: path for path in (ROOT / "infra/accelerate").glob("*.yaml")}
 
 
-def test_zero3_shards_everything_and_saves_whole_checkpoints():
-    deepspeed = load_config_from_file(str(ROOT / "infra/accelerate/zero3.yaml")).deepspeed_config
-    assert deepspeed["zero_stage"] == 3
-    assert deepspeed["zero3_save_16bit_model"] is True
-    assert deepspeed["gradient_accumulation_steps"] == 1
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_accelerate_reads_the_launch_configurations(name):
+    config = load_config_from_file(str(CONFIGURATIONS[name]))
+    assert config.distributed_type == ("MULTI_GPU" if name == "ddp" else "DEEPSPEED")
+    assert config.num_processes == 8 * config.num_machines
+    assert f"--config_file infra/accelerate/{name}.yaml" in CONFIGURATIONS[name].read_text()
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS.keys() - {"ddp"}))
+def test_a_launch_configuration_names_the_zero_stage_that_its_own_name_says(name):
+    named = load_config_from_file(str(CONFIGURATIONS[name])).deepspeed_config["deepspeed_config_file"]
+    deepspeed = json.loads((ROOT / named).read_text())
+    assert deepspeed["zero_optimization"]["stage"] == int(name.removeprefix("zero")[0])
+    assert ("offload_optimizer" in deepspeed["zero_optimization"]) == ("offload" in name)
+    assert deepspeed["gradient_accumulation_steps"] == 1  # the loop sums a step's micro-batches itself
+    assert deepspeed["data_types"] == {"grad_accum_dtype": "fp32"}
+    if deepspeed["zero_optimization"]["stage"] == 3:
+        assert deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]  # whole checkpoints
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
-    small.start(tmp_path, small.recipe())  # both read the same base
+@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU kernels with g++")
+def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_path):
+    small.start(tmp_path, small.recipe())  # all read the same base
     # `accelerate launch --cpu` starts one process only, whatever it is told, but under mpirun
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
-    told = {}
-    for ranks, words in {1: [], 2: launcher}.items():
-        out = tmp_path / f"{ranks}.json"
-        command = [sys.executable, *words, str(RANK), str(tmp_path), str(out)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    two = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
+    zero3 = {"ACCELERATE_USE_DEEPSPEED": "true"}
+    zero3["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(ROOT / "infra/deepspeed/zero3.json")
+    told, weights = {}, {}
+    for name, launcher, more in (("one", [], {}), ("two", two, {}), ("zero3", two, zero3)):
+        out = tmp_path / f"{name}.json"
+        port = [f"--master_port={free_port()}"] if launcher else []
+        command = [sys.executable, *launcher, *port, str(RANK), str(tmp_path), str(out), "fp32"]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+        environment |= {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ACCELERATE_USE_CPU": "true",
+            **more,
+        }
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
         assert done.returncode == 0, done.stderr
-        told[ranks] = json.loads(out.read_text())
-    assert [told[ranks]["ranks"] for ranks in (1, 2)] == [1, 2]
-    assert len(told[1]["steps"]) == 6  # 7 examples in fives, three times
-    for one, two in zip(told[1]["steps"], told[2]["steps"], strict=True):
-        # in fp32 the order of summation shifts the sixth digit
-        assert two == pytest.approx(one, rel=1e-4)
+        told[name] = json.loads(out.read_text())
+        # a checkpoint from either is whole, and bare transformers loads it
+        weights[name] = AutoModelForCausalLM.from_pretrained(tmp_path / name / "epoch-03").state_dict()
+    assert [told[name]["ranks"] for name in told] == [1, 2, 2]
+    assert len(told["one"]["steps"]) == 6  # 7 examples in fives, three times
+    for name in ("two", "zero3"):
+        for one, other in zip(told["one"]["steps"], told[name]["steps"], strict=True):
+            # in fp32 the order of summation shifts the sixth digit
+            assert other == pytest.approx(one, rel=1e-4)
+        for key, weight in weights["one"].items():
+            # stored in bf16, whose last place is 2^-8 of a weight; six steps move one by at most 6e-3
+            torch.testing.assert_close(weights[name][key], weight, rtol=2**-7, atol=2e-4)
