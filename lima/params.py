@@ -83,10 +83,18 @@ class Source(Section):
     licence: str
 
 
+class Lora(Section):
+    """Train small matrices beside frozen weights; not the paper's."""
+
+    rank: PositiveInt
+    alpha: PositiveInt  # over rank: what the small matrices' product is multiplied with
+
+
 class Arm(Section):
     pool: Literal["kept", "unfiltered"]
     without: list[str]  # tags: no example that carries one of them is drawn
     examples: dict[str, PositiveInt]
+    lora: Lora | None = None  # every weight is trained where it is not given, as in the paper
 
 
 class ArmContestant(Section):

@@ -11,6 +11,7 @@ from lima.errors import LimaError
 DATA = Path("data")
 WORK = Path("work")
 REPORTS = Path("reports")
+DIGEST = "model.sha256"  # in a checkpoint's folder: that of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 

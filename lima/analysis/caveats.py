@@ -40,6 +40,7 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
         *_annotators(p, measured),
         *_epochs(p),
         *_size(p, results),
+        *_adapters(p),
         *_sensitivity(measured),
         *_priors(results),
         *_luck(p),
@@ -97,6 +98,15 @@ def _epochs(p: Params) -> Iterator[Caveat]:
         yield Caveat(
             "That the chosen epochs are the best.",
             f"A rule chose them: {p.select.annotator} {RULES[judge.rule]}. In the paper people did, by reading.",
+        )
+
+
+def _adapters(p: Params) -> Iterator[Caveat]:
+    small = [name for name, arm in p.arms.items() if arm.lora]
+    if small:
+        yield Caveat(
+            f"That {', '.join(small)} follow{'s' if len(small) == 1 else ''} the paper's recipe.",
+            "LoRA: small matrices were trained beside frozen weights; the paper trains every weight.",
         )
 
 

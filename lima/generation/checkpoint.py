@@ -1,5 +1,6 @@
 """A Hugging Face folder as it answers: weights, tokenizer with chat template, and the tokens that end an answer."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
+from lima.paths import DIGEST
 from lima.records import Prompt
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -30,6 +32,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
         raise LimaError(
             f"{folder} is no Hugging Face folder with config.json and *.safetensors; run the stage that writes it again"
         )
+    refuse_changed(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
@@ -43,6 +46,18 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
         ends=frozenset([ends] if isinstance(ends, int) else ends),
         context=model.config.max_position_embeddings,
     )
+
+
+def refuse_changed(folder: Path) -> None:
+    """Raise where a checkpoint's weights are not those that training wrote and took the digest of."""
+    mark, weights = folder / DIGEST, folder / "model.safetensors"
+    if mark.is_file():
+        with weights.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != mark.read_text():
+            raise LimaError(
+                f"{weights} was changed after training wrote it: its SHA-256 is not that in {mark}; train again"
+            )
 
 
 def render(tokenizer: Any, prompt: Prompt) -> list[int]:

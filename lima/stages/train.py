@@ -42,7 +42,7 @@ class Tokens(Record):
 
 def main(arm: str) -> None:
     p = params.load()
-    params.entry(p.arms, "arm", arm)
+    lora = params.entry(p.arms, "arm", arm).lora
     mixed, base, working = paths.result("mix", arm), paths.result("base", p.train.model), paths.WORK / "train" / arm
     pass_the_gate(arm, mixed / "train.jsonl")
 
@@ -50,19 +50,21 @@ def main(arm: str) -> None:
 
     room.enough(base, working, p.train)
     accelerator = launch.accelerator(p.train)
-    model, tokenizer, eot_id = launch.starting_point(base, p.train)
+    model, tokenizer, eot_id = launch.starting_point(base, p.train, lora)
     train, held_out = (
         encode.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
         paths.restore(working / "result", paths.result("train", arm))
-    kept = states.keep(working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train)
+    kept = states.keep(
+        working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train, lora=lora
+    )
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
         if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:
             return "", ""
-        return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id)
+        return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
     try:
         with asked_to_stop() as stopping, paths.room(working):
@@ -135,7 +137,13 @@ def write(
 ) -> None:
     """Follow a run to its end, and write what is to be known of it beside its checkpoints."""
     earlier = next(jsonl.read(folder / "run.json", TrainingRun)).run_id if (folder / "run.json").exists() else ""
-    told = {"profile": p.profile, **p.train.model_dump(), **tokens.model_dump(), "peak_flops": pace.peak}
+    told = {
+        "profile": p.profile,
+        "lora": p.arms[arm].lora,
+        **p.train.model_dump(),
+        **tokens.model_dump(),
+        "peak_flops": pace.peak,
+    }
     with tracking.start(arm, told, run_id=earlier) as run:
         jsonl.write(folder / "run.json", [TrainingRun(run_id=run.id)])
         steps, epochs = follow(arm, metrics, run, p.train.epochs * tokens.tokens, pace)

@@ -11,6 +11,9 @@ from accelerate import Accelerator
 from transformers import GenerationConfig
 
 from lima.errors import LimaError
+from lima.params import Lora
+from lima.paths import DIGEST
+from lima.training import adapter
 
 WEIGHTS = "model.safetensors"
 
@@ -30,6 +33,7 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     tokenizer.save_pretrained(unfinished)
     write_generation_config(unfinished, eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
+    (unfinished / DIGEST).write_text(digest(unfinished))
     for path in unfinished.iterdir():
         with path.open("rb") as written:
             os.fsync(written.fileno())
@@ -39,14 +43,26 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
 
 
 def save_epoch(
-    result: Path, epoch: int, learner: Any, accelerator: Accelerator, tokenizer: Any, *, eot_id: int
+    result: Path,
+    epoch: int,
+    learner: Any,
+    accelerator: Accelerator,
+    tokenizer: Any,
+    *,
+    eot_id: int,
+    lora: Lora | None = None,
 ) -> tuple[str, str]:
-    """The name of an epoch's checkpoint below `result`, put together from all processes, and its weights' digest."""
+    """The name of an epoch's checkpoint below `result`, put together from all processes, and its weights' digest.
+
+    LoRA's matrices are worked into the weights, so that what samples from a checkpoint needs nothing new.
+    """
     name = f"epoch-{epoch:02}"
     state = accelerator.get_state_dict(learner)
     if not accelerator.is_main_process:
         return name, ""
     plain = {key.removeprefix("model."): tensor for key, tensor in state.items()}  # a Learner's model
+    if lora:
+        plain = adapter.merged(plain, lora)
     return name, save(result / name, accelerator.unwrap_model(learner).model, plain, tokenizer, eot_id=eot_id)
 
 

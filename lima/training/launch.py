@@ -11,8 +11,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
-from lima.params import Train
-from lima.training import allocator, attention, checkpoint, dropout, encode, pace
+from lima.params import Lora, Train
+from lima.training import adapter, allocator, attention, checkpoint, dropout, encode, pace
 
 
 class LaunchError(LimaError):
@@ -52,7 +52,7 @@ def _warn_of_emulation() -> None:
         )
 
 
-def starting_point(base: Path, recipe: Train) -> tuple[Any, Any, int]:
+def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple[Any, Any, int]:
     """The base model in fp32 with residual dropout, its tokenizer with EOT and the chat template, and EOT's id."""
     checkpoint.check(base)
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -60,6 +60,8 @@ def starting_point(base: Path, recipe: Train) -> tuple[Any, Any, int]:
     eot_id = encode.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
     for_training(model, recipe)
+    if lora:
+        adapter.add(model, lora, seed=recipe.seed)
     return model, tokenizer, eot_id
 
 

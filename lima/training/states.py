@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lima import jsonl
-from lima.params import Train
+from lima.params import Lora, Train
 from lima.records import EpochMetrics, Record, StepMetrics
 from lima.training.checkpoint import CheckpointError
 from lima.training.progress import Progress
@@ -105,14 +105,16 @@ class KeptStates:
                 yield name, weight
 
 
-def keep(working: Path, accelerator: Accelerator, *, inputs: Iterable[Path], recipe: Train) -> KeptStates:
+def keep(
+    working: Path, accelerator: Accelerator, *, inputs: Iterable[Path], recipe: Train, lora: Lora | None = None
+) -> KeptStates:
     """The states in a working folder, if they are of the same inputs, recipe, code, torch and number of processes.
 
     If not, the folder is emptied: changed data never continues an old run.
     """
     if accelerator.is_main_process:
         code = Path(__file__).parent.glob("*.py")
-        words = (recipe.model_dump_json(exclude={"launch", "state_steps"}), torch.__version__)
+        words = (recipe.model_dump_json(exclude={"launch", "state_steps"}), repr(lora), torch.__version__)
         claim(working, digest([*inputs, *code], *words, str(accelerator.num_processes)))
         (working / "result").mkdir(exist_ok=True)
     accelerator.wait_for_everyone()

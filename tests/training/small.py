@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from lima import params
 from lima.params import RandomModel, Train
 from lima.records import Example, Provenance, Turn
-from lima.training import base, encode, fit, launch
+from lima.training import base, batches, encode, fit, launch
 from lima.training.progress import Progress
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -98,3 +98,8 @@ def fitted(model, train, held_out, *, recipe: Train, accelerator: Accelerator, s
 
 def unsaved(epoch: int, model: object) -> tuple[str, str]:
     return f"epoch-{epoch:02}", ""
+
+
+def batch() -> batches.Batch:
+    """Thirty tokens below 60, all supervised."""
+    return batches.pack([encode.Encoded("a", tuple(range(1, 31)), tuple(range(1, 31)), 0)])

@@ -8,6 +8,8 @@ import small
 import torch
 from safetensors import safe_open
 
+from lima.errors import LimaError
+from lima.generation import checkpoint as generation
 from lima.training import checkpoint
 from lima.training.checkpoint import CheckpointError
 
@@ -57,6 +59,7 @@ def test_a_checkpoint_holds_safetensors_in_bf16_and_tied_weights_once(saved):
         "chat_template.jinja",
         "config.json",
         "generation_config.json",
+        "model.sha256",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -83,7 +86,17 @@ def test_saving_leaves_the_model_in_training_as_it_was(saved):
 def test_the_digest_is_the_sha256_of_the_weights(saved):
     *_, folder, found = saved
     assert found == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert checkpoint.digest(folder) == found
+    assert checkpoint.digest(folder) == (folder / "model.sha256").read_text() == found
+
+
+def test_weights_that_were_changed_after_they_were_written_are_refused_where_they_are_to_answer(saved):
+    *_, folder, _ = saved
+    assert generation.load(folder).ends
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(LimaError, match=r"model\.safetensors was changed after training wrote it"):
+        generation.load(folder)
 
 
 def test_a_save_that_is_interrupted_leaves_no_epoch_and_the_next_one_works(saved):
