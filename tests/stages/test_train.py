@@ -4,8 +4,11 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,7 @@ def checkout(tmp_path, monkeypatch):
     """Five examples that passed the gate, one held out, an untrained base, and no tracking server."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # it will not be there a second later
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one a process
@@ -187,14 +191,14 @@ def test_nothing_is_left_in_the_working_folder(checkout):
     assert not Path("work/train/lima").exists()
 
 
-def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_command_goes_on(checkout):
+def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_command_goes_on(forking):
     train.main("lima")
     undisturbed = result()
     shutil.rmtree(RESULT)
-    process = fork_training(seconds_a_step=0.05)
-    wait_for(Path("work/train/lima/result/epoch-01"), process)
+    process = training(forking, seconds_a_step=0.05)
+    wait_for(Path("work/train/lima/result/epoch-01"))
     os.kill(process, signal.SIGTERM)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGTERM
+    assert status(forking) == 128 + signal.SIGTERM
     assert not RESULT.exists()
     state = next(Path("work/train/lima/states").glob("state-*")).name
     assert 3 <= int(state.split("-")[1]) < 9  # five examples in twos, three epochs: nine steps
@@ -203,25 +207,25 @@ def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_comma
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_of_a_run_change_nothing_to_the_bit(checkout):
+def test_twenty_kills_at_random_moments_of_a_run_change_nothing_to_the_bit(forking):
     set_params(residual_dropout=0.3, epochs=6, state_steps=1, micro_batch_tokens=50)
-    start = time.monotonic()
     train.main("lima")
-    lasts = time.monotonic() - start
     undisturbed = result()
     shutil.rmtree(RESULT)
     moments, kills, places = random.Random(4), 0, set()
     while kills < 20:
-        process = fork_training()
-        time.sleep(moments.uniform(0, 0.6 * lasts))
-        os.kill(process, signal.SIGKILL)
-        if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL:
-            kills += 1
+        goal = reached() + moments.randrange(4)  # of 18 steps; 0 is a kill before the first
+        process = training(forking, seconds_a_step=0.02)
+        past(goal)
+        time.sleep(moments.uniform(0, 0.04))
+        with suppress(ProcessLookupError):  # it may have ended
+            os.kill(process, signal.SIGKILL)
+        kills += status(forking) == -signal.SIGKILL
         places.add(tuple(sorted(str(path) for path in Path("work/train/lima").glob("*/*"))))
         if RESULT.exists():  # it had ended before it was killed: once more from the start
             assert result() == undisturbed
             shutil.rmtree(RESULT)
-    assert len(places) > 3  # the kills came at different moments
+    assert len(places) > 5  # states, checkpoints and what was unfinished: the kills came at different moments
     train.main("lima")
     assert result() == undisturbed
 
@@ -237,42 +241,55 @@ def result():
     return found
 
 
-def fork_training(*, seconds_a_step=0.0):
-    """A process of its own that trains; forked, since importing torch takes longer than this training."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        from accelerate.state import AcceleratorState
-
-        from lima.training import steps
-
-        AcceleratorState._reset_state(reset_partial_state=True)
-        step = steps.dropout_seed
-        steps.dropout_seed = lambda *numbers: time.sleep(seconds_a_step) or step(*numbers)
-        train.main("lima")
-        status = 0
-    except SystemExit as ended:
-        status = ended.code
-    finally:
-        os._exit(status)
+@pytest.fixture
+def forking(checkout):
+    """A process that forks others which train: `training(forking)` gives an id, `status(forking)` how it ended."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    script = [sys.executable, str(Path(__file__).with_name("forking.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(script, env=environment, **pipes) as process:
+        yield process
+        process.stdin.close()
 
 
-def wait_for(path, process):
+def training(forking, *, seconds_a_step=0.0):
+    forking.stdin.write(f"{seconds_a_step}\n")
+    forking.stdin.flush()
+    return int(forking.stdout.readline())
+
+
+def status(forking):
+    return int(forking.stdout.readline())
+
+
+def reached():
+    """The step after which the latest state was saved, 0 where there is none."""
+    states = Path("work/train/lima/states").glob("state-?????????-*")
+    return max((int(path.name.split("-")[1]) for path in states), default=0)
+
+
+def past(step):
+    """Return when the state after a step is there, or training has ended."""
+    until = time.monotonic() + 60
+    while not RESULT.exists() and reached() < step:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def wait_for(path):
     until = time.monotonic() + 60
     while not path.exists():
-        assert os.waitpid(process, os.WNOHANG) == (0, 0) and time.monotonic() < until
+        assert time.monotonic() < until
         time.sleep(0.005)
 
 
-def test_a_kill_in_the_middle_leaves_the_older_result_as_it_was(checkout):
+def test_a_kill_in_the_middle_leaves_the_older_result_as_it_was(forking):
     RESULT.mkdir(parents=True)
     (RESULT / "old").write_text("as it was")
-    process = fork_training(seconds_a_step=0.1)
-    wait_for(Path("work/train/lima/result/epoch-01"), process)
+    process = training(forking, seconds_a_step=0.1)
+    wait_for(Path("work/train/lima/result/epoch-01"))
     os.kill(process, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    assert status(forking) == -signal.SIGKILL
     assert [(path.name, path.read_text()) for path in RESULT.iterdir()] == [("old", "as it was")]
     set_params(epochs=1)  # another recipe: nothing of the killed run is used
     train.main("lima")
