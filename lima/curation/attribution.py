@@ -22,6 +22,7 @@ CHANGES = {
     "reddit": "tags of the title, edits and notes to readers cut",
     "natural_instructions": "one instance of the task; its definition and input set as one prompt",
     "authored": "none; what has an address was edited, from there, into a dialogue",
+    "suite": "none",
     "lima": "none",
     "alpaca": "instruction and input set as one prompt",
 }

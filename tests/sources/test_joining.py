@@ -47,7 +47,7 @@ def test_the_bound_of_a_part_shows_in_no_byte_and_an_article_that_comes_again_is
     assert others == [one, one]
     named = [slug for slug in slugs if slug]
     bad, again = slugs.count(""), len(named) - len(set(named))
-    told = {reason: count for reason, count in (("bad_row", bad), ("duplicate", again)) if count}
+    told = {reason: count for reason, count in (("no_article", bad), ("duplicate", again)) if count}
     assert one[0] == Scraped(
         source="w",
         rows=len(slugs),
@@ -78,4 +78,4 @@ def test_what_was_dropped_while_reading_comes_before_what_came_again(tmp_path, e
         (tmp_path / f"pages/{name}.html").write_text(PAGE.format(slug=slug))
     joined(tmp_path, enough=enough)
     dropped = jsonl.read(tmp_path / f"joined-{enough}/dropped.jsonl", Dropped)
-    assert [record.reason for record in dropped] == ["bad_row", "duplicate"]
+    assert [record.reason for record in dropped] == ["no_article", "duplicate"]
