@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import lxml.html
@@ -203,6 +202,7 @@ def test_a_folder_without_pages_is_told(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.timeout(120)  # seconds; each takes a fraction of one, a quadratic walk takes many minutes
 @pytest.mark.parametrize(
     "step",
     [
@@ -216,10 +216,8 @@ def test_a_folder_without_pages_is_told(tmp_path):
     ids=lambda step: step[:8],
 )
 def test_hostile_markup_neither_crashes_nor_hangs(tmp_path, step):
-    started = time.perf_counter()
     row = only(tmp_path, page(INTRO, f'<div class="section steps"><ol><li>{step}'))
     assert isinstance(row, Candidate | Dropped)
-    assert time.perf_counter() - started < 5  # each takes a fraction of a second; a quadratic walk takes minutes
 
 
 @settings(max_examples=50, deadline=None)
