@@ -4,7 +4,7 @@ The same model, examples (from the shipped corpus, as long as real ones), tokens
 process of its own, which takes a step when it is told to, so that the sides take turns on a machine whose speed drifts.
 A side's speed is the supervised tokens of its steps over their seconds, after a first step that does not count.
 
-The peers' settings are their best that we found (docs/training.md has the figures): no gradient checkpointing, fused
+The peers' settings are the ones that we tried (docs/training.md has the figures): no gradient checkpointing, fused
 AdamW, precision and micro-batch as in SIDES; TRL packs (bfd), Trainer pads rows of like length. TRL lives in an
 environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install torch==2.13.0
 trl==1.16.0). Without it the claims beside TRL are left out, which is said.
