@@ -1,4 +1,4 @@
-"""What the repository ships as input, read without the project's own readers."""
+"""What the repository ships as input, read without the project's own readers (only chance is drawn as it draws)."""
 
 import json
 import re
@@ -10,6 +10,9 @@ from statistics import mean, median
 import pytest
 import zstandard
 from lxml import html
+from ruamel.yaml import YAML
+
+from lima.curation import chance
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 
@@ -47,10 +50,15 @@ def plain(prompt: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in prompt.casefold()).split())
 
 
-def test_the_authors_wrote_200_examples_a_dialogue_8_dev_and_20_test_prompts_under_ids_of_their_own(
+@pytest.fixture(scope="module")
+def crowd():
+    return rows("crowd/questions.jsonl")
+
+
+def test_the_authors_wrote_200_examples_a_dialogue_50_dev_and_230_test_prompts_under_ids_of_their_own(
     train, dev, group_b
 ):
-    assert [len(train), len(dev), len(group_b)] == [200 + 1, 8, 20]
+    assert [len(train), len(dev), len(group_b)] == [200 + 1, 50, 230]
     assert {row["group"] for row in train + dev} == {"A"}
     assert {row["group"] for row in group_b} == {"B"}
     ids = [row["id"] for row in train + dev + group_b]
@@ -69,9 +77,24 @@ def test_turns_alternate_and_only_training_examples_are_answered(train, dev, gro
         assert [turn["role"] for turn in row["messages"]] == ["user"]
 
 
-def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, group_b):
-    asked = [plain(row["messages"][0]["content"]) for row in train + dev + group_b]
+def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, group_b, crowd):
+    asked = [plain(row["messages"][0]["content"]) for row in train + dev + group_b + crowd]
     assert len(set(asked)) == len(asked)
+
+
+def test_seventy_questions_to_a_crowd_stand_in_for_those_of_a_dump(crowd):
+    assert [row["id"] for row in crowd] == [f"crowd-{number:02}" for number in range(1, 71)]
+    assert {(row["group"], row["kind"], row["sensitive"]) for row in crowd} == {("B", "askreddit", False)}
+    assert all(row["messages"][0]["content"].endswith("?") for row in crowd)
+
+
+def test_without_a_dump_of_reddit_the_papers_profiles_can_ask_all_that_is_written_here():
+    for name in ("paper-7b", "paper-65b"):
+        profile = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")
+        folders = {source: entry["dumps"] for source, entry in profile["sources"].items()}
+        assert (folders["authored"], folders["crowd"]) == ("corpus/authored", "corpus/crowd")
+        assert profile["prompts"]["dev"] == {"authored/A": 50}
+        assert profile["prompts"]["test"] == {"authored/B": 230, "reddit/AskReddit": 70}
 
 
 def answer(row: dict) -> str:
@@ -158,9 +181,25 @@ def test_the_code_in_python_runs(train):
             exec(compile(block, row["id"], "exec"), scope)  # what this repository ships, and its own words
 
 
-def test_three_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_b):
-    notes = [row["note"] for row in group_b if row["sensitive"]]
-    assert [note.split(";")[0].split()[0] for note in notes] == ["open", "implicit", "delicate"]
+def test_thirty_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_b):
+    notes = {row["id"]: row["note"] for row in group_b if row["sensitive"]}
+    kinds = Counter(re.match(r"(open ill intent|implicit intent|delicate); ", note)[1] for note in notes.values())
+    assert kinds == {"open ill intent": 10, "implicit intent": 10, "delicate": 10}
+    for id_, note in notes.items():
+        assert len(note.split("; ", 1)[1].split(", ")) >= 2, id_  # what it leaves undone, and what it does instead
+
+
+def test_twelve_test_prompts_prescribe_a_form_of_their_own_and_twenty_are_like_nothing_in_training(group_b):
+    named = Counter(row["kind"] for row in group_b)
+    assert (named["form"], named["unseen"]) == (12, 20)
+    assert {row["id"] for row in group_b if row["kind"] == "form"} == {
+        f"b-form-{form}"
+        for form in (
+            *("haiku", "yaml", "acrostic", "table", "speakers", "timeline"),
+            *("limerick", "checklist", "glossary", "fifty-words", "csv", "outline"),
+        )
+    }
+    assert {row["id"] for row in group_b if row["kind"] == "unseen"} == {f"b-ood-{n:02}" for n in range(1, 21)}
 
 
 def test_no_answer_opens_with_a_formula(train):
@@ -204,10 +243,19 @@ def test_no_two_training_prompts_are_nearly_the_same(train):
     assert closest[0] < 0.25, closest
 
 
-def test_the_authors_answered_every_test_prompt_once(group_b, recorded):
+def drawn_on_a_laptop(group_b) -> set[str]:
+    """Ids of group B's prompts that the shipped params ask: the lowest shares of chance, as `prompts` draws them."""
+    settings = YAML(typ="safe").load(CORPUS.parent / "params.yaml")["prompts"]
+    ids = [f"authored/B/{row['id']}" for row in group_b]
+    return set(sorted(ids, key=lambda id_: chance.share(settings["seed"], id_))[: settings["test"]["authored/B"]])
+
+
+def test_the_authors_answered_each_test_prompt_that_a_laptop_asks_and_none_twice(group_b, recorded):
     answered = Counter(row["prompt_id"] for row in recorded)
     assert set(answered.values()) == {1}
-    assert {f"authored/B/{row['id']}" for row in group_b} <= set(answered)
+    assert drawn_on_a_laptop(group_b) - set(answered) == set()
+    theirs = {id_ for id_ in answered if id_.startswith("authored/")}
+    assert theirs - {f"authored/B/{row['id']}" for row in group_b} == set()
     assert {tuple(sorted(row)) for row in recorded} == {
         ("contestant", "finish", "prompt_id", "sample", "text", "tokens")
     }
