@@ -1,65 +1,138 @@
-"""A site's .7z archive, as archive.org publishes it: only the tables that are wanted leave it."""
+"""A site's .7z archives, as archive.org publishes them, as streams of the tables that are wanted.
 
-import lzma
+Theirs hold all tables in one bzip2 stream, which is decoded in parallel as it is read and never unpacked to disk. An
+archive of any other kind is unpacked into a temporary folder, and a warning says so.
+"""
+
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import py7zr
-from py7zr.exceptions import ArchiveError
 
+from lima.sources.blocks import Fill
 from lima.sources.reading import DumpError
+from lima.sources.solid import AGAIN, DAMAGE, Entry, Solid, Table, damaged, streamed
 
-POSTS, USERS, COMMENTS = "Posts.xml", "Users.xml", "Comments.xml"
-AGAIN = "fetch the archive again and compare its size with the publisher's"
-# what py7zr was seen to raise on archives cut or changed at each of their bytes
-DAMAGE = (
-    ArchiveError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    TypeError,
-    ValueError,
-)
+ARCHIVE, POSTS, USERS, COMMENTS = ".7z", "Posts.xml", "Users.xml", "Comments.xml"
+BZIP2 = b"\x04\x02\x02"  # the method's number in a 7z header
+SIGNATURE = 32  # bytes before the packed streams
+
+
+def of_file(path: Path) -> Table:
+    @contextmanager
+    def opened() -> Iterator[Fill]:
+        with path.open("rb", buffering=0) as file:
+            yield file.readinto
+
+    return Table(str(path), path.stat().st_size, opened, path)
 
 
 @contextmanager
-def unpacked(path: Path, tables: Sequence[str] = (POSTS, USERS)) -> Iterator[Path]:
+def of_archive(path: Path, *, folder: Path, required: str = POSTS) -> Iterator[dict[str, Table]]:
+    """Its Posts.xml and Users.xml, as far as it holds them; `folder` is for what has to be unpacked."""
+    with ExitStack() as stack:
+        archive = stack.enter_context(_opened(path))
+        entries = _entries(archive)
+        _require(path, required, entries)
+        found = {name: entries[name] for name in (POSTS, USERS) if name in entries}
+        check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(folder).free)
+        if (packed := _bzip2(archive)) is None:
+            logging.getLogger(__name__).warning(
+                "%s is packed with %s, not as one bzip2 stream: unpacking it to disk, which is slower",
+                path,
+                " and ".join(archive.archiveinfo().method_names),
+            )
+            yield _unpacked(path, archive, found, folder)
+        else:
+            solid = stack.enter_context(Solid(path, *packed))
+            yield {name: streamed(path, entry, solid) for name, entry in found.items()}
+
+
+@contextmanager
+def unpacked(path: Path, tables: Sequence[str]) -> Iterator[Path]:
     """A temporary folder with the archive's Posts.xml, and those others of `tables` that it has."""
-    with tempfile.TemporaryDirectory(prefix="lima-") as name:
-        folder = Path(name)
-        _unpack(path, folder, tables)
-        yield folder
+    with tempfile.TemporaryDirectory(prefix="lima-") as name, _opened(path) as archive:
+        entries = _entries(archive)
+        _require(path, POSTS, entries)
+        found = {table: entries[table] for table in tables if table in entries}
+        check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(name).free)
+        _unpacked(path, archive, found, Path(name))
+        yield Path(name)
 
 
-def _unpack(path: Path, folder: Path, tables: Sequence[str]) -> None:
-    try:
-        with py7zr.SevenZipFile(path) as archive:
-            sizes = {entry.filename: entry.uncompressed for entry in archive.list() if not entry.is_directory}
-            wanted = _wanted(path, sizes, free=shutil.disk_usage(folder).free, tables=tables)
-            archive.extract(folder, targets=wanted)
-    except (*DAMAGE, lzma.LZMAError) as error:
-        raise DumpError(f"{path} is no whole 7z archive ({type(error).__name__}: {error}); {AGAIN}") from error
-    for name in wanted:
-        file = folder / name
-        if file.is_symlink() or not file.is_file() or file.stat().st_size != sizes[name]:
-            raise DumpError(f"{path}: {name} is not the file of {sizes[name]} bytes that it is said to be; {AGAIN}")
-
-
-def _wanted(path: Path, sizes: dict[str, int], *, free: int, tables: Sequence[str] = (POSTS, USERS)) -> list[str]:
-    """The names to unpack: at the archive's root, so none leads elsewhere, and together no larger than the disk."""
-    if POSTS not in sizes:
-        names = ", ".join(sorted(sizes)[:3]) or "nothing"
-        raise DumpError(
-            f"{path} holds no {POSTS} but {names} …; it is no Stack Exchange archive: take it out of the dumps"
-        )
-    wanted = [name for name in tables if name in sizes]
-    size = sum(sizes[name] for name in wanted)
+def check_room(path: Path, size: int, *, free: int) -> None:
     if size > free:
-        raise DumpError(f"{path} would unpack to {size} bytes, and {free} are free; set TMPDIR to a larger disk")
-    return wanted
+        raise DumpError(f"{path} may need {size} bytes on disk, and {free} are free; set TMPDIR to a larger disk")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The archive, its header read."""
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(py7zr.SevenZipFile(path))
+            _entries(archive), _bzip2(archive)
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        yield archive
+
+
+def _require(path: Path, name: str, entries: dict[str, Entry]) -> None:
+    if name not in entries:
+        names = ", ".join(sorted(entries)[:3]) or "nothing"
+        raise DumpError(
+            f"{path} holds no {name} but {names} …; it is no Stack Exchange archive: take it out of the dumps"
+        )
+
+
+def _entries(archive: Any) -> dict[str, Entry]:
+    """The files at the archive's root, so that none leads elsewhere, each where it lies in what is unpacked."""
+    found: dict[str, Entry] = {}
+    start = 0
+    for entry in archive.list():
+        if not entry.is_directory:
+            found.setdefault(entry.filename, Entry(entry.filename, start, entry.uncompressed, entry.crc32))
+            start += entry.uncompressed
+    return found
+
+
+def _bzip2(archive: Any) -> tuple[int, int] | None:
+    """First byte and size of the one bzip2 stream that holds everything; None where it is packed otherwise."""
+    streams = archive.header.main_streams
+    folders = streams.unpackinfo.folders if streams else []
+    if len(folders) != 1 or len(folders[0].coders) != 1 or folders[0].coders[0]["method"] != BZIP2:
+        return None
+    [size] = streams.packinfo.packsizes
+    return SIGNATURE + streams.packinfo.packpos, size
+
+
+def _unpacked(path: Path, archive: Any, found: dict[str, Entry], folder: Path) -> dict[str, Table]:
+    try:
+        archive.extract(folder, targets=list(found))
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    tables = {}
+    for name, entry in found.items():
+        file = folder / name
+        if file.is_symlink() or not file.is_file() or file.stat().st_size != entry.size:
+            raise DumpError(f"{path}: {name} is not the file of {entry.size} bytes that it is said to be; {AGAIN}")
+        tables[name] = Table(f"{path}/{name}", entry.size, of_file(file).open, file)
+    return tables
+
+
+@contextmanager
+def tables(posts: Path, users: Path | None, *, folder: Path) -> Iterator[dict[str, Table]]:
+    """A site's Posts.xml, and its Users.xml where it has one, of archives or files."""
+    with ExitStack() as stack:
+        found: dict[str, Table] = {}
+        for name, path in ((POSTS, posts), (USERS, users)):
+            if path and path.name.lower().endswith(ARCHIVE):
+                found = stack.enter_context(of_archive(path, folder=folder, required=name)) | found
+            elif path:
+                found[name] = of_file(path)
+        yield found

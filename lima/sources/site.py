@@ -1,127 +1,148 @@
-"""A Stack Exchange site's index: where each post lies, which answers belong to which question, and what is left out."""
+"""A Stack Exchange site's join: which answers belong to which question, which is the best, and what is left out.
 
-from collections import defaultdict
+It works on records of numbers, in as many parts as fit into memory one at a time: by id to find ids that come twice, by
+question to join, by line so that everything leaves in the order of the dump. Rows may come in any order.
+"""
+
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from heapq import nsmallest
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
-from lima.records import Dropped
-from lima.sources import posts
-from lima.sources.posts import Line, Post, UnreadableRow
-from lima.sources.reading import DumpError, Early, Tally, bad_row
+import numpy as np
+from numpy.typing import NDArray
 
-COMMUNITY, ANSWER_BOT = -1, -2  # users that are no people
-FABRICATED = frozenset((1000000001, 1000000010))  # ids of the posts in dumps since 2024 that nobody wrote
+from lima.sources.names import Ints, Mask
+from lima.sources.outcome import CODE, OUTCOME, dropped, outcomes_of
+from lima.sources.posts import ANSWER, QUESTION
+from lima.sources.reading import Early
+from lima.sources.spill import Records, Spill, by_key, by_range
+from lima.sources.table import NONE, POST
 
-
-class Asked(NamedTuple):
-    accepted: int | None
-    line: int  # its number
-    offset: int
+TWICE = np.dtype([("id", "i8"), ("line", "i8")])
 
 
-class Rank(NamedTuple):
-    """What decides among a question's answers, and where the answer's row is."""
+class Smallest:
+    """The bound below or at which the `size` smallest of many distinct numbers lie; it only falls."""
 
-    score: int
-    id: int
-    line: int
-    offset: int
-    blank: bool  # nothing but space
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values = np.zeros(0)
 
+    def offer(self, values: NDArray[np.float64]) -> None:
+        self._values = np.unique(np.concatenate((self._values, values)))[: self._size]
 
-@dataclass
-class Index:
-    file: Path
-    shown: str  # the file's name in places
-    seen: set[int] = field(default_factory=set)  # ids of posts
-    left_out: set[int] = field(default_factory=set)
-    questions: dict[int, Asked] = field(default_factory=dict)
-    answers: dict[int, list[Rank]] = field(default_factory=lambda: defaultdict(list))  # a question
-    owners: set[int] = field(default_factory=set)
-
-    def fill(self, tally: Tally) -> Iterator[Dropped]:
-        """Read the rows; yield those that are left out."""
-        before = tally.rows
-        for line in posts.lines(self.file):
-            tally.rows += 1
-            try:
-                post = posts.post(line.raw)
-            except UnreadableRow as error:
-                yield bad_row(f"{self.shown}:{line.number}", str(error), line.raw)
-                continue
-            tally.questions += post.kind == posts.QUESTION
-            tally.answers += post.kind == posts.ANSWER
-            if fault := self._fault(post):
-                yield self._dropped(*fault, line.number)
-            else:
-                self._note(post, line)
-        if tally.rows == before:
-            raise DumpError(f"{self.shown} holds no posts; fetch the dump again, or take it out of the dumps")
-        yield from self._orphans()
-
-    def best(self, question: int) -> Rank | None:
-        """The answer with the highest score, as a number; of equals the accepted one, then the oldest."""
-        accepted = self.questions[question].accepted
-        ranks = self.answers.get(question, [])
-        return max(ranks, key=lambda rank: (rank.score, rank.id == accepted, -rank.id), default=None)
-
-    def leave_out(self, early: Early, *, prefix: str) -> Iterator[Dropped]:
-        """Take out the questions whose votes are too few, but for those that arms without filters draw from.
-
-        `prefix` and a question's id are a candidate's id.
-        """
-        best = {question: self.best(question) for question in self.questions}
-        answered = (question for question, rank in best.items() if rank and not rank.blank)
-        spared = set(nsmallest(early.reservoir, answered, key=lambda question: early.share(f"{prefix}{question}")))
-        for question, rank in best.items():
-            if question in spared or (rank and rank.score >= early.min_response_score):
-                continue
-            line = self.questions.pop(question).line
-            if rank is None or rank.blank:
-                yield self._dropped("no_answer", f"question {question}", line)
-            else:
-                detail = f"question {question}: {rank.score}, at least {early.min_response_score}"
-                yield self._dropped("low_response_score", detail, line)
-
-    def _fault(self, post: Post) -> tuple[str, str] | None:
-        if post.id in self.seen:
-            return "duplicate_id", f"post {post.id}"
-        self.seen.add(post.id)
-        fault = _fault(post)
-        if fault:
-            self.left_out.add(post.id)
-        return fault
-
-    def _dropped(self, reason: str, detail: str, line: int) -> Dropped:
-        return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{line}", raw="")
-
-    def _note(self, post: Post, line: Line) -> None:
-        if post.kind == posts.QUESTION:
-            self.questions[post.id] = Asked(post.accepted, line.number, line.offset)
-        elif post.kind == posts.ANSWER and post.parent is not None:
-            self.answers[post.parent].append(
-                Rank(post.score, post.id, line.number, line.offset, blank=not post.body.strip())
-            )
-        if post.owner is not None and post.kind in (posts.QUESTION, posts.ANSWER):
-            self.owners.add(post.owner)
-
-    def _orphans(self) -> Iterator[Dropped]:
-        for question, answers in self.answers.items():
-            if question not in self.questions and question not in self.left_out:
-                for answer in answers:
-                    detail = f"answer {answer.id} to question {question}, which is not in the dump"
-                    yield self._dropped("orphan_answer", detail, answer.line)
+    @property
+    def bound(self) -> float:
+        if len(self._values) < self._size:
+            return 1.0
+        return float(self._values[-1]) if self._size else -1.0
 
 
-def _fault(post: Post) -> tuple[str, str] | None:
-    """Reason and detail, where a post is left out for what it is."""
-    if post.id in FABRICATED and post.owner == COMMUNITY:
-        return "fabricated", f"post {post.id} of user {COMMUNITY}"
-    if post.kind == posts.ANSWER and post.owner == ANSWER_BOT:
-        return "bot_answer", f"answer {post.id} of user {ANSWER_BOT}"
-    if post.kind == posts.QUESTION and post.closed:
-        return "closed", f"question {post.id}, {post.closed}"
-    return None
+class Site:
+    """A context, which holds its records on disk: add all posts, join, and take what came out."""
+
+    def __init__(self, folder: Path, *, early: Early | None, prefix: str) -> None:
+        self._early = early
+        self._prefix = prefix  # with a question's id, a candidate's id
+        self._smallest = Smallest(early.reservoir if early else 0)
+        self._spills = (Spill(folder, TWICE), Spill(folder, POST), Spill(folder, OUTCOME))
+        self._stack = ExitStack()
+        self.owners: Ints = np.zeros(0, np.int64)  # of the posts that may be chosen, sorted
+
+    def __enter__(self) -> Self:
+        for spill in self._spills:
+            self._stack.enter_context(spill)
+        self._ids, self._posts, self._outcomes = self._spills
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._stack.close()
+
+    def add(self, posts: Records) -> None:
+        ids = np.empty(len(posts), TWICE)
+        ids["id"], ids["line"] = posts["id"], posts["line"]
+        self._ids.add(ids, by_key(ids["id"]))
+        matter = posts[(posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0)]
+        question = np.where(matter["kind"] == ANSWER, matter["parent"], matter["id"])
+        self._posts.add(matter, by_key(question))
+
+    def join(self, *, lines: int) -> None:
+        """`lines` is more than any line's number."""
+        twice = self._twice(lines)
+        for part in self._posts.parts():
+            again = twice[np.minimum(np.searchsorted(twice, part["line"]), len(twice) - 1)] if len(twice) else -1
+            for outcome in self._joined(part[part["line"] != again]):
+                self._outcomes.add(outcome, by_range(outcome["place"], below=lines))
+
+    def _twice(self, lines: int) -> Ints:
+        """The lines of posts whose id has come before, sorted."""
+        found = [np.zeros(0, np.int64)]
+        for part in self._ids.parts():
+            ordered = part[np.lexsort((part["line"], part["id"]))]
+            again = ordered[1:][ordered["id"][1:] == ordered["id"][:-1]]
+            outcome = np.zeros(len(again), OUTCOME)
+            outcome["id"], outcome["place"], outcome["reason"] = again["id"], again["line"], CODE["duplicate_id"]
+            outcome["line"], outcome["rank"] = again["line"], -1
+            self._outcomes.add(outcome, by_range(outcome["place"], below=lines))
+            found.append(again["line"])
+        return np.sort(np.concatenate(found))
+
+    def _joined(self, part: Records) -> Iterator[Records]:
+        """Of all posts of some questions: what is dropped, the questions, and the answers of those that may stay."""
+        faulty = part["fault"] > 0
+        yield dropped(part[faulty], part["fault"][faulty])
+        left_out = part["id"][faulty & (part["kind"] == QUESTION)]
+        questions = part[~faulty & (part["kind"] == QUESTION)]
+        questions = questions[np.argsort(questions["id"])]
+        answers = part[~faulty & (part["kind"] == ANSWER)]
+        of = np.minimum(np.searchsorted(questions["id"], answers["parent"]), max(len(questions) - 1, 0))
+        asked = questions["id"][of] == answers["parent"] if len(questions) else np.zeros(len(answers), np.bool_)
+        orphans = answers[~asked & ~np.isin(answers["parent"], left_out)]
+        yield dropped(orphans, np.full(len(orphans), CODE["orphan_answer"]))
+        answers, of = answers[asked], of[asked]
+        second = answers["id"] != questions["accepted"][of]
+        order = np.lexsort((answers["id"], second, -answers["score"], of))
+        yield from self._ranked(questions, answers[order], of[order])
+
+    def _ranked(self, questions: Records, answers: Records, of: Ints) -> Iterator[Records]:
+        """`of`: (answers,) the index of each one's question; answers of a question stand together, the best first."""
+        first = np.flatnonzero(np.diff(of, prepend=-1))
+        outcome = outcomes_of(questions, questions["line"])
+        outcome["best"][of[first]] = answers["score"][first]
+        said = np.zeros(len(questions), np.bool_)
+        said[of[first]] = ~answers["blank"][first]
+        if self._early:
+            share, prefix = self._early.share, self._prefix
+            outcome["share"][said] = [share(f"{prefix}{number}") for number in questions["id"][said].tolist()]
+            self._smallest.offer(outcome["share"][said])
+            outcome["reason"][~said] = CODE["no_answer"]
+            outcome["reason"][said] = CODE["low_response_score"]
+            outcome["reason"][self._stays(outcome)] = 0
+        yield outcome
+        stays = outcome["reason"] == 0
+        ranked = outcomes_of(answers, questions["line"][of])
+        ranked["rank"] = np.arange(len(answers)) - np.repeat(first, np.diff(np.append(first, len(answers))))
+        ranked = ranked[stays[of]]
+        yield ranked
+        self.owners = np.union1d(self.owners, np.concatenate((outcome["owner"][stays], ranked["owner"])))
+
+    def _stays(self, outcome: Records) -> Mask:
+        """Which questions stay, as far as is known; after the join, for certain."""
+        assert self._early
+        return (outcome["best"] >= self._early.min_response_score) | (outcome["share"] <= self._smallest.bound)
+
+    def spared(self, outcome: Records) -> Mask:
+        """Which of the questions that stay do so whatever their votes."""
+        return outcome["best"] < (self._early.min_response_score if self._early else NONE)
+
+    def outcomes(self) -> Iterator[Records]:
+        """After the join, what became of the posts, in the order of the dump, some at a time."""
+        for part in self._outcomes.parts():
+            part = part[np.lexsort((part["rank"], part["place"]))].copy()
+            if self._early:
+                gone = (part["rank"] < 0) & (part["reason"] == 0) & ~self._stays(part)
+                part["reason"][gone] = np.where(part["share"][gone] < 1, CODE["low_response_score"], CODE["no_answer"])
+                gone_lines = part["place"][gone]
+                part = part[(part["rank"] < 0) | ~np.isin(part["place"], gone_lines)]
+            yield part

@@ -1,130 +1,141 @@
 """Stack Exchange: one candidate a question, with its best answer (LIMA §2.1).
 
 Both generations of the format are read: a byte order mark or none, any line ends, `<a><b>` or `|a|b|` as tags, a
-licence a row or none, rows in any order. A site is read twice: once for what decides, once for the texts of the posts
-chosen.
+licence a row or none, rows in any order. A row's frame and numbers are checked as it goes by; only the posts that are
+chosen are decoded. Where the best answer turns out to be unreadable then, it is a bad row and the next one is the best.
 
 The address is the answer's, which leads to the question's page; the question's where there is no answer. Author and
 licence are told for question and answer, since either may become part of an example.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
 
-from lima.records import Candidate, Dropped, Provenance
-from lima.sources import posts
-from lima.sources.archive import POSTS, USERS, unpacked
-from lima.sources.posts import Post, UnreadableRow
-from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
-from lima.sources.site import Index
+import numpy as np
+from tqdm import tqdm
 
-ARCHIVE = ".7z"
+from lima.records import Candidate, Dropped
+from lima.sources import archive, posts
+from lima.sources.archive import ARCHIVE, POSTS, USERS
+from lima.sources.blocks import Fill
+from lima.sources.chosen import Chosen
+from lima.sources.outcome import told
+from lima.sources.reading import DumpError, Early, Piece, Tally, files
+from lima.sources.site import Site
+from lima.sources.solid import Table
+from lima.sources.table import pages
+from lima.sources.texts import ABSENT, Texts
+from lima.sources.users import Authors
+
+# a large site comes as an archive a table
+SPLIT = re.compile(r"(?P<site>.+)-(?P<table>Badges|Comments|PostHistory|PostLinks|Posts|Tags|Users|Votes)\.7z", re.I)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """The files of a site."""
+
+    posts: Path
+    users: Path | None
 
 
 def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
     """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
-    for name, path in sites(dumps).items():
-        packed = path.name.lower().endswith(ARCHIVE)
-        with unpacked(path) if packed else nullcontext(path.parent) as folder:
-            index = Index(folder / (POSTS if packed else path.name), shown=str(path / POSTS) if packed else str(path))
-            yield from index.fill(tally)
-            if early:
-                yield from index.leave_out(early, prefix=f"{source}/{name}/")
-            names: dict[int, str] = {}
-            yield from _learn_names(folder / USERS, index, names)
-            site = _Site(source, name, licence, names)
-            with index.file.open("rb") as file:
-                for number, asked in index.questions.items():
-                    question, raw = _post_at(file, asked.offset)
-                    best = index.best(number)
-                    answer, raw_answer = (None, b"") if best is None else _post_at(file, best.offset)
-                    yield site.candidate(question, answer, digest(raw + b"\n" + raw_answer if best else raw))
+    for name, dump in sites(dumps).items():
+        prefix = f"{source}/{name}/"
+        with (
+            TemporaryDirectory(prefix="lima-") as temporary,
+            archive.tables(dump.posts, dump.users, folder=Path(temporary)) as tables,
+            Site(Path(temporary), early=early, prefix=prefix) as site,
+            Texts(tables[POSTS].file, Path(temporary), early=early, prefix=prefix) as texts,
+        ):
+            table = tables[POSTS]
+            yield from _index(table, site, texts, tally)
+            with Authors(Path(temporary), site.owners) as authors:
+                if USERS in tables:
+                    with _watched(tables[USERS]) as fill:
+                        yield from authors.learn(fill, shown=tables[USERS].shown)
+                chosen = Chosen(source, name, licence, table.shown, texts, early)
+                yield from _outcomes(site, chosen, authors)
 
 
 def pieces(dumps: Path) -> list[Piece]:
     """Each site by itself."""
-    found = []
-    for path in sites(dumps).values():
-        users = path.with_name(USERS)
-        packed = path.name.lower().endswith(ARCHIVE)
-        found.append(Piece(path, (users,) if not packed and users.exists() else ()))
-    return found
+    return [Piece(dump.posts, (dump.users,) if dump.users else ()) for dump in sites(dumps).values()]
 
 
-def sites(dumps: Path) -> dict[str, Path]:
-    """Each site's file, by its name: beer.stackexchange.com.7z, stackoverflow.com-Posts.7z, a Posts.xml's folder."""
-    found: dict[str, Path] = {}
+def sites(dumps: Path) -> dict[str, Dump]:
+    """Each site's files, by its name: beer.stackexchange.com.7z, stackoverflow.com-Posts.7z, a Posts.xml's folder."""
+    found: dict[str, Dump] = {}
     for path in files(dumps, (ARCHIVE, POSTS.lower())):
+        split = SPLIT.fullmatch(path.name)
+        if split and split["table"].lower() != "posts":
+            continue
         packed = path.name.lower().endswith(ARCHIVE)
-        name = path.name[: -len(ARCHIVE)].removesuffix("-Posts") if packed else path.resolve().parent.name
-        other = found.setdefault(name, path)
-        if other != path:
-            raise DumpError(f"{other} and {path} are both {name}; keep one of them")
+        name = (split["site"] if split else path.name[: -len(ARCHIVE)]) if packed else path.resolve().parent.name
+        users = path.with_name(f"{name}-{USERS}".replace(".xml", ARCHIVE) if packed else USERS)
+        dump = Dump(path, users if users.exists() and (split or not packed) else None)
+        other = found.setdefault(name, dump)
+        if other != dump:
+            raise DumpError(f"{other.posts} and {path} are both {name}; keep one of them")
+    if not found:
+        raise DumpError(
+            f"{dumps} holds archives of other tables, none of posts; put SITE-{POSTS} or SITE{ARCHIVE} there"
+        )
     return found
 
 
-def _learn_names(users: Path, index: Index, names: dict[int, str]) -> Iterator[Dropped]:
-    """Fill `names` with the posts' owners, where the dump has a Users.xml; yield its rows that cannot be read."""
-    if users.exists():
-        for line in posts.lines(users):
-            try:
-                number, name = posts.user(line.raw)
-            except UnreadableRow as error:
-                place = f"{Path(index.shown).with_name(USERS)}:{line.number}"
-                yield bad_row(place, str(error), line.raw).model_copy(update={"reason": "bad_user"})
-                continue
-            if number in index.owners:
-                names[number] = name
+@contextmanager
+def _watched(table: Table) -> Iterator[Fill]:
+    """The table's bytes, and a bar that shows how many have gone by."""
+    with table.open() as fill, tqdm(total=table.size, unit="B", unit_scale=True, disable=None, desc=table.shown) as bar:
+
+        def counted(view: memoryview) -> int:
+            got = fill(view)
+            bar.update(got)
+            return got
+
+        yield counted
 
 
-def _post_at(file: BinaryIO, offset: int) -> tuple[Post, bytes]:
-    file.seek(offset)
-    raw = file.readline().removeprefix(posts.BOM).strip()
-    return posts.post(raw), raw
+def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dropped]:
+    """Read all posts and join them; yield those that are no rows."""
+    lines, before = 1, tally.rows
+    with _watched(table) as fill:
+        for page in pages(fill, shown=table.shown):
+            yield from page.bad
+            tally.rows += page.rows
+            tally.questions += int(np.count_nonzero(page.posts["kind"] == posts.QUESTION))
+            tally.answers += int(np.count_nonzero(page.posts["kind"] == posts.ANSWER))
+            if page.block:
+                texts.keep(page.block, page.posts)
+                site.add(page.posts)
+                lines = max(lines, int(page.posts["line"].max(initial=0)) + 1)
+    if tally.rows == before:
+        raise DumpError(f"{table.shown} holds no posts; fetch the dump again, or take it out of the dumps")
+    site.join(lines=lines)
+    texts.flush()
+    if missed := _missed(site):
+        with _watched(table) as fill:
+            texts.fetch(fill, missed)
 
 
-@dataclass(frozen=True)
-class _Site:
-    """What all candidates of a site share."""
-
-    source: str
-    name: str
-    licence: str
-    authors: Mapping[int, str]
-
-    def candidate(self, question: Post, answer: Post | None, digest_: str) -> Candidate:
-        host = self.name if "." in self.name else f"{self.name}.stackexchange.com"
-        return Candidate(
-            id=f"{self.source}/{self.name}/{question.id}",
-            title=question.title,
-            description=question.body,
-            response=answer.body if answer else "",
-            later_turns=(),
-            markup="html",
-            score=question.score,
-            response_score=answer.score if answer else None,
-            tags=question.tags,
-            provenance=Provenance(
-                source=self.source,
-                site=self.name,
-                id=str(question.id),
-                url=f"https://{host}/a/{answer.id}" if answer else f"https://{host}/q/{question.id}",
-                author=_both(self._author(question), self._author(answer) if answer else ""),
-                licence=_both(question.licence or self.licence, (answer.licence or self.licence) if answer else ""),
-                digest=digest_,
-            ),
-        )
-
-    def _author(self, post: Post) -> str:
-        if post.owner is None:
-            return post.owner_name or "an unnamed user"
-        return self.authors.get(post.owner) or post.owner_name or f"user {post.owner}"
+def _missed(site: Site) -> list[int]:
+    """Lines of answers that may be chosen but did not seem so as a stream went by: others than they left the site."""
+    lines: list[int] = []
+    for part in site.outcomes():
+        spared = part["place"][(part["rank"] < 0) & (part["reason"] == 0) & site.spared(part)]
+        missed = (part["rank"] >= 0) & (part["at"] == ABSENT) & np.isin(part["place"], spared)
+        lines += part["line"][missed].tolist()
+    return sorted(lines)
 
 
-def _both(question: str, answer: str) -> str:
-    return question if answer in ("", question) else f"{question} (question), {answer} (answer)"
+def _outcomes(site: Site, chosen: Chosen, authors: Authors) -> Iterator[Candidate | Dropped]:
+    for part in site.outcomes():
+        yield from chosen.records(told(part, early=chosen.early, shown=chosen.shown), authors.names(part["owner"]))

@@ -13,15 +13,16 @@ from typing import Literal
 
 from lima.records import Dropped, Provenance, Remark, Thread
 from lima.sources import posts, survey
-from lima.sources.archive import COMMENTS, POSTS, USERS, unpacked
+from lima.sources.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
 from lima.sources.posts import Comment, Post, UnreadableRow
 from lima.sources.reading import DumpError, Tally, bad_row, digest
-from lima.sources.stack_exchange import ARCHIVE, sites
+from lima.sources.stack_exchange import sites
 
 
 def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
     """Threads by site and answer; `tally` counts comments as rows."""
-    for name, path in sites(dumps).items():
+    for name, dump in sites(dumps).items():
+        path = dump.posts
         packed = path.name.lower().endswith(ARCHIVE)
         with unpacked(path, (POSTS, USERS, COMMENTS)) if packed else nullcontext(path.parent) as folder:
             if not (folder / COMMENTS).exists():

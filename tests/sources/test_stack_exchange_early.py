@@ -20,7 +20,7 @@ SOURCE = "stack_exchange_stem"
 
 
 def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Early:
-    return Early(min_response_score=least, reservoir=reservoir, share=(shares or {}).__getitem__)
+    return Early(min_response_score=least, reservoir=reservoir, share=lambda name: (shares or {}).get(name, 0.5))
 
 
 def read(path: Path, rule: Early | None) -> tuple[list[str], list[tuple[str, str, str]]]:

@@ -1,0 +1,109 @@
+"""The one bzip2 stream of an archive, decoded in parallel as it is read, and the tables in it."""
+
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from py7zr.exceptions import ArchiveError
+from rapidgzip import IndexedBzip2File
+
+from lima.sources.blocks import Fill
+from lima.sources.packed import PackedBytes
+from lima.sources.reading import DumpError
+
+AGAIN = "fetch the archive again and compare its size with the publisher's"
+PASSED = 1 << 20  # bytes of unwanted tables that are decoded at a time
+# what py7zr and the decoder were seen to raise on archives cut or changed at each of their bytes
+DAMAGE = (
+    *(ArchiveError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, lzma.LZMAError),
+    *(MemoryError, OSError, RuntimeError, TypeError, ValueError),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a site: a file, or a part of an archive."""
+
+    shown: str  # its name in places
+    size: int  # bytes
+    open: Callable[[], AbstractContextManager[Fill]]
+    file: Path | None  # where it can be read again at any place
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    start: int  # in what is unpacked
+    size: int
+    crc: int | None
+
+
+def damaged(path: Path, error: BaseException) -> DumpError:
+    return DumpError(f"{path} is no whole 7z archive ({type(error).__name__}: {error}); {AGAIN}")
+
+
+class Solid:
+    """A context: the one stream of an archive, read forwards, and from the start again where that is asked for."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self.path = path
+        self._packed = (start, size)
+        self._at = 0
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    def seek(self, place: int) -> None:
+        if self._stream is None or place < self._at:
+            self.__exit__()
+            # the second reader is the decoder's own: closing it closes the file
+            self._stream = IndexedBzip2File(PackedBytes(self.path, *self._packed), parallelization=os.cpu_count() or 1)
+            self._at = 0
+        while self._at < place:
+            if not self.read(min(place - self._at, PASSED)):
+                raise EOFError(f"{self._at} bytes, where a table begins at {place}")
+
+    def read(self, size: int) -> bytes:
+        assert self._stream
+        found = self._stream.read(size)
+        self._at += len(found)
+        return found
+
+
+def streamed(path: Path, entry: Entry, solid: Solid) -> Table:
+    @contextmanager
+    def opened() -> Iterator[Fill]:
+        left, crc = entry.size, 0
+
+        def fill(view: memoryview) -> int:
+            nonlocal left, crc
+            try:
+                found = solid.read(min(left, len(view)))
+                if left and not found:
+                    raise EOFError(f"{entry.name} ends {left} bytes before its end")
+            except DAMAGE as error:
+                raise damaged(path, error) from error
+            view[: len(found)] = found
+            left, crc = left - len(found), zlib.crc32(found, crc)
+            if not left and found and entry.crc not in (None, crc):
+                raise DumpError(f"{path}: {entry.name} has the checksum {crc:08x}, not {entry.crc:08x}; {AGAIN}")
+            return len(found)
+
+        try:
+            solid.seek(entry.start)
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        yield fill
+
+    return Table(f"{path}/{entry.name}", entry.size, opened, None)

@@ -1,0 +1,156 @@
+"""Posts.xml block by block: what decides about a post as a record of numbers, its text left as bytes.
+
+Every row's frame is checked, and its numbers; its text only when it is decoded.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lima.records import Dropped
+from lima.sources import posts
+from lima.sources.blocks import HEAD, MOST, Block, Fill, Overlong, blocks
+from lima.sources.columns import Rows, scan
+from lima.sources.names import Mask, Names
+from lima.sources.posts import ANSWER, QUESTION, Post, UnreadableRow
+from lima.sources.reading import bad_row
+from lima.sources.spill import Records
+
+POSTS = Names(
+    *("Id", "PostTypeId", "AcceptedAnswerId", "ParentId", "CreationDate", "DeletionDate", "Score", "ViewCount", "Body"),
+    *("OwnerUserId", "OwnerDisplayName", "LastEditorUserId", "LastEditorDisplayName", "LastEditDate"),
+    *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
+    *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
+)
+NONE = np.iinfo(np.int64).min  # an id that is not told
+POST = np.dtype(
+    [
+        ("line", "i8"),
+        ("at", "i8"),  # where the row's bytes are kept, -1 where they are not
+        ("size", "i4"),  # bytes
+        ("kind", "i4"),  # PostTypeId
+        ("id", "i8"),
+        ("parent", "i8"),
+        ("accepted", "i8"),
+        ("score", "i8"),
+        ("owner", "i8"),
+        ("fault", "u1"),  # an index of FAULTS
+        ("blank", "?"),  # a body of nothing but space
+    ]
+)
+COMMUNITY, ANSWER_BOT = -1, -2  # users that are no people
+FABRICATED = (1000000001, 1000000010)  # ids of the posts in dumps since 2024 that nobody wrote
+# why a post is left out for what it is; of several the first one counts
+FAULTS = ("", "fabricated", "bot_answer", "bot_question", "deleted", "locked", "closed")
+MEANING = re.compile(rb"[!-%'-~]|&[lgaq]")  # what begins a text that is not all space
+
+
+class Page(NamedTuple):
+    """A block's posts, and its rows that cannot be read."""
+
+    block: Block | None
+    posts: Records
+    bad: list[Dropped]
+    rows: int
+
+
+def pages(fill: Fill, *, shown: str) -> Iterator[Page]:
+    for block in blocks(fill):
+        yield _overlong(block, shown) if isinstance(block, Overlong) else page(block, shown=shown)
+
+
+def page(block: Block, *, shown: str) -> Page:
+    rows = scan(block.bytes, POSTS)
+    found = _records(rows, block)
+    number, bad, lost = len(found), list[Dropped](), list[int]()
+    for index in np.flatnonzero(rows.odd).tolist():
+        raw = posts.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
+        try:
+            if raw:
+                _note(found, index, posts.post(raw))
+                continue
+            number -= 1
+        except UnreadableRow as error:
+            bad.append(bad_line(shown, block.line + index, str(error), raw))
+        lost.append(index)
+    return Page(block, np.delete(found, lost) if lost else found, bad, number)
+
+
+def _records(rows: Rows, block: Block) -> Records:
+    """Of all lines; those that are odd, which this may find some to be, hold nothing yet."""
+    found = np.zeros(len(rows.start), POST)
+    found["line"] = np.arange(block.line, block.line + len(found))
+    found["at"], found["size"] = rows.start + block.offset, rows.end - rows.start
+    for field, name in (("id", "Id"), ("kind", "PostTypeId"), ("score", "Score")):
+        found[field] = np.clip(rows.numbers(name), -(10**9), 10**9) if field == "kind" else rows.numbers(name)
+    for field, name in (("parent", "ParentId"), ("accepted", "AcceptedAnswerId"), ("owner", "OwnerUserId")):
+        found[field] = np.where(rows.has(name), rows.numbers(name), NONE)
+    question, answer = found["kind"] == QUESTION, found["kind"] == ANSWER
+    asked = _all(rows, "Id", "PostTypeId") & (~(question | answer) | _all(rows, "Score", "Body"))
+    rows.odd[~(asked & (~question | rows.has("Title")) & (~answer | rows.has("ParentId")))] = True
+    rows.odd[found["size"] > MOST] = True
+    faults = (
+        np.isin(found["id"], FABRICATED) & (found["owner"] == COMMUNITY),
+        answer & (found["owner"] == ANSWER_BOT),
+        question & (found["owner"] == ANSWER_BOT),
+        (question | answer) & rows.has("DeletionDate"),
+        (question | answer) & rows.has("LockedDate"),
+        question & rows.has("ClosedDate"),
+    )
+    found["fault"] = np.select(faults, range(1, len(FAULTS)), 0)
+    _find_blanks(rows, found)
+    return found
+
+
+def _all(rows: Rows, *names: str) -> Mask:
+    wanted = np.uint64(sum(POSTS.bits[name] for name in names))
+    found: Mask = (rows.present & wanted) == wanted
+    return found
+
+
+def _find_blanks(rows: Rows, found: Records) -> None:
+    line, start, end = rows.where("Body")
+    opens = rows.words[np.minimum(start, len(rows.block) - 8)] & np.uint64(0xFFFFFFFF)
+    for n in np.flatnonzero(opens != int.from_bytes(b"&lt;", "little")).tolist():
+        value = rows.block[start[n] : end[n]].tobytes()
+        if not value:
+            found["blank"][line[n]] = True
+        elif not MEANING.match(value):
+            try:
+                body = posts.row(b'<row Body="' + value + b'"/>')("Body")
+                found["blank"][line[n]] = not (body or "").strip()
+            except UnreadableRow:  # told when the row is decoded
+                continue
+
+
+def _note(found: Records, index: int, post: Post) -> None:
+    """Fill in a record from a row that was read exactly."""
+    names = {QUESTION: "question", ANSWER: "answer"}
+    faults = {
+        "fabricated": post.id in FABRICATED and post.owner == COMMUNITY,
+        f"bot_{names.get(post.kind, '')}": post.owner == ANSWER_BOT,
+        "deleted": post.deleted,
+        "locked": post.locked,
+        "closed": post.kind == QUESTION and post.closed,
+    }
+    fault = next((name for name, holds in faults.items() if holds and name in FAULTS), "")
+    if post.kind not in names and fault != "fabricated":
+        fault = ""
+    told = {"parent": post.parent, "accepted": post.accepted, "owner": post.owner}
+    values: dict[str, Any] = {name: NONE if value is None else value for name, value in told.items()}
+    values |= {"id": post.id, "kind": min(max(post.kind, -(10**9)), 10**9), "score": post.score}
+    values |= {"fault": FAULTS.index(fault), "blank": not post.body.strip()}
+    for name, value in values.items():
+        found[name][index] = value
+
+
+def _overlong(line: Overlong, shown: str) -> Page:
+    detail = f"a row of {line.size} bytes; only its first {HEAD} are kept"
+    return Page(None, np.zeros(0, POST), [bad_line(shown, line.line, detail, line.head)], 1)
+
+
+def bad_line(shown: str, line: int, detail: str, raw: bytes) -> Dropped:
+    """Of a row beyond all measure only the head is kept."""
+    return bad_row(f"{shown}:{line}", detail, raw[:HEAD] if len(raw) > MOST else raw)

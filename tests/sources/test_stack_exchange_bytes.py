@@ -1,0 +1,230 @@
+"""What is found on bytes against what an XML parser finds, and what no dump should be able to do."""
+
+import tracemalloc
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lima.records import Candidate
+from lima.sources import blocks, posts, stack_exchange
+from lima.sources.blocks import Block, Overlong
+from lima.sources.reading import Early, Tally
+from lima.sources.spill import PARTS, Spill, by_key, by_range
+from lima.sources.table import FAULTS, NONE, POSTS, page
+from tests.sources.test_stack_exchange import REALDATA, answer, attributes, both, dump, question
+
+# what XML can hold in an attribute; a writer escapes what it must
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
+NUMBER = st.integers(-(10**18) + 1, 10**18 - 1).map(str) | st.integers(-20, 2 * 10**8).map(str)
+FIELDS = st.dictionaries(
+    st.sampled_from([name for name in POSTS.names if name not in ("Id", "PostTypeId")]) | st.just("Unknown"),
+    TEXT | NUMBER,
+)
+
+
+def block(*lines: bytes) -> Block:
+    return Block(np.frombuffer(b"\n".join([*lines, b""]), np.uint8), 0, 1)
+
+
+def filler(data: bytes, most: int):
+    """A stream that gives at most so many bytes at a time."""
+    left = memoryview(data)
+
+    def fill(view: memoryview) -> int:
+        nonlocal left
+        size = min(most, len(view), len(left))
+        view[:size] = left[:size]
+        left = left[size:]
+        return size
+
+    return fill
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(FIELDS, NUMBER, st.sampled_from("12457"), st.integers(0, 10**6)), min_size=1, max_size=6))
+def test_columns_hold_what_an_xml_parser_finds(drawn):
+    lines, expected = [], []
+    for fields, number, kind, order in drawn:
+        items = list({**fields, "Id": number, "PostTypeId": kind}.items())
+        turn = order % len(items)
+        written = " ".join(
+            f"{name}={quoteattr(value, {chr(34): '&quot;'})}" for name, value in items[turn:] + items[:turn]
+        )
+        lines.append(f"  <row {written} />".encode())
+        element = ET.fromstring(lines[-1])
+        try:
+            expected.append((posts.post(lines[-1].strip()), element.attrib))
+        except posts.UnreadableRow:
+            expected.append((None, element.attrib))
+    found = page(block(*lines), shown="x")
+    assert found.rows == len(lines)
+    assert len(found.bad) == sum(post is None for post, _ in expected)
+    for record, (post, attrib) in zip(found.posts, [pair for pair in expected if pair[0]], strict=True):
+        assert (record["id"], record["kind"]) == (int(attrib["Id"]), int(attrib["PostTypeId"]))
+        assert record["score"] == (post.score if post.kind in (1, 2) else record["score"])
+        assert record["parent"] == (NONE if post.parent is None else post.parent) or post.kind != 2
+        assert record["accepted"] == (NONE if post.accepted is None else post.accepted)
+        assert record["owner"] == (NONE if post.owner is None else post.owner)
+        assert (FAULTS[record["fault"]] == "closed") <= ("ClosedDate" in attrib)
+        assert record["blank"] == (not post.body.strip()) or post.kind not in (1, 2)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
+def test_any_lines_are_posts_or_bad_rows_or_stand_around_them(lines):
+    found = page(block(*lines), shown="x")
+    rows = [line for line in lines if posts.stripped(line.removesuffix(b"\r"))]
+    assert found.rows == len(rows) == len(found.posts) + len(found.bad)
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 20])
+def test_blocks_are_the_stream_whole_lines_at_a_time(monkeypatch, most):
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+    data = b"".join(b"%d %s\n" % (n, b"x" * (n * 37 % 150)) for n in range(60)) + b"no end"
+    seen, pieces = b"", 0
+    for piece in blocks.blocks(filler(data, most)):
+        assert isinstance(piece, Block)
+        assert (piece.offset, piece.line) == (len(seen), seen.count(b"\n") + 1)
+        seen, pieces = seen + piece.bytes.tobytes(), pieces + 1
+    assert seen == data + b"\n"
+    assert pieces > 10
+
+
+@pytest.mark.parametrize("around", [b"", b"a\n", b"a\nb\n"])
+@pytest.mark.parametrize("after", [b"", b"\n", b"\nc\n", b"\n" + b"d\n" * 100])
+def test_a_line_beyond_all_measure_is_known_by_its_head_and_length(monkeypatch, around, after):
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "MOST", 256)
+    size = 1000
+    pieces, seen = [], []
+    for piece in blocks.blocks(filler(around + b"z" * size + after, 50)):
+        pieces.append(piece)
+        seen += [b"long"] if isinstance(piece, Overlong) else piece.bytes.tobytes().split()
+    [long] = [piece for piece in pieces if isinstance(piece, Overlong)]
+    assert (long.size, long.line, set(long.head)) == (size, around.count(b"\n") + 1, {ord("z")})
+    assert seen == [*around.split(), b"long", *after.split()]
+
+
+def test_a_row_of_many_megabytes_is_a_bad_row_and_memory_does_not_grow_with_it(tmp_path):
+    path = dump(tmp_path / "s", question(1), "LONG", answer(2, 1, 5))
+    path.write_bytes(path.read_bytes().replace(b"LONG", b'<row Id="9" Body="' + b"x" * 40_000_000 + b'" />'))
+    tracemalloc.start()
+    candidates, dropped, tally = both(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert dropped == [("bad_row", f"{path}:4")]
+    assert (len(candidates), tally.rows) == (1, 3)
+    assert peak < 20_000_000
+
+
+def test_a_long_row_is_kept_cut_with_its_length(tmp_path):
+    path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000))
+    bad, _ = stack_exchange.read(path, source="se", licence="", tally=Tally())
+    assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
+
+
+@pytest.mark.parametrize("least", [None, 6])
+def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path, least):
+    rows = [
+        question(1),
+        answer(2, 1, 9).replace("b2", "&nothing;"),
+        answer(3, 1, 7),
+        answer(4, 1, 8).replace("b4", "&#0;"),
+    ]
+    path = dump(tmp_path / "s", *rows)
+    rule = least and Early(min_response_score=least, reservoir=0, share=lambda name: 0.5)
+    first, second, kept = stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)
+    assert {first.place, second.place} == {f"{path}:4", f"{path}:6"}
+    assert kept.response == "<p>b3</p>"
+
+
+@pytest.mark.parametrize(("next_score", "reason"), [(3, "low_response_score"), (None, "no_answer")])
+def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
+    rows = [question(1), answer(2, 1, 12).replace("b2", "&nothing;")]
+    rows += [answer(3, 1, next_score)] if next_score else []
+    rule = Early(min_response_score=10, reservoir=0, share=lambda name: 0.5)
+    path = dump(tmp_path / "s", *rows)
+    found = [r.reason for r in stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)]
+    assert found == ["bad_row", reason]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"Id": 5, "DeletionDate": "2020-01-02"}, "deleted"),
+        ({"Id": 5, "LockedDate": "2020-01-02"}, "locked"),
+        ({"Id": 5, "OwnerUserId": -2}, "bot_question"),
+        ({"Id": 5, "ClosedDate": "2020-01-02", "DeletionDate": "2020-01-02"}, "deleted"),
+    ],
+)
+@pytest.mark.parametrize("way", ["fast", "exact"])
+def test_what_is_deleted_locked_or_a_bots_goes_either_way(tmp_path, fields, reason, way):
+    known = {"PostTypeId": 1, "Score": 1, "Title": "t", "Body": "b", "OwnerUserId": 7}
+    extra = {"Unheard": "x"} if way == "exact" else {}
+    path = dump(tmp_path / "s", question(1), attributes(known | fields | extra))
+    assert both(path)[1] == [(reason, f"{path}:4")]
+
+
+@pytest.mark.parametrize(
+    "body", [b"a\x00b", b"a\x1bb", b"&#0;", b"&#x1f;", b"\xff\xfe", b"\xed\xa0\x80", b"&laugh9;", b"&#xFFFF;"]
+)
+def test_what_xml_forbids_is_a_bad_row(tmp_path, body):
+    lols = "".join(f'<!ENTITY laugh{n} "{f"&laugh{n - 1};" * 10}">' for n in range(1, 10))
+    head = f'<!DOCTYPE posts [<!ENTITY laugh0 "ha">{lols}]>\n<posts>'
+    path = dump(tmp_path / "s", question(1), question(2, Body="BODY"), head=head)
+    path.write_bytes(path.read_bytes().replace(b"BODY", body))
+    candidates, dropped, _ = both(path)
+    assert dropped == [("bad_row", f"{path}:4")]
+    assert len(candidates) == 1
+
+
+def test_records_come_back_by_their_parts(tmp_path):
+    kind = np.dtype([("id", "i8")])
+    ids = np.arange(50_000, dtype=np.int64)
+    with Spill(tmp_path, kind) as spill:
+        for some in np.array_split(ids, 7):
+            spill.add(some.astype(kind), by_key(some))
+        parts = [part["id"] for part in spill.parts()]
+    assert sorted(np.concatenate(parts).tolist()) == ids.tolist()
+    # 50,000 / 64 = 781 a part; keys in a row are spread evenly
+    assert max(map(len, parts)) < 2 * 50_000 / PARTS
+    with Spill(tmp_path, kind) as spill:
+        spill.add(ids[::-1].astype(kind), by_range(ids[::-1], below=50_000))
+        ranges = [part["id"] for part in spill.parts()]
+    assert all(left.max() < right.min() for left, right in pairwise(ranges))
+
+
+REAL = sorted(REALDATA.glob("*/Posts.xml"))
+
+
+@pytest.mark.skipif(not REAL, reason="the real dumps are not on this machine")
+def test_the_chosen_answer_of_two_hundred_real_questions_has_the_highest_score():
+    checked = 0
+    for path in REAL:
+        rows = [row.attrib for row in ET.parse(path).getroot()]
+        by_id = {row["Id"]: row for row in rows}
+        scores: dict[str, list[int]] = {}
+        for row in rows:
+            if row["PostTypeId"] == "2":
+                scores.setdefault(row["ParentId"], []).append(int(row["Score"]))
+        several = [c for c in both(path)[0] if len(scores.get(c.provenance.id, ())) > 1][:25]
+        for candidate in several:
+            chosen = by_id[candidate.provenance.url.rsplit("/", 1)[1]]
+            assert int(chosen["Score"]) == max(scores[candidate.provenance.id]) == candidate.response_score
+            assert chosen["Body"] == candidate.response
+        checked += len(several)
+    assert checked >= 200
+
+
+def test_candidates_are_in_the_order_of_the_dump(tmp_path):
+    numbers = [n * 7919 % 1000 for n in range(1000)]
+    candidates, _, _ = both(dump(tmp_path / "s", *(question(number) for number in numbers)))
+    assert [int(c.provenance.id) for c in candidates] == numbers
+    assert all(isinstance(c, Candidate) for c in candidates)
+    assert Path(tmp_path).exists()
