@@ -1,48 +1,157 @@
-"""Reading Posts.xml, one process, on rows of the shipped corpus repeated under new ids."""
+"""Reading Stack Exchange in one process: speed beside what scripts use, an archive beside its decoder, memory, size.
 
+Rows are those of the real dumps, where ../shared/realdata is there, else those of the shipped corpus; a claim says
+which. They are written over and over under new ids, the sites' rows shuffled.
+"""
+
+import os
+import random
 import re
+import subprocess
+import sys
 import tempfile
+import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from lxml import etree
+from rapidgzip import IndexedBzip2File
 
 from benchmarks.claims import Claim, claim, in_turn
+from lima import params
+from lima.curation import chance
 from lima.sources import reading, stack_exchange
 
-ROWS = Path("corpus/dumps/stack_exchange_stem/programming.example/Posts.xml")
-COPIES = 400
+REAL = Path("../shared/realdata/stack_exchange")
+SHIPPED = Path("corpus/dumps")
+SMALL, MIDDLE, LARGE = 50, 200, 5000  # MB
+NUMBERS = re.compile(rb'\b(Id|ParentId|AcceptedAnswerId)="(\d+)"')
+PEAK = """
+import resource, sys
+from pathlib import Path
+from benchmarks.scrape import read
+read(Path(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
 
 
 def measure() -> Iterator[Claim]:
-    """Candidates out of Posts.xml against lxml.iterparse, which only visits the rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        posts = Path(folder) / "large.example" / "Posts.xml"
-        posts.parent.mkdir()
-        posts.write_text(many(ROWS.read_text(encoding="utf-8-sig")), encoding="utf-8")
-        megabytes = posts.stat().st_size / 1e6
-
-        def ours() -> None:
-            for _ in stack_exchange.read(posts.parent, source="x", licence="", tally=reading.Tally()):
-                pass
-
-        def peer() -> None:
-            for _, row in etree.iterparse(str(posts), tag="row"):
-                row.clear()
-
-        seconds = in_turn(ours, peer, pairs=3)
-    speeds = {"ours": megabytes / seconds[0], "peer": megabytes / seconds[1]}
-    yield claim("Posts.xml to candidates, against lxml.iterparse alone", **speeds, unit="MB/s", target="≥ 0.5")
+    with tempfile.TemporaryDirectory() as name:
+        rows, kind = source()
+        middle = grown(Path(name) / "middle.example", rows, MIDDLE)
+        yield from beside_parsers(middle, kind)
+        yield beside_the_decoder(middle, kind)
+        yield from of_a_large_site(Path(name), rows, kind)
 
 
-def many(text: str) -> str:
-    """The file's whole rows `COPIES` times, each time with ids of their own."""
-    rows = [line for line in text.splitlines() if line.strip().startswith("<row ") and line.strip().endswith("/>")]
-    copies = []
-    for copy in range(COPIES):
-        shift = copy * 1_000_000
-        for row in rows:
-            copies.append(
-                re.sub(r'\b(Id|ParentId|AcceptedAnswerId)="(\d+)"', lambda m: f'{m[1]}="{int(m[2]) + shift}"', row)  # noqa: B023
-            )
-    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', "<posts>", *copies, "</posts>", ""])
+def read(path: Path) -> None:
+    p = params.load().filter
+    rule = reading.Early(
+        min_response_score=p.stack_exchange.min_response_score,
+        reservoir=p.unfiltered_reservoir,
+        share=partial(chance.share, p.seed),
+    )
+    for _ in stack_exchange.read(path, source="x", licence="", tally=reading.Tally(), early=rule):
+        pass
+
+
+def beside_parsers(posts: Path, kind: str) -> Iterator[Claim]:
+    """Candidates and dropped questions, against parsers that only visit the rows."""
+
+    def iterparse() -> None:
+        for _, row in etree.iterparse(str(posts), tag="row"):
+            row.clear()
+
+    def by_line() -> None:
+        with posts.open(encoding="utf-8-sig") as lines:
+            for line in lines:
+                if line.lstrip().startswith("<row "):
+                    ET.fromstring(line)  # noqa: S314 - rows that were written here
+
+    for words, peer, pairs, target in (
+        ("lxml.iterparse", iterparse, 5, "≥ 5"),
+        ("ElementTree.fromstring a line", by_line, 3, "≥ 25"),
+    ):
+        seconds = in_turn(partial(read, posts), peer, pairs=pairs)
+        speeds = {side: MIDDLE / taken for side, taken in zip(("ours", "peer"), seconds, strict=True)}
+        yield claim(f"Posts.xml of {kind} to candidates, against {words}", **speeds, unit="MB/s", target=target)
+
+
+def beside_the_decoder(posts: Path, kind: str) -> Claim:
+    """The whole way from an archive, against decoding it to nowhere with the same library and threads."""
+    archive = posts.parent.with_suffix(".7z")
+    subprocess.run(["7z", "a", "-m0=bzip2", str(archive), str(posts)], check=True, capture_output=True)
+
+    def decode() -> None:
+        with archive.open("rb") as file, tempfile.TemporaryFile() as packed:
+            file.seek(32)  # the bzip2 stream lies behind the signature
+            packed.write(file.read())
+            packed.seek(0)
+            with IndexedBzip2File(packed, parallelization=os.cpu_count()) as stream:
+                left = posts.stat().st_size
+                while left:
+                    left -= len(stream.read(min(left, 1 << 20)))
+
+    ours, peer = in_turn(partial(read, archive), decode, pairs=3)
+    return claim(
+        f"a 7z archive of {kind} to candidates, against parallel bzip2 decoding alone",
+        ours=ours,
+        peer=peer,
+        unit="s",
+        target="≤ 1.2",
+    )
+
+
+def of_a_large_site(folder: Path, rows: list[tuple[int, bytes]], kind: str) -> Iterator[Claim]:
+    speeds = []
+    for size in (SMALL, LARGE):
+        posts = grown(folder / f"{size}.example", rows, size)
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", PEAK, str(posts)], check=True, capture_output=True, text=True)
+        empty = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import benchmarks.scrape"], check=True)
+        begin = time.perf_counter() - empty  # the interpreter's and the imports' share
+        speeds.append(size / (empty - start - begin))
+        posts.unlink()
+    peak = float(done.stdout)
+    yield claim(f"peak memory for {LARGE} MB of {kind}", ours=peak, peer=500, unit="MB", target="≤ 1")
+    ours, peer = speeds[1], speeds[0]
+    yield claim(
+        f"speed at {LARGE} MB, against {SMALL} MB, of {kind}", ours=ours, peer=peer, unit="MB/s", target="≥ 0.85"
+    )
+
+
+def source() -> tuple[list[tuple[int, bytes]], str]:
+    """Rows with the number of their site, shuffled, and whose they are."""
+    files, kind = sorted(REAL.glob("*/Posts.xml")), "real rows"
+    if not files:
+        files, kind = sorted(SHIPPED.glob("*/*/Posts.xml")), "the corpus's rows"
+    rows = [
+        (site, line.strip())
+        for site, file in enumerate(files)
+        for line in file.read_bytes().splitlines()
+        if line.strip().startswith(b"<row ") and line.strip().endswith(b"/>")
+    ]
+    random.Random(17).shuffle(rows)
+    return rows, kind
+
+
+def grown(folder: Path, rows: list[tuple[int, bytes]], megabytes: int) -> Path:
+    """A Posts.xml of so many megabytes: the rows again and again, each time with ids of their own."""
+    folder.mkdir()
+    path, written, copy = folder / "Posts.xml", 0, 0
+    with path.open("wb") as out:
+        out.write(b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
+        while written < megabytes * 1_000_000:
+            lines = []
+            for site, row in rows:
+                shift = (copy * 16 + site) * 20_000
+                lines.append(
+                    b"  " + NUMBERS.sub(lambda m: b'%s="%d"' % (m[1], int(m[2]) % 20_000 + shift), row, count=3)  # noqa: B023
+                )
+            written += out.write(b"\n".join([*lines, b""]))
+            copy += 1
+        out.write(b"</posts>\n")
+    return path
