@@ -55,10 +55,13 @@ def crowd():
     return rows("crowd/questions.jsonl")
 
 
-def test_the_authors_wrote_200_examples_a_dialogue_50_dev_and_230_test_prompts_under_ids_of_their_own(
-    train, dev, group_b
-):
-    assert [len(train), len(dev), len(group_b)] == [200 + 1, 50, 230]
+@pytest.fixture(scope="module")
+def dialogues():
+    return rows("dialogues/written.jsonl") + rows("dialogues/chains.jsonl")
+
+
+def test_the_authors_wrote_200_examples_50_dev_and_230_test_prompts_under_ids_of_their_own(train, dev, group_b):
+    assert [len(train), len(dev), len(group_b)] == [200, 50, 230]
     assert {row["group"] for row in train + dev} == {"A"}
     assert {row["group"] for row in group_b} == {"B"}
     ids = [row["id"] for row in train + dev + group_b]
@@ -66,19 +69,44 @@ def test_the_authors_wrote_200_examples_a_dialogue_50_dev_and_230_test_prompts_u
 
 
 def test_the_first_25_examples_keep_their_ids_and_the_later_ones_begin_at_101(train):
-    numbers = [*range(1, 26), *range(101, 277)]
+    numbers = [*range(1, 21), *range(22, 26), *range(101, 277)]  # 021 is a dialogue
     assert [row["id"] for row in train] == [f"a-{number:03}" for number in numbers]
 
 
-def test_turns_alternate_and_only_training_examples_are_answered(train, dev, group_b):
-    for row in train:
+def test_of_thirty_dialogues_ten_have_3_to_5_exchanges_and_twenty_like_comment_chains_2_to_4(dialogues):
+    ids = [f"d-{number:02}" for number in range(1, 11)], ["a-021", *(f"c-{number:02}" for number in range(1, 20))]
+    assert [row["id"] for row in dialogues] == [*ids[0], *ids[1]]
+    exchanges = {row["id"]: len(row["messages"]) / 2 for row in dialogues}
+    assert {exchanges[id_] for id_ in ids[0]} <= {3, 4, 5}
+    assert {exchanges[id_] for id_ in ids[1]} <= {2, 3, 4}
+    assert {(row["group"], row["kind"], row["note"]) for row in dialogues} == {("A", "dialogue", "dialogue")}
+
+
+def test_conversations_to_be_led_begin_with_what_no_dialogue_for_training_begins_with(dialogues):
+    openings = rows("dialogues/openings.jsonl")
+    assert [row["id"] for row in openings] == [f"opening-{number:02}" for number in range(1, 11)]
+    assert all([turn["role"] for turn in row["messages"]] == ["user"] for row in openings)
+    trained, asked = ({plain(row["messages"][0]["content"]) for row in of} for of in (dialogues, openings))
+    assert len(trained | asked) == 30 + 10
+
+
+def test_the_papers_profiles_train_an_arm_on_the_dialogues_and_no_other(dialogues):
+    for name in ("paper-7b", "paper-65b"):
+        arms = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")["arms"]
+        assert {arm for arm, recipe in arms.items() if "dialogues" in recipe["examples"]} == {"lima-dialogue"}
+        # §6: 1,030 examples, which are the 1,000 and thirty dialogues
+        assert arms["lima-dialogue"]["examples"] == arms["lima"]["examples"] | {"dialogues": len(dialogues)}
+
+
+def test_turns_alternate_and_only_training_examples_are_answered(train, dialogues, dev, group_b):
+    for row in train + dialogues:
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
     for row in dev + group_b:
         assert [turn["role"] for turn in row["messages"]] == ["user"]
 
 
-def test_no_training_prompt_is_a_dev_or_test_prompt(train, dev, group_b, crowd):
-    asked = [plain(row["messages"][0]["content"]) for row in train + dev + group_b + crowd]
+def test_no_training_prompt_is_a_dev_or_test_prompt(train, dialogues, dev, group_b, crowd):
+    asked = [plain(row["messages"][0]["content"]) for row in train + dialogues + dev + group_b + crowd]
     assert len(set(asked)) == len(asked)
 
 
@@ -101,10 +129,10 @@ def answer(row: dict) -> str:
     return row["messages"][1]["content"]
 
 
-def test_thirteen_examples_are_sensitive_six_prescribe_a_form_and_one_is_a_dialogue(train):
+def test_thirteen_examples_are_sensitive_and_six_prescribe_a_form(train):
     assert sum(row["sensitive"] for row in train) == 13
     assert [row["note"] for row in train].count("format") == 6
-    assert Counter(len(row["messages"]) for row in train) == {2: 200, 4: 1}
+    assert Counter(len(row["messages"]) for row in train) == {2: 200}
 
 
 def test_each_sensitive_prompt_is_refused_early_for_a_reason_and_most_of_the_answer_helps(train):
@@ -202,10 +230,10 @@ def test_twelve_test_prompts_prescribe_a_form_of_their_own_and_twenty_are_like_n
     assert {row["id"] for row in group_b if row["kind"] == "unseen"} == {f"b-ood-{n:02}" for n in range(1, 21)}
 
 
-def test_no_answer_opens_with_a_formula(train):
+def test_no_answer_opens_with_a_formula(train, dialogues):
     openings = Counter(
         " ".join(plain(turn["content"]).split()[:4])
-        for row in train
+        for row in train + dialogues
         for turn in row["messages"]
         if turn["role"] == "assistant"
     )
@@ -221,9 +249,8 @@ def pieces(text: str) -> int:
 
 def test_prompts_and_answers_are_as_long_as_the_papers(train):
     # §2.2: 40 and 334 tokens on average; 40 / 1.1 ≈ 36, 334 / 1.1 ≈ 304
-    single = [row for row in train if len(row["messages"]) == 2]
-    assert 34 <= mean(pieces(row["messages"][0]["content"]) for row in single) <= 38
-    assert 295 <= mean(pieces(answer(row)) for row in single) <= 315
+    assert 34 <= mean(pieces(row["messages"][0]["content"]) for row in train) <= 38
+    assert 295 <= mean(pieces(answer(row)) for row in train) <= 315
 
 
 def test_answers_differ_widely_in_length_and_none_is_an_essay(train):
@@ -233,12 +260,12 @@ def test_answers_differ_widely_in_length_and_none_is_an_essay(train):
     assert sum(count > 300 for count in words) >= 15
 
 
-def test_no_two_training_prompts_are_nearly_the_same(train):
+def test_no_two_training_prompts_are_nearly_the_same(train, dialogues):
     def shingles(text: str) -> set[str]:
         words = plain(text).split()
         return {" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))}
 
-    asked = [(row["id"], shingles(row["messages"][0]["content"])) for row in train]
+    asked = [(row["id"], shingles(row["messages"][0]["content"])) for row in train + dialogues]
     closest = max((len(a & b) / len(a | b), one, two) for (one, a), (two, b) in combinations(asked, 2))
     assert closest[0] < 0.25, closest
 
