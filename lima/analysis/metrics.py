@@ -7,12 +7,13 @@ import numpy as np
 
 from lima.analysis import holm, preference
 from lima.analysis.adversarial import Met
+from lima.analysis.forms import Kept
 from lima.analysis.preference import OUTCOMES, Preference
 from lima.analysis.results import Results, contestants_of
 from lima.params import Params, Report
 from lima.records import Response, Verdict
 
-Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial and data
+Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data
 Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
 DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
 
@@ -51,7 +52,13 @@ def ended(responses: Sequence[Response]) -> float:
     return sum(response.finish == "stop" for response in responses) / len(responses)
 
 
-def metrics(p: Params, results: Results, measured: Preferences, met: Mapping[str, Sequence[Met]]) -> Metrics:
+def metrics(
+    p: Params,
+    results: Results,
+    measured: Preferences,
+    met: Mapping[str, Sequence[Met]],
+    formed: Mapping[str, Kept],
+) -> Metrics:
     return {
         "arms": {arm: _arm(p, results, arm) for arm in results.arms},
         "comparisons": {
@@ -62,6 +69,7 @@ def metrics(p: Params, results: Results, measured: Preferences, met: Mapping[str
             name: {of.group: None if of.share is None else rounded(of.share) for of in groups}
             for name, groups in met.items()
         },
+        "forms": {name: {"kept": rounded(of.share)} for name, of in formed.items()},
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
             for name, source in results.sources.items()
@@ -76,6 +84,7 @@ def of_run(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
         mine |= {f"net.{name}.{annotator}": of["net"] for annotator, of in figures["comparisons"][name].items()}
     for name in contestants_of(p, arm):
         mine |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
+        mine |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
     return mine
 
 

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from lima.analysis import answers, metrics, paper, plots, table1, template
 from lima.analysis.adversarial import Met
 from lima.analysis.caveats import caveats, described
+from lima.analysis.forms import Kept
 from lima.analysis.intervals import wilson
 from lima.analysis.metrics import Metrics, Preferences
 from lima.analysis.preference import OUTCOMES
@@ -45,6 +46,7 @@ def render(
     results: Results,
     measured: Preferences,
     met: Mapping[str, Sequence[Met]],
+    formed: Mapping[str, Kept],
     figures: Metrics,
     *,
     count: Count,
@@ -65,6 +67,7 @@ def render(
         results=results,
         measured=measured,
         met=met,
+        formed=formed,
         figures=figures,
         power=p.report.power,
         adjusted=metrics.adjusted(measured),

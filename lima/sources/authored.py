@@ -15,6 +15,7 @@ from lima.sources import json_rows
 from lima.sources.reading import Early, Piece, Tally, digest, files
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
+KEEPS = "keeps:"  # how the note of a test prompt begins that names the form its answers have to keep; a tag too
 DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
 
 
@@ -34,7 +35,7 @@ class Authored(json_rows.Named):
     topic: str = Field(min_length=1)
     kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
     sensitive: bool  # a prompt with some toxicity or malevolence
-    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, or ""
+    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, "keeps:FORM", or ""
     messages: tuple[Turn, ...] = Field(min_length=1)
     origin: Origin | None = None
 
@@ -75,7 +76,7 @@ def pieces(dumps: Path) -> list[Piece]:
 
 def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
-    mark = (row.note,) if row.note in MARKS else ()
+    mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
     by = f"group {row.group}"
     origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
     return Candidate(

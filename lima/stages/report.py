@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lima import params, paths
-from lima.analysis import adversarial, metrics, page, results, tokens
+from lima.analysis import adversarial, forms, metrics, page, results, tokens
 from lima.errors import command
 from lima.judging import attempts
+from lima.judging import forms as rules
 from lima.params import Params
 
 
@@ -31,8 +32,11 @@ def write(p: Params) -> metrics.Metrics:
     found = results.read(p)
     measured = metrics.preferences(found.verdicts, p.report)
     met = adversarial.met(attempted(found), confidence=p.report.confidence)
-    figures = metrics.metrics(p, found, measured, met)
-    html = page.render(p, found, measured, met, figures, count=tokens.counter(paths.result("base", p.train.model)))
+    formed = forms.kept(prescribed(found), confidence=p.report.confidence)
+    figures = metrics.metrics(p, found, measured, met, formed)
+    html = page.render(
+        p, found, measured, met, formed, figures, count=tokens.counter(paths.result("base", p.train.model))
+    )
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
@@ -50,6 +54,19 @@ def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
             for answer in answers
         ]
         for name, answers in found.attempts.items()
+    }
+
+
+def prescribed(found: results.Results) -> dict[str, list[tuple[str, str | None]]]:
+    """Of each contestant's answers to test prompts that prescribe a form: the prompt, and what breaks the form."""
+    named = {prompt.id: form for prompt in found.test if (form := rules.asked(prompt))}
+    return {
+        name: [
+            (answer.prompt_id, rules.fault(named[answer.prompt_id], answer.text))
+            for answer in answers
+            if answer.prompt_id in named
+        ]
+        for name, answers in found.responses.items()
     }
 
 

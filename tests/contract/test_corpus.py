@@ -227,6 +227,7 @@ def test_twelve_test_prompts_prescribe_a_form_of_their_own_and_twenty_are_like_n
             *("limerick", "checklist", "glossary", "fifty-words", "csv", "outline"),
         )
     }
+    assert all(row["note"] == f"keeps:{row['id'].removeprefix('b-form-')}" for row in group_b if row["kind"] == "form")
     assert {row["id"] for row in group_b if row["kind"] == "unseen"} == {f"b-ood-{n:02}" for n in range(1, 21)}
 
 

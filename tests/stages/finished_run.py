@@ -87,6 +87,7 @@ def build(answer: str = ANSWER, **overrides: object) -> params.Params:
         _json(f"scrape/{name}/stats.json", stats)
         _lines(f"filter/{name}/funnel.json", [funnel])
     test = [prompt("B", number) for number in range(PROMPTS)]
+    test[1] = test[1].model_copy(update={"tags": ("keeps:checklist",)})
     _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
     _lines("prompts/test.jsonl", test)
     _lines("prompts/adversarial.jsonl", ATTACKS)

@@ -147,6 +147,14 @@ def test_answers_are_those_of_every_contestant_to_as_many_prompts_as_asked_for(p
     assert html.count('<div class="answer"') == 4 * 3
 
 
+def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_what_broke_the_others(plain):
+    html = (plain / "report.html").read_text()
+    assert json.loads((plain / "metrics.json").read_text())["forms"] == {
+        name: {"kept": 0.0} for name in finished_run.CONTESTANTS
+    }
+    assert "<code>authored/B/1</code>: a line is no &#39;- [x]&#39; or &#39;- [ ]&#39; with a thing behind it" in html
+
+
 def test_an_answer_to_no_test_prompt_counts_nowhere(here):
     p = finished_run.build()
     path = Path("data/sample/lima/responses.jsonl")
