@@ -30,11 +30,12 @@ test: check ## Check the code, then run every test
 	@python -m pytest
 
 .PHONY: check
-check: env ## Format, lint, types, and the one way in which imports go
+check: env ## Format, lint, types, the one way in which imports go, and the hand-written corpus
 	@ruff format --check .
 	@ruff check .
 	@mypy lima flows
 	@lint-imports --no-logo
+	@lima corpus check
 
 .PHONY: bench
 bench: env ## Measure; `make bench only=train` runs one; writes benchmarks/results/

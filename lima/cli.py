@@ -17,6 +17,10 @@ profile = typer.Typer(
     help="Profiles: params.yaml for a laptop, for CI, for the paper's own sizes.", no_args_is_help=True
 )
 app.add_typer(profile, name="profile")
+corpus = typer.Typer(
+    help="What is written by hand: held to its laws, and compared with other sets.", no_args_is_help=True
+)
+app.add_typer(corpus, name="corpus")
 
 
 @app.command()
@@ -66,6 +70,33 @@ def plan(
     typer.echo(planning.render(arm, p, machine))
     if not any(f.fits for f in planning.plan(arm, p, machine).fits):
         raise typer.Exit(1)
+
+
+@corpus.command("check")
+def check_corpus(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of JSONL; else params.yaml's.")] = None,
+) -> None:
+    """Check what is written by hand: schema, doubles, lengths, formulas, spelling, diversity; status 1 for a fault."""
+    from lima import params, proofreading, proofsheet
+
+    p = params.load().proofreading
+    proof = proofreading.proofread(folders or [Path(folder) for folder in p.folders], p)
+    typer.echo(proofsheet.render(proof, p))
+    if proof.faults:
+        raise typer.Exit(1)
+
+
+@corpus.command("compare")
+def compare_corpora(
+    files: Annotated[list[Path], typer.Argument(help="Sets of prompts: JSON, JSONL, or text with a prompt a line.")],
+) -> None:
+    """Compare how diverse sets of prompts are, at the size of the smallest."""
+    from lima import params, proofsheet
+    from lima.sources import prompt_files
+
+    stems = [path.stem for path in files]
+    sets = {path.stem if stems.count(path.stem) == 1 else str(path): prompt_files.read(path) for path in files}
+    typer.echo(proofsheet.show(proofsheet.diversity(sets, params.load().proofreading)))
 
 
 @profile.command("list")

@@ -242,6 +242,23 @@ class Dialogues(Section):
     full_score: PositiveInt
 
 
+class Proofreading(Section):
+    """What `lima corpus check` reads and where it draws the line, and how `lima corpus compare` measures."""
+
+    folders: list[str]
+    spelling: str
+    max_jaccard: Share
+    shingle_chars: PositiveInt
+    closest: PositiveInt
+    opening_words: PositiveInt
+    most_openings: PositiveInt
+    tokens_per_piece: PositiveFloat
+    wording_chars: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    max_distance: Share
+    draws: PositiveInt
+    seed: NonNegativeInt
+
+
 class Validate(Section):
     max_prompt_chars: PositiveInt
     max_response_chars: PositiveInt
@@ -347,6 +364,7 @@ class Params(Section):
     judge: Judge
     report: Report
     dialogues: Dialogues
+    proofreading: Proofreading
 
     @model_validator(mode="after")
     def every_name_leads_somewhere(self) -> Self:

@@ -27,3 +27,20 @@ def test_what_a_user_can_mend_is_told_without_a_traceback(words):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and words[-1] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_sets_of_prompts_are_compared_in_a_table_of_a_line_each(tmp_path):
+    for name, prompts in (("mine", ["Why is bread brown?", "Plan a wedding."]), ("theirs", ["Why?", "How?", "When?"])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(prompts))
+    done = lima("corpus", "compare", str(tmp_path / "mine.txt"), str(tmp_path / "theirs.txt"))
+    assert done.returncode == 0
+    assert "2 of each set" in done.stdout
+    rows = [[cell.strip() for cell in line.split("│")][1:3] for line in done.stdout.splitlines()]
+    assert [row for row in rows if row[:1] in (["mine"], ["theirs"])] == [["mine", "2"], ["theirs", "3"]]
+
+
+def test_a_fault_in_what_is_written_by_hand_ends_the_check_with_status_1(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "a-1"}\n')
+    done = lima("corpus", "check", str(tmp_path))
+    assert done.returncode == 1
+    assert f"schema: {tmp_path}/rows.jsonl:1: group: Field required" in " ".join(done.stdout.split())
