@@ -9,7 +9,7 @@ from statistics import mean
 import numpy as np
 
 from lima.analysis import similarity
-from lima.analysis.similarity import Space
+from lima.analysis.similarity import Floats
 
 GRAMS = (1, 2, 3)
 
@@ -45,14 +45,16 @@ def compare(
     found = {}
     for name, texts in sets.items():
         rng = np.random.default_rng(seed)
-        orders = [[texts[place] for place in rng.permutation(len(texts))] for _ in range(draws)]
-        drawn = [order[: size.prompts] for order in orders]
+        orders = [rng.permutation(len(texts)) for _ in range(draws)]
+        read = [[texts[place] for place in order] for order in orders]
+        parts = [np.ix_(order[: size.prompts], order[: size.prompts]) for order in orders]
+        alike, related = wording.cosine(texts, texts), subjects.cosine(texts, texts)
         found[name] = Diversity(
             prompts=len(texts),
             words=mean(len(words(text)) for text in texts),
-            distinct=tuple(mean(distinct(order, n, size.words) for order in orders) for n in GRAMS),
-            nearest=mean(float(wording.nearest_within(few).mean()) for few in drawn),
-            clusters=mean(clusters(subjects, few, max_distance=max_distance) for few in drawn),
+            distinct=tuple(mean(distinct(order, n, size.words) for order in read) for n in GRAMS),
+            nearest=mean(float(similarity.to_others(alike[part]).mean()) for part in parts),
+            clusters=mean(clusters(related[part], max_distance=max_distance) for part in parts),
         )
     return size, found
 
@@ -71,12 +73,13 @@ def distinct(texts: Sequence[str], n: int, size: int) -> float:
     return len(set(runs)) / len(runs) if runs else 0.0
 
 
-def clusters(space: Space, texts: Sequence[str], *, max_distance: float) -> int:
-    from sklearn.cluster import AgglomerativeClustering
+def clusters(similar: Floats, *, max_distance: float) -> int:
+    """`similar`: (texts, texts)."""
+    from sklearn.cluster import AgglomerativeClustering  # imported here, as in similarity
 
-    if len(texts) < 2:
-        return len(texts)
-    apart = 1 - space.cosine(texts, texts)
+    if len(similar) < 2:
+        return len(similar)
+    apart = 1 - similar
     np.fill_diagonal(apart, 0.0)
     joined = AgglomerativeClustering(
         n_clusters=None, metric="precomputed", linkage="average", distance_threshold=max_distance

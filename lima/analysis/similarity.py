@@ -25,11 +25,10 @@ class Space:
         """(texts,): the similarity of each to the one of `others` that is most like it."""
         return np.asarray(self.cosine(texts, others).max(axis=1))
 
-    def nearest_within(self, texts: Sequence[str]) -> Floats:
-        """(texts,): likewise to another one of the same set."""
-        similar = self.cosine(texts, texts)
-        np.fill_diagonal(similar, 0.0)
-        return np.asarray(similar.max(axis=1))
+
+def to_others(similar: Floats) -> Floats:
+    """(texts,): of a set's (texts, texts), the similarity of each to the other one that is most like it."""
+    return np.asarray((similar * (1 - np.eye(len(similar)))).max(axis=1))
 
 
 def wording(texts: Sequence[str], *, chars: tuple[int, int]) -> Space:

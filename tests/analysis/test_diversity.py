@@ -44,9 +44,13 @@ def test_sets_are_compared_at_the_size_of_the_smallest_so_that_a_copy_of_many_is
 
 def test_equal_texts_are_one_cluster_and_texts_without_a_word_in_common_each_one():
     space = similarity.subjects(VARIED)
-    assert diversity.clusters(space, [VARIED[0]] * 3, max_distance=0.9) == 1
-    assert diversity.clusters(space, [VARIED[1], VARIED[4], VARIED[5]], max_distance=0.9) == 3
-    assert diversity.clusters(space, VARIED[:1], max_distance=0.9) == 1
+
+    def clusters(*texts: str) -> int:
+        return diversity.clusters(space.cosine(texts, texts), max_distance=0.9)
+
+    assert clusters(*[VARIED[0]] * 3) == 1
+    assert clusters(VARIED[1], VARIED[4], VARIED[5]) == 3
+    assert clusters(VARIED[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["varied", "monotone"])
