@@ -177,6 +177,7 @@ class Characters(Section):
 
 class StackExchangeFilter(Characters):
     min_response_score: int
+    max_quoted_share: Share
     title_share: Share
 
 
@@ -198,10 +199,31 @@ class NaturalInstructionsFilter(Section):
     max_prompt_chars: PositiveInt
 
 
+class Language(Section):
+    wanted: str
+    least_probability: Share
+    min_chars: PositiveInt
+
+
+class NearDuplicates(Section):
+    words: PositiveInt
+    least_jaccard: Annotated[float, Field(gt=0, le=1)]
+    permutations: PositiveInt
+    bands: PositiveInt
+
+    @model_validator(mode="after")
+    def bands_are_whole(self) -> Self:
+        if self.permutations % self.bands:
+            raise ValueError(f"{self.permutations} permutations do not divide into {self.bands} bands")
+        return self
+
+
 class Filter(Section):
     seed: NonNegativeInt
     unfiltered_reservoir: PositiveInt
     edits: str
+    language: Language
+    near_duplicates: NearDuplicates
     stack_exchange: StackExchangeFilter
     wikihow: WikihowFilter
     reddit: RedditFilter

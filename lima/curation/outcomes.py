@@ -9,7 +9,7 @@ Outcome = Example | Prompt | Dropped
 REASONS = {
     # which candidates are looked at
     "other_subreddit": "from a subreddit that is neither for training nor for prompts [subreddit]",
-    "other_language": "a task that is not in English [its language tags]",
+    "other_language": "a task or text that is not in English [the task's tags, or what was found, how surely]",
     "other_category": "a task of a category that is not language generation [its categories]",
     "few_distinct_outputs": "a task whose outputs repeat: it classifies and does not write [share of distinct outputs]",
     "short_outputs": "a task whose outputs are labels or names [median words]",
@@ -28,12 +28,16 @@ REASONS = {
     "too_short": "a response below min_chars of Markdown [characters]",
     "too_long": "a response above max_chars of Markdown [characters]",
     # whether it is written as an assistant would
+    "mostly_quoted": "a response that is mostly somebody else's words [share of block quotations]",
     "first_person": "a response in the first person [the words]",
     "refers_to_site": "a text that refers to other answers, comments, users or the site [the words]",
     "refers_to_missing": "a response that points at a link or an image, which were cut [the words]",
     "incomplete": "a story that goes on elsewhere [the words]",
     "title_not_self_contained": "a title that cannot be understood alone [what it lacks]",
     "not_a_question": "a title that asks nothing [the title]",
+    # whether it may be shown, and was not shown already
+    "secret": "a text with a private key [the kind]",
+    "near_duplicate": "almost the text of one that has more votes, or says more [that one's id, Jaccard index]",
 }
 
 

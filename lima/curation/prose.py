@@ -5,12 +5,16 @@ import re
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 BLOCK_QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 INLINE_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-DISPLAY_FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
+DISPLAY_FORMULA = re.compile(
+    r"\$\$.+?\$\$|\\\[.+?\\\]|\\\(.+?\\\)|\\begin\{(?P<name>\w+\*?)\}.+?\\end\{(?P=name)\}", re.DOTALL
+)
 # "$5 and $6" is money: a formula neither begins with a blank or a digit nor ends before one
 FORMULA = re.compile(r"\$(?![\s\d])[^$\n]*?(?<!\s)\$(?!\d)")
 QUOTATION = re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]')
 
 SHOWN = (FENCE, BLOCK_QUOTE, INLINE_CODE, DISPLAY_FORMULA, FORMULA, QUOTATION)
+CODE = (FENCE, INLINE_CODE, DISPLAY_FORMULA, FORMULA)
+INK = re.compile(r"[^\n]")
 
 
 def said(markdown: str) -> str:
@@ -18,3 +22,15 @@ def said(markdown: str) -> str:
     for pattern in SHOWN:
         markdown = pattern.sub(" ", markdown)
     return markdown
+
+
+def without_code(markdown: str) -> str:
+    """The text with code and formulas blank, every other character where it was."""
+    for pattern in CODE:
+        markdown = pattern.sub(lambda found: INK.sub(" ", found[0]), markdown)
+    return markdown
+
+
+def quoted_share(markdown: str) -> float:
+    """Characters in block quotations over all; 0 where there is no text."""
+    return sum(map(len, BLOCK_QUOTE.findall(markdown))) / max(len(markdown), 1)

@@ -6,7 +6,7 @@ score is at least 10", of 1,200 to 4,096 characters, not in the first person, no
 
 from collections.abc import Callable
 
-from lima.curation import chance, outcomes, style, titles
+from lima.curation import chance, outcomes, prose, style, titles
 from lima.curation.outcomes import Outcome
 from lima.params import StackExchangeFilter
 from lima.records import Candidate, Dropped, Example
@@ -24,9 +24,15 @@ def decide(candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdo
     response = to_markdown(candidate, candidate.response).strip()
     return (
         outcomes.out_of_bounds(candidate, response, min_chars=p.min_chars, max_chars=p.max_chars)
+        or mostly_quoted(candidate, response, most=p.max_quoted_share)
         or style_fault(candidate, response)
         or example(candidate, response, share=p.title_share, seed=seed, to_markdown=to_markdown)
     )
+
+
+def mostly_quoted(candidate: Candidate, response: str, *, most: float) -> Dropped | None:
+    share = prose.quoted_share(response)
+    return outcomes.dropped(candidate, "mostly_quoted", f"{share:.2f}, at most {most}") if share > most else None
 
 
 def style_fault(candidate: Candidate, response: str) -> Dropped | None:

@@ -13,6 +13,11 @@ from lima.curation import prose
 PRONOUNS = r"I|[Mm]e|[Mm]y|MY|[Mm]ine|[Mm]yself"
 # "i think", written in haste; "i" as a variable has no such verb after it
 HASTY = r"i['’](?:m|ve|d|ll)\b|i\s+(?:am|was|have|had|think|believe|would|will|can|could|do|don|did|know|use|guess)\b"
+# "we" may be a teacher's; what is the author's own is not
+OWN = (
+    r"[Oo]ur\s+(?:own\s+)?(?:store|shop|company|restaurant|bar|pub|team|lab|office|house|home|kitchen|family|kids?|sons?|"
+    r"daughters?|children|customers|clients|employer|school|department|university|project|product)"
+)
 NUMBERED = (
     r"Types?|Class|Phase|Part|Volume|Vol\.|Book|Chapter|Section|Act|War|Level|Grade|Category|Stage|Schedule|Article|"
     r"Appendix|Mark|Group|Division|Table|Figure|Theorem|Calculus|Physics|Region|Vitamin|Elizabeth|James|Charles|"
@@ -28,7 +33,7 @@ OTHER_WORDS = "|".join(
     )
 )
 # Other words are tried first at each place, and what they match is passed over.
-PRONOUN = re.compile(rf"{OTHER_WORDS}|(?P<author>\b(?:{PRONOUNS}|{HASTY})\b)", re.MULTILINE)
+PRONOUN = re.compile(rf"{OTHER_WORDS}|(?P<author>\b(?:{PRONOUNS}|{HASTY}|{OWN})\b)", re.MULTILINE)
 
 REFERENCES = tuple(
     re.compile(pattern, re.MULTILINE)
@@ -47,7 +52,9 @@ REFERENCES = tuple(
         r"(?:^|[\s(])@[A-Za-z]\w+",
         r"\bOP\b(?![- ]?amp)|\bO\.P\.|(?i:\boriginal\s+(?:poster|post|question)\b|\bthe\s+asker\b)",
         r"(?i)\b(?:this|your|the|previous|linked|related|duplicate|similar)\s+(?:post|thread)\b",
-        r"(?i)\b(?:linked|related|duplicate|other|another|previous)\s+questions?\b|\bduplicate\s+of\b",
+        r"(?i)\b(?:linked|related|duplicate|other|previous)\s+questions?\b|\b(?:duplicate|repeat)\s+of\b",
+        r"(?i)\banother\s+question\b(?!\s+(?:entirely|altogether|of|is)\b)|\bthere\s+(?:are|is)\s+already\b[^.\n]{0,30}\bquestions?\b",
+        r"(?i)\b(?:question|title)\s+(?:of|in|from)\s+(?:the|your)\s+(?:title|question)\b|\b\w+\.SE\b",
         r"(?i)\bthis\s+(?:site|forum|community|stack|se)\b|\bmeta\s+(?:post|site)\b",
         r"(?i)^\W*(?:edit|update|addendum|edited)\b\s*(?:#?\d+|\([^)\n]*\)|(?:to|after|based|from)\s[^\n:.]{0,40})?\W{0,3}:",
         r"(?i)\b(?:up|down)-?\s?vot(?:e|es|ed|ing|er|ers)\b",
@@ -65,8 +72,18 @@ MISSING = tuple(
         r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
         r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some)\s+(?:\w+\s+)?(?:links?|articles?|videos?|pictures?|images?)\b",
         r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|blog|paper|pdf)\b",
+        r"\b(?:article|link|page)\s+(?:referenced|linked|below|above)\b",
+        rf"[(\[]\s*{PICTURE}\s*(?:source|credits?|by|from|via|:)",
+        # "For more details, see the Yeast Guide.": the words of a link
+        r"\bfor\s+(?:more|further|additional)\s+(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
+        r"\b(?:see|check|visit|read|refer|look|consult)\b",
+        r"\b(?:summary|article|guide|details|information|discussion|explanation|overview|tutorial)\b[^.\n]{0,30}"
+        r"\bcan\s+be\s+(?:seen|found|read)\b",
     )
 )
+# a line that only announces what was linked
+HANGING = re.compile(r"^\W*(?:see(?:\s+also)?|more\s+information)\W*$", re.IGNORECASE | re.MULTILINE)
+UNFINISHED = re.compile(r"\S*[:;]\s*\Z")  # what it announces was an image or a link, or it is cut off
 
 
 def first_person(markdown: str) -> str | None:
@@ -82,7 +99,9 @@ def reference(markdown: str) -> str | None:
 
 def missing(markdown: str) -> str | None:
     """The first pointer to a link or an image, neither of which the Markdown has any more."""
-    return _first(MISSING, prose.said(markdown))
+    found = _first((*MISSING, HANGING), prose.said(markdown))
+    cut = UNFINISHED.search(markdown[-200:])
+    return found or (_shown(markdown[-200:], cut) if cut else None)
 
 
 def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> str | None:

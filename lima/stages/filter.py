@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from lima import jsonl, params, paths
 from lima.curation import chance, edits, sifting
+from lima.curation.bins import Bins
 from lima.curation.outcomes import Outcome
 from lima.errors import command
 from lima.records import Candidate
@@ -23,8 +24,8 @@ def main(source: str) -> None:
     reader = params.entry(p.sources, "source", source).reader
     candidates = jsonl.read(paths.result("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = chance.Reservoir[Candidate](p.filter.unfiltered_reservoir, seed=p.filter.seed)
-    bins = sifting.Bins(reader=reader, seed=p.filter.seed)
     changes = edits.of_source(Path(p.filter.edits), source)
+    bins = Bins(reader=reader, p=p.filter)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -44,6 +45,7 @@ def main(source: str) -> None:
         jsonl.write(folder / "unfiltered.jsonl", plain)
         funnel = bins.funnel(source, offered=offered)
         jsonl.write(folder / "funnel.json", [funnel])
+        jsonl.write(folder / "personal_data.json", [bins.personal_data(source)])
     print(f"{source}: {offered} candidates, {funnel.kept} kept, {funnel.prompts} prompts, the others dropped")
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.curation import sifting
+from lima.curation.bins import Bins
 from lima.curation.outcomes import REASONS
 from lima.params import Filter
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
@@ -16,7 +17,15 @@ FILTER = Filter.model_validate(
         "seed": 17,
         "unfiltered_reservoir": 5,
         "edits": "none.jsonl",
-        "stack_exchange": {"min_response_score": 10, "min_chars": 1200, "max_chars": 4096, "title_share": 0.25},
+        "language": {"wanted": "en", "least_probability": 0.95, "min_chars": 60},
+        "near_duplicates": {"words": 5, "least_jaccard": 0.7, "permutations": 128, "bands": 32},
+        "stack_exchange": {
+            "min_response_score": 10,
+            "min_chars": 1200,
+            "max_chars": 4096,
+            "max_quoted_share": 0.5,
+            "title_share": 0.25,
+        },
         "wikihow": {"min_chars": 20, "max_chars": 60},
         "reddit": {
             "min_score": 20,
@@ -36,6 +45,8 @@ FILTER = Filter.model_validate(
 )
 STORY = "Once upon a time, a ghost sang."  # 31 characters
 ANSWER = "Yeast eats sugar. " * 70  # 1,260 characters, 1,259 without the last blank
+GERMAN = "Der Teig muss eine Stunde ruhen, bevor man ihn ausrollt, sonst reisst er beim Backen leicht ein."
+KEY = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEow" * 8  # no key: nothing follows from it
 SUMMARY = ("category:Summarization", "language:English")
 
 
@@ -65,6 +76,8 @@ def candidate(reader: str, **changes: object) -> Candidate:
     }
     values |= usual[reader] | changes
     number, site = str(values.pop("number")), str(values.pop("site"))
+    if number != "1" and "response" not in changes:  # else all would be duplicates
+        values["response"] = f"{values['response']} {number} {number} {number}"
     place = Provenance(source=reader, site=site, id=number, url="", author="", licence="", digest="")
     return Candidate.model_validate({"id": f"{reader}/{site}/{number}", "provenance": place, **values})
 
@@ -111,6 +124,15 @@ ROWS = [
     ("wikihow", {"response": " "}, "no_answer", "no body", "ours"),
     ("stack_exchange", {"response": ""}, "no_answer", "no response", "200 question–answer pairs"),
     ("reddit", {"response": ""}, "no_answer", "no reply", "a premise with a good continuation"),
+    (
+        "stack_exchange",
+        {"response": "> Yeast eats sugar.\n" * 41 + "Malt gives it. " * 40},
+        "mostly_quoted",
+        "0.55, at most 0.5",
+        "ours",
+    ),
+    ("authored", {"response": GERMAN}, "other_language", "de, probability 0.999", "ours"),
+    ("authored", {"response": f"A key:\n\n```\n{KEY}\n```"}, "secret", "private_key", "ours"),
     ("reddit", {"response": "[removed]"}, "removed", "[removed]", "ours"),
     ("reddit", {"response": "I am a bot, and so on and on."}, "moderator", "I am a bot", "ours"),
     ("reddit", {"title": "[MODPOST] Rules of the contest"}, "moderator", "[MODPOST", "ours"),
@@ -221,7 +243,7 @@ def test_a_task_whose_outputs_repeat_is_dropped_whole_and_the_next_task_is_not()
 
 
 def test_every_reason_has_a_row():
-    assert {row[2] for row in ROWS} | {"few_distinct_outputs"} == set(REASONS)
+    assert {row[2] for row in ROWS} | {"few_distinct_outputs", "near_duplicate"} == set(REASONS)
 
 
 @pytest.mark.parametrize("reader", ["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored"])
@@ -296,7 +318,7 @@ ANY = st.lists(
 def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
     for reader in {reader for reader, _ in rows}:
         offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
-        bins = sifting.Bins(reader=reader, seed=17)
+        bins = Bins(reader=reader, p=FILTER)
         pairs = sifting.sift(offered, reader=reader, p=FILTER, to_markdown=str)
         dropped = list(bins.fill(pairs))
         funnel = bins.funnel(reader, offered=len(offered))  # raises if it does not add up
@@ -306,9 +328,49 @@ def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
         assert sorted(gone) == sorted(c.id for c in offered)
 
 
+def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_the_smaller_id():
+    text = " ".join(f"The yeast of batch {n} eats sugar." for n in range(100))  # 500 runs of five words
+    offered = [
+        candidate("stack_exchange", number=1, response=f"{text} end", response_score=12),
+        candidate("stack_exchange", number=2, response=text, response_score=30),
+        candidate("stack_exchange", number=3, response=f"{text} end", response_score=30, site="wine"),
+        candidate("stack_exchange", number=4, response=ANSWER, response_score=12),
+        candidate("stack_exchange", number=5, response=f"{text} end", response_score=30, site="yeast"),
+    ]
+    for order in (offered, offered[::-1]):
+        bins = Bins(reader="stack_exchange", p=FILTER)
+        sifted = sifting.sift(order, reader="stack_exchange", p=FILTER, to_markdown=str)
+        dropped = {drop.place: (drop.reason, drop.detail) for drop in bins.fill(sifted)}
+        assert sorted(example.id for example in bins.kept()) == [
+            "stack_exchange/beer/4",
+            "stack_exchange/wine/3",
+        ]
+        assert set(dropped) == {f"stack_exchange/{name}" for name in ("beer/1", "beer/2", "yeast/5")}
+        reason, detail = dropped["stack_exchange/beer/2"]
+        # the answers differ by one run of 501, the exchanges by one of more: 500 / 501
+        assert (reason, detail) == ("near_duplicate", "of stack_exchange/wine/3, Jaccard 0.998")
+
+
+def test_personal_data_are_masked_in_what_is_kept_and_counted_but_not_in_what_goes():
+    mail = "Write to jo.doe@brewers.org or jo.doe@brewers.org."
+    offered = [
+        candidate("authored", number=1, response=mail, title="Call (212) 736-5000?"),
+        candidate("authored", number=2, response="", title="Is jo.doe@brewers.org right?"),
+        candidate("authored", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
+    ]
+    bins = Bins(reader="authored", p=FILTER)
+    list(bins.fill(sifting.sift(offered, reader="authored", p=FILTER, to_markdown=str)))
+    assert [turn.content for turn in bins.kept()[0].messages] == [
+        "Call 555-0100?",
+        "Write to name@example.com or name@example.com.",
+    ]
+    assert bins.prompts()[0].messages[0].content == "Is name@example.com right?"
+    assert bins.personal_data("authored").masked == {"email": 3, "phone": 1}
+
+
 def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
     votes = [("beer", 3, 1), ("beer", 4, 9), ("ai", 1, 5), ("beer", 2, 9), ("beer", 5, None)]
-    bins = sifting.Bins(reader="stack_exchange", seed=17)
+    bins = Bins(reader="stack_exchange", p=FILTER)
     offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
     list(bins.fill(sifting.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str)))
     assert [example.provenance.id for example in bins.kept()] == ["1", "2", "4", "3", "5"]
@@ -316,7 +378,7 @@ def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
 
 def test_articles_come_shuffled_and_the_same_in_whatever_order_they_were_offered():
     def kept(numbers: Iterator[int] | range) -> list[str]:
-        bins = sifting.Bins(reader="wikihow", seed=17)
+        bins = Bins(reader="wikihow", p=FILTER)
         offered = [candidate("wikihow", number=n) for n in numbers]
         list(bins.fill(sifting.sift(offered, reader="wikihow", p=FILTER, to_markdown=str)))
         return [example.provenance.id for example in bins.kept()]

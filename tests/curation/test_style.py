@@ -26,6 +26,8 @@ from lima.curation import prose, style
         "When I, in 1990, left",
         "Type I've never seen",
         "At the U.S. I saw one",
+        "Guests of our restaurant ask for it cold.",
+        "Our own kids never noticed.",
     ],
 )
 def test_each_word_of_the_first_person_is_found(answer):
@@ -38,6 +40,7 @@ def test_each_word_of_the_first_person_is_found(answer):
         "Boil it for ten minutes.",
         "Since n is even, we have n = 2k; let us see what our k is.",  # the teacher's "we", kept in the released data
         "Inform the IT team in the US about ME/CFS.",
+        "Our proof needs a lemma, our bodies need salt.",
         "The kings James I and Elizabeth I reigned, Wilhelm I too.",
         "World War I ended in 1918.",
         "A type I error rejects a true hypothesis.",
@@ -99,6 +102,12 @@ def test_the_detail_shows_the_words_around():
         "Update (2014): it does not.",
         "Please upvote it.",
         "Downvoters, say why.",
+        "To answer the question in the title: no.",
+        "The title of your question says tea.",
+        "Over at cooking.SE they boil it.",
+        "There are already two questions about tea.",
+        "No repeat of that one, please.",
+        "That is another question.",
     ],
 )
 def test_each_reference_to_the_site_or_other_answers_is_found(answer):
@@ -117,6 +126,8 @@ def test_each_reference_to_the_site_or_other_answers_is_found(answer):
         "`@Override` marks it, and `# see the comments above` says why.",
         "> as mentioned in other answers",
         "Comment out the line.",
+        "Whether it tastes good is another question entirely.",
+        "It is already answered by the question itself.",
     ],
 )
 def test_what_is_no_reference_is_left(answer):
@@ -132,11 +143,50 @@ def test_what_is_no_reference_is_left(answer):
         "You can find a talk on it here.",
         "Follow this link.",
         "See these instructions.",
+        "Read the article linked, then stir.",
+        "Malt, dried. (Image: Maltsters' Guild)",
+        "For more details and pictures, see Malting at Home.",
+        "For further information check out the brewers' handbook.",
+        "A longer explanation can be read at the Brewers' Page.",
+        "That is all.\n\nSee also:\n\n- Malting at Home",
+        "That is all.\n\nsee\n\n- Malting at Home",
+        "Here are the strongest ones:",
+        "> A quotation.\n\nAlso;",
     ],
 )
 def test_pointers_to_what_was_cut_are_found(answer):
     assert style.missing(answer)
     assert style.missing("The image of a set under a function is a set.") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Run this:\n\n```\nmalt --dry\n```",
+        "They say:\n\n> Dry it.",
+        "For more foam, pour higher and see it rise.",
+        "Wild yeast can be found in the air.",
+        "References\n\n- A. Brewer, On Malt, 1901",
+        "You see: it works.",
+    ],
+)
+def test_what_announces_something_that_is_there_is_left(answer):
+    assert style.missing(answer) is None
+
+
+def test_the_quoted_share_counts_the_characters_of_quoted_lines():
+    # "> abcd" 6, a line break 1, "efg" 3: 6 of 10
+    assert prose.quoted_share("> abcd\nefg") == 0.6
+    assert prose.quoted_share("```\n> x\n```") < 0.5
+    assert prose.quoted_share("") == 0
+
+
+@pytest.mark.parametrize(
+    "formula", ["$a$", "$$a$$", r"\(a\)", r"\[a\]", r"\begin{align}a\end{align}", "`a`", "```\na\n```"]
+)
+def test_without_code_every_other_character_stays_where_it_was(formula):
+    shown = prose.without_code(f"so {formula} on")
+    assert shown == f"so {''.join(' ' if sign != chr(10) else sign for sign in formula)} on"
 
 
 def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shorter_ones():

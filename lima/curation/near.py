@@ -1,0 +1,80 @@
+"""Near duplicates: texts that share most of their word n-grams (ours; LIMA picked by hand).
+
+MinHash signatures in bands (rensa) find who might be alike, and the exact Jaccard index J = |A ∩ B| / |A ∪ B| of the
+two sets of n-grams decides. Of b bands with r rows each, a pair is looked at with probability 1 − (1 − J^r)^b: with
+32 × 4 and J = 0.7 that is 0.9998, so what the estimate misses is rare, and what it wrongly finds does not count.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rensa import RMinHash, RMinHashLSH
+
+from lima.curation import overlap
+from lima.params import NearDuplicates
+from lima.records import Example, Prompt
+
+
+class Twin(NamedTuple):
+    id: str
+    jaccard: float
+
+    def __str__(self) -> str:
+        return f"of {self.id}, Jaccard {self.jaccard:.3f}"
+
+
+class Seen:
+    """The records that were kept so far; a new one is compared with all of them.
+
+    Two are alike if the whole exchanges are, and if the answers are: tasks share their definitions without being alike,
+    and so do short answers, such as a number.
+    """
+
+    def __init__(self, p: NearDuplicates, kept: Iterable[Example | Prompt] = ()) -> None:
+        self._p = p
+        self._kept: list[Example | Prompt] = []
+        self._bands = RMinHashLSH(threshold=p.least_jaccard, num_perm=p.permutations, num_bands=p.bands)
+        for record in kept:
+            self._add(record, self._signature(record))
+
+    def twin(self, record: Example | Prompt) -> Twin | None:
+        """The one most like it, of equals the first; if there is none, the record counts as kept."""
+        signature = self._signature(record)
+        alike = [self._likeness(record, self._kept[place]) for place in sorted(self._bands.query(signature))]
+        best = max(alike, key=lambda twin: twin.jaccard, default=None)
+        if best and best.jaccard >= self._p.least_jaccard:
+            return best
+        self._add(record, signature)
+        return None
+
+    def _add(self, record: Example | Prompt, signature: RMinHash) -> None:
+        self._bands.insert(len(self._kept), signature)
+        self._kept.append(record)
+
+    def _likeness(self, one: Example | Prompt, other: Example | Prompt) -> Twin:
+        """The smaller of the two indices: of the whole exchange, and of the answers."""
+        words = self._p.words
+        whole = jaccard(shingles(_text(one), words=words), shingles(_text(other), words=words))
+        answers = _text(one, "assistant"), _text(other, "assistant")
+        if all(answers):
+            whole = min(whole, jaccard(*(shingles(answer, words=words) for answer in answers)))
+        return Twin(other.id, whole)
+
+    def _signature(self, record: Example | Prompt) -> RMinHash:
+        signature = RMinHash(num_perm=self._p.permutations, seed=0)
+        signature.update(list(shingles(_text(record), words=self._p.words)))
+        return signature
+
+
+def shingles(text: str, *, words: int) -> frozenset[str]:
+    """Each run of `words` words, of the text's letters and digits in lower case; a shorter text is one run."""
+    all_words = overlap.normalised(text).split()
+    return frozenset(" ".join(all_words[at : at + words]) for at in range(max(1, len(all_words) - words + 1)))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def _text(record: Example | Prompt, *roles: str) -> str:
+    return "\n".join(turn.content for turn in record.messages if not roles or turn.role in roles)
