@@ -245,9 +245,16 @@ class DataCard(Section):
     chars: PositiveInt
 
 
+class Contamination(Section):
+    words: PositiveInt
+    least_words: PositiveInt
+
+
 class Mix(Section):
     seed: NonNegativeInt
     temperature: PositiveFloat
+    test_sets: str
+    contamination: Contamination
     most_per_site: dict[str, PositiveInt]
     held_out: dict[str, PositiveInt]
     card: DataCard

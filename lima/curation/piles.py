@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lima.curation import vetting
 from lima.curation.chance import Reservoir
 from lima.curation.outcomes import REASONS
 from lima.records import Dropped
 
-WITHHELD = frozenset(("removed",))  # reasons whose texts are not to be shown: their authors took them away
+WITHHELD = frozenset(("removed", "secret"))  # reasons whose texts are not to be shown
+MEANINGS = REASONS | vetting.REASONS
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Piles:
     def found(self) -> Iterator[Pile]:
         """Stages as they were added; within one, the filters' order of asking, other reasons by name."""
         stages = list(dict.fromkeys(stage for stage, _ in self._counts))
-        order = list(REASONS)
+        order = list(MEANINGS)
         for stage, reason in sorted(
             self._counts,
-            key=lambda key: (stages.index(key[0]), order.index(key[1]) if key[1] in REASONS else -1, key[1]),
+            key=lambda key: (stages.index(key[0]), order.index(key[1]) if key[1] in MEANINGS else -1, key[1]),
         ):
             shown = self._shown[stage, reason].items()
-            yield Pile(stage, reason, REASONS.get(reason, ""), self._counts[stage, reason], shown)
+            yield Pile(stage, reason, MEANINGS.get(reason, ""), self._counts[stage, reason], shown)

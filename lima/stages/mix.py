@@ -1,13 +1,19 @@
 """Compose an arm's training set from what the filters kept (LIMA §2): `python -m lima.stages.mix ARM`."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from lima import jsonl, params, paths
 from lima.analysis import card, results, tokens
 from lima.analysis.composition import Built, Loss, Specimen
-from lima.curation import attribution, chance, mixture, origins
+from lima.curation import attribution, chance, contamination, mixture, origins, private, vetting
+from lima.curation.contamination import Passage, Reserved
 from lima.curation.piles import WITHHELD, Piles
+from lima.curation.vetting import Vetted
 from lima.errors import command
 from lima.params import Params
-from lima.records import Credit, Dropped, Example
+from lima.records import Credit, Dropped, Example, Prompt
+from lima.sources import test_sets
 from lima.sources.html import to_markdown
 
 
@@ -15,15 +21,31 @@ def read(source: str, pool: str) -> list[Example]:
     return list(jsonl.read(paths.result("filter", source) / f"{pool}.jsonl", Example))
 
 
+def tested(folder: str) -> Iterator[Passage]:
+    """The dev and test prompts, and the public test sets."""
+    for split in ("dev", "test"):
+        for prompt in jsonl.read(paths.result("prompts") / f"{split}.jsonl", Prompt):
+            yield from (Passage(f"{split}, {prompt.id}", turn.content) for turn in prompt.messages)
+    yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
+
+
 def main(arm: str) -> None:
     p = params.load()
     recipe = params.entry(p.arms, "arm", arm)
     temperature, seed = p.mix.temperature, p.mix.seed
-    kept = {source: read(source, "kept") for source in p.mix.held_out}
+    tests = Reserved(tested(p.mix.test_sets), p=p.mix.contamination)
+    kept = vetting.untested({source: read(source, "kept") for source in p.mix.held_out}, tests)
     held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
-    train, sites = mixture.compose(
+    vetted = vetting.vet(
         mixture.without(offered, recipe.without),
+        tests=tests,
+        held_out=held_out,
+        held_out_passages=Reserved(contamination.passages(held_out), p=p.mix.contamination),
+        near=p.filter.near_duplicates,
+    )
+    train, sites = mixture.compose(
+        vetted.fit,
         recipe.examples,
         held_out=held_out,
         most_per_site=p.mix.most_per_site,
@@ -34,6 +56,9 @@ def main(arm: str) -> None:
         jsonl.write(folder / "train.jsonl", train)
         jsonl.write(folder / "held_out.jsonl", held_out)
         jsonl.write(folder / "card.json", [mixture.card(arm, recipe.pool, train, sites, held_out=len(held_out))])
+        jsonl.write(folder / "dropped.jsonl", vetted.dropped)
+        told = vetting.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
+        jsonl.write(folder / "funnel.json", told)
         credits = credit(p, train, held_out)
         (folder / "attribution.csv").write_text(attribution.table(credits), encoding="utf-8", newline="")
         by_chance = sorted(train, key=lambda example: chance.share(seed, f"card/{example.id}"))
@@ -47,7 +72,7 @@ def main(arm: str) -> None:
             sites=sites,
             credits=credits,
             shown=by_chance[: p.mix.card.examples],
-            losses=losses(p, list(recipe.examples), filtered=recipe.pool == "kept"),
+            losses=losses(p, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
         )
         page = card.render(p, built, count=tokens.counter(paths.result("base", p.train.model)))
         (folder / "card.html").write_text(page, encoding="utf-8")
@@ -60,12 +85,14 @@ def credit(p: Params, train: list[Example], held_out: list[Example]) -> list[Cre
     return list(attribution.credits(splits, titles=origins.titles([*train, *held_out]), readers=readers))
 
 
-def losses(p: Params, sources: list[str], *, filtered: bool) -> list[Loss]:
+def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> list[Loss]:
     """What was dropped before the arm drew, with some of each reason to look at."""
     piles = Piles(p.mix.card.dropped, seed=p.mix.seed)
     for stage in ("scrape", "filter") if filtered else ("scrape",):
         for source in sources:
             piles.add(stage, jsonl.read(paths.result(stage, source) / "dropped.jsonl", Dropped), source=source)
+    for source in sources:
+        piles.add("mix", (one for one in vetted.dropped if one.place.startswith(f"{source}/")), source=source)
     found = list(piles.found())
     places = {dropped.place for pile in found if pile.reason not in WITHHELD for dropped in pile.shown}
     texts: dict[str, str] = {}
@@ -78,7 +105,10 @@ def losses(p: Params, sources: list[str], *, filtered: bool) -> list[Loss]:
             reason=pile.reason,
             meaning=pile.meaning,
             counts=pile.counts,
-            shown=[Specimen(one.place, one.detail, one.raw or texts.get(one.place, "")) for one in pile.shown],
+            shown=[
+                Specimen(one.place, one.detail, private.masked(one.raw or texts.get(one.place, "")).text)
+                for one in pile.shown
+            ],
         )
         for pile in found
     ]

@@ -12,9 +12,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from lima import jsonl, params
-from lima.curation import mixture, sampling
-from lima.records import Candidate, Dropped, Example, Funnel, Provenance, Turn
-from lima.sources.reading import Scraped
+from lima.curation import mixture, sampling, vetting
+from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance, Turn
+from lima.sources.reading import DumpError, Scraped
 from lima.stages import mix
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -49,6 +49,9 @@ def checkout(tmp_path, monkeypatch):
     for pool, first in (("kept", 0), ("unfiltered", 20)):  # of physics, ten are in both
         rows = [example("wikihow", site, first + n) for site, size in SIZES.items() for n in range(size)]
         jsonl.write(Path(f"data/filter/wikihow/{pool}.jsonl"), rows)
+    for split in ("dev", "test"):
+        jsonl.write(Path(f"data/prompts/{split}.jsonl"), [])
+    Path("tests.jsonl").write_text('{"prompt": "Nothing that is asked elsewhere"}\n')
     write_scrape([candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)])
     tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -84,7 +87,7 @@ def write_params(change) -> None:
         "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"wikihow": 6}},
     }
     values["contestants"], values["comparisons"] = {}, {}
-    values["mix"] |= {"most_per_site": {}, "held_out": {"wikihow": 8}}
+    values["mix"] |= {"most_per_site": {}, "held_out": {"wikihow": 8}, "test_sets": "tests.jsonl"}
     change(values)
     yaml.dump(values, Path("params.yaml"))
 
@@ -211,7 +214,9 @@ def test_hostile_texts_become_neither_markup_nor_an_address(checkout):
         raw=HOSTILE,
         detail=HOSTILE,
     )
-    said = [(f"{HOSTILE} {n}", HOSTILE) for n in range(33)]
+    # much else in each, and nothing held out, or they would be near duplicates and share passages
+    write_params(lambda values: values["mix"].update(held_out={}))
+    said = [(f"{HOSTILE} {n}", " ".join([HOSTILE, *map(str, range(999 * n, 999 * n + 300))])) for n in range(33)]
     turns = [(Turn(role="user", content=asked), Turn(role="assistant", content=told)) for asked, told in said]
     kept = list(jsonl.read(checkout, Example))
     jsonl.write(
@@ -270,3 +275,37 @@ def test_the_examples_are_plain_chat_messages(checkout):
     mix.main("lima")
     row = json.loads(Path("data/mix/lima/train.jsonl").read_text().splitlines()[0])
     assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
+
+
+def test_what_is_tested_is_neither_trained_on_nor_held_out_and_goes_to_a_file(checkout):
+    """As a test prompt, and in a public test set."""
+    asked = example("wikihow", "physics", 3)
+    prompt = {
+        **asked.model_dump(),
+        "messages": asked.messages[:1],
+        "id": "authored/B/1",
+        "provenance": asked.provenance,
+    }
+    jsonl.write(Path("data/prompts/test.jsonl"), [Prompt.model_validate(prompt)])
+    Path("tests.jsonl").write_text('{"turns": ["Wikihow: beer, 1"]}\n')
+    write_params(lambda values: values["arms"]["lima"]["examples"].update(wikihow=23))  # 33, 8 held out, 2 tested
+    mix.main("lima")
+    dropped = {drop.place: drop for drop in jsonl.read(Path("data/mix/lima/dropped.jsonl"), Dropped)}
+    assert dropped.keys() == {"wikihow/physics/3", "wikihow/beer/1"}
+    assert {drop.reason for drop in dropped.values()} == {"overlaps_test"}
+    assert dropped["wikihow/physics/3"].detail == "3 words of test, authored/B/1: 'wikihow physics 3'"
+    assert dropped["wikihow/beer/1"].detail == "3 words of tests.jsonl:1: 'wikihow beer 1'"
+    assert not dropped.keys() & {*rows("lima", "train"), *rows("lima", "held_out")}
+    (funnel,) = jsonl.read(Path("data/mix/lima/funnel.json"), vetting.PoolFunnel)
+    assert (funnel.offered, funnel.held_out, funnel.dropped) == (33, 8, {"overlaps_test": 2})
+    assert (funnel.drawn, funnel.left) == (23, 0)
+
+
+def test_a_test_set_that_is_missing_or_unreadable_is_an_error(checkout):
+    write_params(lambda values: values["mix"].update(test_sets="nowhere"))
+    with pytest.raises(DumpError, match="there is no nowhere; put the dump there, or correct the path"):
+        mix.main("lima")
+    write_params(lambda values: None)
+    Path("tests.jsonl").write_text('{"prompt": "cut o')
+    with pytest.raises(DumpError, match=r"tests\.jsonl:1 cannot be read: no JSON"):
+        mix.main("lima")
