@@ -10,6 +10,8 @@ from typing import cast
 from lima.curation import prose
 from lima.params import Language
 
+NO_LANGUAGE = "zxx"  # ISO 639 for what is none, such as a list of numbers
+
 
 def foreign(markdown: str, *, p: Language) -> str | None:
     """The language and its probability, where it is not the one wanted and sure enough."""
@@ -17,7 +19,7 @@ def foreign(markdown: str, *, p: Language) -> str | None:
     if len(text) < p.min_chars:
         return None
     language, probability = identify(text)
-    if language == p.wanted or probability < p.least_probability:
+    if language in (p.wanted, NO_LANGUAGE) or probability < p.least_probability:
         return None
     return f"{language}, probability {probability:.3f}"
 

@@ -45,7 +45,7 @@ RESERVED = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid
 MADE_UP = re.compile(r"^(?:your|my|some|the|any)?-?(?:domain|company|site|server|host|mail|email|provider)\.\w+$")
 FILES = frozenset("png jpg jpeg gif svg webp css js py rb java md txt html json yaml yml xml sh so".split())  # noqa: SIM905
 
-IPV4 = re.compile(r"(?<![\w.-])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w-]|\.\w)")
+IPV4 = re.compile(r"(?<![\w.-])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w-]|\.\w|/\d)")
 IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 VERSION = re.compile(r"(?:\bv|version|release|build|firmware|update|section|§|[A-Za-z]/)[\s:.=]*$", re.IGNORECASE)
 RESOLVERS = frozenset(("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"))  # everybody's
@@ -100,11 +100,11 @@ def _email(found: re.Match[str]) -> bool:
 
 
 def _address(found: re.Match[str]) -> bool:
-    """A public address: not private, nor of documentation (RFC 5737, RFC 3849), nor a number with four parts."""
+    """A public address: not private, nor of documentation (RFC 5737, 3849), nor a network, nor four small numbers."""
     before = found.string[max(0, found.start() - 20) : found.start()]
     if found[0] in RESOLVERS or VERSION.search(before):
         return False
-    if found.re is IPV4 and all(int(part) < 32 for part in found.groups()):
+    if found.re is IPV4 and (all(int(part) < 32 for part in found.groups()) or len({*found.groups()}) == 1):
         return False
     try:
         return ip_address(found[0]).is_global

@@ -282,6 +282,10 @@ CASES = {
     "a formula": body(r"\$[^$]*\\\w+[^$]*\$"),
     "code with its language": body(r'<pre class="lang-\w+'),
     "code without a language": body(r"<pre><code>"),
+    "an answer given twice, with other words here and there": body("no (?:finish|varnish) prevents it"),
+    "an answer that is mostly quotation": body(r"<blockquote>(?:(?!</blockquote>).){700}"),
+    "a private key": body(r"BEGIN RSA PRIVATE KEY"),
+    "an e-mail address and a telephone number": body(r"\w@[\w-]+\.org.*\(\d{3}\) \d{3}-\d{4}"),
     "code inside a list": body(r"<li>(?:(?!</li>).)*<pre"),
 }
 
