@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import PositiveInt
 
 from lima.curation import chance, outcomes, private
+from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.near import Seen
 from lima.curation.outcomes import REASONS, Outcome
 from lima.params import Filter
@@ -34,21 +35,27 @@ class Bins:
 
     def __init__(self, *, reader: str, p: Filter) -> None:
         self._voted = reader in ("stack_exchange", "reddit")
+        self._hand_written = reader in HAND_WRITTEN
         self._p = p
         self._kept: list[Passed[Example]] = []
         self._prompts: list[Passed[Prompt]] = []
         self._dropped: Counter[str] = Counter()
 
     def fill(self, sifted: Iterable[tuple[Candidate, Outcome]]) -> Iterator[Dropped]:
-        """What is dropped, the near duplicates last: who is worth more of two is known when all have come."""
+        """What is dropped, the near duplicates last: who is worth more of two is known when all have come.
+
+        What was written by hand is left as it is, and beside its like.
+        """
         for candidate, outcome in sifted:
             match outcome:
                 case Example():
-                    self._kept.append(Passed(candidate, *private.without(outcome)))
+                    self._kept.append(Passed(candidate, *self._masked(outcome)))
                 case Prompt():
-                    self._prompts.append(Passed(candidate, *private.without(outcome)))
+                    self._prompts.append(Passed(candidate, *self._masked(outcome)))
                 case Dropped():
                     yield self._counted(outcome)
+        if self._hand_written:
+            return
         self._kept, repeated = self._distinct(self._kept)
         self._prompts, repeated_prompts = self._distinct(self._prompts)
         yield from map(self._counted, [*repeated, *repeated_prompts])
@@ -69,6 +76,9 @@ class Bins:
     def funnel(self, source: str, *, offered: int) -> Funnel:
         reasons = {reason: self._dropped[reason] for reason in REASONS if self._dropped[reason]}
         return Funnel(source=source, offered=offered, kept=len(self._kept), prompts=len(self._prompts), dropped=reasons)
+
+    def _masked(self, record: Kind) -> tuple[Kind, Counter[str]]:
+        return (record, Counter()) if self._hand_written else private.without(record)
 
     def _counted(self, drop: Dropped) -> Dropped:
         self._dropped[drop.reason] += 1

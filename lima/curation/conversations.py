@@ -6,6 +6,10 @@ from lima.curation import outcomes
 from lima.curation.outcomes import Outcome
 from lima.records import Candidate, Example, Prompt, Turn
 
+# readers of what the project's own people wrote and reviewed: an address or a second language stands there on purpose,
+# as in a prompt that tries a model, and so do twins that differ in a word
+HAND_WRITTEN = frozenset(("authored", "suite"))
+
 
 def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
     """An example if the assistant speaks last, a prompt if the user does."""

@@ -13,6 +13,7 @@ from lima.curation import (
     stack_exchange,
     wikihow,
 )
+from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.outcomes import Outcome
 from lima.params import Filter
 from lima.records import Candidate, Dropped, Example, Prompt
@@ -33,18 +34,18 @@ def sift(
         case "reddit":
             decide = partial(reddit.decide, p=p.reddit, to_markdown=markdown)
         case "natural_instructions":
-            return _fit(natural_instructions.sift(candidates, p=p.natural_instructions), p=p)
+            return _fit(natural_instructions.sift(candidates, p=p.natural_instructions), reader=reader, p=p)
         case "authored" | "suite" | "lima" | "alpaca":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:
             raise ValueError(f"no filters for the reader {reader!r}")
-    return _fit(((candidate, decide(candidate)) for candidate in candidates), p=p)
+    return _fit(((candidate, decide(candidate)) for candidate in candidates), reader=reader, p=p)
 
 
 def unfiltered(candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert) -> Iterator[Example]:
     """The candidates as they come, for arms without quality filters (§5).
 
-    What has no text to convert is left out, and so is what may not be shown; personal data are masked as elsewhere.
+    What has no text to convert is left out, and so is what may not be shown; personal data are masked as in `Bins`.
     """
     markdown = partial(_markdown, to_markdown)
     share = p.stack_exchange.title_share
@@ -56,24 +57,22 @@ def unfiltered(candidates: Iterable[Candidate], *, reader: str, p: Filter, to_ma
         else:
             outcome = conversations.decide(candidate, to_markdown=markdown)
         told = isinstance(outcome, Example) and all(turn.content.strip() for turn in outcome.messages)
-        if isinstance(outcome, Example) and told and not unfit(outcome, candidate, p=p):
-            yield private.without(outcome)[0]
+        if isinstance(outcome, Example) and told and not unfit(outcome, candidate, reader=reader, p=p):
+            yield outcome if reader in HAND_WRITTEN else private.without(outcome)[0]
 
 
-def unfit(record: Example | Prompt, candidate: Candidate, *, p: Filter) -> Dropped | None:
+def unfit(record: Example | Prompt, candidate: Candidate, *, reader: str, p: Filter) -> Dropped | None:
     """What no source's filter asks: another language, and secrets. The response tells the language, if there is one."""
-    for reason, found in (
-        ("other_language", language.foreign(record.messages[-1].content, p=p.language)),
-        ("secret", next((kind for turn in record.messages if (kind := private.secret(turn.content))), None)),
-    ):
-        if found:
-            return outcomes.dropped(candidate, reason, found)
-    return None
+    if reader not in HAND_WRITTEN and (found := language.foreign(record.messages[-1].content, p=p.language)):
+        return outcomes.dropped(candidate, "other_language", found)
+    secrets = (private.secret(turn.content) for turn in record.messages)
+    kind = next(filter(None, secrets), None)
+    return outcomes.dropped(candidate, "secret", kind) if kind else None
 
 
-def _fit(sifted: Iterable[tuple[Candidate, Outcome]], *, p: Filter) -> Iterator[tuple[Candidate, Outcome]]:
+def _fit(sifted: Iterable[tuple[Candidate, Outcome]], *, reader: str, p: Filter) -> Iterator[tuple[Candidate, Outcome]]:
     for candidate, outcome in sifted:
-        fault = None if isinstance(outcome, Dropped) else unfit(outcome, candidate, p=p)
+        fault = None if isinstance(outcome, Dropped) else unfit(outcome, candidate, reader=reader, p=p)
         yield candidate, fault or outcome
 
 

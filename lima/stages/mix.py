@@ -105,13 +105,16 @@ def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> 
             reason=pile.reason,
             meaning=pile.meaning,
             counts=pile.counts,
-            shown=[
-                Specimen(one.place, one.detail, private.masked(one.raw or texts.get(one.place, "")).text)
-                for one in pile.shown
-            ],
+            shown=[_specimen(one, one.raw or texts.get(one.place, "")) for one in pile.shown],
         )
         for pile in found
     ]
+
+
+def _specimen(dropped: Dropped, text: str) -> Specimen:
+    """Whatever it was dropped for, it shows no personal data, and nothing where there is a secret."""
+    shown = "" if private.secret(text) else private.masked(text).text
+    return Specimen(dropped.place, private.masked(dropped.detail).text, shown)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def candidate(reader: str, **changes: object) -> Candidate:
             "tags": SUMMARY,
         },
         "authored": {"site": "A", "title": "What is tea?", "response": "A drink."},
+        "suite": {"site": "injection", "title": "What is tea?", "response": ""},
+        "alpaca": {"site": "alpaca", "title": "What is tea?", "response": "A drink."},
     }
     values: dict[str, object] = {
         "number": "1",
@@ -131,7 +133,7 @@ ROWS = [
         "0.55, at most 0.5",
         "ours",
     ),
-    ("authored", {"response": GERMAN}, "other_language", "de, probability 0.999", "ours"),
+    ("alpaca", {"response": GERMAN}, "other_language", "de, probability 0.999", "ours"),
     ("authored", {"response": f"A key:\n\n```\n{KEY}\n```"}, "secret", "private_key", "ours"),
     ("reddit", {"response": "[removed]"}, "removed", "[removed]", "ours"),
     ("reddit", {"response": "I am a bot, and so on and on."}, "moderator", "I am a bot", "ours"),
@@ -354,18 +356,37 @@ def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_t
 def test_personal_data_are_masked_in_what_is_kept_and_counted_but_not_in_what_goes():
     mail = "Write to jo.doe@brewers.org or jo.doe@brewers.org."
     offered = [
-        candidate("authored", number=1, response=mail, title="Call (212) 736-5000?"),
-        candidate("authored", number=2, response="", title="Is jo.doe@brewers.org right?"),
-        candidate("authored", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
+        candidate("alpaca", number=1, response=mail, title="Call (212) 736-5000?"),
+        candidate("alpaca", number=2, response="", title="Is jo.doe@brewers.org right?"),
+        candidate("alpaca", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
     ]
-    bins = Bins(reader="authored", p=FILTER)
-    list(bins.fill(sifting.sift(offered, reader="authored", p=FILTER, to_markdown=str)))
+    bins = Bins(reader="alpaca", p=FILTER)
+    list(bins.fill(sifting.sift(offered, reader="alpaca", p=FILTER, to_markdown=str)))
     assert [turn.content for turn in bins.kept()[0].messages] == [
         "Call 555-0100?",
         "Write to name@example.com or name@example.com.",
     ]
     assert bins.prompts()[0].messages[0].content == "Is name@example.com right?"
-    assert bins.personal_data("authored").masked == {"email": 3, "phone": 1}
+    assert bins.personal_data("alpaca").masked == {"email": 3, "phone": 1}
+
+
+HAND_WRITTEN = st.sampled_from(
+    ["Write to jo.doe@brewers.org.", "Call (212) 736-5000?", GERMAN, "What is tea?", "A drink."]
+)
+
+
+@given(st.lists(st.tuples(HAND_WRITTEN, HAND_WRITTEN), max_size=6))
+def test_what_was_written_by_hand_is_neither_masked_nor_dropped_for_its_language_or_a_twin(pairs):
+    examples = [candidate("authored", number=n, title=ask, response=told) for n, (ask, told) in enumerate(pairs)]
+    prompts = [candidate("suite", number=n, title=asked, response="") for n, (asked, _) in enumerate(pairs)]
+    for reader, offered in (("authored", examples), ("suite", prompts)):
+        bins = Bins(reader=reader, p=FILTER)
+        assert list(bins.fill(sifting.sift(offered, reader=reader, p=FILTER, to_markdown=str))) == []
+        left = {row.id: [turn.content for turn in row.messages] for row in (*bins.kept(), *bins.prompts())}
+        assert left == {row.id: [text for text in (row.title, row.response) if text] for row in offered}
+        assert bins.personal_data(reader).masked == {}
+    plain = list(sifting.unfiltered(examples, reader="authored", p=FILTER, to_markdown=str))
+    assert [row.messages[1].content for row in plain] == [row.response for row in examples]
 
 
 def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():

@@ -180,6 +180,18 @@ def test_a_text_that_its_author_took_away_is_counted_and_not_shown(checkout):
     assert "(title)\n\n!</blockquote>" not in page
 
 
+def test_a_specimen_shows_no_address_and_nothing_of_a_text_with_a_key(checkout):
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEow" * 8  # no key: nothing follows from it
+    offered = list(jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate))
+    shown = [row.model_copy(update={"response": f"Ask jo@brewers.org. {key}"}) for row in offered]
+    write_scrape(shown, raw=f"<li>jo@brewers.org {key}", detail="my own, jo@brewers.org")
+    page = card()
+    assert "MIIEow" not in page and "brewers.org" not in page
+    assert "my own, name@example.com" in page
+    write_scrape([row.model_copy(update={"response": "Ask jo@brewers.org."}) for row in offered])
+    assert "Ask name@example.com." in card()
+
+
 def test_what_the_quality_filters_dropped_is_no_loss_of_an_arm_that_they_do_not_touch(checkout):
     page = card("unfiltered")
     assert "bad_row" in page and "too_short" not in page
