@@ -53,7 +53,7 @@ def article_title(title: str, *, body: str) -> str:
 
     A word keeps its capital if the body writes it so within a sentence (a name), or if it has one inside (YouTube).
     """
-    name = _fixed(lambda text: SITE_NAME.sub("", text.rstrip("? \t")), title).strip()
+    name = _fixed(lambda text: SITE_NAME.sub("", text.rstrip("? \t\n\r\f\v").rstrip()), title).strip()
     name = COUNTED.sub("How to ", name)
     if not name.lower().startswith("how "):
         name = f"How to {name}".strip()

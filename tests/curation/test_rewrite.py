@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lima.curation import rewrite
@@ -104,6 +104,7 @@ def test_what_a_character_says_stays():
 
 
 @given(PIECES | st.text())
+@example("?\n")  # the title: "How to ?", and then "How to?"
 @pytest.mark.parametrize(
     "rewritten",
     [
