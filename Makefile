@@ -26,8 +26,8 @@ reproduce: env ## From the dumps to reports/report.html; does only what has chan
 	@echo "look at reports/report.html; every step: dvc dag; runs and pages: make ui"
 
 .PHONY: test
-test: check ## Check the code, then run every test
-	@python -m pytest
+test: check ## Check the code, then run every test, a module at a time on each core
+	@python -m pytest --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: check
 check: env ## Format, lint, types, the one way in which imports go, and the hand-written corpus
