@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):
     assert gate().passed and gate().failures == ()
     page = Path("data/validate/lima/docs/index.html").read_text()
     assert "train" in page and "held_out" in page
+
+
+def test_every_page_of_the_docs_is_linked_without_a_script(checkout):
+    validate.main("lima")
+    docs = Path("data/validate/lima/docs")
+    without_scripts = re.sub(r"<script.*?</script>", "", (docs / "index.html").read_text(), flags=re.DOTALL)
+    linked = {(docs / link).resolve() for link in re.findall(r'<a href="([^":]+\.html)"', without_scripts)}
+    pages = {page.resolve() for page in docs.rglob("*.html")} - {(docs / "index.html").resolve()}
+    assert len(pages) == 8  # a page of expectations and one of results for each of four splits
+    assert linked == pages
 
 
 def test_the_gate_names_the_digest_of_the_very_file_it_saw(checkout):
