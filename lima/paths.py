@@ -84,5 +84,5 @@ def room(folder: Path) -> Iterator[None]:
         free = shutil.disk_usage(folder).free
         raise DiskFull(
             f"{folder}: {error.strerror}, with {free:,} bytes free; the older result is as it was. "
-            "Make room, or put work/ and data/ on a larger disk, and start again"
+            "Make room, or put work/, data/ and TMPDIR on a larger disk, and start again"
         ) from error

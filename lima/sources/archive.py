@@ -14,9 +14,10 @@ from typing import Any
 
 import py7zr
 
+from lima import paths
 from lima.sources.blocks import Fill
 from lima.sources.reading import DumpError
-from lima.sources.solid import AGAIN, DAMAGE, Entry, Solid, Table, damaged, streamed
+from lima.sources.solid import AGAIN, Entry, Solid, Table, streamed, whole
 
 ARCHIVE, POSTS, USERS, COMMENTS = ".7z", "Posts.xml", "Users.xml", "Comments.xml"
 BZIP2 = b"\x04\x02\x02"  # the method's number in a 7z header
@@ -74,11 +75,9 @@ def check_room(path: Path, size: int, *, free: int) -> None:
 def _opened(path: Path) -> Iterator[Any]:
     """The archive, its header read."""
     with ExitStack() as stack:
-        try:
+        with whole(path):
             archive = stack.enter_context(py7zr.SevenZipFile(path))
             _entries(archive), _bzip2(archive)
-        except DAMAGE as error:
-            raise damaged(path, error) from error
         yield archive
 
 
@@ -112,10 +111,8 @@ def _bzip2(archive: Any) -> tuple[int, int] | None:
 
 
 def _unpacked(path: Path, archive: Any, found: dict[str, Entry], folder: Path) -> dict[str, Table]:
-    try:
+    with whole(path), paths.room(folder):
         archive.extract(folder, targets=list(found))
-    except DAMAGE as error:
-        raise damaged(path, error) from error
     tables = {}
     for name, entry in found.items():
         file = folder / name

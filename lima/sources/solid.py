@@ -1,5 +1,6 @@
 """The one bzip2 stream of an archive, decoded in parallel as it is read, and the tables in it."""
 
+import errno
 import lzma
 import os
 import zlib
@@ -12,12 +13,17 @@ from typing import BinaryIO, Self
 from py7zr.exceptions import ArchiveError
 from rapidgzip import IndexedBzip2File
 
+from lima import paths
 from lima.sources.blocks import Fill
 from lima.sources.packed import PackedBytes
 from lima.sources.reading import DumpError
 
 AGAIN = "fetch the archive again and compare its size with the publisher's"
 PASSED = 1 << 20  # bytes of unwanted tables that are decoded at a time
+# what the machine may lack while an archive is read, which says nothing of the archive
+OF_THE_MACHINE = paths.FULL | {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+}
 # what py7zr and the decoder were seen to raise on archives cut or changed at each of their bytes
 DAMAGE = (
     *(ArchiveError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, lzma.LZMAError),
@@ -43,8 +49,15 @@ class Entry:
     crc: int | None
 
 
-def damaged(path: Path, error: BaseException) -> DumpError:
-    return DumpError(f"{path} is no whole 7z archive ({type(error).__name__}: {error}); {AGAIN}")
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Raises DumpError for what a damaged archive causes; an error of the machine stays what it is."""
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise
+        raise DumpError(f"{path} is no whole 7z archive ({type(error).__name__}: {error}); {AGAIN}") from error
 
 
 class Solid:
@@ -88,22 +101,18 @@ def streamed(path: Path, entry: Entry, solid: Solid) -> Table:
 
         def fill(view: memoryview) -> int:
             nonlocal left, crc
-            try:
+            with whole(path):
                 found = solid.read(min(left, len(view)))
                 if left and not found:
                     raise EOFError(f"{entry.name} ends {left} bytes before its end")
-            except DAMAGE as error:
-                raise damaged(path, error) from error
             view[: len(found)] = found
             left, crc = left - len(found), zlib.crc32(found, crc)
             if not left and found and entry.crc not in (None, crc):
                 raise DumpError(f"{path}: {entry.name} has the checksum {crc:08x}, not {entry.crc:08x}; {AGAIN}")
             return len(found)
 
-        try:
+        with whole(path):
             solid.seek(entry.start)
-        except DAMAGE as error:
-            raise damaged(path, error) from error
         yield fill
 
     return Table(f"{path}/{entry.name}", entry.size, opened, None)

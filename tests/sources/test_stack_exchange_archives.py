@@ -1,6 +1,9 @@
 """Archives: what is streamed, what is unpacked instead, and what an archive should not be able to do."""
 
+import errno
+import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +19,14 @@ from tests.sources.test_stack_exchange import answer, attributes, both, dump, pa
 
 BZIP2 = [{"id": py7zr.FILTER_BZIP2}]
 LZMA = [{"id": py7zr.FILTER_LZMA2, "preset": 1}]
+SMALL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from lima.sources import reading, stack_exchange
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+list(stack_exchange.read(Path(sys.argv[1]), source="x", licence="", tally=reading.Tally()))
+"""
 USERS = "\n".join(["<users>", '<row Id="7" DisplayName="Ann" />', '<row Id="8" DisplayName="Bo" />', "</users>"])
 
 
@@ -50,6 +61,26 @@ def test_another_method_is_unpacked_and_the_log_says_so(tmp_path, caplog):
     assert caplog.text == ""
     both(archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, question(1))}, LZMA))
     assert "s.7z is packed with LZMA2, not as one bzip2 stream: unpacking it to disk, which is slower" in caplog.text
+
+
+@pytest.mark.parametrize("filters", [BZIP2, LZMA])
+def test_a_disk_that_is_full_is_no_damage_of_the_archive(tmp_path, filters):
+    """A limit on the size of files stands for the disk: the texts that are put aside, or unpacked, do not fit."""
+    rows = [question(number, Body="x" * 9000) for number in range(1, 60)]  # 540,000 bytes
+    path = archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, *rows)}, filters)
+    done = subprocess.run([sys.executable, "-c", SMALL_DISK, str(path)], capture_output=True, text=True)
+    assert "no whole 7z archive" not in done.stderr
+    assert done.stderr.splitlines()[-1].split(":")[0] in ("OSError", "lima.paths.DiskFull")
+    assert "File too large" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_what_the_machine_refuses_is_no_damage_and_what_a_decoder_says_is(number):
+    with pytest.raises(OSError, match=os.strerror(number)), solid.whole(Path("s.7z")):
+        raise OSError(number, os.strerror(number))
+    for error in (OSError("bad block"), OSError(errno.EINVAL, "seek"), MemoryError(), EOFError()):
+        with pytest.raises(DumpError, match=r"s\.7z is no whole 7z archive"), solid.whole(Path("s.7z")):
+            raise error
 
 
 def test_a_site_in_an_archive_a_table_is_one_site(tmp_path):
