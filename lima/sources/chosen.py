@@ -3,17 +3,28 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources import posts
 from lima.sources.outcome import Asked, Row
-from lima.sources.posts import Post, UnreadableRow
+from lima.sources.posts import UnreadableRow
 from lima.sources.reading import Early, digest
 from lima.sources.table import bad_line
 from lima.sources.texts import Texts
+from lima.sources.words import Words, words
 
 TOGETHER = 256  # outcomes whose rows are parsed in one go
-Read = tuple[Post, bytes] | Dropped
+
+
+class Said(NamedTuple):
+    """A chosen post."""
+
+    row: Row
+    words: Words
+    raw: bytes
+
+
+Read = Said | Dropped
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,8 @@ class Chosen:
                 row for asked in together if isinstance(asked, Asked) for row in (asked.question, *asked.answers[:1])
             ]
             raws = [self.texts.get(row) for row in likely]
-            read = zip(likely, posts.rows(raws), raws, strict=True)
-            found = {row: self._told(row, post, raw) for row, post, raw in read}
+            read = zip(likely, words(raws), raws, strict=True)
+            found = {row.line: self._told(row, said, raw) for row, said, raw in read}
             for outcome in together:
                 if isinstance(outcome, Asked):
                     yield from self._asked(outcome, found, authors)
@@ -44,21 +55,21 @@ class Chosen:
                     yield outcome
 
     def _asked(
-        self, asked: Asked, found: Mapping[Row, Read], authors: Mapping[int, str]
+        self, asked: Asked, found: Mapping[int, Read], authors: Mapping[int, str]
     ) -> Iterator[Candidate | Dropped]:
         """The candidate; none where too few votes are left."""
-        question = found[asked.question]
+        question = found[asked.question.line]
         if isinstance(question, Dropped):
             yield question
             return
-        answer: tuple[Post, bytes] | None = None
+        answer: Said | None = None
         voted = self.early is not None and not asked.spared  # stays for its votes
         for row in asked.answers:
             if self.early and voted and row.score < self.early.min_response_score:
                 detail = f"question {asked.question.id}: {row.score}, at least {self.early.min_response_score}"
                 yield self._dropped("low_response_score", detail, asked.question)
                 return
-            read = found[row] if row in found else self._read(row)
+            read = found[row.line] if row.line in found else self._read(row)
             if not isinstance(read, Dropped):
                 answer = read
                 break
@@ -70,51 +81,50 @@ class Chosen:
 
     def _read(self, row: Row) -> Read:
         raw = self.texts.get(row)
-        [post] = posts.rows([raw])
-        return self._told(row, post, raw)
+        [said] = words([raw])
+        return self._told(row, said, raw)
 
-    def _told(self, row: Row, post: Post | UnreadableRow, raw: bytes) -> Read:
-        return bad_line(self.shown, row.line, str(post), raw) if isinstance(post, UnreadableRow) else (post, raw)
+    def _told(self, row: Row, said: Words | UnreadableRow, raw: bytes) -> Read:
+        if isinstance(said, UnreadableRow):
+            return bad_line(self.shown, row.line, str(said), raw)
+        return Said(row, said, raw)
 
     def _dropped(self, reason: str, detail: str, row: Row) -> Dropped:
         return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{row.line}", raw="")
 
-    def _candidate(
-        self, asked: tuple[Post, bytes], answered: tuple[Post, bytes] | None, authors: Mapping[int, str]
-    ) -> Candidate:
-        question, raw = asked
-        answer, raw_answer = answered or (None, b"")
+    def _candidate(self, question: Said, answer: Said | None, authors: Mapping[int, str]) -> Candidate:
         host = self.name if "." in self.name else f"{self.name}.stackexchange.com"
-        author, licence = _author(question, authors), question.licence or self.licence
+        number, asked = question.row.id, question.words
+        author, licence = _author(asked, authors), asked.licence or self.licence
         if answer:
-            author = _both(author, _author(answer, authors))
-            licence = _both(licence, answer.licence or self.licence)
+            author = _both(author, _author(answer.words, authors))
+            licence = _both(licence, answer.words.licence or self.licence)
         return Candidate(
-            id=f"{self.source}/{self.name}/{question.id}",
-            title=question.title,
-            description=question.body,
-            response=answer.body if answer else "",
+            id=f"{self.source}/{self.name}/{number}",
+            title=asked.title,
+            description=asked.body,
+            response=answer.words.body if answer else "",
             later_turns=(),
             markup="html",
-            score=question.score,
-            response_score=answer.score if answer else None,
-            tags=question.tags,
+            score=question.row.score,
+            response_score=answer.row.score if answer else None,
+            tags=asked.tags,
             provenance=Provenance(
                 source=self.source,
                 site=self.name,
-                id=str(question.id),
-                url=f"https://{host}/a/{answer.id}" if answer else f"https://{host}/q/{question.id}",
+                id=str(number),
+                url=f"https://{host}/a/{answer.row.id}" if answer else f"https://{host}/q/{number}",
                 author=author,
                 licence=licence,
-                digest=digest(raw + b"\n" + raw_answer if answer else raw),
+                digest=digest(question.raw + b"\n" + answer.raw if answer else question.raw),
             ),
         )
 
 
-def _author(post: Post, authors: Mapping[int, str]) -> str:
-    if post.owner is None:
-        return post.owner_name or "an unnamed user"
-    return authors.get(post.owner) or post.owner_name or f"user {post.owner}"
+def _author(said: Words, authors: Mapping[int, str]) -> str:
+    if said.owner is None:
+        return said.owner_name or "an unnamed user"
+    return authors.get(said.owner) or said.owner_name or f"user {said.owner}"
 
 
 def _both(question: str, answer: str) -> str:

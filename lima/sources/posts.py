@@ -4,20 +4,17 @@ Since no line but a row's is parsed, a DOCTYPE is never opened and an entity of 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from lxml import etree
-from tqdm import tqdm
 
 from lima.sources.blocks import MOST
 
 QUESTION, ANSWER = 1, 2
 # the first day of each licence, https://stackoverflow.com/help/licensing
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
-BOM = b"\xef\xbb\xbf"
-FRAME = re.compile(rb"<\?|<!|</?(?:posts|users|comments)\b")  # what stands around the rows
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
 Get = Callable[[str], str | None]  # an attribute's value by its name
@@ -55,27 +52,6 @@ class Comment(NamedTuple):
     licence: str  # "" where the row does not tell
 
 
-class Line(NamedTuple):
-    number: int
-    raw: bytes
-
-
-def lines(path: Path) -> Iterator[Line]:
-    """The rows' lines; empty ones and what stands around the rows are left out."""
-    with path.open("rb") as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, disable=None) as bar:
-        bar.set_description(path.name)
-        for number, line in enumerate(file, start=1):
-            if raw := stripped(line):
-                yield Line(number, raw)
-            bar.update(len(line))
-
-
-def stripped(line: bytes) -> bytes:
-    """A line without mark, indentation and end; b"" where it stands around the rows."""
-    raw = line.removeprefix(BOM).strip()
-    return b"" if FRAME.match(raw) else raw
-
-
 def row(raw: bytes) -> Get:
     """The attributes of a `<row …/>`, by their names."""
     if len(raw) > MOST:
@@ -90,29 +66,12 @@ def row(raw: bytes) -> Get:
     return get
 
 
-def rows(raws: Sequence[bytes]) -> list[Post | UnreadableRow]:
-    """Many rows' posts, parsed in one go; where one of them is no XML, each by itself."""
-    try:
-        elements = list(etree.fromstring(b"<posts>" + b"".join(raws) + b"</posts>", PARSER))
-    except etree.XMLSyntaxError:
-        elements = []
-    together = len(elements) == len(raws)
-    found: list[Post | UnreadableRow] = []
-    for index, raw in enumerate(raws):
-        try:
-            found.append(_post(elements[index].get) if together else post(raw))
-        except UnreadableRow as error:
-            found.append(error)
-    return found
-
-
 def post(raw: bytes) -> Post:
     return _post(row(raw))
 
 
 def _post(get: Get) -> Post:
     kind = _number(get, "PostTypeId")
-    tags = get("Tags") or ""
     return Post(
         id=_number(get, "Id"),
         kind=kind,
@@ -123,8 +82,8 @@ def _post(get: Get) -> Post:
         owner_name=get("OwnerDisplayName") or "",
         title=_text(get, "Title") if kind == QUESTION else "",
         body=_text(get, "Body") if kind in (QUESTION, ANSWER) else "",
-        tags=tuple(tag for tag in re.split(r"[<>|]", tags) if tag) if tags else (),
-        licence=get("ContentLicense") or _licence(get("CreationDate") or ""),
+        tags=tags_of(get),
+        licence=licence_of(get),
         closed=get("ClosedDate") is not None,
         deleted=get("DeletionDate") is not None,
         locked=get("LockedDate") is not None,
@@ -147,7 +106,7 @@ def comment(raw: bytes) -> Comment:
         user_name=get("UserDisplayName") or "",
         text=_text(get, "Text"),
         created=_text(get, "CreationDate"),
-        licence=get("ContentLicense") or _licence(get("CreationDate") or ""),
+        licence=licence_of(get),
     )
 
 
@@ -167,8 +126,18 @@ def _number(get: Get, name: str) -> int:
     return int(text)
 
 
-def _licence(created: str) -> str:
-    """By the day of creation; posts from before ContentLicense was a column."""
-    if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", created):
+def tags_of(get: Get) -> tuple[str, ...]:
+    tags = get("Tags")
+    return tuple(tag for tag in re.split(r"[<>|]", tags) if tag) if tags else ()
+
+
+def licence_of(get: Get) -> str:
+    return get("ContentLicense") or _licence((get("CreationDate") or "")[:10])
+
+
+@lru_cache(10_000)
+def _licence(day: str) -> str:
+    """Of posts from before ContentLicense was a column."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
         return ""
-    return next(licence for first, licence in LICENCES if created >= first)
+    return next(licence for first, licence in LICENCES if day >= first)

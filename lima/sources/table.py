@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lima.records import Dropped
-from lima.sources import posts
+from lima.sources import posts, xml_lines
 from lima.sources.blocks import HEAD, MOST, Block, Fill, Overlong, blocks
 from lima.sources.columns import Rows, scan
 from lima.sources.names import Mask, Names
@@ -66,7 +66,7 @@ def page(block: Block, *, shown: str) -> Page:
     found = _records(rows, block)
     number, bad, lost = len(found), list[Dropped](), list[int]()
     for index in np.flatnonzero(rows.odd).tolist():
-        raw = posts.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
+        raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
         try:
             if raw:
                 _note(found, index, posts.post(raw))

@@ -8,7 +8,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from lima.sources import posts
+from lima.sources import xml_lines
 from lima.sources.blocks import Block, Fill, blocks
 from lima.sources.names import Ints
 from lima.sources.outcome import Row
@@ -49,7 +49,7 @@ class Texts:
     def get(self, row: Row) -> bytes:
         at = self._later.get(row.line, row.at)
         assert at != ABSENT, f"line {row.line} was neither kept nor fetched"
-        return posts.stripped(os.pread(self._file.fileno(), row.size, at))
+        return xml_lines.bare(os.pread(self._file.fileno(), row.size, at))
 
     def flush(self) -> None:
         if self._kept:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from lima.records import Dropped, Provenance, Remark, Thread
-from lima.sources import posts, survey
+from lima.sources import posts, survey, xml_lines
 from lima.sources.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
 from lima.sources.posts import Comment, Post, UnreadableRow
-from lima.sources.reading import DumpError, Tally, bad_row, digest
+from lima.sources.reading import DumpError, Tally, digest
 from lima.sources.stack_exchange import sites
+from lima.sources.table import bad_line
 
 
 def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
@@ -44,13 +45,13 @@ class _Tables:
         site = survey.survey(self.posts, self.comments)
         wanted = site.both_spoke()
         remarks: dict[int, list[tuple[Comment, bytes]]] = defaultdict(list)
-        for line in posts.lines(self.comments):
+        for line in xml_lines.lines(self.comments):
             tally.rows += 1
             if survey.number("PostId", line.raw) in wanted:
                 try:
                     comment = posts.comment(line.raw)
                 except UnreadableRow as error:
-                    yield bad_row(f"{self.shown}:{line.number}", str(error), line.raw)
+                    yield bad_line(self.shown, line.number, str(error), line.raw)
                 else:
                     remarks[comment.post].append((comment, line.raw))
         texts = self.texts(wanted | {site.answers[answer].question for answer in wanted})
@@ -68,7 +69,7 @@ class _Tables:
     def texts(self, wanted: set[int]) -> dict[int, tuple[Post, bytes]]:
         """The posts, without those that cannot be read or are closed: scrape tells of them."""
         found = {}
-        for line in posts.lines(self.posts):
+        for line in xml_lines.lines(self.posts):
             if (number := survey.number("Id", line.raw)) is not None and number in wanted:
                 try:
                     post = posts.post(line.raw)
@@ -81,7 +82,7 @@ class _Tables:
     def names(self, wanted: set[int | None]) -> dict[int, str]:
         found = {}
         if self.users.exists():
-            for line in posts.lines(self.users):
+            for line in xml_lines.lines(self.users):
                 if survey.number("Id", line.raw) in wanted:
                     try:
                         number, name = posts.user(line.raw)

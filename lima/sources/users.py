@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from lima.records import Dropped
-from lima.sources import posts
+from lima.sources import posts, xml_lines
 from lima.sources.blocks import Block, Fill, Overlong, blocks
 from lima.sources.columns import scan
 from lima.sources.names import Ints, Mask, Names
@@ -57,7 +57,7 @@ class Authors:
         ids = rows.numbers("Id")
         sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
         for index in np.flatnonzero(sought).tolist():
-            raw = posts.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
+            raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
             try:
                 if raw:
                     self._note(*posts.user(raw))

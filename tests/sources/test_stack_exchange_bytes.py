@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import blocks, posts, stack_exchange
+from lima.sources import blocks, posts, stack_exchange, xml_lines
 from lima.sources.blocks import Block, Overlong
 from lima.sources.reading import Early, Tally
 from lima.sources.spill import PARTS, Spill, by_key, by_range
@@ -79,7 +79,7 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
 @given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
 def test_any_lines_are_posts_or_bad_rows_or_stand_around_them(lines):
     found = page(block(*lines), shown="x")
-    rows = [line for line in lines if posts.stripped(line.removesuffix(b"\r"))]
+    rows = [line for line in lines if xml_lines.stripped(line.removesuffix(b"\r"))]
     assert found.rows == len(rows) == len(found.posts) + len(found.bad)
 
 

@@ -4,7 +4,8 @@ import py7zr
 import pytest
 
 from lima.records import Dropped, Thread
-from lima.sources import threads
+from lima.sources import threads, xml_lines
+from lima.sources.blocks import MOST
 from lima.sources.reading import DumpError, Tally
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,18 @@ def test_a_thread_is_question_answer_and_remarks_in_the_order_of_time_with_who_s
         ("asker", "Ada"),
         ("answerer", "Bo"),
     ]
+
+
+def test_of_a_line_without_end_no_more_is_held_than_makes_it_a_bad_row(tmp_path):
+    long = comment(3, 2, 7, "x" * (3 * MOST))
+    dump = site(tmp_path, long, *TALK, "<row " + "y" * (2 * MOST))
+    held = [len(line.raw) for line in xml_lines.lines(dump / "Comments.xml")]
+    assert len(held) == 4 and max(held) <= MOST + xml_lines.LONGEST_AROUND
+    bad, thread = read(dump)
+    assert isinstance(bad, Dropped) and isinstance(thread, Thread)
+    assert bad.place == f"{tmp_path}/Comments.xml:2"
+    assert "at most 1048576" in bad.detail and len(bad.raw) == 1000
+    assert [remark.text for remark in thread.remarks] == ["And white?", "Four."]
 
 
 def test_a_thread_names_both_authors_and_every_licence_of_what_they_wrote(tmp_path):
