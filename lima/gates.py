@@ -17,7 +17,7 @@ from lima.records import Example, FailedExpectation, Prompt
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff]"  # characters that no reader of a text is meant to see
 COLUMNS = (
     *("id", "source", "site", "licence", "author", "digest"),
-    *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in"),
+    *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in", "near_prompt_in"),
 )
 
 
@@ -29,6 +29,7 @@ class Split:
     counts: Mapping[str, int]  # SOURCE, or SOURCE/SITE → rows
     answered: bool  # whether each row ends with a response
     apart_from: tuple[str, ...]  # the splits with which it may share no prompt
+    near: Mapping[str, str]  # id of a row whose prompt is nearly one of a split for testing → which, and how near
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def table(split: Split, others: Mapping[str, Split]) -> pd.DataFrame:
                 len(row.messages[0].content.strip()),
                 len(response),
                 elsewhere.get(prompt),
+                split.near.get(row.id),
             )
         )
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -113,6 +115,9 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
     if split.apart_from:
         yield gxe.ExpectColumnValuesToBeNull(
             column="same_prompt_in", notes=f"no prompt is also in {' or '.join(split.apart_from)}"
+        )
+        yield gxe.ExpectColumnValuesToBeNull(
+            column="near_prompt_in", notes="no prompt is nearly one of those that test the model"
         )
 
 

@@ -276,7 +276,7 @@ class Proofreading(Section):
 
     folders: list[str]
     spelling: str
-    max_jaccard: Share
+    max_jaccard: Annotated[float, Field(gt=0, le=1)]
     shingle_chars: PositiveInt
     closest: PositiveInt
     opening_words: PositiveInt

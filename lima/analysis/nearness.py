@@ -8,6 +8,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
+from math import ceil
+
+ROUNDING = 1e-9  # by which a product of floats may exceed the whole number that it should be
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,29 @@ def pairs(texts: Mapping[str, str], *, chars: int) -> Iterator[Pair]:
             yield Pair(one, other, common / (len(sets[one]) + len(mine) - common))
         for shingle in mine:
             holders[shingle].append(other)
+
+
+def twins(texts: Mapping[str, str], others: Mapping[str, str], *, chars: int, least: float) -> dict[str, Pair]:
+    """For each of `texts` that reaches the index `least` (above 0) with one of `others`, the pair that is closest.
+
+    J(a, b) ≥ t asks for |A ∩ B| ≥ t·|A|, so b holds one of any |A| − ⌈t·|A|⌉ + 1 shingles of a: the rarest here.
+    """
+    sets = {id_: shingles(text, chars=chars) for id_, text in others.items()}
+    holders: dict[str, list[str]] = defaultdict(list)
+    for id_, theirs in sets.items():
+        for shingle in theirs:
+            holders[shingle].append(id_)
+    found = {}
+    for one, text in texts.items():
+        mine = shingles(text, chars=chars)
+        enough = len(mine) - ceil(least * len(mine) - ROUNDING) + 1
+        rarest = nsmallest(enough, mine, key=lambda shingle: (len(holders.get(shingle, ())), shingle))
+        candidates = {other for shingle in rarest for other in holders.get(shingle, ())}
+        pairs_ = [Pair(one, other, len(mine & sets[other]) / len(mine | sets[other])) for other in sorted(candidates)]
+        best = max(pairs_, key=lambda pair: pair.jaccard, default=None)
+        if best and best.jaccard >= least:
+            found[one] = best
+    return found
 
 
 def closest(texts: Mapping[str, str], count: int, *, chars: int) -> list[Pair]:

@@ -1,13 +1,16 @@
 """Hold an arm's training set, and the prompts it meets, to the gate: `python -m lima.stages.validate ARM`."""
 
 import hashlib
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from lima import jsonl, params, paths
+from lima.analysis import nearness
 from lima.errors import LimaError, command
 from lima.gates import Bounds, Split, check
+from lima.params import Proofreading
 from lima.records import Example, FailedExpectation, Gate, Prompt
 
 
@@ -19,11 +22,14 @@ def main(arm: str) -> None:
     p = params.load()
     examples = params.entry(p.arms, "arm", arm).examples
     mixed, prompts = paths.result("mix", arm), paths.result("prompts")
+    train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
+    dev, test = (list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test"))
+    asked = [("dev", dev), ("test", test)]
     splits = {
-        "train": Split(list(jsonl.read(mixed / "train.jsonl", Example)), examples, True, ("held_out", "dev", "test")),
-        "held_out": Split(list(jsonl.read(mixed / "held_out.jsonl", Example)), p.mix.held_out, True, ("dev", "test")),
-        "dev": Split(list(jsonl.read(prompts / "dev.jsonl", Prompt)), p.prompts.dev, False, ("test",)),
-        "test": Split(list(jsonl.read(prompts / "test.jsonl", Prompt)), p.prompts.test, False, ()),
+        "train": Split(train, examples, True, ("held_out", "dev", "test"), near(train, asked, p.proofreading)),
+        "held_out": Split(held_out, p.mix.held_out, True, ("dev", "test"), {}),  # its prompts are asked of nobody
+        "dev": Split(dev, p.prompts.dev, False, ("test",), near(dev, asked[1:], p.proofreading)),
+        "test": Split(test, p.prompts.test, False, (), {}),
     }
     v = p.validate_
     bounds = Bounds((1, v.max_prompt_chars), (v.min_response_chars, v.max_response_chars), p.train.eot_token)
@@ -45,6 +51,16 @@ def main(arm: str) -> None:
             f"look at {docs}, mend the rows or the filters, and run `dvc repro` again"
         )
     print(f"{arm}: {asked} expectations met over {', '.join(splits)}; {docs}")
+
+
+def near(
+    rows: Sequence[Example | Prompt], asked: Sequence[tuple[str, Sequence[Prompt]]], p: Proofreading
+) -> dict[str, str]:
+    """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
+    mine = {row.id: row.messages[0].content for row in rows}
+    theirs = {f"{name}: {row.id}": row.messages[0].content for name, of in asked for row in of}
+    twins = nearness.twins(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
+    return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 
 
 def show(failures: list[FailedExpectation]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.analysis.nearness import closest, pairs, shingles
+from lima.analysis.nearness import closest, pairs, shingles, twins
 
 TEXTS = {"a": "abcd", "b": "bcde", "c": "xyz", "d": "abcd!"}
 
@@ -34,3 +34,14 @@ def test_every_pair_is_found_that_comparing_all_with_all_finds(texts):
     expected = {(a, b): len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in combinations(sets, 2)}
     found = {(pair.one, pair.other): pair.jaccard for pair in pairs(texts, chars=3)}
     assert found == {pair: share for pair, share in expected.items() if share > 0}
+
+
+texts = st.dictionaries(st.text("pqr", min_size=1, max_size=3), st.text("abc ", max_size=12), max_size=6)
+
+
+@given(texts, texts, st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+def test_twins_are_all_that_comparing_all_with_all_finds_each_with_its_closest(mine, theirs, least):
+    ours, others = ({id_: shingles(text, chars=3) for id_, text in of.items()} for of in (mine, theirs))
+    best = {one: max((len(a & b) / len(a | b) for b in others.values()), default=0.0) for one, a in ours.items()}
+    found = {one: pair.jaccard for one, pair in twins(mine, theirs, chars=3, least=least).items()}
+    assert found == {one: share for one, share in best.items() if share >= least}

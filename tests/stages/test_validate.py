@@ -15,6 +15,13 @@ pytestmark = [
 ]
 
 
+QUESTIONS = {
+    10: "Who first brewed with hops?",
+    11: "What is question 11?",
+    12: "Plan an evening about stout for nine guests.",
+}
+
+
 def provenance(number: int, site: str = "beer") -> Provenance:
     return Provenance(
         source="stack_exchange_other",
@@ -37,7 +44,7 @@ def example(number: int, *, prompt: str = "", response: str = "Yeast eats sugar.
 
 
 def asked(number: int, site: str) -> Prompt:
-    turns = (Turn(role="user", content=f"What is question {number}?"),)
+    turns = (Turn(role="user", content=QUESTIONS[number]),)
     return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=provenance(number, site))
 
 
@@ -102,6 +109,10 @@ BAD = {
     "an empty response": (example(3, response="  "), "responses have"),
     "a prompt that is too long": (example(3, prompt="why " * 5000), "prompts have"),
     "a prompt that is also in test": (example(3, prompt="what is question 11"), "no prompt is also in"),
+    "a prompt that is nearly one in dev": (
+        example(3, prompt="And who first brewed with hops, please?"),
+        "nearly one of those",
+    ),
     "the user speaks last": (
         example(
             3,
