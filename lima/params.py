@@ -195,6 +195,7 @@ class RedditFilter(Characters):
 class NaturalInstructionsFilter(Section):
     categories: list[str]
     min_distinct_share: Share
+    max_unpolished_share: Share
     min_median_words: PositiveInt
     max_prompt_chars: PositiveInt
 

@@ -1,7 +1,8 @@
 """Which tasks are language generation, told from the task as a whole (LIMA §2.1: 50 tasks, one example each).
 
 Super-Natural Instructions marks no task as generation. A task counts as such if its category is on the list, its
-outputs differ from each other, and their median is more than a few words.
+outputs differ from each other, their median is more than a few words, and few of them are unpolished: where many are,
+the others were written without care too.
 """
 
 import re
@@ -41,6 +42,9 @@ def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter) -> tuple[
     words = median(len(output.split()) for output in outputs)
     if words < p.min_median_words:
         return "short_outputs", f"median {words:g} words, at least {p.min_median_words}"
+    rough = sum(unpolished(output) is not None for output in outputs) / len(outputs)
+    if rough > p.max_unpolished_share:
+        return "unpolished", f"{rough:.3f} of the task's {len(outputs)} outputs, at most {p.max_unpolished_share}"
     return None
 
 

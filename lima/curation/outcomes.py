@@ -23,7 +23,7 @@ REASONS = {
     "has_body": "a question that goes on in a body, while only its title is asked [characters]",
     "low_score": "a submission with too few votes [votes]",
     "low_response_score": "a response with too few votes [votes]",
-    "unpolished": "an output of a task that was written for a program, not for a reader [what shows it]",
+    "unpolished": "an output not written for a reader, or a task of which too many were not [what shows it, the share]",
     "prompt_too_long": "a prompt that is too long [characters]",
     "too_short": "a response below min_chars of Markdown [characters]",
     "too_long": "a response above max_chars of Markdown [characters]",

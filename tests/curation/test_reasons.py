@@ -38,6 +38,7 @@ FILTER = Filter.model_validate(
         "natural_instructions": {
             "categories": ["Summarization"],
             "min_distinct_share": 0.5,
+            "max_unpolished_share": 1.0,
             "min_median_words": 3,
             "max_prompt_chars": 40,
         },
@@ -242,6 +243,19 @@ def test_a_task_whose_outputs_repeat_is_dropped_whole_and_the_next_task_is_not()
         ("few_distinct_outputs", "0.400 of 5, at least 0.5") for _ in first
     ]
     assert isinstance(outcomes[5], Example)
+
+
+@pytest.mark.parametrize(("rough", "detail"), [(1, None), (2, "0.100 of the task's 20 outputs, at most 0.05")])
+def test_a_task_of_which_more_than_a_few_outputs_are_unpolished_is_dropped_whole(rough, detail):
+    # of 20 outputs, 1 is 0.05, which may be; 2 are 0.1
+    p = FILTER.model_copy(
+        update={"natural_instructions": FILTER.natural_instructions.model_copy(update={"max_unpolished_share": 0.05})}
+    )
+    said = [f"It went on {n} ." if n < rough else f"It went on for {n} days." for n in range(20)]
+    task = [candidate("natural_instructions", number=n, response=text) for n, text in enumerate(said)]
+    fine = sifted("natural_instructions", task, p)[rough:]
+    assert all(isinstance(one, Example) if detail is None else one.detail == detail for one in fine)
+    assert {one.reason for one in fine if isinstance(one, Dropped)} == ({"unpolished"} if detail else set())
 
 
 def test_every_reason_has_a_row():
