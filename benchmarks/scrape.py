@@ -134,7 +134,7 @@ def beside_the_decoder(posts: Path, kind: str) -> Claim:
                 while left:
                     left -= len(stream.read(min(left, 1 << 20)))
 
-    ours, peer = in_turn(partial(read, archive), decode, pairs=3)
+    ours, peer = in_turn(partial(read, archive), decode, pairs=5)
     return claim(
         f"a 7z archive of {kind} to candidates, against parallel bzip2 decoding alone",
         ours=ours,

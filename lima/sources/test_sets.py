@@ -25,7 +25,7 @@ def read(path: Path) -> Iterator[tuple[str, str]]:
         for place, row in _rows(file):
             texts = [text for text in _prompts(row) if text.strip()]
             if not texts:
-                keys = f"keys {', '.join(row)}" if isinstance(row, dict) else type(row).__name__
+                keys = f"keys {', '.join(map(str, row))}" if isinstance(row, dict) else type(row).__name__
                 raise DumpError(
                     f"{place} tells no prompt ({keys}); name it {', '.join(PROMPTS[:4])} or messages, "
                     "or take the file out of params.yaml's mix.test_sets"

@@ -63,6 +63,7 @@ def test_a_table_has_a_head_and_a_folder_several_files(tmp_path):
         ("a.jsonl", "", r"a\.jsonl is empty"),
         ("a.json", "{", r"a\.json cannot be read: no JSON"),
         ("a.csv", "id,answer\n1,7\n", r"a\.csv:2 tells no prompt \(keys id, answer\)"),
+        ("a.csv", "id\n1,7\n", r"a\.csv:2 tells no prompt \(keys id, None\)"),  # a row longer than the head
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_place(tmp_path, name, text, says):
