@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lima.sources import search, zst
 from lima.sources.reading import DumpError
 
-BLOCK = 2**18  # bytes read at a time; what is decompressed on one core is still in the cache when it is scanned
-AHEAD = 8  # blocks that are read before they are asked for
+BLOCK = 2**20  # bytes read at a time: smaller ones wait longer for the interpreter than they take
+AHEAD = 4  # blocks that are read before they are asked for
 MAX_LINE = 2**24  # bytes; the longest posts of Reddit take a few hundred thousand
 HEAD = 1000  # bytes shown of a longer line
 
