@@ -45,6 +45,22 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path}:{number}", line
 
 
+def values(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each row of JSON lines, or of a JSON array, after its place, FILE:ROW. Raises DumpError"""
+    place = str(path)
+    try:
+        if path.suffix.lower() == ".json":
+            whole = loads(path.read_bytes())
+            rows = whole if isinstance(whole, list) else [whole]
+            yield from ((f"{path}:{number}", row) for number, row in enumerate(rows, start=1))
+            return
+        for place, line in lines(path):
+            if line.strip():
+                yield place, loads(line)
+    except RowError as error:
+        raise DumpError(f"{place} cannot be read: {error}; mend it, or fetch it again") from error
+
+
 def loads(raw: bytes) -> Any:
     """The value; JSON cut short, text that is no UTF-8 and nesting without end are a RowError."""
     try:

@@ -31,21 +31,14 @@ def _prompts(path: Path) -> Iterator[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == ".txt":
-        texts = path.read_text(encoding="utf-8").splitlines()
-        yield from ((f"{path}:{number}", line) for number, line in enumerate(texts, start=1) if line.strip())
+    if path.suffix != ".txt":
+        yield from json_rows.values(path)
         return
     try:
-        if path.suffix == ".json":
-            value = json_rows.loads(path.read_bytes())
-            rows = value if isinstance(value, list) else [value]
-            yield from ((f"{path}:{number}", row) for number, row in enumerate(rows, start=1))
-            return
-        for place, line in json_rows.lines(path):
-            if line.strip():
-                yield place, json_rows.loads(line)
-    except json_rows.RowError as error:
-        raise DumpError(f"{path}: {error}") from error
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DumpError(f"{path} is no text in UTF-8: {error}; save it as such") from error
+    yield from ((f"{path}:{number}", line) for number, line in enumerate(texts, start=1) if line.strip())
 
 
 def _prompt(row: object) -> str | None:

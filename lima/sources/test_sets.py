@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lima.sources import json_rows
-from lima.sources.json_rows import RowError
 from lima.sources.reading import DumpError, files
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
@@ -34,21 +33,14 @@ def read(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Any]]:
-    place = str(file)
+    if file.suffix.lower() != ".csv":
+        yield from json_rows.values(file)
+        return
     try:
-        if file.suffix.lower() == ".csv":
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                yield from ((f"{file}:{number}", row) for number, row in enumerate(csv.DictReader(lines), start=2))
-        elif file.suffix.lower() == ".json":
-            value = json_rows.loads(file.read_bytes())
-            rows = value if isinstance(value, list) else [value]
-            yield from ((f"{file}:{number}", row) for number, row in enumerate(rows, start=1))
-        else:
-            for place, line in json_rows.lines(file):
-                if line.strip():
-                    yield place, json_rows.loads(line)
-    except (OSError, RowError, UnicodeDecodeError, csv.Error) as error:
-        raise DumpError(f"{place} cannot be read: {error}; mend it, or fetch it again") from error
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from ((f"{file}:{number}", row) for number, row in enumerate(csv.DictReader(lines), start=2))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DumpError(f"{file} cannot be read: {error}; mend it, or fetch it again") from error
 
 
 def _prompts(row: Any) -> Iterator[str]:

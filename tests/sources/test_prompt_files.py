@@ -37,13 +37,19 @@ def test_text_is_a_prompt_a_line(tmp_path):
     assert prompt_files.read(tmp_path / "set.txt") == ["Why?", "How?"]
 
 
+def test_text_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "set.txt").write_bytes("Où ?\n".encode("latin-1"))
+    with pytest.raises(DumpError, match=r"set\.txt is no text in UTF-8: .* position 1"):
+        prompt_files.read(tmp_path / "set.txt")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ('{"prompt": "Why?"}\n{"question": "Why?"}\n', r"set.jsonl:2: no prompt; a row has messages"),
         ('{"prompt": " "}\n', r"set.jsonl:1: no prompt"),
         ('{"turns": []}\n', r"set.jsonl:1: no prompt"),
-        ('{"prompt": \n', r"set.jsonl: no JSON"),
+        ('{"prompt": \n', r"set.jsonl:1 cannot be read: no JSON"),
         ("\n", "set.jsonl has no prompts"),
     ],
 )
