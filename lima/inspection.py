@@ -7,11 +7,13 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt
 from tqdm import tqdm
 
+from lima.curation import sifting
+from lima.curation.bins import Bins
 from lima.params import Params
-from lima.records import Candidate, Example, Prompt, Record
+from lima.records import Candidate, Record
 from lima.sources import dispatch
+from lima.sources.html import to_markdown
 from lima.sources.reading import BAD_ROW, Tally
-from lima.stages.filter import sift
 
 LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
 SHOWN = 20  # bad rows in the table
@@ -40,7 +42,7 @@ def inspect(path: Path, params: Params) -> Inspection:
     """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
     name = dispatch.detect(path)
     tally, bad, dropped, scores = Tally(), list[BadRow](), Counter[str](), Counter[int]()
-    kept = prompts = candidates = 0
+    candidates = 0
 
     def offered() -> Iterator[Candidate]:
         nonlocal candidates
@@ -56,13 +58,9 @@ def inspect(path: Path, params: Params) -> Inspection:
             else:
                 dropped[record.reason] += record.rows
 
-    for outcome in sift(offered(), reader=name, p=params.filter):
-        if isinstance(outcome, Example):
-            kept += 1
-        elif isinstance(outcome, Prompt):
-            prompts += 1
-        else:
-            dropped[outcome.reason] += 1
+    bins = Bins(reader=name, p=params.filter)
+    sifted = sifting.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown)
+    dropped.update(drop.reason for drop in bins.fill(sifted))
     return Inspection(
         path=str(path),
         format=name,
@@ -71,8 +69,8 @@ def inspect(path: Path, params: Params) -> Inspection:
         answers=tally.answers,
         bad_rows=tuple(bad),
         candidates=candidates,
-        kept=kept,
-        prompts=prompts,
+        kept=len(bins.kept()),
+        prompts=len(bins.prompts()),
         dropped=dict(dropped.most_common()),
         response_scores={_range(band): scores[band] for band in sorted(scores)},
     )

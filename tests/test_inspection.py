@@ -46,6 +46,18 @@ def test_it_tells_what_would_be_kept_and_what_dropped_and_why(dump):
     assert bad == {"place": f"{dump}:8", "reason": "Score 'many' is no number"}
 
 
+def test_an_answer_that_is_given_twice_would_be_kept_once(dump):
+    steps = " ".join(f"Rinse glass {n} before you pour." for n in range(50))
+    asked = ((8, "How is wheat beer poured slowly?"), (10, "How do I pour a wheat beer slowly?"))
+    twice = [
+        text for n, title in asked for text in (row(n, 1, Title=title), row(n + 1, 2, ParentId=n, Score=11, Body=steps))
+    ]
+    dump.write_text(dump.read_text().replace("</posts>", "\n".join([*twice, "</posts>"])))
+    found = inspect(dump, P)
+    assert (found.candidates, found.kept) == (5, 2)
+    assert found.dropped["near_duplicate"] == 1
+
+
 def test_every_row_and_candidate_is_accounted_for(dump):
     found = inspect(dump, P)
     closed = found.dropped["closed"]

@@ -1,6 +1,6 @@
 """Keep the candidates that read like a helpful assistant's answers (LIMA §2): `python -m lima.stages.filter SOURCE`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -8,15 +8,9 @@ from tqdm import tqdm
 from lima import jsonl, params, paths
 from lima.curation import chance, edits, sifting
 from lima.curation.bins import Bins
-from lima.curation.outcomes import Outcome
 from lima.errors import command
 from lima.records import Candidate
 from lima.sources.html import to_markdown
-
-
-def sift(candidates: Iterable[Candidate], *, reader: str, p: params.Filter) -> Iterator[Outcome]:
-    """What becomes of each candidate, in their order."""
-    return (outcome for _, outcome in sifting.sift(candidates, reader=reader, p=p, to_markdown=to_markdown))
 
 
 def main(source: str) -> None:

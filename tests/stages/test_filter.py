@@ -5,8 +5,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl, params
+from lima.curation import sifting
 from lima.curation.edits import EditError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
+from lima.sources.html import to_markdown
 from lima.stages import filter as stage
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -103,7 +105,7 @@ def test_an_unknown_source_is_told_which_there_are(checkout):
         stage.main("usenet")
 
 
-def test_sift_streams(checkout):
+def test_sifting_takes_no_candidate_before_its_turn(checkout):
     taken: list[int] = []
 
     def offered():
@@ -111,8 +113,8 @@ def test_sift_streams(checkout):
             taken.append(number)
             yield candidate(number)
 
-    outcomes = stage.sift(offered(), reader="stack_exchange", p=params.load().filter)
-    assert isinstance(next(iter(outcomes)), Example)
+    sifted = sifting.sift(offered(), reader="stack_exchange", p=params.load().filter, to_markdown=to_markdown)
+    assert isinstance(next(sifted)[1], Example)
     assert taken == [0]
 
 
