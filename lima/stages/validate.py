@@ -34,12 +34,12 @@ def main(arm: str) -> None:
     v = p.validate_
     bounds = Bounds((1, v.max_prompt_chars), (v.min_response_chars, v.max_response_chars), p.train.eot_token)
     with paths.publish("validate", arm) as folder:
-        asked, failures = check(splits, bounds, folder / "docs")
+        expected, failures = check(splits, bounds, folder / "docs")
         gate = Gate(
             arm=arm,
             passed=not failures,
             train_digest=hashlib.sha256((mixed / "train.jsonl").read_bytes()).hexdigest(),
-            expectations=asked,
+            expectations=expected,
             failures=tuple(failures),
         )
         jsonl.write(folder / "gate.json", [gate])
@@ -47,10 +47,10 @@ def main(arm: str) -> None:
     if failures:
         show(failures)
         raise GateError(
-            f"arm {arm}: {len(failures)} of {asked} expectations are not met, so train cannot start; "
+            f"arm {arm}: {len(failures)} of {expected} expectations are not met, so train cannot start; "
             f"look at {docs}, mend the rows or the filters, and run `dvc repro` again"
         )
-    print(f"{arm}: {asked} expectations met over {', '.join(splits)}; {docs}")
+    print(f"{arm}: {expected} expectations met over {', '.join(splits)}; {docs}")
 
 
 def near(
