@@ -19,7 +19,7 @@ from lima.training.batches import plan
 from lima.training.encode import Encoded
 from lima.training.learner import Learner
 from lima.training.progress import Progress
-from lima.training.steps import Step, TrainingError, evaluate, take
+from lima.training.steps import Step, Taken, TrainingError, evaluate, take
 
 Save = Callable[[int, Any], tuple[str, str]]  # epoch, learner → the checkpoint's folder name, the digest of its weights
 
@@ -62,16 +62,7 @@ def fit(
         for step in _steps_left(progress, train, recipe, accelerator.num_processes):
             start = time.perf_counter()
             taken = take(step, learner, optimizer, accelerator, recipe, stop=stopping())
-            metrics = StepMetrics(
-                step=step.number + 1,
-                epoch=progress.epoch,
-                loss=taken.loss,
-                lr=step.lr,
-                grad_norm=taken.grad_norm,
-                tokens=step.tokens,
-                supervised_tokens=step.supervised,
-                seconds=time.perf_counter() - start,
-            )
+            metrics = _measured(step, taken, epoch=progress.epoch, seconds=time.perf_counter() - start)
             progress = progress.after_step(metrics)
             yield metrics
             if taken.stop or progress.steps % recipe.state_steps == 0:
@@ -80,16 +71,26 @@ def fit(
                 raise Stopped(f"stopped after step {progress.steps}")
         mean = evaluate(learner, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
         folder, digest = save(progress.epoch, learner)
+        loss, perplexity = progress.train_loss(), math.exp(mean)
         epoch = EpochMetrics(
-            epoch=progress.epoch,
-            train_loss=progress.train_loss(),
-            held_out_perplexity=math.exp(mean),
-            checkpoint=folder,
-            digest=digest,
+            epoch=progress.epoch, train_loss=loss, held_out_perplexity=perplexity, checkpoint=folder, digest=digest
         )
         progress = progress.after_epoch(epoch)
         states.save(learner, optimizer, progress)
         yield epoch
+
+
+def _measured(step: Step, taken: Taken, *, epoch: int, seconds: float) -> StepMetrics:
+    return StepMetrics(
+        step=step.number + 1,
+        epoch=epoch,
+        loss=taken.loss,
+        lr=step.lr,
+        grad_norm=taken.grad_norm,
+        tokens=step.tokens,
+        supervised_tokens=step.supervised,
+        seconds=seconds,
+    )
 
 
 def prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, Any]:
