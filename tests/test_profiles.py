@@ -61,22 +61,22 @@ def test_an_unknown_profile_is_told_which_there_are(checkout):
 
 WRONG = {
     "an unknown key": (
-        "  epochs: 3 ",
-        "  epochen: 3 ",
-        r"train\.epochen: there is no such key, and it has the value 3; epochs is missing, is that meant\?",
+        "  epochs: 2 ",
+        "  epochen: 2 ",
+        r"train\.epochen: there is no such key, and it has the value 2; epochs is missing, is that meant\?",
     ),
     "a key that nothing reads": (
-        "  epochs: 3 ",
-        "  epochs: 3\n  sleep: 8 ",
+        "  epochs: 2 ",
+        "  epochs: 2\n  sleep: 8 ",
         r"train\.sleep: there is no such key, and it has the value 8; nothing reads it: take it out",
     ),
     "a missing key": (
-        "  epochs: 3 ",
+        "  epochs: 2 ",
         "  # ",
         r"train\.epochs: this key is missing; every number of the pipeline stands in this file",
     ),
     "a wrong type": (
-        "  epochs: 3 ",
+        "  epochs: 2 ",
         "  epochs: three ",
         r"train\.epochs: Input should be a valid integer, not 'three'",
     ),
@@ -84,7 +84,7 @@ WRONG = {
     "a rate that rises": ("lr_end: 5.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0005"),
     "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
     "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
-    "epochs that are not trained": ("last_epoch: 3", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 3"),
+    "epochs that are not trained": ("last_epoch: 2", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 2"),
     "no YAML": ("profile: laptop", "profile: [", r"is no YAML"),
 }
 
