@@ -1,5 +1,6 @@
 """The dev and test prompts: so many of each source and site, and none in both (LIMA §2.2)."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from lima.curation import chance, overlap
@@ -12,18 +13,30 @@ class Shared(LimaError):
     """A prompt that is in dev and test; says which."""
 
 
-def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int) -> list[Prompt]:
-    """`count` prompts of the group "SOURCE/SITE" by chance, none twice; the same in whatever order they come."""
-    source, site = group.split("/", 1)
-    of_site = [prompt for prompt in offered if prompt.provenance.site == site]
-    shuffled = sorted(of_site, key=lambda prompt: (chance.share(seed, prompt.id), prompt.id))
-    distinct = list({overlap.key(prompt): prompt for prompt in reversed(shuffled)}.values())[::-1]
+def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int, taken: Sequence[Prompt] = ()) -> list[Prompt]:
+    """`count` prompts of the group "SOURCE/SITE" or "SOURCE/SITE/TAG" by chance, none twice, none with the text of one
+    that is `taken`; the same in whatever order they come."""
+    source, site, *tag = group.split("/", 2)
+    of_group = [prompt for prompt in offered if prompt.provenance.site == site and set(tag) <= set(prompt.tags)]
+    shuffled = sorted(of_group, key=lambda prompt: (chance.share(seed, prompt.id), prompt.id))
+    distinct = {overlap.key(prompt): prompt for prompt in reversed(shuffled)}
+    for prompt in taken:
+        distinct.pop(overlap.key(prompt), None)
     if count > len(distinct):
+        tagged = f", tag {tag[0]}" if tag else ""
         raise TooFew(
-            f"{count} prompts wanted of source {source}, site {site}, {len(distinct)} there; "
-            f"ask for fewer in params.yaml's prompts, or give the source more"
+            f"{count} prompts wanted of source {source}, site {site}{tagged}, {len(distinct)} there that are not drawn "
+            f"yet; ask for fewer in params.yaml's prompts, or give the source more"
         )
-    return distinct[:count]
+    return list(distinct.values())[::-1][:count]
+
+
+def of_each_site(counts: Mapping[str, int]) -> dict[str, int]:
+    """What groups come to, "SOURCE/SITE" → prompts, whatever tags they ask for."""
+    sites: Counter[str] = Counter()
+    for group, count in counts.items():
+        sites["/".join(group.split("/", 2)[:2])] += count
+    return dict(sites)
 
 
 def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:

@@ -51,7 +51,10 @@ def applied(sifted: Iterable[tuple[Candidate, Outcome]], edits: Placed) -> Itera
         yield candidate, outcome
     if due:
         place, edit = next(iter(due.values()))[0]
-        raise EditError(f"{place}: no candidate has the id {edit.id}; correct it, or take the line out")
+        raise EditError(
+            f"{place}: no candidate has the id {edit.id}; correct it, or take the line out. Edits are of one corpus: "
+            f"with dumps of your own, set filter.edits to a file of your own, or to corpus/edits/none.jsonl"
+        )
 
 
 def edited(outcome: Outcome, edit: Edit, *, place: str) -> Outcome:

@@ -13,7 +13,7 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
     for group, count in counts.items():
         source = group.split("/", 1)[0]
         offered = jsonl.read(paths.result("filter", source) / "prompts.jsonl", Prompt)
-        prompts += drawing.draw(offered, group, count, seed=seed)
+        prompts += drawing.draw(offered, group, count, seed=seed, taken=prompts)
     return prompts
 
 

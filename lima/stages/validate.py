@@ -8,6 +8,7 @@ from rich.table import Table
 
 from lima import jsonl, params, paths
 from lima.analysis import nearness
+from lima.curation.drawing import of_each_site
 from lima.errors import LimaError, command
 from lima.gates import Bounds, Split, check
 from lima.params import Proofreading
@@ -28,8 +29,8 @@ def main(arm: str) -> None:
     splits = {
         "train": Split(train, examples, True, ("held_out", "dev", "test"), near(train, asked, p.proofreading)),
         "held_out": Split(held_out, p.mix.held_out, True, ("dev", "test"), {}),  # its prompts are asked of nobody
-        "dev": Split(dev, p.prompts.dev, False, ("test",), near(dev, asked[1:], p.proofreading)),
-        "test": Split(test, p.prompts.test, False, (), {}),
+        "dev": Split(dev, of_each_site(p.prompts.dev), False, ("test",), near(dev, asked[1:], p.proofreading)),
+        "test": Split(test, of_each_site(p.prompts.test), False, (), {}),
     }
     v = p.validate_
     bounds = Bounds((1, v.max_prompt_chars), (v.min_response_chars, v.max_response_chars), p.train.eot_token)

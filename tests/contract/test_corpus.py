@@ -274,8 +274,10 @@ def test_no_two_training_prompts_are_nearly_the_same(train, dialogues):
 def drawn_on_a_laptop(group_b) -> set[str]:
     """Ids of group B's prompts that the shipped params ask: the lowest shares of chance, as `prompts` draws them."""
     settings = YAML(typ="safe").load(CORPUS.parent / "params.yaml")["prompts"]
-    ids = [f"authored/B/{row['id']}" for row in group_b]
-    return set(sorted(ids, key=lambda id_: chance.share(settings["seed"], id_))[: settings["test"]["authored/B"]])
+    by_chance = sorted(group_b, key=lambda row: chance.share(settings["seed"], f"authored/B/{row['id']}"))
+    drawn = by_chance[: settings["test"]["authored/B"]]
+    forms = [row for row in by_chance if row["kind"] == "form" and row not in drawn]
+    return {f"authored/B/{row['id']}" for row in drawn + forms[: settings["test"]["authored/B/kind:form"]]}
 
 
 def test_the_authors_answered_each_test_prompt_that_a_laptop_asks_and_none_twice(group_b, recorded):

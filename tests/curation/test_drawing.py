@@ -7,10 +7,10 @@ from lima.curation.sampling import TooFew
 from lima.records import Prompt, Provenance, Turn
 
 
-def prompt(site: str, number: int, text: str = "") -> Prompt:
+def prompt(site: str, number: int, text: str = "", tags: tuple[str, ...] = ()) -> Prompt:
     place = Provenance(source="authored", site=site, id=str(number), url="", author="", licence="MIT", digest="")
     turns = (Turn(role="user", content=text or f"{site} {number}?"),)
-    return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=place)
+    return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=tags, provenance=place)
 
 
 OFFERED = [prompt(site, number) for site in "AB" for number in range(10)]
@@ -32,8 +32,29 @@ def test_another_seed_draws_others():
 def test_the_same_text_is_drawn_once():
     same = [prompt("A", 1, "Why?"), prompt("A", 2, "why"), prompt("A", 3, "How?")]
     assert len(drawing.draw(same, "authored/A", 2, seed=17)) == 2
-    with pytest.raises(TooFew, match=r"3 prompts wanted of source authored, site A, 2 there"):
+    with pytest.raises(TooFew, match=r"3 prompts wanted of source authored, site A, 2 there that are not drawn yet"):
         drawing.draw(same, "authored/A", 3, seed=17)
+
+
+FORMED = [prompt("B", number, tags=("kind:form",) if number % 3 else ("kind:list",)) for number in range(12)]
+
+
+@given(st.permutations(FORMED), st.integers(1, 4), st.integers(1, 4))
+def test_a_tag_narrows_a_site_and_what_is_taken_is_not_drawn_again(offered, some, formed):
+    first = drawing.draw(offered, "authored/B", some, seed=17)
+    then = drawing.draw(offered, "authored/B/kind:form", formed, seed=17, taken=first)
+    assert len({p.id for p in first + then}) == some + formed
+    assert {p.tags for p in then} == {("kind:form",)}
+
+
+def test_too_few_of_a_tag_are_told_with_it():
+    with pytest.raises(TooFew, match=r"9 prompts wanted of source authored, site B, tag kind:form, 8 there"):
+        drawing.draw(FORMED, "authored/B/kind:form", 9, seed=17)
+
+
+def test_groups_of_one_site_add_up_whatever_tags_they_ask_for():
+    counts = {"authored/B": 17, "authored/B/kind:form": 3, "reddit/AskReddit": 10}
+    assert drawing.of_each_site(counts) == {"authored/B": 20, "reddit/AskReddit": 10}
 
 
 def test_a_site_that_is_not_there_is_told():

@@ -64,7 +64,7 @@ def test_an_edit_of_what_is_dropped_or_not_there_is_an_error_that_names_its_line
     gone = outcomes.dropped(pair()[0], "too_short", "3 characters")
     with pytest.raises(EditError, match=r"^edits\.jsonl:1: .* is not kept \(too_short: 3 characters\)"):
         applied(gone, edit())
-    with pytest.raises(EditError, match=r"^edits\.jsonl:1: no candidate has the id "):
+    with pytest.raises(EditError, match=r"^edits\.jsonl:1: no candidate has the id .* or to corpus/edits/none\.jsonl"):
         list(edits.applied([], {ID: [("edits.jsonl:1", edit())]}))
 
 

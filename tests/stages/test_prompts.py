@@ -65,7 +65,9 @@ def test_the_adversarial_suite_lies_apart_and_shares_no_prompt_with_dev(checkout
 def test_too_few_are_told_with_source_and_site_and_leave_the_old_result(checkout):
     prompts.main()
     write_params(dev={"authored/A": 6}, test={"authored/B": 4})
-    with pytest.raises(TooFew, match=r"6 prompts wanted of source authored, site A, 5 there; ask for fewer"):
+    with pytest.raises(
+        TooFew, match=r"6 prompts wanted of source authored, site A, 5 there that are not drawn yet; ask for fewer"
+    ):
         prompts.main()
     assert sites("dev") == ["authored/A"] * 3
 
