@@ -18,7 +18,8 @@ from aiohttp import web
 
 from benchmarks.claims import Claim, claim, in_turn
 from lima.judging import pairwise, verdicts
-from lima.params import EndpointAnnotator, Judge
+from lima.params.entries import EndpointAnnotator
+from lima.params.sections import Judge
 from lima.records import Prompt, Provenance, Response, Turn
 
 PAIRS, CONCURRENCY, DELAY, EVERY = 300, 64, 0.1, 20  # pairs, calls at a time, seconds, one failure in so many calls

@@ -11,7 +11,7 @@ import torch
 from benchmarks.claims import Claim, claim, in_turn
 from lima import params
 from lima.generation import checkpoint, decode
-from lima.params import Decoding
+from lima.params.sections import Decoding
 from lima.records import Prompt, Provenance, Turn
 from lima.training import base
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import Claim, claim
-from lima.params import PackagedModel
+from lima.params.entries import PackagedModel
 from lima.records import Candidate
 from lima.sources import reading, stack_exchange
 from lima.sources.html import to_markdown

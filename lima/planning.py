@@ -8,7 +8,8 @@ from pathlib import Path
 from lima import jsonl, paths
 from lima.analysis import paper
 from lima.errors import LimaError
-from lima.params import HubModel, Params
+from lima.params import Params
+from lima.params.entries import HubModel
 from lima.records import Example
 from lima.training import footprint
 from lima.training.footprint import STRATEGIES, Shape, Strategy

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lima import params
+from lima.params.sections import Train
 from lima.training import fit, launch
 from lima.training.batches import plan
 from lima.training.encode import Encoded
@@ -19,7 +20,7 @@ from lima.training.steps import Step, take
 def main(settings: dict[str, Any]) -> None:
     changes = {"precision": "bf16" if settings["bf16"] else "fp32", "micro_batch_tokens": settings["packing"]}
     same_as_peers = {"lr": 1e-5, "lr_end": 1e-6, "residual_dropout": settings["dropout"], "max_tokens": 2048}
-    recipe = params.Train.model_validate(params.load().train.model_dump() | changes | same_as_peers)
+    recipe = Train.model_validate(params.load().train.model_dump() | changes | same_as_peers)
     accelerator = launch.accelerator(recipe)
     model, _, _ = launch.starting_point(Path(settings["model"]), recipe)
     learner, optimizer = fit.prepare(model, recipe, accelerator)

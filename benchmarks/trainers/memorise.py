@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import train as measured
 from lima import params
+from lima.params.sections import Train
 from lima.records import EpochMetrics, Example, Provenance, Turn
 from lima.training import base, encode, fit, launch
 from lima.training.batches import pack
@@ -35,7 +36,7 @@ class Unkept:
 
 def main(epochs: int) -> None:
     changes = {"epochs": epochs, "keep_epochs": [1, epochs], "batch_size": 8, "lr": 1e-3, "lr_end": 1e-4}
-    recipe = params.Train.model_validate(
+    recipe = Train.model_validate(
         params.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_steps": 10_000}
     )
     place = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")

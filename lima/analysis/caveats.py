@@ -7,7 +7,8 @@ from typing import NamedTuple
 from lima.analysis import paper
 from lima.analysis.metrics import Preferences, ended
 from lima.analysis.results import Results
-from lima.params import (
+from lima.params import Params
+from lima.params.entries import (
     ArmContestant,
     FloorAnnotator,
     FolderModel,
@@ -15,7 +16,6 @@ from lima.params import (
     HubModel,
     Model,
     PackagedModel,
-    Params,
     RandomModel,
     RecordedContestant,
 )

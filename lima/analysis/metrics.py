@@ -10,7 +10,8 @@ from lima.analysis.adversarial import Met
 from lima.analysis.forms import Kept
 from lima.analysis.preference import OUTCOMES, Preference
 from lima.analysis.results import Results, contestants_of
-from lima.params import Params, Report
+from lima.params import Params
+from lima.params.sections import Report
 from lima.records import Response, Verdict
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data

@@ -19,7 +19,8 @@ from lima.analysis.metrics import Metrics, Preferences
 from lima.analysis.preference import OUTCOMES
 from lima.analysis.results import Results
 from lima.analysis.tokens import Count
-from lima.params import FloorAnnotator, Params
+from lima.params import Params
+from lima.params.entries import FloorAnnotator
 from lima.records import Prompt
 
 

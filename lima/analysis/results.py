@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 
 from lima import jsonl, paths
 from lima.errors import LimaError
-from lima.params import ArmContestant, Params
+from lima.params import Params
+from lima.params.entries import ArmContestant
 from lima.records import (
     EpochMetrics,
     EpochScore,

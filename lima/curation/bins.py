@@ -11,7 +11,7 @@ from lima.curation import chance, outcomes, private
 from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.near import Seen
 from lima.curation.outcomes import REASONS, Outcome
-from lima.params import Filter
+from lima.params.sections import Filter
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Record
 
 Kind = TypeVar("Kind", Example, Prompt)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lima.curation import overlap
-from lima.params import Contamination
+from lima.params.sections import Contamination
 from lima.records import Example, Turn
 
 

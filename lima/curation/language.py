@@ -8,7 +8,7 @@ from functools import cache
 from typing import cast
 
 from lima.curation import prose
-from lima.params import Language
+from lima.params.sections import Language
 
 NO_LANGUAGE = "zxx"  # ISO 639 for what is none, such as a list of numbers
 

@@ -12,7 +12,7 @@ from statistics import median
 
 from lima.curation import outcomes
 from lima.curation.outcomes import Outcome
-from lima.params import NaturalInstructionsFilter
+from lima.params.sections import NaturalInstructionsFilter
 from lima.records import Candidate
 
 # " ." may open a file name, so the sign must end there

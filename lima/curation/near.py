@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rensa import RMinHash, RMinHashLSH
 
 from lima.curation import overlap
-from lima.params import NearDuplicates
+from lima.params.sections import NearDuplicates
 from lima.records import Example, Prompt
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from lima.curation import outcomes, rewrite, style, titles
 from lima.curation.outcomes import Outcome
-from lima.params import RedditFilter
+from lima.params.sections import RedditFilter
 from lima.records import Candidate, Dropped
 
 REMOVED = re.compile(r"^\s*\[\s*(?:deleted|removed|deleted by user|removed by \w+)\s*\]\s*$", re.IGNORECASE)

@@ -15,7 +15,7 @@ from lima.curation import (
 )
 from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.outcomes import Outcome
-from lima.params import Filter
+from lima.params.sections import Filter
 from lima.records import Candidate, Dropped, Example, Prompt
 
 Convert = Callable[[str], str]  # HTML to Markdown

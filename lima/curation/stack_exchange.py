@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lima.curation import chance, outcomes, prose, style, titles
 from lima.curation.outcomes import Outcome
-from lima.params import StackExchangeFilter
+from lima.params.sections import StackExchangeFilter
 from lima.records import Candidate, Dropped, Example
 
 Convert = Callable[[Candidate, str], str]  # a candidate's text to Markdown

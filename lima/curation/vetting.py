@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 from lima.curation import overlap
 from lima.curation.contamination import Reserved
 from lima.curation.near import Seen
-from lima.params import NearDuplicates
+from lima.params.sections import NearDuplicates
 from lima.records import Dropped, Example, Record
 
 # In the order in which they are asked; the detail of a Dropped carries what is named in brackets.

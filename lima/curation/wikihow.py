@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lima.curation import outcomes, rewrite
 from lima.curation.outcomes import Outcome
-from lima.params import WikihowFilter
+from lima.params.sections import WikihowFilter
 from lima.records import Candidate
 
 

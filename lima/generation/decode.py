@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from lima.errors import LimaError
 from lima.generation import nucleus
 from lima.generation.checkpoint import Checkpoint, render
-from lima.params import Decoding
+from lima.params.sections import Decoding
 from lima.records import Prompt, Response
 
 

@@ -7,7 +7,7 @@ sent, and a checkpoint of ours answers as the paper has it only when sampled fro
 import hashlib
 from collections.abc import Callable, Sequence
 
-from lima.params import Decoding
+from lima.params.sections import Decoding
 from lima.protocol import Ask, Question, every
 from lima.records import Prompt, Response
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 from lima.judging.store import Store, digest
-from lima.params import EndpointAnnotator
+from lima.params.entries import EndpointAnnotator
 from lima.protocol import Ask, Question
 from lima.records import Turn
 

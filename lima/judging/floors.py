@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lima.judging.pairwise import Ballots, Winner
-from lima.params import FloorAnnotator
+from lima.params.entries import FloorAnnotator
 from lima.records import Ballot, Response
 
 Rule = Callable[[Response, Response], Winner]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from lima import protocol
 from lima.judging import client, floors, pairwise, store
 from lima.judging.pairwise import Ballots
-from lima.params import Annotator, EndpointAnnotator, FloorAnnotator, Judge
+from lima.params.entries import Annotator, EndpointAnnotator, FloorAnnotator
+from lima.params.sections import Judge
 from lima.records import Prompt, Response, Verdict
 
 

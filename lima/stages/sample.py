@@ -10,7 +10,8 @@ from lima import jsonl, params, paths
 from lima.errors import command
 from lima.generation import endpoint, recorded
 from lima.generation.chosen import Chosen
-from lima.params import ArmContestant, BaseContestant, EndpointContestant, Params, RecordedContestant
+from lima.params import Params
+from lima.params.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
 from lima.records import Prompt, Response
 
 

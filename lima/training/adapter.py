@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from lima.errors import LimaError
-from lima.params import Lora
+from lima.params.entries import Lora
 
 NAME = "default"  # of the one adapter, as peft writes it into the weights' names
 

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from lima.errors import LimaError
-from lima.params import FolderModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
+from lima.params.entries import FolderModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
 from lima.training import checkpoint
 
 END = "<|endoftext|>"  # of the random model's tokenizer

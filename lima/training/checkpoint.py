@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from transformers import GenerationConfig
 
 from lima.errors import LimaError
-from lima.params import Lora
+from lima.params.entries import Lora
 from lima.paths import DIGEST
 from lima.training import adapter
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from lima.params import Train
+from lima.params.sections import Train
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import precision, schedule
 from lima.training.batches import plan

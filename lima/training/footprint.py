@@ -7,7 +7,7 @@ counted from what autograd keeps of transformers' Llama layer, in the manner of 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lima.params import Train
+from lima.params.sections import Train
 
 FP32, BF16 = 4, 2  # bytes
 LIVE = 1e9  # parameters that DeepSpeed's ZeRO-3 holds whole at most, by its default stage3_max_live_parameters

@@ -11,7 +11,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
-from lima.params import Lora, Train
+from lima.params.entries import Lora
+from lima.params.sections import Train
 from lima.training import adapter, allocator, attention, checkpoint, dropout, encode, pace
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from lima.errors import LimaError
-from lima.params import Train
+from lima.params.sections import Train
 from lima.training import footprint
 
 

@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lima import jsonl
-from lima.params import Lora, Train
+from lima.params.entries import Lora
+from lima.params.sections import Train
 from lima.records import EpochMetrics, Record, StepMetrics
 from lima.training.checkpoint import CheckpointError
 from lima.training.progress import Progress

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from lima.errors import LimaError
-from lima.params import Train
+from lima.params.sections import Train
 from lima.training.batches import of_rank, pack, split
 from lima.training.encode import Encoded
 

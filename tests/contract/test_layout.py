@@ -1,6 +1,7 @@
 """Laws of the layout: one name a stage, imports that go one way, numbers with a unit, a README that tells the truth."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -122,9 +123,8 @@ def fields(model: type[BaseModel]) -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
         found.add(name)
-        for inner in re.findall(r"lima\.params\.(\w+)", str(field.annotation)):
-            if issubclass(getattr(params, inner), BaseModel):
-                found |= fields(getattr(params, inner))
+        for module, inner in re.findall(r"(lima\.params\.\w+)\.(\w+)", str(field.annotation)):
+            found |= fields(getattr(importlib.import_module(module), inner))
     return found
 
 

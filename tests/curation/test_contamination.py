@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.curation.contamination import Passage, Reserved, Shared, passages
-from lima.params import Contamination
+from lima.params.sections import Contamination
 from lima.records import Example, Provenance, Turn
 
 P = Contamination(words=5, least_words=3)

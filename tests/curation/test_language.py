@@ -1,7 +1,7 @@
 import pytest
 
 from lima.curation import language
-from lima.params import Language
+from lima.params.sections import Language
 
 P = Language(wanted="en", least_probability=0.95, min_chars=60)
 TEXTS = {

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rensa import RMinHash
 
 from lima.curation.near import Seen, Twin, jaccard, shingles
-from lima.params import NearDuplicates, ParamsError, check
+from lima.params import ParamsError, check
+from lima.params.sections import NearDuplicates
 from lima.records import Example, Provenance, Turn
 
 P = NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lima.curation import sifting
 from lima.curation.bins import Bins
 from lima.curation.outcomes import REASONS
-from lima.params import Filter
+from lima.params.sections import Filter
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
 
 FILTER = Filter.model_validate(

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from lima.curation.contamination import Passage, Reserved, passages
 from lima.curation.vetting import REASONS, PoolFunnel, Vetted, funnels, untested, vet
-from lima.params import Contamination, NearDuplicates
+from lima.params.sections import Contamination, NearDuplicates
 from lima.records import Example, Provenance, Turn
 
 NEAR = NearDuplicates(words=3, least_jaccard=0.7, permutations=128, bands=128)

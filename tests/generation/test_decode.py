@@ -5,7 +5,7 @@ import torch
 
 from lima.errors import LimaError
 from lima.generation import checkpoint, decode, nucleus
-from lima.params import Decoding
+from lima.params.sections import Decoding
 from lima.records import Prompt, Provenance, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")

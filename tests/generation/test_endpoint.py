@@ -4,7 +4,7 @@ from chat_server import said, serving
 
 from lima.endpoints import connected
 from lima.generation import endpoint
-from lima.params import Decoding
+from lima.params.sections import Decoding
 from lima.records import Prompt, Provenance, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")

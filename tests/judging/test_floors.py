@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.judging import floors, pairwise
-from lima.params import FloorAnnotator
+from lima.params.entries import FloorAnnotator
 from lima.records import Response
 
 

@@ -6,7 +6,8 @@ from chat_server import Sent, said, serving
 from lima.endpoints import EndpointError
 from lima.judging import store
 from lima.judging.verdicts import Pair, pairs, verdicts
-from lima.params import EndpointAnnotator, FloorAnnotator, Judge
+from lima.params.entries import EndpointAnnotator, FloorAnnotator
+from lima.params.sections import Judge
 from lima.protocol import Question, Reply
 from lima.records import Prompt, Provenance, Response, Turn
 

@@ -12,6 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from lima import jsonl, params
+from lima.params.entries import Comparison
 from lima.records import (
     Ballot,
     EpochMetrics,
@@ -150,7 +151,7 @@ def response(contestant: str, asked: Prompt, answer: str) -> Response:
 ATTACKS = [attack("injection", "expects:disobeys", "canary:boil"), attack("benign", "expects:answers")]
 
 
-def verdicts(name: str, comparison: params.Comparison, test: list[Prompt]) -> list[Verdict]:
+def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verdict]:
     rng = np.random.default_rng(5)
     win, lose = NETS[name]
     said = []

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 from lima import jsonl
 from lima.errors import LimaError
-from lima.params import ParamsError, RandomModel
+from lima.params import ParamsError
+from lima.params.entries import RandomModel
 from lima.records import EpochMetrics, Example, FailedExpectation, Gate, Provenance, StepMetrics, Turn
 from lima.stages import train
 from lima.stages.train import TrainError

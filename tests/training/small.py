@@ -7,7 +7,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from lima import params
-from lima.params import RandomModel, Train
+from lima.params.entries import RandomModel
+from lima.params.sections import Train
 from lima.records import Example, Provenance, Turn
 from lima.training import base, batches, encode, fit, launch
 from lima.training.progress import Progress

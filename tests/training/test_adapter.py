@@ -4,7 +4,7 @@ import torch
 from families import build
 from transformers import AutoModelForCausalLM
 
-from lima.params import Lora
+from lima.params.entries import Lora
 from lima.training import adapter, checkpoint, launch, states
 from lima.training.learner import Learner
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lima.params import FolderModel, GgufModel, PackagedModel
+from lima.params.entries import FolderModel, GgufModel, PackagedModel
 from lima.training import base
 from lima.training.base import BaseModelError
 from lima.training.checkpoint import CheckpointError, digest
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path):
 
 
 def test_a_hub_that_is_out_of_reach_is_an_error_with_the_models_name(tmp_path):
-    words = "import sys, lima.errors as e; from lima.training import base; from lima.params import HubModel\n"
+    words = "import sys, lima.errors as e; from lima.training import base; from lima.params.entries import HubModel\n"
     words += "try: base.load(HubModel(kind='hub', id='nobody/nothing', revision='abc'), seed=1)\n"
     words += "except e.LimaError as error: print(type(error).__name__, error)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

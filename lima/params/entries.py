@@ -1,0 +1,117 @@
+"""What the keyed stages run over: models, sources, arms, contestants, comparisons and annotators, each by its name."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from lima.params.section import Section
+
+
+class HubModel(Section):
+    kind: Literal["hub"]
+    id: str
+    revision: str
+
+
+class FolderModel(Section):
+    kind: Literal["folder"]
+    path: str
+
+
+class GgufModel(Section):
+    kind: Literal["gguf"]
+    path: str
+
+
+class PackagedModel(Section):
+    """A GGUF file inside an installed Python package."""
+
+    kind: Literal["package"]
+    package: str
+    file: str
+
+
+class RandomModel(Section):
+    """A Llama with random weights and a byte-level tokenizer: it tests the graph, not the hypothesis."""
+
+    kind: Literal["random"]
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    context: PositiveInt
+
+
+Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]
+
+
+class Source(Section):
+    reader: Literal[
+        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca"
+    ]
+    dumps: str
+    licence: str
+
+
+class Lora(Section):
+    """Train small matrices beside frozen weights; not the paper's."""
+
+    rank: PositiveInt
+    alpha: PositiveInt  # over rank: what the small matrices' product is multiplied with
+
+
+class Arm(Section):
+    pool: Literal["kept", "unfiltered"]
+    without: list[str]  # tags: no example that carries one of them is drawn
+    examples: dict[str, PositiveInt]
+    lora: Lora | None = None  # every weight is trained where it is not given, as in the paper
+
+
+class ArmContestant(Section):
+    kind: Literal["arm"]
+    arm: str
+    reads: str
+
+
+class BaseContestant(Section):
+    kind: Literal["base"]
+    model: str
+    reads: str
+
+
+class RecordedContestant(Section):
+    kind: Literal["recorded"]
+    reads: str
+
+
+class EndpointContestant(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str  # the environment variable that holds the key
+    reads: str
+
+
+Contestant = Annotated[
+    ArmContestant | BaseContestant | RecordedContestant | EndpointContestant, Field(discriminator="kind")
+]
+
+
+class Comparison(Section):
+    contestant: str
+    rival: str
+
+
+class FloorAnnotator(Section):
+    kind: Literal["floor"]
+    rule: Literal["longest", "random", "always-tie", "finished"]
+
+
+class EndpointAnnotator(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str
+    max_tokens: PositiveInt
+
+
+Annotator = Annotated[FloorAnnotator | EndpointAnnotator, Field(discriminator="kind")]
