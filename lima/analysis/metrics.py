@@ -1,6 +1,7 @@
 """The figures of a run as DVC and MLflow take them: one nested mapping, and two tables to plot."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,16 @@ from lima.records import Response, Verdict
 Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data
 Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
 DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a run wrote, and what is to be said of it."""
+
+    results: Results
+    measured: Preferences
+    met: Mapping[str, Sequence[Met]]  # contestant → outcomes of each group of the adversarial suite
+    formed: Mapping[str, Kept]  # contestant → how often it kept a prescribed form
 
 
 def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Preferences:
@@ -53,27 +64,21 @@ def ended(responses: Sequence[Response]) -> float:
     return sum(response.finish == "stop" for response in responses) / len(responses)
 
 
-def metrics(
-    p: Params,
-    results: Results,
-    measured: Preferences,
-    met: Mapping[str, Sequence[Met]],
-    formed: Mapping[str, Kept],
-) -> Metrics:
+def metrics(p: Params, found: Findings) -> Metrics:
     return {
-        "arms": {arm: _arm(p, results, arm) for arm in results.arms},
+        "arms": {arm: _arm(p, found.results, arm) for arm in found.results.arms},
         "comparisons": {
             comparison: {annotator: _preference(value) for annotator, value in by_annotator.items()}
-            for comparison, by_annotator in measured.items()
+            for comparison, by_annotator in found.measured.items()
         },
         "adversarial": {
             name: {of.group: None if of.share is None else rounded(of.share) for of in groups}
-            for name, groups in met.items()
+            for name, groups in found.met.items()
         },
-        "forms": {name: {"kept": rounded(of.share)} for name, of in formed.items()},
+        "forms": {name: {"kept": rounded(of.share)} for name, of in found.formed.items()},
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
-            for name, source in results.sources.items()
+            for name, source in found.results.sources.items()
         },
     }
 

@@ -1,7 +1,7 @@
 """The report as one page that asks nothing of the network."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
@@ -11,11 +11,9 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from lima.analysis import answers, metrics, paper, plots, table1, template
-from lima.analysis.adversarial import Met
 from lima.analysis.caveats import caveats, described
-from lima.analysis.forms import Kept
 from lima.analysis.intervals import wilson
-from lima.analysis.metrics import Metrics, Preferences
+from lima.analysis.metrics import Findings, Metrics, Preferences
 from lima.analysis.preference import OUTCOMES
 from lima.analysis.results import Results
 from lima.analysis.tokens import Count
@@ -42,16 +40,8 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(
-    p: Params,
-    results: Results,
-    measured: Preferences,
-    met: Mapping[str, Sequence[Met]],
-    formed: Mapping[str, Kept],
-    figures: Metrics,
-    *,
-    count: Count,
-) -> str:
+def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str:
+    results, measured = found.results, found.measured
     lengths = {
         name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
         for name, arm in results.arms.items()
@@ -67,8 +57,8 @@ def render(
         p=p,
         results=results,
         measured=measured,
-        met=met,
-        formed=formed,
+        met=found.met,
+        formed=found.formed,
         figures=figures,
         power=p.report.power,
         adjusted=metrics.adjusted(measured),

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
+from lima.generation import narrow
 from lima.paths import DIGEST
 from lima.records import Prompt
 
@@ -36,6 +37,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
+    narrow.speed_up(model)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     ends = model.generation_config.eos_token_id
     if ends is None:

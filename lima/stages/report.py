@@ -29,19 +29,20 @@ def main() -> None:
 
 def write(p: Params) -> metrics.Metrics:
     """Everything below reports/, and the figures of metrics.json."""
-    found = results.read(p)
-    measured = metrics.preferences(found.verdicts, p.report)
-    met = adversarial.met(attempted(found), confidence=p.report.confidence)
-    formed = forms.kept(prescribed(found), confidence=p.report.confidence)
-    figures = metrics.metrics(p, found, measured, met, formed)
-    html = page.render(
-        p, found, measured, met, formed, figures, count=tokens.counter(paths.result("base", p.train.model))
+    written = results.read(p)
+    found = metrics.Findings(
+        results=written,
+        measured=metrics.preferences(written.verdicts, p.report),
+        met=adversarial.met(attempted(written), confidence=p.report.confidence),
+        formed=forms.kept(prescribed(written), confidence=p.report.confidence),
     )
+    figures = metrics.metrics(p, found)
+    html = page.render(p, found, figures, count=tokens.counter(paths.result("base", p.train.model)))
     with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
-        table(folder / "plots" / "epochs.csv", metrics.epoch_rows(found))
-        table(folder / "plots" / "preferences.csv", metrics.preference_rows(measured))
+        table(folder / "plots" / "epochs.csv", metrics.epoch_rows(written))
+        table(folder / "plots" / "preferences.csv", metrics.preference_rows(found.measured))
     return figures
 
 
