@@ -10,6 +10,7 @@ from lima.judging import files, verses
 from lima.records import Prompt
 
 TAG = "keeps:"
+SHOWN = 100  # characters of a fault, which may quote the answer
 FORMS: dict[str, Callable[[str], str | None]] = {
     "haiku": verses.haiku,
     "acrostic": verses.acrostic,
@@ -35,4 +36,5 @@ def fault(form: str, answer: str) -> str | None:
     """What first breaks the form, in words; None where it is kept. Raises ValueError for a form without a rule."""
     if form not in FORMS:
         raise ValueError(f"no rule reads the form {form!r}; there are {', '.join(FORMS)} in lima/judging/forms.py")
-    return FORMS[form](answer.strip())
+    found = FORMS[form](answer.strip())
+    return found if found is None or len(found) <= SHOWN else f"{found[:SHOWN]}…"

@@ -67,6 +67,13 @@ def test_hostile_answers_break_the_form_and_not_the_rule(text):
     assert all(forms.fault(form, text) for form in forms.FORMS)
 
 
+@pytest.mark.parametrize("form", forms.FORMS)
+def test_a_fault_is_short_however_long_the_answer_that_it_quotes(form):
+    found = forms.fault(form, "a word, " * 1000)
+    assert found
+    assert len(found) <= forms.SHOWN + 1
+
+
 @pytest.mark.parametrize("form", sorted(set(GOOD) - {"fifty-words", "yaml", "csv"}))
 def test_space_around_lines_breaks_no_form_that_is_written_in_lines(form):
     assert forms.fault(form, "\n" + GOOD[form].replace("\n", "  \n\n") + "\n\n") is None
