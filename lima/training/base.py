@@ -1,9 +1,12 @@
 """The pretrained model an arm starts from, from wherever it is to be had, as a plain Hugging Face folder."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import gguf
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -80,16 +83,19 @@ def _gguf(path: Path) -> tuple[Any, Any]:
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in path.parent.glob("*.gguf"))) or "none"
         raise BaseModelError(f"there is no GGUF file {path}; beside it there are: {there}")
-    try:
-        loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
-    except BROKEN as error:
-        raise BaseModelError(f"the GGUF file {path} cannot be read: {error}") from error
+    # transformers opens the file three times, and each time all its words are read one by one: seconds
+    with patch.object(gguf, "GGUFReader", cache(gguf.GGUFReader)):
+        try:
+            loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+        except BROKEN as error:
+            raise BaseModelError(f"the GGUF file {path} cannot be read: {error}") from error
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     left_behind = ("quantization_config", "_model_name_or_path")
     config = {key: value for key, value in loaded.config.to_dict().items() if key not in left_behind}
     # transformers leaves these calls untyped
     fresh = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
     fresh.load_state_dict(loaded.state_dict())
-    return fresh, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return fresh, tokenizer
 
 
 def _random(source: RandomModel, seed: int) -> tuple[Any, Any]:
