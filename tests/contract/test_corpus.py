@@ -277,7 +277,7 @@ def drawn_on_a_laptop(group_b) -> set[str]:
     by_chance = sorted(group_b, key=lambda row: chance.share(settings["seed"], f"authored/B/{row['id']}"))
     drawn = by_chance[: settings["test"]["authored/B"]]
     forms = [row for row in by_chance if row["kind"] == "form" and row not in drawn]
-    return {f"authored/B/{row['id']}" for row in drawn + forms[: settings["test"]["authored/B/kind:form"]]}
+    return {f"authored/B/{row['id']}" for row in drawn + forms[: settings["test"]["authored/B/form"]]}
 
 
 def test_the_authors_answered_each_test_prompt_that_a_laptop_asks_and_none_twice(group_b, recorded):
