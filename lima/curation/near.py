@@ -27,28 +27,41 @@ class Seen:
     """The records that were kept so far; a new one is compared with all of them.
 
     Two are alike if the whole exchanges are, and if the answers are: tasks share their definitions without being alike,
-    and so do short answers, such as a number.
+    and so do short answers, such as a number. Each has its bands, and only who is found in both is looked at: of a task
+    with thousands of inputs, each would be in the bands of all others for the definition alone.
     """
 
     def __init__(self, p: NearDuplicates, kept: Iterable[Example | Prompt] = ()) -> None:
         self._p = p
         self._kept: list[Example | Prompt] = []
-        self._bands = RMinHashLSH(threshold=p.least_jaccard, num_perm=p.permutations, num_bands=p.bands)
+        self._wholes, self._answers = self._bands(), self._bands()
+        self._unanswered: set[int] = set()  # places in `kept`
         for record in kept:
-            self._add(record, self._signature(record))
+            self._add(record)
 
     def twin(self, record: Example | Prompt) -> Twin | None:
         """The one most like it, of equals the first; if there is none, the record counts as kept."""
-        signature = self._signature(record)
-        alike = [self._likeness(record, self._kept[place]) for place in sorted(self._bands.query(signature))]
+        alike = [self._likeness(record, self._kept[place]) for place in sorted(self._found(record))]
         best = max(alike, key=lambda twin: twin.jaccard, default=None)
         if best and best.jaccard >= self._p.least_jaccard:
             return best
-        self._add(record, signature)
+        self._add(record)
         return None
 
-    def _add(self, record: Example | Prompt, signature: RMinHash) -> None:
-        self._bands.insert(len(self._kept), signature)
+    def _found(self, record: Example | Prompt) -> set[int]:
+        """Places in `kept` of those that may be like it."""
+        found = set(self._wholes.query(self._signature(_text(record))))
+        if answer := _text(record, "assistant"):
+            found &= self._unanswered.union(self._answers.query(self._signature(answer)))
+        return found
+
+    def _add(self, record: Example | Prompt) -> None:
+        place = len(self._kept)
+        self._wholes.insert(place, self._signature(_text(record)))
+        if answer := _text(record, "assistant"):
+            self._answers.insert(place, self._signature(answer))
+        else:
+            self._unanswered.add(place)
         self._kept.append(record)
 
     def _likeness(self, one: Example | Prompt, other: Example | Prompt) -> Twin:
@@ -60,9 +73,12 @@ class Seen:
             whole = min(whole, jaccard(*(shingles(answer, words=words) for answer in answers)))
         return Twin(other.id, whole)
 
-    def _signature(self, record: Example | Prompt) -> RMinHash:
+    def _bands(self) -> RMinHashLSH:
+        return RMinHashLSH(threshold=self._p.least_jaccard, num_perm=self._p.permutations, num_bands=self._p.bands)
+
+    def _signature(self, text: str) -> RMinHash:
         signature = RMinHash(num_perm=self._p.permutations, seed=0)
-        signature.update(list(shingles(_text(record), words=self._p.words)))
+        signature.update(list(shingles(text, words=self._p.words)))
         return signature
 
 

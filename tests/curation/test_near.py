@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rensa import RMinHash
 
+from lima.curation import near
 from lima.curation.near import Seen, Twin, jaccard, shingles
 from lima.params import ParamsError, check
 from lima.params.sections import NearDuplicates
-from lima.records import Example, Provenance, Turn
+from lima.records import Example, Prompt, Provenance, Turn
 
 P = NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=32)
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40)
@@ -61,6 +62,23 @@ def test_answers_to_one_definition_and_equal_short_answers_are_no_twins_but_a_co
     assert seen.twin(example(3, "4", asked="How many legs has a horse?")) is None
     assert seen.twin(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
     assert seen.twin(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
+
+
+def test_the_inputs_of_a_task_are_not_compared_with_one_another_for_their_definition(monkeypatch):
+    compared = []
+    monkeypatch.setattr(near, "jaccard", lambda *runs: compared.append(runs) or 0.0)
+    seen = Seen(P)
+    for number in range(100):
+        assert seen.twin(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
+    assert compared == []
+
+
+def test_a_question_alone_is_like_an_exchange_that_hardly_says_more():
+    asked = numbers(0, 100)
+    place = Provenance(source="s", site="t", id="p", url="", author="", licence="MIT", digest="")
+    alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=asked),), tags=(), provenance=place)
+    assert Seen(P, [alone]).twin(example(1, "Yes.", asked=asked)).id == "s/t/p"
+    assert Seen(P, [example(1, "Yes.", asked=asked)]).twin(alone).id == "s/t/1"
 
 
 @given(st.lists(WORDS, max_size=8))
