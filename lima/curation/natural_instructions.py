@@ -1,8 +1,8 @@
 """Which tasks are language generation, told from the task as a whole (LIMA §2.1: 50 tasks, one example each).
 
 Super-Natural Instructions marks no task as generation. A task counts as such if its category is on the list, its
-outputs differ from each other, their median is more than a few words, and few of them are unpolished: where many are,
-the others were written without care too.
+outputs differ from each other, their median is more than a few words, and few of them are unpolished or, where a task
+rewrites its input, about something else: where many are, the others were written without care too.
 """
 
 import re
@@ -17,6 +17,7 @@ from lima.records import Candidate
 
 # " ." may open a file name, so the sign must end there
 APART = re.compile(r"(?<=\w) (?:[.,;?!](?=\s|$)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b)|\( \w|\w \)")
+LONG_WORD = re.compile(r"\w{4,}")
 
 
 def sift(candidates: Iterable[Candidate], *, p: NaturalInstructionsFilter) -> Iterator[tuple[Candidate, Outcome]]:
@@ -45,7 +46,23 @@ def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter) -> tuple[
     rough = sum(unpolished(output) is not None for output in outputs) / len(outputs)
     if rough > p.max_unpolished_share:
         return "unpolished", f"{rough:.3f} of the task's {len(outputs)} outputs, at most {p.max_unpolished_share}"
+    astray = sum(unrelated(candidate, p=p) for candidate in task) / len(task)
+    if astray > p.max_unrelated_share:
+        return "unrelated", f"{astray:.3f} of the task's {len(task)} outputs, at most {p.max_unrelated_share}"
     return None
+
+
+def unrelated(candidate: Candidate, *, p: NaturalInstructionsFilter) -> bool:
+    """Whether the output of a task that rewrites its input has words, and none that begins like one of the input's."""
+    if not set(tagged(candidate, "category:")) & set(p.rewriting):
+        return False
+    said = beginnings(candidate.response)
+    return bool(said) and not said & beginnings(candidate.description)
+
+
+def beginnings(text: str) -> set[str]:
+    """Of each word of four letters and more, the first four: what inflection leaves alone."""
+    return {word[:4] for word in LONG_WORD.findall(text.casefold())}
 
 
 def unpolished(output: str) -> str | None:
@@ -74,6 +91,8 @@ def decide(candidate: Candidate, *, p: NaturalInstructionsFilter) -> Outcome:
         return outcomes.dropped(candidate, "no_answer", "no output")
     if rough := unpolished(candidate.response):
         return outcomes.dropped(candidate, "unpolished", rough)
+    if unrelated(candidate, p=p):
+        return outcomes.dropped(candidate, "unrelated", repr(candidate.response[:60]))
     if len(prompt) > p.max_prompt_chars:
         return outcomes.dropped(candidate, "prompt_too_long", f"{len(prompt)} characters, at most {p.max_prompt_chars}")
     return outcomes.example(candidate, prompt, candidate.response.strip())

@@ -24,6 +24,7 @@ REASONS = {
     "low_score": "a submission with too few votes [votes]",
     "low_response_score": "a response with too few votes [votes]",
     "unpolished": "an output not written for a reader, or a task of which too many were not [what shows it, the share]",
+    "unrelated": "an output about something else than its input, or a task with too many such [its words, the share]",
     "prompt_too_long": "a prompt that is too long [characters]",
     "too_short": "a response below min_chars of Markdown [characters]",
     "too_long": "a response above max_chars of Markdown [characters]",

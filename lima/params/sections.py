@@ -52,6 +52,8 @@ class NaturalInstructionsFilter(Section):
     categories: list[str]
     min_distinct_share: Share
     max_unpolished_share: Share
+    rewriting: list[str]
+    max_unrelated_share: Share
     min_median_words: PositiveInt
     max_prompt_chars: PositiveInt
 

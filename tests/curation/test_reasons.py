@@ -36,9 +36,11 @@ FILTER = Filter.model_validate(
             "prompt_subreddits": ["AskReddit"],
         },
         "natural_instructions": {
-            "categories": ["Summarization"],
+            "categories": ["Summarization", "Title Generation"],
             "min_distinct_share": 0.5,
             "max_unpolished_share": 1.0,
+            "rewriting": ["Title Generation"],
+            "max_unrelated_share": 0.1,
             "min_median_words": 3,
             "max_prompt_chars": 40,
         },
@@ -258,8 +260,26 @@ def test_a_task_of_which_more_than_a_few_outputs_are_unpolished_is_dropped_whole
     assert {one.reason for one in fine if isinstance(one, Dropped)} == ({"unpolished"} if detail else set())
 
 
+def titled(number: int, response: str) -> Candidate:
+    tags = ("category:Title Generation", "language:English")
+    return candidate(
+        "natural_instructions", number=number, description="The bakery closes", response=response, tags=tags
+    )
+
+
+@pytest.mark.parametrize(("astray", "detail"), [(1, None), (2, "0.200 of the task's 10 outputs, at most 0.1")])
+def test_a_task_of_which_more_than_a_few_outputs_are_about_something_else_is_dropped_whole(astray, detail):
+    # of 10 outputs, 1 is 0.1, which may be; "closing" begins like "closes", and "all of us" has no word to compare
+    said = [f"A singer wins, number {n}" if n < astray else f"Closing time, number {n}" for n in range(9)]
+    task = [titled(n, text) for n, text in enumerate([*said, "All of us"])]
+    found = sifted("natural_instructions", task)
+    assert [one.reason for one in found if isinstance(one, Dropped)] == ["unrelated"] * (10 if detail else 1)
+    assert {one.detail for one in found[astray:] if isinstance(one, Dropped)} == ({detail} if detail else set())
+    assert found[0].detail == (detail or "'A singer wins, number 0'")
+
+
 def test_every_reason_has_a_row():
-    assert {row[2] for row in ROWS} | {"few_distinct_outputs", "near_duplicate"} == set(REASONS)
+    assert {row[2] for row in ROWS} | {"few_distinct_outputs", "unrelated", "near_duplicate"} == set(REASONS)
 
 
 @pytest.mark.parametrize("reader", ["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored"])
