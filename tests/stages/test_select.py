@@ -21,7 +21,8 @@ PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", li
 def set_params(**changes):
     yaml = YAML()
     values = yaml.load(LAPTOP)
-    values["select"] |= {"annotator": "longest"} | changes
+    values["train"] |= {"epochs": 3, "keep_epochs": [1, 3]}
+    values["select"] |= {"annotator": "longest", "last_epoch": 3} | changes
     values["select"]["decoding"]["max_tokens"] = 12
     yaml.dump(values, Path("params.yaml"))
 
