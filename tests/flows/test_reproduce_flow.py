@@ -37,6 +37,16 @@ def until(what, seconds: float, *, processes=()):
     raise AssertionError(f"not within {seconds} s:\n" + "\n".join(log.read_text()[-3000:] for _, log in processes))
 
 
+def end(process: subprocess.Popen) -> None:
+    """Also one that does not end when it is asked to: what was to be seen has been seen by then."""
+    process.terminate()
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="module")
 def orchestrated(clone, tmp_path_factory):
     """A server, the deployment and a worker; gives the API's address, the clone and the processes."""
@@ -72,10 +82,8 @@ def orchestrated(clone, tmp_path_factory):
         processes.append(start("worker", "worker", "start", "--pool", "gpu", "--type", "process"))
         yield api, clone, processes
     finally:
-        for process, _ in reversed(processes):
-            process.terminate()
-        for process, _ in processes:
-            process.wait(timeout=60)
+        for process, _ in reversed(processes):  # the worker before the server, to which it says goodbye
+            end(process)
 
 
 def task_runs(orchestrated, name: str, parameters: dict[str, str]) -> list[str]:
