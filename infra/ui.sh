@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prefect's server and MLflow's pages, on loopback, until Ctrl-C.
 set -euo pipefail
-mkdir -p work
-export PREFECT_HOME=${PREFECT_HOME:-$PWD/work/prefect}
+mkdir -p work/prefect
+export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)}
 trap 'kill 0' EXIT INT TERM
 uri=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 echo "Prefect: http://127.0.0.1:4200   MLflow: http://127.0.0.1:5000   (Ctrl-C ends both; logs in work/)"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Create the work pool, deploy the flows to it, and work on it until Ctrl-C. PREFECT_API_URL names the server.
 set -euo pipefail
-export PREFECT_HOME=${PREFECT_HOME:-$PWD/work/prefect} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}
+mkdir -p work/prefect
+export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}
 prefect work-pool inspect gpu >/dev/null 2>&1 || prefect work-pool create gpu --type process
 prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 echo "start a run: prefect deployment run reproduce/reproduce --watch"

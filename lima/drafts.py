@@ -14,7 +14,7 @@ from lima import jsonl
 from lima.curation import dialogues
 from lima.curation.dialogues import Draft
 from lima.errors import LimaError
-from lima.params.sections import Dialogues
+from lima.params.beside import Dialogues
 from lima.records import Dropped
 from lima.sources import threads
 from lima.sources.authored import DRAFT, Authored, Origin

@@ -9,7 +9,7 @@ from lima.analysis import nearness, similarity, spelling
 from lima.analysis.diversity import words
 from lima.analysis.nearness import Pair
 from lima.analysis.similarity import Distance
-from lima.params.sections import Proofreading
+from lima.params.beside import Proofreading
 from lima.records import Dropped
 from lima.sources import json_rows
 from lima.sources.authored import DRAFT, Authored

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from lima.analysis import paper
 from lima.analysis.diversity import compare
-from lima.params.sections import Proofreading
+from lima.params.beside import Proofreading
 from lima.proofreading import Proof, repeated
 from lima.sources.authored import Authored
 

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from lima import params, proofreading, proofsheet
 from lima.errors import LimaError
-from lima.params.sections import Proofreading
+from lima.params.beside import Proofreading
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from lima.curation import remarks
-from lima.params.sections import Dialogues
+from lima.params.beside import Dialogues
 from lima.records import Remark, Thread, Turn
 
 MENTION = re.compile(r"(?<![\w`/.@])@([^\s@,:;!?()`]*[^\s@,:;!?()`.])[,:;.!]?[ \t]*")

@@ -16,18 +16,18 @@ class Shared(LimaError):
 def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int, taken: Sequence[Prompt] = ()) -> list[Prompt]:
     """`count` prompts of the group "SOURCE/SITE" or "SOURCE/SITE/TAG" by chance, none twice, none with the text of one
     that is `taken`; the same in whatever order they come. "form" names the tag form, and kind:form as well."""
-    source, site, *tag = group.split("/", 2)
+    source, site, *wanted = group.split("/", 2)
     of_group = [
         prompt
         for prompt in offered
-        if prompt.provenance.site == site and set(tag) <= {tag.rpartition(":")[2] for tag in prompt.tags}
+        if prompt.provenance.site == site and set(wanted) <= {tag.rpartition(":")[2] for tag in prompt.tags}
     ]
     shuffled = sorted(of_group, key=lambda prompt: (chance.share(seed, prompt.id), prompt.id))
     distinct = {overlap.key(prompt): prompt for prompt in reversed(shuffled)}
     for prompt in taken:
         distinct.pop(overlap.key(prompt), None)
     if count > len(distinct):
-        tagged = f", tag {tag[0]}" if tag else ""
+        tagged = f", tag {wanted[0]}" if wanted else ""
         raise TooFew(
             f"{count} prompts wanted of source {source}, site {site}{tagged}, {len(distinct)} there that are not drawn "
             f"yet; ask for fewer in params.yaml's prompts, or give the source more"

@@ -2,7 +2,8 @@
 
 MinHash signatures in bands (rensa) find who might be alike, and the exact Jaccard index J = |A ∩ B| / |A ∪ B| of the
 two sets of n-grams decides. Of b bands with r rows each, a pair is looked at with probability 1 − (1 − J^r)^b: with
-32 × 4 and J = 0.7 that is 0.9998, so what the estimate misses is rare, and what it wrongly finds does not count.
+32 × 4 and J = 0.7 that is 0.9998, and its square where answers are looked up as well; so what the estimate misses is
+rare, and what it wrongly finds does not count.
 """
 
 from collections.abc import Iterable
@@ -23,6 +24,11 @@ class Twin(NamedTuple):
         return f"of {self.id}, Jaccard {self.jaccard:.3f}"
 
 
+class Signatures(NamedTuple):
+    whole: RMinHash
+    answer: RMinHash | None  # of a prompt, which has none
+
+
 class Seen:
     """The records that were kept so far; a new one is compared with all of them.
 
@@ -37,29 +43,30 @@ class Seen:
         self._wholes, self._answers = self._bands(), self._bands()
         self._unanswered: set[int] = set()  # places in `kept`
         for record in kept:
-            self._add(record)
+            self._add(record, self._signatures(record))
 
     def twin(self, record: Example | Prompt) -> Twin | None:
         """The one most like it, of equals the first; if there is none, the record counts as kept."""
-        alike = [self._likeness(record, self._kept[place]) for place in sorted(self._found(record))]
+        signatures = self._signatures(record)
+        alike = [self._likeness(record, self._kept[place]) for place in sorted(self._found(signatures))]
         best = max(alike, key=lambda twin: twin.jaccard, default=None)
         if best and best.jaccard >= self._p.least_jaccard:
             return best
-        self._add(record)
+        self._add(record, signatures)
         return None
 
-    def _found(self, record: Example | Prompt) -> set[int]:
+    def _found(self, signatures: Signatures) -> set[int]:
         """Places in `kept` of those that may be like it."""
-        found = set(self._wholes.query(self._signature(_text(record))))
-        if answer := _text(record, "assistant"):
-            found &= self._unanswered.union(self._answers.query(self._signature(answer)))
+        found = set(self._wholes.query(signatures.whole))
+        if signatures.answer:
+            found &= self._unanswered.union(self._answers.query(signatures.answer))
         return found
 
-    def _add(self, record: Example | Prompt) -> None:
+    def _add(self, record: Example | Prompt, signatures: Signatures) -> None:
         place = len(self._kept)
-        self._wholes.insert(place, self._signature(_text(record)))
-        if answer := _text(record, "assistant"):
-            self._answers.insert(place, self._signature(answer))
+        self._wholes.insert(place, signatures.whole)
+        if signatures.answer:
+            self._answers.insert(place, signatures.answer)
         else:
             self._unanswered.add(place)
         self._kept.append(record)
@@ -75,6 +82,10 @@ class Seen:
 
     def _bands(self) -> RMinHashLSH:
         return RMinHashLSH(threshold=self._p.least_jaccard, num_perm=self._p.permutations, num_bands=self._p.bands)
+
+    def _signatures(self, record: Example | Prompt) -> Signatures:
+        answer = _text(record, "assistant")
+        return Signatures(self._signature(_text(record)), self._signature(answer) if answer else None)
 
     def _signature(self, text: str) -> RMinHash:
         signature = RMinHash(num_perm=self._p.permutations, seed=0)

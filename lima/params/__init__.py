@@ -11,16 +11,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lima.errors import LimaError
+from lima.params.beside import Dialogues, Proofreading
 from lima.params.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
 from lima.params.section import Section
 from lima.params.sections import (
     Base,
-    Dialogues,
     Filter,
     Judge,
     Mix,
     Prompts,
-    Proofreading,
     Report,
     Sample,
     Scrape,

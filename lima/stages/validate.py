@@ -11,7 +11,7 @@ from lima.analysis import nearness
 from lima.curation.drawing import of_each_site
 from lima.errors import LimaError, command
 from lima.gates import Bounds, Split, check
-from lima.params.sections import Proofreading
+from lima.params.beside import Proofreading
 from lima.records import Example, FailedExpectation, Gate, Prompt
 
 
