@@ -42,19 +42,23 @@ class Rows:
         at = np.flatnonzero(self.name == self.names.names.index(name))
         return self.line[at], self.opened[at] + 1, self.closed[at]
 
-    def numbers(self, name: str) -> Ints:
-        """(lines,) the attribute as a number, 0 where there is none; where it is no plain number the line is odd."""
-        line, start, end = self.where(name)
+    def numbers(self, *names: str) -> Ints:
+        """(names, lines) attributes as numbers, 0 where there is none; where one is no plain number the line is odd."""
+        row = np.full(len(self.names.names), -1)
+        row[[self.names.names.index(name) for name in names]] = np.arange(len(names))
+        at = np.flatnonzero(row[self.name] >= 0)
+        line, start, end = self.line[at], self.opened[at] + 1, self.closed[at]
         negative = self.block[start] == MINUS
         digits = end - start - negative
         low, fine = _eight(self.words, end, np.minimum(digits, 8))
         fine &= (digits > 0) & (digits <= 16)
-        if (digits > 8).any():
-            high, also = _eight(self.words, end - 8, np.clip(digits - 8, 0, 8))
-            low, fine = low + high * 100_000_000, fine & also
+        if len(long := np.flatnonzero(digits > 8)):
+            high, also = _eight(self.words, end[long] - 8, np.minimum(digits[long] - 8, 8))
+            low[long] += high * 100_000_000
+            fine[long] &= also
         self.odd[line[~fine]] = True
-        values = np.zeros(len(self.start), np.int64)
-        values[line] = np.where(negative, -low, low)
+        values = np.zeros((len(names), len(self.start)), np.int64)
+        values[row[self.name[at]], line] = np.where(negative, -low, low)
         return values
 
     @cached_property

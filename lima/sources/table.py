@@ -24,6 +24,14 @@ POSTS = Names(
     *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
     *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
 )
+NUMBERS = {
+    "id": "Id",
+    "kind": "PostTypeId",
+    "score": "Score",
+    "parent": "ParentId",
+    "accepted": "AcceptedAnswerId",
+    "owner": "OwnerUserId",
+}
 NONE = np.iinfo(np.int64).min  # an id that is not told
 POST = np.dtype(
     [
@@ -83,10 +91,10 @@ def _records(rows: Rows, block: Block) -> Records:
     found = np.zeros(len(rows.start), POST)
     found["line"] = np.arange(block.line, block.line + len(found))
     found["at"], found["size"] = rows.start + block.offset, rows.end - rows.start
-    for field, name in (("id", "Id"), ("kind", "PostTypeId"), ("score", "Score")):
-        found[field] = np.clip(rows.numbers(name), -(10**9), 10**9) if field == "kind" else rows.numbers(name)
-    for field, name in (("parent", "ParentId"), ("accepted", "AcceptedAnswerId"), ("owner", "OwnerUserId")):
-        found[field] = np.where(rows.has(name), rows.numbers(name), NONE)
+    for field, values in zip(NUMBERS, rows.numbers(*NUMBERS.values()), strict=True):
+        found[field] = np.clip(values, -(10**9), 10**9) if field == "kind" else values
+    for field in ("parent", "accepted", "owner"):
+        found[field][~rows.has(NUMBERS[field])] = NONE
     question, answer = found["kind"] == QUESTION, found["kind"] == ANSWER
     asked = _all(rows, "Id", "PostTypeId") & (~(question | answer) | _all(rows, "Score", "Body"))
     rows.odd[~(asked & (~question | rows.has("Title")) & (~answer | rows.has("ParentId")))] = True

@@ -54,7 +54,7 @@ class Authors:
 
     def _learn(self, block: Block, shown: str) -> Iterator[Dropped]:
         rows = scan(block.bytes, USERS)
-        ids = rows.numbers("Id")
+        [ids] = rows.numbers("Id")
         sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
         for index in np.flatnonzero(sought).tolist():
             raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
