@@ -54,12 +54,14 @@ def fit(
     """
     if not train:
         raise TrainingError("train.jsonl holds no example, so there is nothing to learn from; see arms in params.yaml")
+    _refuse_silence(train, recipe, accelerator.num_processes)
     learner, optimizer = prepare(model, recipe, accelerator)
     progress = states.load(learner, optimizer)
     yield from progress.told()
     while progress.epoch <= recipe.epochs:
         learner.train()
-        for step in _steps_left(progress, train, recipe, accelerator.num_processes):
+        steps = _steps(progress.epoch, train, recipe, accelerator.num_processes)
+        for step in steps[len(progress.under_way()) :]:
             start = time.perf_counter()
             taken = take(step, learner, optimizer, accelerator, recipe, stop=stopping())
             metrics = _measured(step, taken, epoch=progress.epoch, seconds=time.perf_counter() - start)
@@ -109,17 +111,34 @@ def prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, A
     return prepared
 
 
-def _steps_left(progress: Progress, train: Sequence[Encoded], recipe: Train, ranks: int) -> Iterator[Step]:
-    """The steps of the epoch under way that are not done yet."""
+def _refuse_silence(train: Sequence[Encoded], recipe: Train, ranks: int) -> None:
+    """Raise, before anything is trained, if some step of some epoch had no token to learn from."""
+    for epoch in range(1, recipe.epochs + 1):
+        for step in _steps(epoch, train, recipe, ranks):
+            if not step.supervised:
+                raise TrainingError(
+                    f"step {step.number + 1}, in epoch {epoch}, would have nothing to learn from: no token of "
+                    f"{step.names} is supervised, since the prompts alone are longer than train.max_tokens; raise "
+                    "train.max_tokens or train.batch_size, or leave such examples out"
+                )
+
+
+def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> list[Step]:
+    """The steps of an epoch, from 1, with their learning rates."""
     order = plan(
         [len(example.ids) for example in train],
         batch_size=recipe.batch_size,
         micro_tokens=recipe.micro_batch_tokens,
         ranks=ranks,
         seed=recipe.seed,
-        epoch=progress.epoch,
+        epoch=epoch,
     )
-    for place in range(len(progress.under_way()), len(order)):
-        number = (progress.epoch - 1) * len(order) + place
-        lr = schedule.rate(number, steps=recipe.epochs * len(order), lr=recipe.lr, lr_end=recipe.lr_end)
-        yield Step([[train[example] for example in part] for part in order[place]], number, lr)
+    before, of = (epoch - 1) * len(order), recipe.epochs * len(order)
+    return [
+        Step(
+            [[train[example] for example in part] for part in parts],
+            number,
+            schedule.rate(number, steps=of, lr=recipe.lr, lr_end=recipe.lr_end),
+        )
+        for number, parts in enumerate(order, start=before)
+    ]

@@ -47,10 +47,6 @@ class Taken(NamedTuple):
 
 def take(step: Step, learner: Any, optimizer: Any, accelerator: Accelerator, recipe: Train, *, stop: bool) -> Taken:
     """One optimizer step, the same whatever its micro-batches and ranks but for the order of summation."""
-    if not step.supervised:
-        raise TrainingError(
-            f"no token of {step.names} is supervised: their prompts alone are longer than train.max_tokens"
-        )
     for group in optimizer.param_groups:
         group["lr"] = step.lr
     rank, ranks = accelerator.process_index, accelerator.num_processes

@@ -179,10 +179,21 @@ def test_spacing_is_the_distance_to_the_next_bf16_number(weight):
     assert float((here.abs() + 0.49 * spacing(weight)).bfloat16()) == abs(float(here))
 
 
-def test_a_step_without_a_supervised_token_names_its_examples(tmp_path):
-    recipe = small.recipe(max_tokens=2, batch_size=7)
-    with pytest.raises(TrainingError, match=r"authored/A/\d.* their prompts alone are longer than train\.max_tokens"):
-        trained(tmp_path, recipe)
+def test_a_step_with_nothing_to_learn_from_is_told_before_the_first(tmp_path):
+    recipe = small.recipe(batch_size=1)
+    model, tokenizer, eot_id, encoded = small.start(tmp_path, recipe)
+    silent = encode.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
+    order = batches.plan([1] * 8, batch_size=1, micro_tokens=100, ranks=1, seed=recipe.seed, epoch=1)
+    place = next(number for number, [[example]] in enumerate(order) if example == 7)
+    assert place > 0  # other steps come before it
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    metrics = small.fitted(model, [*encoded, *silent], encoded, recipe=recipe, accelerator=small.accelerator(recipe))
+    with pytest.raises(
+        TrainingError,
+        match=rf"step {place + 1}, in epoch 1, .* no token of authored/A/9 is supervised.* raise train\.max_tokens",
+    ):
+        next(metrics)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
 def test_nothing_to_learn_from_is_an_error(tmp_path):
