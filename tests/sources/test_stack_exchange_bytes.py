@@ -75,6 +75,15 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
         assert record["blank"] == (not post.body.strip()) or post.kind not in (1, 2)
 
 
+def test_a_number_with_one_character_that_is_no_digit_is_none():
+    # eight digits are read at a time, so each place of each of the two words is tried, and both neighbours of 0 and 9
+    whole = [("1234567890123456"[:size], place) for size in range(1, 17) for place in range(size)]
+    values = [f"{digits[:place]}{odd}{digits[place + 1 :]}" for digits, place in whole for odd in "/:x"]
+    row = '<row Id="1" PostTypeId="2" ParentId="3" Score="{}" Body="b" />'
+    found = page(block(*(row.format(value).encode() for value in values)), shown="x")
+    assert (len(found.bad), len(found.posts)) == (len(values), 0)
+
+
 @settings(max_examples=300)
 @given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
 def test_any_lines_are_posts_or_bad_rows_or_stand_around_them(lines):
