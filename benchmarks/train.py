@@ -1,11 +1,11 @@
 """Training SmolLM2-135M: our engine beside TRL's SFTTrainer and transformers' plain Trainer.
 
 The same model, examples (from the shipped corpus, as long as real ones), tokens, cores and AdamW; each side in a
-process of its own, which takes a step when it is told to, so that the sides take turns on a machine whose speed drifts.
+process of its own, which takes a step when it is told to, so that two sides take turns on a machine whose speed drifts.
 A side's speed is the supervised tokens of its steps over their seconds, after a first step that does not count.
 
 The peers' settings are the ones that we tried (docs/training.md has the figures): no gradient checkpointing, fused
-AdamW, precision and micro-batch as in SIDES; TRL packs (bfd), Trainer pads rows of like length. TRL lives in an
+AdamW, precision and micro-batch as in PEERS; TRL packs (bfd), Trainer pads rows of like length. TRL lives in an
 environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install torch==2.13.0
 trl==1.16.0). Without it the claims beside TRL are left out, which is said.
 """
@@ -15,10 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.claims import Claim, claim
 from lima.params.entries import PackagedModel
@@ -33,45 +34,68 @@ EXAMPLES = 60
 SHORTEST = 1000  # characters of an answer: with its question, 350 to 550 tokens
 STEPS = 3  # that count, of each side
 SAME = {"threads": os.cpu_count(), "examples": 4, "dropout": 0.0, "bf16": False}
-SIDES: dict[str, dict[str, Any]] = {
-    "ours": {"packing": 1024},
-    "trl": {"kind": "trl", "rows": 1, "accumulate": 2, "packing": 1024},
-    "trainer": {"kind": "trainer", "rows": 2, "accumulate": 2},
+OURS = {"packing": 1024}
+MANY = 16  # examples of a step that is four times as long
+TRL = {"kind": "trl", "rows": 1, "accumulate": 2, "packing": 1024}
+PEERS: dict[str, dict[str, Any]] = {
+    "TRL's SFTTrainer": TRL,
+    "TRL's SFTTrainer in bf16": TRL | {"bf16": True},
+    "transformers' Trainer": {"kind": "trainer", "rows": 2, "accumulate": 2},
 }
+START = 25  # seconds, imports to first step
+
+
+class Launch(NamedTuple):
+    python: str
+    settings: dict[str, Any]
 
 
 def measure() -> Iterator[Claim]:
-    """Supervised tokens a second, and peak memory, beside each peer."""
-    pythons = {"ours": sys.executable, "trainer": sys.executable}
-    if os.environ.get("TRL_PYTHON"):
-        pythons["trl"] = os.environ["TRL_PYTHON"]
-    else:
+    """Supervised tokens a second and peak memory beside each peer, start-up, and seconds a token of longer steps."""
+    trl = os.environ.get("TRL_PYTHON")
+    if not trl:
         print(
             "TRL_PYTHON names no interpreter that has TRL: no claim beside TRL (see benchmarks/train.py)",
             file=sys.stderr,
         )
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         same = SAME | prepare(Path(folder))
-        sides = {name: stack.enter_context(Side(pythons[name], same | SIDES[name])) for name in pythons}
+        ours = Launch(sys.executable, same | OURS)
+        for words, settings in PEERS.items():
+            python = trl if settings["kind"] == "trl" else sys.executable
+            if python:
+                yield from beside(words, *in_turn(ours, Launch(python, same | settings)))
+        few, many = in_turn(ours, Launch(sys.executable, same | OURS | {"examples": MANY}))
+        yield claim("start-up, imports to first step", ours=few.start, peer=START, unit="s", target="≤ 1")
+        words = f"time a supervised token, {MANY} examples a step against {same['examples']}"
+        yield claim(words, ours=1000 / many.speed(), peer=1000 / few.speed(), unit="ms", target="≤ 1.15")
+
+
+def in_turn(*launches: Launch) -> list["Side"]:
+    """The sides after their steps."""
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(launch)) for launch in launches]
         for _ in range(1 + STEPS):
-            for side in sides.values():
+            for side in sides:
                 side.step()
-    for name, side in sides.items():
-        if name == "ours":
-            continue
-        speeds = {"ours": sides["ours"].speed(), "peer": side.speed()}
-        peaks = {"ours": sides["ours"].peak() / 1e9, "peer": side.peak() / 1e9}
-        words = {"trl": "TRL's SFTTrainer", "trainer": "transformers' Trainer"}[name]
-        yield claim(f"supervised tokens, against {words}", **speeds, unit="tokens/s", target="≥ 1.8")
-        per_core = {"ours": sides["ours"].speed("cpu_seconds"), "peer": side.speed("cpu_seconds")}
-        yield claim(f"supervised tokens, against {words}", **per_core, unit="tokens/CPU-s", target="≥ 1.8")
-        yield claim(f"peak memory, against {words}", **peaks, unit="GB", target="≤ 1")
+    return sides
+
+
+def beside(words: str, ours: "Side", peer: "Side") -> Iterator[Claim]:
+    what = f"supervised tokens, against {words}"
+    yield claim(what, ours=ours.speed(), peer=peer.speed(), unit="tokens/s", target="≥ 1.8")
+    per_core = {"ours": ours.speed("cpu_seconds"), "peer": peer.speed("cpu_seconds")}
+    yield claim(what, **per_core, unit="tokens/CPU-s", target="≥ 1.8")
+    peaks = {"ours": ours.peak() / 1e9, "peer": peer.peak() / 1e9}
+    yield claim(f"peak memory, against {words}", **peaks, unit="GB", target="≤ 1")
 
 
 class Side:
     """A trainer's process."""
 
-    def __init__(self, python: str, settings: dict[str, Any]) -> None:
+    def __init__(self, launch: Launch) -> None:
+        python, settings = launch
+        began = time.perf_counter()
         script = ["-m", "benchmarks.trainers.engine"] if "kind" not in settings else [str(HERE / "sft.py")]
         self.process = subprocess.Popen(
             [python, *script, json.dumps(settings)],
@@ -82,6 +106,7 @@ class Side:
         )
         self.steps: list[dict[str, float]] = []
         self._line()
+        self.start = time.perf_counter() - began  # seconds until the first step could begin
 
     def step(self) -> None:
         assert self.process.stdin
