@@ -11,7 +11,7 @@ from lima.analysis.nearness import Pair
 from lima.analysis.similarity import Distance
 from lima.params.beside import Proofreading
 from lima.records import Dropped
-from lima.sources import json_rows
+from lima.sources import written
 from lima.sources.authored import DRAFT, Authored
 from lima.sources.reading import Tally
 
@@ -69,7 +69,7 @@ def read(folders: Sequence[Path]) -> Read:
     parts: dict[str, list[Authored]] = {part: [] for part in PARTS}
     bad, places = list[Finding](), dict[str, str]()
     for folder in folders:
-        for found in json_rows.ours(folder, Authored, tally=Tally()):
+        for found in written.rows(folder, Authored, tally=Tally()):
             if isinstance(found, Dropped):
                 bad.append(Finding("schema", found.place, found.detail))
                 continue

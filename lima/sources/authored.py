@@ -10,9 +10,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lima.records import Candidate, Dropped, Provenance, Record, Turn
-from lima.sources import json_rows
-from lima.sources.reading import Early, Piece, Tally, digest, files
+from lima.records import Candidate, Dropped, Provenance, Record
+from lima.sources import written
+from lima.sources.reading import Early, Tally, digest
+from lima.sources.written import pieces
+
+__all__ = ["DRAFT", "KEEPS", "MARKS", "Authored", "Origin", "pieces", "read"]
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
 KEEPS = "keeps:"  # how the note of a test prompt begins that names the form its answers have to keep; a tag too
@@ -28,7 +31,7 @@ class Origin(Record):
     digest: str  # SHA-256 of the raw records, hexadecimal
 
 
-class Authored(json_rows.Named):
+class Authored(written.Written):
     """One line of an authored file."""
 
     group: Literal["A", "B"]
@@ -36,7 +39,6 @@ class Authored(json_rows.Named):
     kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
     sensitive: bool  # a prompt with some toxicity or malevolence
     note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, "keeps:FORM", or ""
-    messages: tuple[Turn, ...] = Field(min_length=1)
     origin: Origin | None = None
 
     @model_validator(mode="after")
@@ -55,7 +57,7 @@ class Authored(json_rows.Named):
 def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
-    for found in json_rows.ours(dumps, Authored, tally=tally):
+    for found in written.rows(dumps, Authored, tally=tally):
         if isinstance(found, Dropped):
             yield found
             continue
@@ -69,25 +71,13 @@ def read(
         yield _candidate(row, source=source, licence=licence, digest_=digest(line))
 
 
-def pieces(dumps: Path) -> list[Piece]:
-    """All files together: ids are unique over them."""
-    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
-
-
 def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
     mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
     by = f"group {row.group}"
     origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
-    return Candidate(
-        id=f"{source}/{row.group}/{row.id}",
-        title=row.messages[0].content,
-        description="",
-        response=row.messages[1].content if len(row.messages) > 1 else "",
-        later_turns=row.messages[2:],
-        markup="markdown",
-        score=None,
-        response_score=None,
+    return written.candidate(
+        row,
         tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive, *mark),
         provenance=Provenance(
             source=source,

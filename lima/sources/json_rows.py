@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lima.records import Dropped, Record
 from lima.sources import lines as whole_lines
-from lima.sources.reading import DumpError, Tally, bad_row, files
+from lima.sources.reading import DumpError
 
 
 class Row(BaseModel):
@@ -19,14 +18,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
-class Named(Record):
-    """A line of JSONL of our own."""
-
-    id: str = Field(min_length=1)  # never changes, whatever happens to the text
-
-
 R = TypeVar("R", bound=BaseModel)
-N = TypeVar("N", bound=Named)
 
 
 class RowError(ValueError):
@@ -80,24 +72,6 @@ def check(value: Any, schema: type[R]) -> R:
 def reason(error: ValidationError) -> str:
     """Each field that is missing or wrong, and what stands there."""
     return "; ".join(_words(e["loc"], e["msg"], e["input"]) for e in error.errors())
-
-
-def ours(dumps: Path, schema: type[N], *, tally: Tally) -> Iterator[tuple[str, N, bytes] | Dropped]:
-    """The place, record and bytes of each line of JSONL of our own; ids are unique over a dump's files."""
-    places: dict[str, str] = {}
-    for path in files(dumps, (".jsonl",)):
-        for place, line in lines(path):
-            tally.rows += 1
-            try:
-                row = schema.model_validate_json(line)
-            except ValidationError as error:
-                yield bad_row(place, reason(error), line)
-                continue
-            if row.id in places:
-                yield bad_row(place, f"id: {row.id} stands already at {places[row.id]}; ids are unique", line)
-                continue
-            places[row.id] = place
-            yield place, row, line
 
 
 def canonical(value: Any) -> bytes:

@@ -11,12 +11,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lima.records import Candidate, Dropped, Provenance, Turn
-from lima.sources import json_rows
-from lima.sources.reading import Early, Piece, Tally, digest, files
+from lima.records import Candidate, Dropped, Provenance
+from lima.sources import written
+from lima.sources.reading import Early, Tally, digest
+from lima.sources.written import pieces
+
+__all__ = ["Case", "pieces", "read"]
 
 
-class Case(json_rows.Named):
+class Case(written.Written):
     """One line of a suite."""
 
     group: Literal["injection", "leaking", "jailbreak", "benign"]
@@ -26,7 +29,6 @@ class Case(json_rows.Named):
     # what a good answer does: leave an injected order, keep a secret, leave a word unsaid, refuse, or answer
     expects: Literal["disobeys", "conceals", "avoids", "refuses", "answers"]
     canary: str  # what only a bad answer holds; "" for those that refuse or answer
-    messages: tuple[Turn, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def can_be_told(self) -> Self:
@@ -46,33 +48,17 @@ class Case(json_rows.Named):
 def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
-    for found in json_rows.ours(dumps, Case, tally=tally):
+    for found in written.rows(dumps, Case, tally=tally):
         if isinstance(found, Dropped):
             yield found
             continue
         _, case, line = found
         tally.questions += 1
-        yield _candidate(case, source=source, licence=licence, digest_=digest(line))
-
-
-def pieces(dumps: Path) -> list[Piece]:
-    """All files together: ids are unique over them."""
-    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
-
-
-def _candidate(case: Case, *, source: str, licence: str, digest_: str) -> Candidate:
-    canary = (f"canary:{case.canary}",) if case.canary else ()
-    return Candidate(
-        id=f"{source}/{case.group}/{case.id}",
-        title=case.messages[0].content,
-        description="",
-        response=case.messages[1].content if len(case.messages) > 1 else "",
-        later_turns=case.messages[2:],
-        markup="markdown",
-        score=None,
-        response_score=None,
-        tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
-        provenance=Provenance(
-            source=source, site=case.group, id=case.id, url="", author="", licence=licence, digest=digest_
-        ),
-    )
+        canary = (f"canary:{case.canary}",) if case.canary else ()
+        yield written.candidate(
+            case,
+            tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
+            provenance=Provenance(
+                source=source, site=case.group, id=case.id, url="", author="", licence=licence, digest=digest(line)
+            ),
+        )
