@@ -43,4 +43,6 @@ def test_a_fault_in_what_is_written_by_hand_ends_the_check_with_status_1(tmp_pat
     (tmp_path / "rows.jsonl").write_text('{"id": "a-1"}\n')
     done = lima("corpus", "check", str(tmp_path))
     assert done.returncode == 1
-    assert f"schema: {tmp_path}/rows.jsonl:1: messages: Field required; group: Field required" in " ".join(done.stdout.split())
+    assert f"schema: {tmp_path}/rows.jsonl:1: messages: Field required; group: Field required" in " ".join(
+        done.stdout.split()
+    )
