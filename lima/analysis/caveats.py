@@ -8,17 +8,7 @@ from lima.analysis import paper
 from lima.analysis.metrics import Preferences, ended
 from lima.analysis.results import Results
 from lima.params import Params
-from lima.params.entries import (
-    ArmContestant,
-    FloorAnnotator,
-    FolderModel,
-    GgufModel,
-    HubModel,
-    Model,
-    PackagedModel,
-    RandomModel,
-    RecordedContestant,
-)
+from lima.params.entries import ArmContestant, FloorAnnotator, RandomModel, RecordedContestant
 
 RULES = {
     "longest": "prefers the longer answer",
@@ -50,18 +40,6 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
     ]
 
 
-def described(name: str, model: Model) -> str:
-    match model:
-        case RandomModel():
-            return f"{name}: {model.layers} layers of random weights"
-        case HubModel():
-            return f"{name}: {model.id} at {model.revision}"
-        case PackagedModel():
-            return f"{name}: {model.file} from the package {model.package}"
-        case FolderModel() | GgufModel():
-            return f"{name}: {model.path}"
-
-
 def _base(p: Params) -> Iterator[Caveat]:
     model = p.models[p.train.model]
     if isinstance(model, RandomModel):
@@ -70,10 +48,10 @@ def _base(p: Params) -> Iterator[Caveat]:
             "The base is a random model: it knows no language, so every figure below only shows that the graph runs "
             "from end to end.",
         )
-    elif re.search(r"instruct|chat|[-_]it\b", described("", model), re.IGNORECASE):
+    elif re.search(r"instruct|chat|[-_]it\b", str(model), re.IGNORECASE):
         yield Caveat(
             "Anything about superficial alignment.",
-            f"The base ({described(p.train.model, model)}) has been tuned on instructions before, while the hypothesis "
+            f"The base ({p.train.model}: {model}) has been tuned on instructions before, while the hypothesis "
             "is about a model that has only been pretrained: what an arm gains over it is not what alignment gives.",
         )
 

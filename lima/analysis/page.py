@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from lima.analysis import answers, metrics, paper, plots, table1, template
-from lima.analysis.caveats import caveats, described
+from lima.analysis.caveats import caveats
 from lima.analysis.intervals import wilson
 from lima.analysis.metrics import Findings, Metrics, Preferences
 from lima.analysis.preference import OUTCOMES
@@ -64,7 +64,7 @@ def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str
         adjusted=metrics.adjusted(measured),
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),
-        base=described(p.train.model, p.models[p.train.model]),
+        base=f"{p.train.model}: {p.models[p.train.model]}",
         floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
         annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
         splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],

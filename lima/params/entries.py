@@ -12,15 +12,24 @@ class HubModel(Section):
     id: str
     revision: str
 
+    def __str__(self) -> str:
+        return f"{self.id} at {self.revision}"
+
 
 class FolderModel(Section):
     kind: Literal["folder"]
     path: str
 
+    def __str__(self) -> str:
+        return self.path
+
 
 class GgufModel(Section):
     kind: Literal["gguf"]
     path: str
+
+    def __str__(self) -> str:
+        return self.path
 
 
 class PackagedModel(Section):
@@ -29,6 +38,9 @@ class PackagedModel(Section):
     kind: Literal["package"]
     package: str
     file: str
+
+    def __str__(self) -> str:
+        return f"{self.file} from the package {self.package}"
 
 
 class RandomModel(Section):
@@ -39,6 +51,9 @@ class RandomModel(Section):
     hidden: PositiveInt
     heads: PositiveInt
     context: PositiveInt
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers of random weights"
 
 
 Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]

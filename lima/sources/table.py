@@ -24,7 +24,7 @@ POSTS = Names(
     *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
     *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
 )
-NUMBERS = {
+NUMBERS = {  # of POST's fields, the attributes that they are
     "id": "Id",
     "kind": "PostTypeId",
     "score": "Score",

@@ -45,6 +45,7 @@ def pieces(dumps: Path) -> list[Piece]:
 
 
 def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:
+    """As readers offer it: the first exchange, or a prompt alone, and the turns after it."""
     first, *later = row.messages
     return Candidate(
         id=f"{provenance.source}/{provenance.site}/{provenance.id}",
