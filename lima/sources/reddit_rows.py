@@ -46,7 +46,7 @@ class Post(Row):
     edited: Seconds = 0.0
     retrieved_on: Seconds = 0.0
     retrieved_utc: Seconds = 0.0
-    meta: Meta = Field(alias="_meta", default={})  # of the dumps since 2024; tells a second retrieval
+    meta: Meta = Field(alias="_meta", default_factory=dict)  # of the dumps since 2024; tells a second retrieval
 
     def version(self) -> float:
         """When the text was as it stands here, seconds since 1970; 0 where the dump does not tell."""

@@ -18,11 +18,11 @@ TABLES = """
 CREATE TABLE submission (id TEXT PRIMARY KEY, version REAL, seen INTEGER, place TEXT, candidate TEXT, dropped TEXT);
 CREATE TABLE reply (id TEXT PRIMARY KEY, version REAL, seen INTEGER, link TEXT, score INTEGER, author TEXT, body TEXT);
 """
+SUBMISSION = "INSERT INTO submission VALUES (:id, :version, :seen, :place, :candidate, :dropped) ON CONFLICT DO NOTHING"
 # of versions that are equally late, or tell no time, the one that is read last counts
-SUBMISSION = """
-INSERT INTO submission VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-version = excluded.version, seen = excluded.seen, place = excluded.place, candidate = excluded.candidate,
-dropped = excluded.dropped WHERE excluded.version >= version
+LATER = """
+UPDATE submission SET version = :version, seen = :seen, place = :place, candidate = :candidate, dropped = :dropped
+WHERE id = :id AND version <= :version
 """
 REPLY = """
 INSERT INTO reply VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
@@ -59,14 +59,13 @@ class Store:
 
     def add_submission(self, id_: str, version: float, place: str, outcome: Candidate | Dropped) -> str | None:
         """The place of the version that goes, the older of two, or None where this is the first."""
-        known = self._database.execute("SELECT version, place FROM submission WHERE id = ?", (id_,)).fetchone()
         self._seen += 1
-        text = outcome.model_dump_json()
-        texts = (text, None) if isinstance(outcome, Candidate) else (None, text)
-        self._database.execute(SUBMISSION, (id_, version, self._seen, place, *texts))
-        if known is None:
+        told = {"id": id_, "version": version, "seen": self._seen, "place": place, "candidate": None, "dropped": None}
+        told["candidate" if isinstance(outcome, Candidate) else "dropped"] = outcome.model_dump_json()
+        if self._database.execute(SUBMISSION, told).rowcount:
             return None
-        return place if version < known[0] else str(known[1])
+        [known] = self._database.execute("SELECT place FROM submission WHERE id = ?", (id_,)).fetchone()
+        return str(known) if self._database.execute(LATER, told).rowcount else place
 
     def outcomes(self) -> Iterator[Candidate | Dropped]:
         """Submissions in the order in which they were read, candidates with their best reply, and the refused ones."""
