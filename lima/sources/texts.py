@@ -18,6 +18,7 @@ from lima.sources.site import Smallest
 from lima.sources.spill import Records
 
 ABSENT = -1
+SPARE = 2  # times the places whatever votes: some seem taken by questions that turn out to be closed, or in no dump
 
 
 class Texts:
@@ -28,7 +29,7 @@ class Texts:
         self._file: BinaryIO = file.open("rb") if file else TemporaryFile(dir=folder)  # noqa: SIM115
         self._early = early
         self._prefix = prefix
-        self._smallest = Smallest(early.reservoir if early else 0)
+        self._smallest = Smallest(SPARE * early.reservoir if early else 0)
         self._size = 0
         self._later: dict[int, int] = {}  # where the rows are that were missed at first, a line
 

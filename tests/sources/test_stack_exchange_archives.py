@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lima.records import Candidate
 from lima.sources import solid, stack_exchange
 from lima.sources.packed import PackedBytes
 from lima.sources.reading import DumpError, Early, Tally
@@ -134,13 +135,21 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
     assert found(packed(folder / "s.7z", path)) == found(path)
 
 
-def test_a_question_that_stays_after_all_has_its_answer_read_again(tmp_path):
-    # the one place whatever votes seems to be 1's, of the smallest share, until 1 turns out to be closed at the end
-    rows = [answer(11, 1, 3), answer(12, 2, 3), question(2), question(1, ClosedDate="2020-01-01")]
+@pytest.mark.parametrize(("closed", "times"), [((), 1), ((1,), 1), ((1, 2), 2)])
+def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_path, monkeypatch, closed, times):
+    # one place whatever votes, and answers kept for two; the smallest shares are 1's and 2's, until they turn out to be
+    # closed at the end. With both of them closed, the place is 3's after all, whose answer was not kept.
+    asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (3, 2, 1)]
+    rows = [answer(11, 1, 3), answer(12, 2, 3), answer(13, 3, 3), *asked]
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
     rule = Early(min_response_score=10, reservoir=1, share=lambda name: int(name[5:]) / 10)
-    kept, closed = stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)
-    assert (kept.response, closed.reason) == ("<p>b12</p>", "closed")
+    decoded = []
+    decoder = solid.IndexedBzip2File
+    monkeypatch.setattr(solid, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
+    records = list(stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule))
+    [kept] = [record for record in records if isinstance(record, Candidate)]
+    assert kept.response == f"<p>b{11 + len(closed)}</p>"
+    assert len(decoded) == times
 
 
 def test_a_table_that_differs_from_its_checksum_is_an_error(tmp_path, monkeypatch):
