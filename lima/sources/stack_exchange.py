@@ -121,7 +121,7 @@ def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dro
         raise DumpError(f"{table.shown} holds no posts; fetch the dump again, or take it out of the dumps")
     site.join(lines=lines)
     texts.flush()
-    if missed := _missed(site):
+    if table.file is None and (missed := _missed(site)):
         with _watched(table) as fill:
             texts.fetch(fill, missed)
 
@@ -130,9 +130,10 @@ def _missed(site: Site) -> list[int]:
     """Lines of answers that may be chosen but did not seem so as a stream went by: others than they left the site."""
     lines: list[int] = []
     for part in site.outcomes():
-        spared = part["place"][(part["rank"] < 0) & (part["reason"] == 0) & site.spared(part)]
-        missed = (part["rank"] >= 0) & (part["at"] == ABSENT) & np.isin(part["place"], spared)
-        lines += part["line"][missed].tolist()
+        missed = (part["rank"] >= 0) & (part["at"] == ABSENT)
+        if missed.any():
+            spared = part["place"][(part["rank"] < 0) & (part["reason"] == 0) & site.spared(part)]
+            lines += part["line"][missed & np.isin(part["place"], spared)].tolist()
     return sorted(lines)
 
 

@@ -91,23 +91,27 @@ def _records(rows: Rows, block: Block) -> Records:
     found = np.zeros(len(rows.start), POST)
     found["line"] = np.arange(block.line, block.line + len(found))
     found["at"], found["size"] = rows.start + block.offset, rows.end - rows.start
-    for field, values in zip(NUMBERS, rows.numbers(*NUMBERS.values()), strict=True):
-        found[field] = np.clip(values, -(10**9), 10**9) if field == "kind" else values
+    numbers = dict(zip(NUMBERS, rows.numbers(*NUMBERS.values()), strict=True))
+    numbers["kind"].clip(-(10**9), 10**9, out=numbers["kind"])
     for field in ("parent", "accepted", "owner"):
-        found[field][~rows.has(NUMBERS[field])] = NONE
-    question, answer = found["kind"] == QUESTION, found["kind"] == ANSWER
+        numbers[field][~rows.has(NUMBERS[field])] = NONE
+    for field, values in numbers.items():
+        found[field] = values
+    question, answer = numbers["kind"] == QUESTION, numbers["kind"] == ANSWER
     asked = _all(rows, "Id", "PostTypeId") & (~(question | answer) | _all(rows, "Score", "Body"))
     rows.odd[~(asked & (~question | rows.has("Title")) & (~answer | rows.has("ParentId")))] = True
     rows.odd[found["size"] > MOST] = True
+    fabricated = (numbers["id"] == FABRICATED[0]) | (numbers["id"] == FABRICATED[1])
     faults = (
-        np.isin(found["id"], FABRICATED) & (found["owner"] == COMMUNITY),
-        answer & (found["owner"] == ANSWER_BOT),
-        question & (found["owner"] == ANSWER_BOT),
+        fabricated & (numbers["owner"] == COMMUNITY),
+        answer & (numbers["owner"] == ANSWER_BOT),
+        question & (numbers["owner"] == ANSWER_BOT),
         (question | answer) & rows.has("DeletionDate"),
         (question | answer) & rows.has("LockedDate"),
         question & rows.has("ClosedDate"),
     )
-    found["fault"] = np.select(faults, range(1, len(FAULTS)), 0)
+    for code, holds in reversed([*enumerate(faults, start=1)]):
+        found["fault"][holds] = code
     _find_blanks(rows, found)
     return found
 

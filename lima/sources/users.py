@@ -45,6 +45,8 @@ class Authors:
                 yield from self._learn(block, shown)
 
     def names(self, owners: Ints) -> dict[int, str]:
+        if not self._size.any():
+            return {}
         found = {}
         for index in np.unique(np.searchsorted(self._wanted, owners[np.isin(owners, self._wanted)])).tolist():
             if size := int(self._size[index]):
