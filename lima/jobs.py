@@ -14,6 +14,7 @@ from lima.errors import LimaError
 from lima.records import Record
 
 ROOT = Path(__file__).resolve().parents[1]  # where this `lima` is imported from; workers import the same
+THREADS = "OMP_NUM_THREADS"  # how many a process may use, as many libraries understand it; Ray sets it for its tasks
 
 
 class Reply(Record):
@@ -44,6 +45,14 @@ class Ended:
 
 
 Event = Started | Restarted | Ended
+
+
+def threads() -> int:
+    """How many this process may use: its share of the cores where others work beside it, else all of them."""
+    told = os.environ.get(THREADS, "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def answer(work: str, job: str, *, folder: Path) -> Reply:

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from lima.jobs import ROOT, Ended, Event, Reply, Restarted, Started, answer, given_up
+from lima.jobs import ROOT, THREADS, Ended, Event, Reply, Restarted, Started, answer, given_up, threads
 
 Worker = subprocess.Popen[bytes]
 
@@ -28,6 +28,7 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterat
             yield Started(number)
             yield Ended(number, answer(work, job, folder=Path.cwd()))
         return
+    share = max(1, threads() // min(workers, len(jobs)))
     waiting, killed = deque(range(len(jobs))), Counter[int]()
     idle: list[Worker] = []
     busy: dict[Worker, int] = {}
@@ -36,7 +37,7 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterat
             while waiting or busy:
                 while waiting and len(busy) < workers:
                     number = waiting.popleft()
-                    worker = idle.pop() if idle else _start(work, answers)
+                    worker = idle.pop() if idle else _start(work, answers, share)
                     busy[worker] = number
                     _give(worker, jobs[number])
                     yield Started(number)
@@ -61,14 +62,14 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterat
                 _end(worker)
 
 
-def _start(work: str, answers: selectors.BaseSelector) -> Worker:
+def _start(work: str, answers: selectors.BaseSelector, share: int) -> Worker:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     worker = subprocess.Popen(  # noqa: S603 - fixed words and the name of a function, no shell
         [sys.executable, "-m", "lima.processes", work],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path, THREADS: str(share)},
     )
     assert worker.stdout is not None
     answers.register(worker.stdout, selectors.EVENT_READ, worker)

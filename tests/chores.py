@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from lima.errors import LimaError
+from lima.jobs import threads
 
 
 def done(job: str) -> str:
@@ -23,6 +24,8 @@ def done(job: str) -> str:
         raise LimaError(f"{words['name']} cannot be read")
     if words.get("broken"):
         raise ZeroDivisionError(words["name"])
+    if words.get("threads"):
+        return json.dumps(threads())
     return json.dumps(sys.stderr.isatty() if words.get("screen") else words["name"])
 
 

@@ -44,6 +44,17 @@ def test_every_job_is_answered_whatever_the_order_in_which_they_end(log, workers
     assert (ends == [0, 1, 2, 3]) == (workers == 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "jobs", "workers", "share"),
+    # 6 // 2; never less than one; a job alone is done in this process, which has all; no more shares than jobs
+    [("6", 4, 2, 3), ("2", 4, 3, 1), ("6", 1, 2, 6), ("6", 2, 4, 3), ("", 1, 1, len(os.sched_getaffinity(0)))],
+)
+def test_workers_share_the_cores_out(log, monkeypatch, told, jobs, workers, share):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    _, replies = run([job(log, str(number), threads=True) for number in range(jobs)], workers=workers)
+    assert [json.loads(reply.result) for reply in replies.values()] == [share] * jobs
+
+
 def test_the_job_of_a_killed_worker_is_done_again_and_no_other(log):
     jobs = [job(log, "a", seconds=0.3), job(log, "b", deaths=1), job(log, "c"), job(log, "d", seconds=0.3)]
     events, replies = run(jobs, workers=2, retries=1)

@@ -2,7 +2,6 @@
 
 import errno
 import lzma
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from py7zr.exceptions import ArchiveError
 from rapidgzip import IndexedBzip2File
 
 from lima import paths
+from lima.jobs import threads
 from lima.sources.blocks import Fill
 from lima.sources.packed import PackedBytes
 from lima.sources.reading import DumpError
@@ -80,8 +80,9 @@ class Solid:
     def seek(self, place: int) -> None:
         if self._stream is None or place < self._at:
             self.__exit__()
-            # the second reader is the decoder's own: closing it closes the file
-            self._stream = IndexedBzip2File(PackedBytes(self.path, *self._packed), parallelization=os.cpu_count() or 1)
+            # The second reader is the decoder's own: closing it closes the file. With more threads than there are cores
+            # for them it decodes most blocks twice (measured), so workers beside each other share the cores out.
+            self._stream = IndexedBzip2File(PackedBytes(self.path, *self._packed), parallelization=threads())
             self._at = 0
         while self._at < place:
             if not self.read(min(place - self._at, PASSED)):

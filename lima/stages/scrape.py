@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -61,10 +62,15 @@ def plan(source: str, p: Params) -> list[Job]:
 
 
 def run(jobs: Sequence[Job], p: Params) -> Iterator[Event]:
-    lines = [job.model_dump_json() for job in jobs]
+    """The largest parts begin first: begun last, one of them would keep one core busy and leave the others idle."""
+    order = sorted(range(len(jobs)), key=lambda number: -jobs[number].part.size)
+    lines = [jobs[number].model_dump_json() for number in order]
     if cluster.ADDRESS in os.environ:
-        return cluster.run(WORK, lines, retries=p.scrape.retries)
-    return processes.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
+        events = cluster.run(WORK, lines, retries=p.scrape.retries)
+    else:
+        events = processes.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
+    for event in events:
+        yield replace(event, job=order[event.job])
 
 
 def part(line: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from lima import jsonl, params
+from lima.jobs import Started
 from lima.records import Candidate, Dropped
 from lima.sources.reading import Scraped
 from lima.stages import scrape
@@ -58,6 +59,20 @@ def test_what_filter_would_drop_for_its_votes_is_no_candidate(dump):
     counts = Scraped.model_validate_json((OUT / "stats.json").read_text())
     # 50 questions, each with an answer of 3 votes where 10 are asked for; ten of them stay for the unfiltered
     assert (counts.candidates, counts.dropped) == (10, {"low_response_score": 40})
+
+
+def test_the_largest_part_begins_first_and_the_result_is_in_the_order_of_the_dumps(dump):
+    for size, name in enumerate(("apple", "beer", "cider"), start=1):
+        path = dump.parents[1] / name / "Posts.xml"
+        path.parent.mkdir(exist_ok=True)
+        rows = [row for n in range(size) for row in (GOOD.format(2 * n), ANSWER.format(2 * n + 1, 2 * n))]
+        path.write_text("\n".join(["<posts>", *rows, "</posts>"]))
+    jobs = scrape.plan("stack_exchange_stem", params.load())
+    begun = [jobs[event.job].part.name for event in scrape.run(jobs, params.load()) if isinstance(event, Started)]
+    assert begun == ["cider/Posts.xml", "beer/Posts.xml", "apple/Posts.xml"]
+    scrape.main("stack_exchange_stem")
+    sites = [candidate.provenance.site for candidate in jsonl.read(OUT / "candidates.jsonl", Candidate)]
+    assert sites == ["apple", "beer", "beer", "cider", "cider", "cider"]
 
 
 def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
