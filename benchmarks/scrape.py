@@ -22,12 +22,15 @@ from rapidgzip import IndexedBzip2File
 from benchmarks.claims import Claim, claim, in_turn
 from lima import params
 from lima.curation import chance
+from lima.jobs import Ended
 from lima.sources import reading, stack_exchange, table
+from lima.stages import scrape
 
 REAL = Path("../shared/realdata/stack_exchange")
 SHIPPED = Path("corpus/dumps")
 Rows = Callable[[Path], Iterator[Mapping[str, str]]]
 SMALL, MIDDLE, LARGE, HUGE = 50, 200, 500, 5000  # MB
+ARCHIVES = 4  # read by the stage
 NUMBERS = re.compile(rb'\b(Id|ParentId|AcceptedAnswerId)="(\d+)"')
 # prints its own seconds, without the imports', and its own peak: getrusage would tell of the process it was born from
 ALONE = """
@@ -45,7 +48,7 @@ def measure() -> Iterator[Claim]:
         rows, kind = source()
         middle = grown(Path(name) / "middle.example", rows, MIDDLE)
         yield from beside_parsers(middle, kind)
-        yield beside_the_decoder(middle, kind)
+        yield from beside_the_decoder(middle, kind)
         yield from of_a_large_site(Path(name), rows, kind)
 
 
@@ -121,29 +124,45 @@ def script(parsed: Rows, posts: Path) -> list[dict[str, object]]:
     return found
 
 
-def beside_the_decoder(posts: Path, kind: str) -> Claim:
-    """The whole way from an archive, against decoding it to nowhere with the same library and threads."""
+def beside_the_decoder(posts: Path, kind: str) -> Iterator[Claim]:
+    """The whole way from an archive, and the stage over several of them, against decoding them to nowhere."""
     archive = posts.parent.with_suffix(".7z")
     subprocess.run(["7z", "a", "-m0=bzip2", str(archive), str(posts)], check=True, capture_output=True)
+    several = archive.parent / "several"
+    several.mkdir()
+    for number in range(ARCHIVES):
+        os.link(archive, several / f"site{number}.example.7z")
+    words = "to candidates, against parallel bzip2 decoding alone"
+    for what, ours, times, pairs in (
+        (f"a 7z archive of {kind} {words}", partial(read, archive), 1, 5),
+        (f"{ARCHIVES} of them {words}, by the stage's workers, results written", partial(staged, several), ARCHIVES, 3),
+    ):
+        seconds = in_turn(ours, partial(decode, archive, posts.stat().st_size, times), pairs=pairs)
+        yield claim(what, ours=seconds[0], peer=seconds[1], unit="s", target="≤ 1.2")
 
-    def decode() -> None:
+
+def staged(dumps: Path) -> None:
+    """As the stage reads a source, but for joining the parts."""
+    p = params.load()
+    entry = p.sources["stack_exchange_stem"].model_copy(update={"dumps": str(dumps)})
+    with tempfile.TemporaryDirectory() as store:
+        jobs = scrape.plan("stack_exchange_stem", p.model_copy(update={"sources": {"stack_exchange_stem": entry}}))
+        for event in scrape.run([job.model_copy(update={"store": store}) for job in jobs], p):
+            if isinstance(event, Ended) and event.reply.error:
+                raise RuntimeError(event.reply.error)
+
+
+def decode(archive: Path, size: int, times: int) -> None:
+    """`size`: bytes of what is unpacked."""
+    for _ in range(times):
         with archive.open("rb") as file, tempfile.TemporaryFile() as packed:
             file.seek(32)  # the bzip2 stream lies behind the signature
             packed.write(file.read())
             packed.seek(0)
             with IndexedBzip2File(packed, parallelization=os.cpu_count()) as stream:
-                left = posts.stat().st_size
+                left = size
                 while left:
                     left -= len(stream.read(min(left, 1 << 20)))
-
-    ours, peer = in_turn(partial(read, archive), decode, pairs=5)
-    return claim(
-        f"a 7z archive of {kind} to candidates, against parallel bzip2 decoding alone",
-        ours=ours,
-        peer=peer,
-        unit="s",
-        target="≤ 1.2",
-    )
 
 
 def of_a_large_site(folder: Path, rows: list[tuple[int, bytes]], kind: str) -> Iterator[Claim]:
