@@ -81,7 +81,7 @@ class Solid:
         if self._stream is None or place < self._at:
             self.__exit__()
             # The second reader is the decoder's own: closing it closes the file. With more threads than there are cores
-            # for them it decodes most blocks twice (measured), so workers beside each other share the cores out.
+            # for them it takes twice the processor time (measured), so workers beside each other share the cores out.
             self._stream = IndexedBzip2File(PackedBytes(self.path, *self._packed), parallelization=threads())
             self._at = 0
         while self._at < place:
