@@ -144,9 +144,10 @@ def beside_the_decoder(posts: Path, kind: str) -> Iterator[Claim]:
 def staged(dumps: Path) -> None:
     """As the stage reads a source, but for joining the parts."""
     p = params.load()
+    source = f"benchmark_{dumps.name}"  # no source of the checkout, whose unfinished parts planning would remove
     entry = p.sources["stack_exchange_stem"].model_copy(update={"dumps": str(dumps)})
     with tempfile.TemporaryDirectory() as store:
-        jobs = scrape.plan("stack_exchange_stem", p.model_copy(update={"sources": {"stack_exchange_stem": entry}}))
+        jobs = scrape.plan(source, p.model_copy(update={"sources": {source: entry}}))
         for event in scrape.run([job.model_copy(update={"store": store}) for job in jobs], p):
             if isinstance(event, Ended) and event.reply.error:
                 raise RuntimeError(event.reply.error)
