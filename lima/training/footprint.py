@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lima.params.sections import Train
 
 FP32, BF16 = 4, 2  # bytes
+SLICE = 96 * 2**20  # bytes of fp32 logits at a time: smaller slices multiply slower, larger ones only take memory
 LIVE = 1e9  # parameters that DeepSpeed's ZeRO-3 holds whole at most, by its default stage3_max_live_parameters
 # Dense bf16 tensor-core peaks in FLOP/s, without sparsity, from NVIDIA's data sheets.
 PEAKS = {
@@ -134,8 +135,8 @@ def activations(shape: Shape, tokens: int, *, bf16: bool, twice: bool) -> float:
 
 
 def head(shape: Shape) -> float:
-    """Bytes at the output head: its fp32 gradient beside the accumulated one, and three slices of 64 MiB of logits."""
-    return float(FP32 * shape.head + 3 * 64 * 2**20)
+    """Bytes at the output head: its fp32 gradient beside the accumulated one, and three slices of logits."""
+    return float(FP32 * shape.head + 3 * SLICE)
 
 
 def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tuple[float, float]:

@@ -75,7 +75,7 @@ def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
     whole = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
     monkeypatch.setattr("lima.training.head.SLICE", 2 * 60 * 4)  # two tokens' logits over 60 words in fp32
     seen = []
-    monkeypatch.setattr("lima.training.head.linear", lambda rows, matrix: seen.append(len(rows)) or rows @ matrix.T)
+    monkeypatch.setattr("lima.training.head.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     sliced = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
     assert set(seen) == {1, 2}  # 4 + 2 + 5 supervised tokens: five times two, and one
     assert sliced[0] == pytest.approx(whole[0], rel=1e-6)
@@ -85,7 +85,7 @@ def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
 def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
     learner = Learner(build("llama", RECIPE)).eval()
     seen = []
-    monkeypatch.setattr("lima.training.head.linear", lambda rows, matrix: seen.append(len(rows)) or rows @ matrix.T)
+    monkeypatch.setattr("lima.training.head.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     learner(pack(EXAMPLES))
     assert seen == [sum(example.supervised for example in EXAMPLES)] == [11]
 
