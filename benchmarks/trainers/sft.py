@@ -1,9 +1,9 @@
 """A peer of the training engine: `python sft.py SETTINGS`, in an environment that need not hold lima.
 
 SETTINGS is JSON: kind (trl or trainer), model (a folder), data (a file of JSON lines with input_ids and labels), rows a
-micro-batch, accumulate micro-batches a step, packing (tokens a row), bf16, threads. After set-up it prints `ready`; for
-each line it reads it takes one step, and prints the step's seconds, CPU seconds and supervised tokens, and the most
-memory that the process held, in bytes, as JSON.
+micro-batch, accumulate micro-batches a step, packing (tokens a row; 0 without, as Trainer is always), bf16, threads.
+After set-up it prints `ready`; for each line it reads it takes one step, and prints the step's seconds, CPU seconds and
+supervised tokens, and the most memory that the process held, in bytes, as JSON.
 """
 
 import json
@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 IGNORED = -100
+MOST = 2048  # tokens of an example, none of which is longer
 
 
 class Paced(TrainerCallback):
@@ -94,10 +95,10 @@ def main(settings: dict) -> None:
         from trl import SFTConfig, SFTTrainer
 
         data = Dataset.from_list([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
-        arguments = SFTConfig(**common, packing=True, max_length=settings["packing"], shuffle_dataset=False)
+        arguments = SFTConfig(**common, packing=settings["packing"] > 0, max_length=MOST, shuffle_dataset=False)
         trainer = SFTTrainer(model, args=arguments, train_dataset=data, processing_class=tokenizer)
     else:
-        arguments = TrainingArguments(**common, train_sampling_strategy="group_by_length")
+        arguments = TrainingArguments(**common)
         trainer = Trainer(model, args=arguments, train_dataset=rows, data_collator=padded(tokenizer.pad_token_id))
     trainer.training_step = counting(trainer.training_step, counts)
     trainer.add_callback(Paced(counts))
