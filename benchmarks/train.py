@@ -48,7 +48,7 @@ PEERS: dict[str, tuple[dict[str, Any], int]] = {  # settings, and how many steps
     "TRL's SFTTrainer, packing": (PACKED, STEPS),
     "TRL's SFTTrainer, packing, bf16": (PACKED | {"bf16": True}, 1),  # minutes a step, where bf16 is emulated
     "TRL's SFTTrainer, a row at a time": (TRL | {"accumulate": 4, "packing": 0}, STEPS),
-    "transformers' Trainer": ({"kind": "trainer", "rows": 2, "accumulate": 2}, STEPS),  # four rows need over 17 GB
+    "transformers' Trainer": ({"kind": "trainer", "rows": 2, "accumulate": 2}, STEPS),  # four rows ran out of 24 GB
     "transformers' Trainer, a row at a time": ({"kind": "trainer", "rows": 1, "accumulate": 4}, STEPS),
 }
 START = 25  # seconds, imports to first step
