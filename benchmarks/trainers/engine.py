@@ -18,8 +18,16 @@ from lima.training.steps import Step, take
 
 
 def main(settings: dict[str, Any]) -> None:
-    changes = {"precision": "bf16" if settings["bf16"] else "fp32", "micro_batch_tokens": settings["packing"]}
-    same_as_peers = {"lr": 1e-5, "lr_end": 1e-6, "residual_dropout": settings["dropout"], "max_tokens": 2048}
+    changes = {
+        "precision": "bf16" if settings["bf16"] else "fp32",
+        "micro_batch_tokens": settings["micro_batch_tokens"],
+    }
+    same_as_peers = {
+        "lr": 1e-5,
+        "lr_end": 1e-6,
+        "residual_dropout": settings["dropout"],
+        "max_tokens": settings["max_tokens"],
+    }
     recipe = Train.model_validate(params.load().train.model_dump() | changes | same_as_peers)
     accelerator = launch.accelerator(recipe)
     model, _, _ = launch.starting_point(Path(settings["model"]), recipe)

@@ -1,8 +1,8 @@
 """A peer of the training engine: `python sft.py SETTINGS`, in an environment that need not hold lima.
 
-SETTINGS is JSON: kind (trl or trainer), model (a folder), data (a file of JSON lines with input_ids and labels), rows a
-micro-batch, accumulate micro-batches a step, packing (tokens a row; 0 without, as Trainer is always), bf16, threads.
-After set-up it prints `ready`; for each line it reads it takes one step, and prints the step's seconds, CPU seconds and
+SETTINGS is JSON: kind (trl or trainer), model (a folder), data (a file of JSON lines with input_ids and labels, none of
+more than max_tokens), rows a micro-batch, accumulate micro-batches a step, packing (of TRL), bf16, threads. After
+set-up it prints `ready`; for each line it reads it takes one step, and prints the step's seconds, CPU seconds and
 supervised tokens, and the most memory that the process held, in bytes, as JSON.
 """
 
@@ -16,7 +16,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 IGNORED = -100
-MOST = 2048  # tokens of an example, none of which is longer
 
 
 class Paced(TrainerCallback):
@@ -95,7 +94,8 @@ def main(settings: dict) -> None:
         from trl import SFTConfig, SFTTrainer
 
         data = Dataset.from_list([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
-        arguments = SFTConfig(**common, packing=settings["packing"] > 0, max_length=MOST, shuffle_dataset=False)
+        rules = {"packing": settings["packing"], "max_length": settings["max_tokens"], "shuffle_dataset": False}
+        arguments = SFTConfig(**common, **rules)
         trainer = SFTTrainer(model, args=arguments, train_dataset=data, processing_class=tokenizer)
     else:
         arguments = TrainingArguments(**common)
