@@ -10,7 +10,7 @@ from families import FAMILIES, build
 from lima.training import attention
 from lima.training.batches import pack
 from lima.training.encode import IGNORED, Encoded
-from lima.training.head import UnknownHead, fuse
+from lima.training.head import UnknownHead, fuse, slice_tokens
 from lima.training.learner import Learner
 
 RECIPE = small.recipe(max_tokens=32)
@@ -73,13 +73,25 @@ def test_loss_and_gradients_are_those_of_transformers_own_loss(family):
 def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
     learner = Learner(build("llama", RECIPE)).eval()
     whole = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
-    monkeypatch.setattr("lima.training.head.SLICE", 2 * 60 * 4)  # two tokens' logits over 60 words in fp32
+    monkeypatch.setattr("lima.training.head.SLICE", 9 * 60 * 4)  # nine tokens' logits over 60 words in fp32
     seen = []
     monkeypatch.setattr("lima.training.head.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     sliced = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
-    assert set(seen) == {1, 2}  # 4 + 2 + 5 supervised tokens: five times two, and one
+    assert set(seen) == {8}  # 4 + 2 + 5 supervised tokens and five places that are none, eight at a time
     assert sliced[0] == pytest.approx(whole[0], rel=1e-6)
     assert (sliced[1] - whole[1]).norm() < 1e-6 * whole[1].norm()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "slices"), [(0, []), (8, [8]), (512, [512]), (520, [520]), (536, [272, 264]), (1168, [392, 392, 384])]
+)
+def test_slices_are_as_few_as_their_bound_allows_and_about_as_long(tokens, slices):
+    size = slice_tokens(tokens, vocabulary=48_000)  # 524 tokens' logits take 96 MiB
+    assert [min(size, tokens - start) for start in range(0, tokens, size)] == slices
+
+
+def test_a_vocabulary_beyond_the_bound_still_takes_eight_tokens_at_a_time():
+    assert slice_tokens(80, vocabulary=10**8) == 8
 
 
 def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
@@ -87,7 +99,8 @@ def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
     seen = []
     monkeypatch.setattr("lima.training.head.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     learner(pack(EXAMPLES))
-    assert seen == [sum(example.supervised for example in EXAMPLES)] == [11]
+    assert sum(example.supervised for example in EXAMPLES) == 11
+    assert seen == [16]  # the next multiple of eight
 
 
 def test_in_bf16_the_loss_is_within_a_percent_of_fp32s():
