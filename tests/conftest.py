@@ -1,5 +1,6 @@
 """What several tests need: the checkout's root, a copy of it to run in, and a free port."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# tests share the cores: OpenMP's threads, which wait for each other in a loop, would take them from one another. It is
+# read when torch is loaded, and inherited by what tests start
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # how long an example takes is the machine's business: a busy one fails no law
 settings.register_profile("lima", deadline=None)
