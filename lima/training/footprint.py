@@ -135,7 +135,7 @@ def activations(shape: Shape, tokens: int, *, bf16: bool, twice: bool) -> float:
 
 
 def head(shape: Shape) -> float:
-    """Bytes at the output head: its fp32 gradient beside the accumulated one, and three slices of logits."""
+    """Bytes at the output head: its fp32 gradient beside the accumulated one, and at most three slices of logits."""
     return float(FP32 * shape.head + 3 * SLICE)
 
 

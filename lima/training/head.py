@@ -3,10 +3,11 @@
 The logits of all supervised tokens over a vocabulary of 49,152 would be 200 kB a token, several times over. Here a few
 hundred tokens' logits become their loss and their gradient at once, and are forgotten. They stand a token a column,
 since a product so much wider than high is slower on a processor (measured: all of the head takes 1.1 to 1.2 times as
-long), and a multiple of eight tokens at a time, since else no row of logits begins where a vector register loads best
-(that product alone: 1.3 times as long).
+long), and a multiple of eight tokens at a time, since else hardly a row of logits begins where a vector register loads
+best (that product alone: 1.3 times as long).
 """
 
+from math import ceil
 from typing import Any
 
 import torch
@@ -47,10 +48,9 @@ def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def slice_tokens(tokens: int, *, vocabulary: int) -> int:
     """Tokens of a slice: as few slices as SLICE allows, all alike but for the last, each a multiple of ALIGNED."""
-    most = max(SLICE // (FP32 * vocabulary) // ALIGNED, 1)
-    groups = -(-tokens // ALIGNED)
-    slices = max(-(-groups // most), 1)
-    return max(-(-groups // slices), 1) * ALIGNED
+    most = max(SLICE // (FP32 * vocabulary * ALIGNED), 1)
+    groups = max(ceil(tokens / ALIGNED), 1)
+    return ceil(groups / ceil(groups / most)) * ALIGNED
 
 
 def _aligned(rows: torch.Tensor) -> torch.Tensor:
