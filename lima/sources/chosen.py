@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
+from lima.sources import posts
 from lima.sources.outcome import Asked, Row
-from lima.sources.posts import UnreadableRow
+from lima.sources.posts import UnreadableRow, Words
 from lima.sources.reading import Early, digest
 from lima.sources.table import bad_line
 from lima.sources.texts import Texts
-from lima.sources.words import Words, words
-
-TOGETHER = 256  # outcomes whose rows are parsed in one go
 
 
 class Said(NamedTuple):
@@ -22,9 +19,6 @@ class Said(NamedTuple):
     row: Row
     words: Words
     raw: bytes
-
-
-Read = Said | Dropped
 
 
 @dataclass(frozen=True)
@@ -40,25 +34,15 @@ class Chosen:
 
     def records(self, outcomes: Iterable[Asked | Dropped], authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
         """A question's candidate comes after the rows on the way to it that cannot be read."""
-        waiting = iter(outcomes)
-        while together := list(islice(waiting, TOGETHER)):
-            likely = [
-                row for asked in together if isinstance(asked, Asked) for row in (asked.question, *asked.answers[:1])
-            ]
-            raws = [self.texts.get(row) for row in likely]
-            read = zip(likely, words(raws), raws, strict=True)
-            found = {row.line: self._told(row, said, raw) for row, said, raw in read}
-            for outcome in together:
-                if isinstance(outcome, Asked):
-                    yield from self._asked(outcome, found, authors)
-                else:
-                    yield outcome
+        for outcome in outcomes:
+            if isinstance(outcome, Asked):
+                yield from self._asked(outcome, authors)
+            else:
+                yield outcome
 
-    def _asked(
-        self, asked: Asked, found: Mapping[int, Read], authors: Mapping[int, str]
-    ) -> Iterator[Candidate | Dropped]:
+    def _asked(self, asked: Asked, authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
         """The candidate; none where too few votes are left."""
-        question = found[asked.question.line]
+        question = self._read(asked.question)
         if isinstance(question, Dropped):
             yield question
             return
@@ -69,7 +53,7 @@ class Chosen:
                 detail = f"question {asked.question.id}: {row.score}, at least {self.early.min_response_score}"
                 yield self._dropped("low_response_score", detail, asked.question)
                 return
-            read = found[row.line] if row.line in found else self._read(row)
+            read = self._read(row)
             if not isinstance(read, Dropped):
                 answer = read
                 break
@@ -79,15 +63,12 @@ class Chosen:
         else:
             yield self._candidate(question, answer, authors)
 
-    def _read(self, row: Row) -> Read:
+    def _read(self, row: Row) -> Said | Dropped:
         raw = self.texts.get(row)
-        [said] = words([raw])
-        return self._told(row, said, raw)
-
-    def _told(self, row: Row, said: Words | UnreadableRow, raw: bytes) -> Read:
-        if isinstance(said, UnreadableRow):
-            return bad_line(self.shown, row.line, str(said), raw)
-        return Said(row, said, raw)
+        try:
+            return Said(row, posts.words(raw), raw)
+        except UnreadableRow as error:
+            return bad_line(self.shown, row.line, str(error), raw)
 
     def _dropped(self, reason: str, detail: str, row: Row) -> Dropped:
         return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{row.line}", raw="")

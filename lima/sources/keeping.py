@@ -14,6 +14,7 @@ import xxhash
 from pydantic import NonNegativeInt, PositiveInt
 
 from lima import jsonl, paths, records
+from lima.jobs import ROOT
 from lima.records import Candidate, Record
 from lima.sources import dispatch, parts
 from lima.sources.parts import Part
@@ -22,6 +23,7 @@ from lima.sources.reading import Early, Tally
 CANDIDATES, DROPPED, COUNTS = "candidates.jsonl", "dropped.jsonl", "part.json"
 UNFINISHED = ".unfinished"
 BLOCK = 1 << 20  # bytes
+NATIVE = ROOT / "native/rowscan.pyx"
 
 
 class Job(Record):
@@ -77,10 +79,10 @@ def sweep(store: Path) -> None:
 
 
 def code(*others: Path) -> str:
-    """Digest of the readers' source code, of the records that they write, and of other files."""
+    """Digest of the readers' source code, compiled code too, of the records that they write, and of other files."""
     here = Path(__file__).parent
     total = xxhash.xxh3_128()
-    for path in [*sorted(here.glob("*.py")), Path(records.__file__), *others]:
+    for path in [*sorted(here.glob("*.py")), NATIVE, Path(records.__file__), *others]:
         total.update(f"{path.name}\0{_digest(path)}\0".encode())
     return total.hexdigest()
 

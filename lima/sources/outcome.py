@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lima.records import Dropped
-from lima.sources.names import Ints
+from lima.sources.columns import Ints
 from lima.sources.reading import Early
 from lima.sources.spill import Records
 from lima.sources.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import rowscan
 from lxml import etree
 
 from lima.sources.blocks import MOST
@@ -41,6 +42,17 @@ class Post(NamedTuple):
     locked: bool
 
 
+class Words(NamedTuple):
+    """What is told of a chosen post beside its numbers."""
+
+    title: str  # "" of an answer
+    body: str  # HTML
+    tags: tuple[str, ...]
+    owner: int | None
+    owner_name: str
+    licence: str  # "" where the row does not tell
+
+
 class Comment(NamedTuple):
     id: int
     post: int
@@ -53,9 +65,11 @@ class Comment(NamedTuple):
 
 
 def row(raw: bytes) -> Get:
-    """The attributes of a `<row …/>`, by their names."""
+    """The attributes of a `<row …/>`, by their names; lxml reads the rows that are not plain."""
     if len(raw) > MOST:
         raise UnreadableRow(f"a row of {len(raw)} bytes, at most {MOST}")
+    if (plain := rowscan.attributes(raw)) is not None:
+        return plain.get
     try:
         element = etree.fromstring(raw, PARSER)
     except etree.XMLSyntaxError as error:
@@ -87,6 +101,20 @@ def _post(get: Get) -> Post:
         closed=get("ClosedDate") is not None,
         deleted=get("DeletionDate") is not None,
         locked=get("LockedDate") is not None,
+    )
+
+
+def words(raw: bytes) -> Words:
+    """What a post says whose numbers are known."""
+    get = row(raw)
+    owner = get("OwnerUserId")
+    return Words(
+        title=get("Title") or "",
+        body=get("Body") or "",
+        tags=tags_of(get),
+        owner=None if owner is None else int(owner),
+        owner_name=get("OwnerDisplayName") or "",
+        licence=licence_of(get),
     )
 
 

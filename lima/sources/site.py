@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lima.sources.names import Ints, Mask
+from lima.sources.columns import Ints, Mask
 from lima.sources.outcome import CODE, OUTCOME, dropped, outcomes_of
 from lima.sources.posts import ANSWER, QUESTION
 from lima.sources.reading import Early

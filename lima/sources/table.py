@@ -3,27 +3,20 @@
 Every row's frame is checked, and its numbers; its text only when it is decoded.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from rowscan import Names
 
 from lima.records import Dropped
 from lima.sources import posts, xml_lines
 from lima.sources.blocks import HEAD, MOST, Block, Fill, Overlong, blocks
 from lima.sources.columns import Rows, scan
-from lima.sources.names import Mask, Names
 from lima.sources.posts import ANSWER, QUESTION, Post, UnreadableRow
 from lima.sources.reading import bad_row
 from lima.sources.spill import Records
 
-POSTS = Names(
-    *("Id", "PostTypeId", "AcceptedAnswerId", "ParentId", "CreationDate", "DeletionDate", "Score", "ViewCount", "Body"),
-    *("OwnerUserId", "OwnerDisplayName", "LastEditorUserId", "LastEditorDisplayName", "LastEditDate"),
-    *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
-    *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
-)
 NUMBERS = {  # of POST's fields, the attributes that they are
     "id": "Id",
     "kind": "PostTypeId",
@@ -32,6 +25,13 @@ NUMBERS = {  # of POST's fields, the attributes that they are
     "accepted": "AcceptedAnswerId",
     "owner": "OwnerUserId",
 }
+POSTS = Names(
+    *("Id", "PostTypeId", "AcceptedAnswerId", "ParentId", "CreationDate", "DeletionDate", "Score", "ViewCount", "Body"),
+    *("OwnerUserId", "OwnerDisplayName", "LastEditorUserId", "LastEditorDisplayName", "LastEditDate"),
+    *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
+    *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
+    numbers=tuple(NUMBERS.values()),
+)
 NONE = np.iinfo(np.int64).min  # an id that is not told
 POST = np.dtype(
     [
@@ -52,7 +52,10 @@ COMMUNITY, ANSWER_BOT = -1, -2  # users that are no people
 FABRICATED = (1000000001, 1000000010)  # ids of the posts in dumps since 2024 that nobody wrote
 # why a post is left out for what it is; of several the first one counts
 FAULTS = ("", "fabricated", "bot_answer", "bot_question", "deleted", "locked", "closed")
-MEANING = re.compile(rb"[!-%'-~]|&[lgaq]")  # what begins a text that is not all space
+# what begins a text that is not all space: a character, a reference's letter; no value ends before a mark
+MEANS = np.isin(np.arange(256), [byte for byte in range(ord("!"), ord("~") + 1) if byte not in b'&"'])
+MEANS_REFERRED = np.isin(np.arange(256), list(b"lgaq"))
+AND = ord("&")
 
 
 class Page(NamedTuple):
@@ -70,7 +73,7 @@ def pages(fill: Fill, *, shown: str) -> Iterator[Page]:
 
 
 def page(block: Block, *, shown: str) -> Page:
-    rows = scan(block.bytes, POSTS)
+    rows = scan(block.bytes, block.lines, POSTS)
     found = _records(rows, block)
     number, bad, lost = len(found), list[Dropped](), list[int]()
     for index in np.flatnonzero(rows.odd).tolist():
@@ -91,15 +94,16 @@ def _records(rows: Rows, block: Block) -> Records:
     found = np.zeros(len(rows.start), POST)
     found["line"] = np.arange(block.line, block.line + len(found))
     found["at"], found["size"] = rows.start + block.offset, rows.end - rows.start
-    numbers = dict(zip(NUMBERS, rows.numbers(*NUMBERS.values()), strict=True))
+    numbers = dict(zip(NUMBERS, rows.numbers, strict=True))
     numbers["kind"].clip(-(10**9), 10**9, out=numbers["kind"])
     for field in ("parent", "accepted", "owner"):
         numbers[field][~rows.has(NUMBERS[field])] = NONE
     for field, values in numbers.items():
         found[field] = values
     question, answer = numbers["kind"] == QUESTION, numbers["kind"] == ANSWER
-    asked = _all(rows, "Id", "PostTypeId") & (~(question | answer) | _all(rows, "Score", "Body"))
-    rows.odd[~(asked & (~question | rows.has("Title")) & (~answer | rows.has("ParentId")))] = True
+    told = rows.has("Id") & rows.has("PostTypeId")
+    told &= ~(question | answer) | (rows.has("Score") & rows.has("Body"))
+    rows.odd[~(told & (~question | rows.has("Title")) & (~answer | rows.has("ParentId")))] = True
     rows.odd[found["size"] > MOST] = True
     fabricated = (numbers["id"] == FABRICATED[0]) | (numbers["id"] == FABRICATED[1])
     faults = (
@@ -116,25 +120,16 @@ def _records(rows: Rows, block: Block) -> Records:
     return found
 
 
-def _all(rows: Rows, *names: str) -> Mask:
-    wanted = np.uint64(sum(POSTS.bits[name] for name in names))
-    found: Mask = (rows.present & wanted) == wanted
-    return found
-
-
 def _find_blanks(rows: Rows, found: Records) -> None:
     line, start, end = rows.where("Body")
-    opens = rows.words[np.minimum(start, len(rows.block) - 8)] & np.uint64(0xFFFFFFFF)
-    for n in np.flatnonzero(opens != int.from_bytes(b"&lt;", "little")).tolist():
+    plain = MEANS[rows.block[start]] | ((rows.block[start] == AND) & MEANS_REFERRED[rows.block[start + 1]])
+    for n in np.flatnonzero(~plain).tolist():
         value = rows.block[start[n] : end[n]].tobytes()
-        if not value:
-            found["blank"][line[n]] = True
-        elif not MEANING.match(value):
-            try:
-                body = posts.row(b'<row Body="' + value + b'"/>')("Body")
-                found["blank"][line[n]] = not (body or "").strip()
-            except UnreadableRow:  # told when the row is decoded
-                continue
+        try:
+            body = posts.row(b'<row Body="' + value + b'"/>')("Body")
+            found["blank"][line[n]] = not (body or "").strip()
+        except UnreadableRow:  # told when the row is decoded
+            continue
 
 
 def _note(found: Records, index: int, post: Post) -> None:

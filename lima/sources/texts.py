@@ -10,7 +10,7 @@ import numpy as np
 
 from lima.sources import xml_lines
 from lima.sources.blocks import Block, Fill, blocks
-from lima.sources.names import Ints
+from lima.sources.columns import Ints
 from lima.sources.outcome import Row
 from lima.sources.posts import ANSWER, QUESTION
 from lima.sources.reading import Early

@@ -6,18 +6,19 @@ from tempfile import TemporaryFile
 from typing import Self
 
 import numpy as np
+from rowscan import Names
 
 from lima.records import Dropped
 from lima.sources import posts, xml_lines
 from lima.sources.blocks import Block, Fill, Overlong, blocks
-from lima.sources.columns import scan
-from lima.sources.names import Ints, Mask, Names
+from lima.sources.columns import Ints, Mask, scan
 from lima.sources.posts import UnreadableRow
 from lima.sources.table import bad_line
 
 USERS = Names(
     *("Id", "Reputation", "CreationDate", "DisplayName", "LastAccessDate", "WebsiteUrl", "Location", "AboutMe"),
     *("Views", "UpVotes", "DownVotes", "ProfileImageUrl", "EmailHash", "Age", "AccountId"),
+    numbers=("Id",),
 )
 
 
@@ -55,8 +56,8 @@ class Authors:
         return found
 
     def _learn(self, block: Block, shown: str) -> Iterator[Dropped]:
-        rows = scan(block.bytes, USERS)
-        [ids] = rows.numbers("Id")
+        rows = scan(block.bytes, block.lines, USERS)
+        [ids] = rows.numbers
         sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
         for index in np.flatnonzero(sought).tolist():
             raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())

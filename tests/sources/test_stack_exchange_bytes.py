@@ -29,7 +29,7 @@ FIELDS = st.dictionaries(
 
 
 def block(*lines: bytes) -> Block:
-    return Block(np.frombuffer(b"\n".join([*lines, b""]), np.uint8), 0, 1)
+    return Block(np.frombuffer(b"\n".join([*lines, b""]), np.uint8), 0, 1, len(lines))
 
 
 def filler(data: bytes, most: int):
