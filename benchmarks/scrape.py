@@ -134,7 +134,7 @@ def beside_the_decoder(posts: Path, kind: str) -> Iterator[Claim]:
         os.link(archive, several / f"site{number}.example.7z")
     words = "to candidates, against parallel bzip2 decoding alone"
     for what, ours, times, pairs in (
-        (f"a 7z archive of {kind} {words}", partial(read, archive), 1, 5),
+        (f"a 7z archive of {kind} {words}", partial(read, archive), 1, 9),
         (f"{ARCHIVES} of them {words}, by the stage's workers, results written", partial(staged, several), ARCHIVES, 3),
     ):
         seconds = in_turn(ours, partial(decode, archive, posts.stat().st_size, times), pairs=pairs)

@@ -30,7 +30,8 @@ class Smallest:
         self._values = np.zeros(0)
 
     def offer(self, values: NDArray[np.float64]) -> None:
-        self._values = np.unique(np.concatenate((self._values, values)))[: self._size]
+        if len(low := values[values <= self.bound]):
+            self._values = np.unique(np.concatenate((self._values, low)))[: self._size]
 
     @property
     def bound(self) -> float:

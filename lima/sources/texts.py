@@ -1,7 +1,7 @@
 """The rows of chosen posts: in the file they stand in, or kept aside while a stream goes by that is not read again."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, Self
@@ -45,7 +45,7 @@ class Texts:
             wanted = self._wanted(found)
             starts = found["at"][wanted] - block.offset
             found["at"] = ABSENT
-            found["at"][wanted] = list(self._write(block, starts, found["size"][wanted]))
+            found["at"][wanted] = self._write(block, starts, found["size"][wanted])
 
     def get(self, row: Row) -> bytes:
         at = self._later.get(row.line, row.at)
@@ -66,7 +66,7 @@ class Texts:
                 here = sought[first:last] - block.line
                 starts = np.where(here > 0, ends[here - 1] + 1, 0)
                 places = self._write(block, starts, ends[here] - starts)
-                self._later.update(zip(sought[first:last].tolist(), places, strict=True))
+                self._later.update(zip(sought[first:last].tolist(), places.tolist(), strict=True))
         self.flush()
 
     def _wanted(self, found: Records) -> Ints:
@@ -75,14 +75,16 @@ class Texts:
         likely = answer & whole
         if self._early:
             low = np.flatnonzero(likely & (found["score"] < self._early.min_response_score))
-            parents, of = np.unique(found["parent"][low], return_inverse=True)
-            shares = np.array([self._early.share(f"{self._prefix}{parent}") for parent in parents.tolist()], float)
-            self._smallest.offer(np.unique(shares[of[~found["blank"][low]]]))
-            likely[low] = shares[of] <= self._smallest.bound
+            share, prefix = self._early.share, self._prefix
+            shares = np.array([share(f"{prefix}{parent}") for parent in found["parent"][low].tolist()], float)
+            self._smallest.offer(shares[~found["blank"][low]])
+            likely[low] = shares <= self._smallest.bound
         return np.flatnonzero(likely | (whole & (found["kind"] == QUESTION)))
 
-    def _write(self, block: Block, starts: Ints, sizes: Ints) -> Iterator[int]:
-        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-            self._file.write(block.bytes[start : start + size].data)
-            yield self._size
-            self._size += size
+    def _write(self, block: Block, starts: Ints, sizes: Ints) -> Ints:
+        """Where each row is from now on."""
+        view, ends = block.bytes.data, starts + sizes
+        self._file.write(b"".join([view[at:end] for at, end in zip(starts.tolist(), ends.tolist(), strict=True)]))
+        places: Ints = self._size + np.cumsum(sizes, dtype=np.int64) - sizes
+        self._size += int(sizes.sum())
+        return places
