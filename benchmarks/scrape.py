@@ -29,7 +29,7 @@ from lima.stages import scrape
 REAL = Path("../shared/realdata/stack_exchange")
 SHIPPED = Path("corpus/dumps")
 Rows = Callable[[Path], Iterator[Mapping[str, str]]]
-SIZES = SMALL, MIDDLE, LARGE, HUGE = 50, 200, 500, 5000  # MB; an exchange has 560 on average
+SMALL, MIDDLE, LARGE, HUGE = 50, 200, 500, 5000  # MB; an exchange has 560 on average
 ARCHIVES = 4  # read by the stage
 NUMBERS = re.compile(rb'\b(Id|ParentId|AcceptedAnswerId)="(\d+)"')
 # prints its own seconds, without the imports', and its own peak: getrusage would tell of the process it was born from
@@ -46,10 +46,14 @@ print(time.perf_counter() - start, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/pro
 def measure() -> Iterator[Claim]:
     with tempfile.TemporaryDirectory() as name:
         rows, kind = source()
-        files = {size: grown(Path(name) / f"{size}.example", rows, size) for size in SIZES}
+
+        def sized(*sizes: int) -> dict[int, Path]:
+            return {size: grown(Path(name) / f"{size}.example", rows, size) for size in sizes}
+
+        files = sized(MIDDLE, LARGE)
         yield from beside_parsers(files[MIDDLE], kind)
-        yield from beside_the_decoder({MIDDLE: files[MIDDLE], LARGE: files[LARGE]}, kind)
-        yield from of_a_large_site({size: files[size] for size in (SMALL, LARGE, HUGE)}, kind)
+        yield from beside_the_decoder(files, kind)
+        yield from of_a_large_site({LARGE: files[LARGE]} | sized(SMALL, HUGE), kind)
 
 
 def read(path: Path) -> None:

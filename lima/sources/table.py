@@ -52,7 +52,8 @@ COMMUNITY, ANSWER_BOT = -1, -2  # users that are no people
 FABRICATED = (1000000001, 1000000010)  # ids of the posts in dumps since 2024 that nobody wrote
 # why a post is left out for what it is; of several the first one counts
 FAULTS = ("", "fabricated", "bot_answer", "bot_question", "deleted", "locked", "closed")
-# what begins a text that is not all space: a character, a reference's letter; no value ends before a mark
+# what begins a text that is not all space: a character, or the letter of a reference to one. Behind a value a mark
+# stands, which is neither
 MEANS = np.isin(np.arange(256), [byte for byte in range(ord("!"), ord("~") + 1) if byte not in b'&"'])
 MEANS_REFERRED = np.isin(np.arange(256), list(b"lgaq"))
 AND = ord("&")
@@ -122,7 +123,8 @@ def _records(rows: Rows, block: Block) -> Records:
 
 def _find_blanks(rows: Rows, found: Records) -> None:
     line, start, end = rows.where("Body")
-    plain = MEANS[rows.block[start]] | ((rows.block[start] == AND) & MEANS_REFERRED[rows.block[start + 1]])
+    first, second = rows.block[start], rows.block[start + 1]
+    plain = MEANS[first] | ((first == AND) & MEANS_REFERRED[second])
     for n in np.flatnonzero(~plain).tolist():
         value = rows.block[start[n] : end[n]].tobytes()
         try:

@@ -19,70 +19,26 @@ NAME = st.text(st.sampled_from("aZq"), min_size=1, max_size=3)
 CODES = [0, 1, 9, 10, 13, 31, 32, 38, 60, 127, 128, 0x7FF, 0x800, 0xD7FF, 0xD800, 0xDFFF, 0xE000]
 CODES += [0xFFFD, 0xFFFE, 0xFFFF, 0x10000, 0x1FFFE, 0x10FFFF, 0x110000, 9_999_999]
 REFERENCES = [
-    *(
-        "&lt;",
-        "&gt;",
-        "&amp;",
-        "&quot;",
-        "&apos;",
-        "&nbsp;",
-        "&rt;",
-        "&lx;",
-        "&Lt;",
-        "&ampx;",
-        "&quo;",
-        "&;",
-        "&",
-        "&#;",
-    ),
-    *("&#x;", "&#12x;", "&#xg;", "&#X41;", "&lt", "&#0000000065;", "&#x0000041;", "&amp;lt;", ";", "&#-65;"),
+    *("&lt;", "&gt;", "&amp;", "&quot;", "&apos;", "&nbsp;", "&rt;", "&lx;", "&Lt;", "&ampx;", "&quo;", "&;", "&"),
+    *("&#;", "&#x;", "&#12x;", "&#xg;", "&#X41;", "&lt", "&#0000000065;", "&#x0000041;", "&amp;lt;", ";", "&#-65;"),
     *(form.format(code) for code in CODES for form in ("&#{};", "&#x{:x};", "&#x{:X};")),
 ]
 BYTES = [
+    *(b"\t", b"\r", b"\r\n", b"\n", b"\0", b"\x08", b"\x0b", b"\x1f", b"\x7f", b"<", b">", b"'", b" ", b"/>", b"="),
+    *(b"]]>", b"\xef\xbf\xbe", b"\xef\xbf\xbf", b"\xef\xbf\xbd", b"\xef\xbb\xbf", b"\xef\xbc\x8c", b"\xef", b"\xff"),
     *(
-        b"\t",
-        b"\r",
-        b"\r\n",
-        b"\n",
-        b"\0",
-        b"\x08",
-        b"\x0b",
-        b"\x1f",
-        b"\x7f",
-        b"<",
-        b">",
-        b"'",
-        b" ",
-        b"/>",
-        b"=",
-        b"]]>",
-    ),
-    *(
-        b"\xef\xbf\xbe",
-        b"\xef\xbf\xbf",
-        b"\xef\xbf\xbd",
-        b"\xef\xbb\xbf",
-        b"\xef\xbc\x8c",
-        b"\xef",
         b"\xef\xbf",
-        b"\xff",
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf0\x9f\xbf\xbe",
+        b"\xc2\x85",
+        b"\xe2\x80\xa8",
     ),
-    *(b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f\xbf\xbe", b"\xc2\x85", b"\xe2\x80\xa8"),
 ]
 PIECE = st.sampled_from([*(reference.encode() for reference in REFERENCES), *BYTES]) | WRITTEN.map(str.encode)
-FRAMES = st.sampled_from(
-    [
-        *(
-            b"<row %s />",
-            b"<row %s/>",
-            b"<row  %s />",
-            b"<row %s  />",
-            b"<rows %s />",
-            b"<row\t%s />",
-            b"<row %s>",
-            b"<row%s/>",
-        )
-    ]
+FRAMES = st.sampled_from((b"<row %s />", b"<row %s/>")) | st.sampled_from(
+    (b"<row  %s />", b"<row %s  />", b"<rows %s />", b"<row\t%s />", b"<row %s>", b"<row%s/>")
 )
 
 
@@ -164,39 +120,12 @@ def test_what_is_surely_a_row_is_not_odd(row, end):
 @pytest.mark.parametrize(
     "row",
     [
-        *(
-            b"",
-            b"\r",
-            b"<row />",
-            b"<row/>",
-            b"<row",
-            b"<posts>",
-            b'<rows Id="1" />',
-            b'x<row Id="1" />',
-            b'   <row Id="1" />',
-        ),
-        *(
-            b'<row Id="1">',
-            b'<row Id="1"',
-            b'<row Id="1"/ >',
-            b'<row Id="1"  />',
-            b'<row  Id="1" />',
-            b'<row Id="1" /> ',
-        ),
-        *(b'<row Id="1" Id="2" />', b'<row Id=x1" />', b'<row Idx"1" />', b'<row id="1" />', b'<row Idd="1" />'),
-        *(
-            b'<row Id="1" Body="a />',
-            b'<row Id="1" Body="\x00" />',
-            b'<row Id="1" Body="\x1f" />',
-            b'<row Id="1" Body="\x0b" />',
-        ),
-        *(
-            b'<row Id="" />',
-            b'<row Id="-" />',
-            b'<row Id="+1" />',
-            b'<row Id=" 1" />',
-            b'<row Id="%s" />' % (b"9" * 19),
-        ),
+        *(b"", b"\r", b"<row />", b"<row/>", b"<row", b"<posts>", b'<rows Id="1" />', b'x<row Id="1" />'),
+        *(b'   <row Id="1" />', b'<row Id="1">', b'<row Id="1"', b'<row Id="1"/ >', b'<row Id="1"  />'),
+        *(b'<row  Id="1" />', b'<row Id="1" /> ', b'<row Id="1" Id="2" />', b'<row Id=x1" />', b'<row Idx"1" />'),
+        *(b'<row id="1" />', b'<row Idd="1" />', b'<row Id="1" Body="a />', b'<row Id="1" Body="\x00" />'),
+        *(b'<row Id="1" Body="\x1f" />', b'<row Id="1" Body="\x0b" />', b'<row Id="" />', b'<row Id="-" />'),
+        *(b'<row Id="+1" />', b'<row Id=" 1" />', b'<row Id="%s" />' % (b"9" * 19)),
     ],
 )
 def test_what_is_not_surely_a_row_is_odd_and_nothing_is_found_in_it(row):

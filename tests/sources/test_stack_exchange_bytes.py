@@ -76,7 +76,7 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
 
 
 def test_a_number_with_one_character_that_is_no_digit_is_none():
-    # eight digits are read at a time, so each place of each of the two words is tried, and both neighbours of 0 and 9
+    # each place of each length is tried, and both neighbours of 0 and 9
     whole = [("1234567890123456"[:size], place) for size in range(1, 17) for place in range(size)]
     values = [f"{digits[:place]}{odd}{digits[place + 1 :]}" for digits, place in whole for odd in "/:x"]
     row = '<row Id="1" PostTypeId="2" ParentId="3" Score="{}" Body="b" />'
