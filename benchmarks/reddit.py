@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import zstandard
 
 from benchmarks.claims import Claim, claim, in_turn
+from lima.curation import chance
 from lima.sources import reading, reddit
 
 REAL, CORPUS = Path("../shared/realdata/reddit"), Path("corpus/dumps/reddit")
@@ -32,7 +34,8 @@ def measure() -> Iterator[Claim]:
         megabytes = SIZE / 1e6
 
         def ours() -> None:
-            early = reading.Early(min_response_score=0, reservoir=1, share=lambda _: 0.0, subreddits=WANTED)
+            shares = partial(chance.shares, 0)
+            early = reading.Early(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
             for _ in reddit.read(path, source="x", licence="", tally=reading.Tally(), early=early):
                 pass
 

@@ -61,7 +61,7 @@ def read(path: Path) -> None:
     rule = reading.Early(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
-        share=partial(chance.share, p.seed),
+        shares=partial(chance.shares, p.seed),
     )
     for _ in stack_exchange.read(path, source="x", licence="", tally=reading.Tally(), early=rule):
         pass

@@ -55,25 +55,18 @@ class Asked(NamedTuple):
     """A question that stays, its answers from the best on."""
 
     question: Row
-    answers: list[Row]
+    answers: Iterator[Row]
     spared: bool  # whatever its votes
 
 
 def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | Dropped]:
     """Some of the outcomes, one by one."""
     least = early.min_response_score if early else NONE
-    columns = ("rank", "reason", "line", "at", "size", "id", "parent", "score", "best")
-    asked: Asked | None = None
-    for rank, code, line, at, size, number, parent, score, best in zip(
-        *(part[name].tolist() for name in columns), strict=True
-    ):
-        if rank >= 0:
-            assert asked
-            asked.answers.append(Row(line, at, size, number, score))
-            continue
-        if asked:
-            yield asked
-            asked = None
+    rows = list(zip(*(part[name].tolist() for name in Row._fields), strict=True))
+    heads = np.flatnonzero(part["rank"] < 0)
+    columns = heads, np.append(heads, len(part))[1:], *(part[name][heads] for name in ("reason", "parent", "best"))
+    for head, end, code, parent, best in zip(*(column.tolist() for column in columns), strict=True):
+        line, _, _, number, _ = rows[head]
         if code:
             reason = REASONS[code]
             detail = (
@@ -83,9 +76,7 @@ def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | 
             )
             yield Dropped(reason=reason, detail=detail, place=f"{shown}:{line}", raw="")
         else:
-            asked = Asked(Row(line, at, size, number, score), [], spared=best < least)
-    if asked:
-        yield asked
+            yield Asked(Row(*rows[head]), map(Row._make, rows[head + 1 : end]), spared=best < least)
 
 
 def outcomes_of(posts: Records, places: Ints) -> Records:

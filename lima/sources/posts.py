@@ -16,6 +16,7 @@ from lima.sources.blocks import MOST
 QUESTION, ANSWER = 1, 2
 # the first day of each licence, https://stackoverflow.com/help/licensing
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
+TAG = re.compile(r"[^<>|]+")
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
 Get = Callable[[str], str | None]  # an attribute's value by its name
@@ -155,8 +156,7 @@ def _number(get: Get, name: str) -> int:
 
 
 def tags_of(get: Get) -> tuple[str, ...]:
-    tags = get("Tags")
-    return tuple(tag for tag in re.split(r"[<>|]", tags) if tag) if tags else ()
+    return tuple(TAG.findall(get("Tags") or ""))
 
 
 def licence_of(get: Get) -> str:

@@ -7,11 +7,13 @@ It also offers `pieces`, what of a dump can be read by itself: `read` of each pi
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
 from lima.errors import LimaError
@@ -56,7 +58,7 @@ class Early:
 
     min_response_score: int  # votes
     reservoir: int  # questions a site
-    share: Callable[[str], float]  # of a candidate's id, in [0, 1)
+    shares: Callable[[str, Sequence[int]], NDArray[np.float64]]  # in [0, 1), of the ids that are a prefix and a number
     subreddits: Subreddits | None = None
 
 

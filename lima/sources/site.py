@@ -6,6 +6,7 @@ question to join, by line so that everything leaves in the order of the dump. Ro
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -49,7 +50,7 @@ class Site:
         self._smallest = Smallest(early.reservoir if early else 0)
         self._spills = (Spill(folder, TWICE), Spill(folder, POST), Spill(folder, OUTCOME))
         self._stack = ExitStack()
-        self.owners: Ints = np.zeros(0, np.int64)  # of the posts that may be chosen, sorted
+        self._owners = [np.zeros(0, np.int64)]
 
     def __enter__(self) -> Self:
         for spill in self._spills:
@@ -64,24 +65,28 @@ class Site:
         ids = np.empty(len(posts), TWICE)
         ids["id"], ids["line"] = posts["id"], posts["line"]
         self._ids.add(ids, by_key(ids["id"]))
-        matter = posts[(posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0)]
+        matter = posts.compress((posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0))
         question = np.where(matter["kind"] == ANSWER, matter["parent"], matter["id"])
         self._posts.add(matter, by_key(question))
+
+    @cached_property
+    def owners(self) -> Ints:
+        """After the join, of the posts that may be chosen; sorted."""
+        return np.unique(np.concatenate(self._owners))
 
     def join(self, *, lines: int) -> None:
         """`lines` is more than any line's number."""
         twice = self._twice(lines)
         for part in self._posts.parts():
-            again = twice[np.minimum(np.searchsorted(twice, part["line"]), len(twice) - 1)] if len(twice) else -1
-            for outcome in self._joined(part[part["line"] != again]):
+            for outcome in self._joined(part.compress(~_among(twice, part["line"]))):
                 self._outcomes.add(outcome, by_range(outcome["place"], below=lines))
 
     def _twice(self, lines: int) -> Ints:
         """The lines of posts whose id has come before, sorted."""
         found = [np.zeros(0, np.int64)]
         for part in self._ids.parts():
-            ordered = part[np.lexsort((part["line"], part["id"]))]
-            again = ordered[1:][ordered["id"][1:] == ordered["id"][:-1]]
+            ordered = part.take(np.lexsort((part["line"], part["id"])))
+            again = ordered[1:].compress(ordered["id"][1:] == ordered["id"][:-1])
             outcome = np.zeros(len(again), OUTCOME)
             outcome["id"], outcome["place"], outcome["reason"] = again["id"], again["line"], CODE["duplicate_id"]
             outcome["line"], outcome["rank"] = again["line"], -1
@@ -92,19 +97,19 @@ class Site:
     def _joined(self, part: Records) -> Iterator[Records]:
         """Of all posts of some questions: what is dropped, the questions, and the answers of those that may stay."""
         faulty = part["fault"] > 0
-        yield dropped(part[faulty], part["fault"][faulty])
-        left_out = part["id"][faulty & (part["kind"] == QUESTION)]
-        questions = part[~faulty & (part["kind"] == QUESTION)]
-        questions = questions[np.argsort(questions["id"])]
-        answers = part[~faulty & (part["kind"] == ANSWER)]
-        of = np.minimum(np.searchsorted(questions["id"], answers["parent"]), max(len(questions) - 1, 0))
-        asked = questions["id"][of] == answers["parent"] if len(questions) else np.zeros(len(answers), np.bool_)
-        orphans = answers[~asked & ~np.isin(answers["parent"], left_out)]
+        yield dropped(part.compress(faulty), part["fault"][faulty])
+        left_out = np.sort(part["id"][faulty & (part["kind"] == QUESTION)])
+        questions = part.compress(~faulty & (part["kind"] == QUESTION))
+        questions = questions.take(np.argsort(questions["id"]))
+        answers = part.compress(~faulty & (part["kind"] == ANSWER))
+        asked = _among(questions["id"], answers["parent"])
+        orphans = answers.compress(~asked & ~_among(left_out, answers["parent"]))
         yield dropped(orphans, np.full(len(orphans), CODE["orphan_answer"]))
-        answers, of = answers[asked], of[asked]
+        answers = answers.compress(asked)
+        of = np.searchsorted(questions["id"], answers["parent"])
         second = answers["id"] != questions["accepted"][of]
         order = np.lexsort((answers["id"], second, -answers["score"], of))
-        yield from self._ranked(questions, answers[order], of[order])
+        yield from self._ranked(questions, answers.take(order), of[order])
 
     def _ranked(self, questions: Records, answers: Records, of: Ints) -> Iterator[Records]:
         """`of`: (answers,) the index of each one's question; answers of a question stand together, the best first."""
@@ -114,8 +119,7 @@ class Site:
         said = np.zeros(len(questions), np.bool_)
         said[of[first]] = ~answers["blank"][first]
         if self._early:
-            share, prefix = self._early.share, self._prefix
-            outcome["share"][said] = [share(f"{prefix}{number}") for number in questions["id"][said].tolist()]
+            outcome["share"][said] = self._early.shares(self._prefix, questions["id"][said].tolist())
             self._smallest.offer(outcome["share"][said])
             outcome["reason"][~said] = CODE["no_answer"]
             outcome["reason"][said] = CODE["low_response_score"]
@@ -124,9 +128,9 @@ class Site:
         stays = outcome["reason"] == 0
         ranked = outcomes_of(answers, questions["line"][of])
         ranked["rank"] = np.arange(len(answers)) - np.repeat(first, np.diff(np.append(first, len(answers))))
-        ranked = ranked[stays[of]]
+        ranked = ranked.compress(stays[of])
         yield ranked
-        self.owners = np.union1d(self.owners, np.concatenate((outcome["owner"][stays], ranked["owner"])))
+        self._owners.append(np.union1d(outcome["owner"][stays], ranked["owner"]))
 
     def _stays(self, outcome: Records) -> Mask:
         """Which questions stay, as far as is known; after the join, for certain."""
@@ -140,10 +144,22 @@ class Site:
     def outcomes(self) -> Iterator[Records]:
         """After the join, what became of the posts, in the order of the dump, some at a time."""
         for part in self._outcomes.parts():
-            part = part[np.lexsort((part["rank"], part["place"]))].copy()
+            part = part.take(np.lexsort((part["rank"], part["place"])))
             if self._early:
                 gone = (part["rank"] < 0) & (part["reason"] == 0) & ~self._stays(part)
                 part["reason"][gone] = np.where(part["share"][gone] < 1, CODE["low_response_score"], CODE["no_answer"])
-                gone_lines = part["place"][gone]
-                part = part[(part["rank"] < 0) | ~np.isin(part["place"], gone_lines)]
+                part = part.compress((part["rank"] < 0) | ~gone[_heads(part)])
             yield part
+
+
+def _among(ordered: Ints, values: Ints) -> Mask:
+    """Which of the values are among sorted ones; np.isin sorts and hashes anew."""
+    places = np.searchsorted(ordered, values)
+    found: Mask = np.append(ordered, 0)[places] == values
+    return found & (places < len(ordered))
+
+
+def _heads(part: Records) -> Ints:
+    """The index of each answer's question, which stands before it, and of all others their own."""
+    heads: Ints = np.maximum.accumulate(np.where(part["rank"] < 0, np.arange(len(part)), 0))
+    return heads

@@ -11,8 +11,7 @@ licence are told for question and answer, since either may become part of an exa
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,8 +34,6 @@ from lima.sources.users import Authors
 # a large site comes as an archive a table
 SPLIT = re.compile(r"(?P<site>.+)-(?P<table>Badges|Comments|PostHistory|PostLinks|Posts|Tags|Users|Votes)\.7z", re.I)
 
-REMEMBERED = 1 << 16  # shares of questions: a question's answers ask for it again, and the join does
-
 
 @dataclass(frozen=True)
 class Dump:
@@ -50,8 +47,6 @@ def read(
     dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
 ) -> Iterator[Candidate | Dropped]:
     """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
-    if early:
-        early = replace(early, share=lru_cache(REMEMBERED)(early.share))
     for name, dump in sites(dumps).items():
         prefix = f"{source}/{name}/"
         with (

@@ -75,8 +75,7 @@ class Texts:
         likely = answer & whole
         if self._early:
             low = np.flatnonzero(likely & (found["score"] < self._early.min_response_score))
-            share, prefix = self._early.share, self._prefix
-            shares = np.array([share(f"{prefix}{parent}") for parent in found["parent"][low].tolist()], float)
+            shares = self._early.shares(self._prefix, found["parent"][low].tolist())
             self._smallest.offer(shares[~found["blank"][low]])
             likely[low] = shares <= self._smallest.bound
         return np.flatnonzero(likely | (whole & (found["kind"] == QUESTION)))

@@ -86,7 +86,7 @@ def early(job: Job) -> Early:
     return Early(
         min_response_score=job.min_response_score,
         reservoir=job.reservoir,
-        share=partial(chance.share, job.seed),
+        shares=partial(chance.shares, job.seed),
         subreddits=Subreddits(frozenset(job.answered), frozenset(job.asked)),
     )
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.curation.chance import Reservoir, generator, share
+from lima.curation.chance import Reservoir, generator, share, shares
 
 NAMES = [f"source/site/{number}" for number in range(4000)]
 
@@ -18,6 +18,11 @@ def test_shares_are_uniform():
     # 4,000 names in 10 tenths: 400 each, standard deviation √(4,000 · 0.1 · 0.9) ≈ 19; five of them either side
     counts, _ = np.histogram([share(17, name) for name in NAMES], bins=10, range=(0, 1))
     assert all(abs(count - 400) < 95 for count in counts)
+
+
+@given(st.integers(0, 2**32), st.text(max_size=20), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
+def test_shares_are_those_of_the_names_one_by_one(seed, prefix, numbers):
+    assert shares(seed, prefix, numbers).tolist() == [share(seed, f"{prefix}{number}") for number in numbers]
 
 
 def test_another_seed_is_another_choice():

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from lima.sources.keeping import Job
 from lima.sources.parts import parts
 from lima.sources.reading import Early, Scraped
 
-EARLY = Early(min_response_score=10, reservoir=5, share=lambda name: 0.5)
+EARLY = Early(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
 PAGE = (
     '<html><head><link rel="canonical" href="https://www.wikihow.com/{slug}"></head><body><h1>{slug}</h1>'
     '<div id="breadcrumb"><a href="/Category:Cooking">Cooking</a></div>'

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lima.sources import keeping
@@ -8,7 +9,7 @@ from lima.sources.keeping import Job
 from lima.sources.parts import parts
 from lima.sources.reading import DumpError, Early
 
-EARLY = Early(min_response_score=10, reservoir=5, share=lambda name: 0.5)
+EARLY = Early(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
 ROW = '<row Id="{}" PostTypeId="{}" ParentId="1" Score="3" Title="t" Body="b" CreationDate="2020-01-01" />'
 
 

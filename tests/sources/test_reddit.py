@@ -2,6 +2,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -170,7 +171,7 @@ def test_the_fields_of_the_dumps_since_2024_are_no_obstacle(tmp_path):
 
 def only(*, answered: set[str], asked: set[str]) -> Early:
     wanted = Subreddits(frozenset(answered), frozenset(asked))
-    return Early(min_response_score=0, reservoir=1, share=lambda _: 0.0, subreddits=wanted)
+    return Early(min_response_score=0, reservoir=1, shares=lambda _, numbers: np.zeros(len(numbers)), subreddits=wanted)
 
 
 WANTED = only(answered={"WritingPrompts"}, asked={"AskReddit"})

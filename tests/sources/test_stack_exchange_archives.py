@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import py7zr
 import pytest
 from hypothesis import given, settings
@@ -126,7 +127,7 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
     ]
     rows = [rows[n] for n in order if n < len(rows)]
     path = dump(folder / "s", *rows)
-    rule = Early(min_response_score=10, reservoir=reservoir, share=lambda name: (int(name[5:]) * 37 % 10) / 10)
+    rule = Early(min_response_score=10, reservoir=reservoir, shares=lambda _, numbers: np.array(numbers) * 37 % 10 / 10)
 
     def found(dumps: Path) -> list[str]:
         records = stack_exchange.read(dumps, source="se", licence="", tally=Tally(), early=rule)
@@ -142,7 +143,7 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_pa
     asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (3, 2, 1)]
     rows = [answer(11, 1, 3), answer(12, 2, 3), answer(13, 3, 3), *asked]
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
-    rule = Early(min_response_score=10, reservoir=1, share=lambda name: int(name[5:]) / 10)
+    rule = Early(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
     decoded = []
     decoder = solid.IndexedBzip2File
     monkeypatch.setattr(solid, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))

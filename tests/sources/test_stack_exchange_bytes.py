@@ -147,7 +147,7 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
         answer(4, 1, 8).replace("b4", "&#0;"),
     ]
     path = dump(tmp_path / "s", *rows)
-    rule = least and Early(min_response_score=least, reservoir=0, share=lambda name: 0.5)
+    rule = least and Early(min_response_score=least, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     first, second, kept = stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)
     assert {first.place, second.place} == {f"{path}:4", f"{path}:6"}
     assert kept.response == "<p>b3</p>"
@@ -157,7 +157,7 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
 def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
     rows = [question(1), answer(2, 1, 12).replace("b2", "&nothing;")]
     rows += [answer(3, 1, next_score)] if next_score else []
-    rule = Early(min_response_score=10, reservoir=0, share=lambda name: 0.5)
+    rule = Early(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     path = dump(tmp_path / "s", *rows)
     found = [r.reason for r in stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)]
     assert found == ["bad_row", reason]

@@ -1,7 +1,9 @@
 """What is left out before it is decoded, and that nothing after it can tell."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,10 @@ SOURCE = "stack_exchange_stem"
 
 
 def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Early:
-    return Early(min_response_score=least, reservoir=reservoir, share=lambda name: (shares or {}).get(name, 0.5))
+    def told(prefix: str, numbers: Sequence[int]) -> np.ndarray:
+        return np.array([(shares or {}).get(f"{prefix}{number}", 0.5) for number in numbers], float)
+
+    return Early(min_response_score=least, reservoir=reservoir, shares=told)
 
 
 def read(path: Path, rule: Early | None) -> tuple[list[str], list[tuple[str, str, str]]]:
