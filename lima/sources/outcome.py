@@ -60,7 +60,7 @@ class Asked(NamedTuple):
 
 
 def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | Dropped]:
-    """Some of the outcomes, one by one."""
+    """Some of the outcomes, one by one; the answers to a question that is dropped are passed over."""
     least = early.min_response_score if early else NONE
     rows = list(zip(*(part[name].tolist() for name in Row._fields), strict=True))
     heads = np.flatnonzero(part["rank"] < 0)

@@ -18,7 +18,7 @@ from lima.sources.outcome import CODE, OUTCOME, dropped, outcomes_of
 from lima.sources.posts import ANSWER, QUESTION
 from lima.sources.reading import Early
 from lima.sources.spill import Records, Spill, by_key, by_range
-from lima.sources.table import NONE, POST
+from lima.sources.table import ABSENT, POST
 
 TWICE = np.dtype([("id", "i8"), ("line", "i8")])
 
@@ -137,9 +137,20 @@ class Site:
         assert self._early
         return (outcome["best"] >= self._early.min_response_score) | (outcome["share"] <= self._smallest.bound)
 
-    def spared(self, outcome: Records) -> Mask:
-        """Which of the questions that stay do so whatever their votes."""
-        return outcome["best"] < (self._early.min_response_score if self._early else NONE)
+    def missed(self) -> list[int]:
+        """After the join, the lines of answers that may be chosen and are not kept.
+
+        Their questions stay whatever their votes; as the rows went by, others seemed to do so.
+        """
+        if not self._early:
+            return []
+        lines: list[int] = []
+        for part in self._outcomes.parts():
+            missed = part.compress((part["rank"] >= 0) & (part["at"] == ABSENT))
+            asked = part.compress((part["rank"] < 0) & (part["reason"] == 0))
+            spared = asked.compress(self._stays(asked) & (asked["best"] < self._early.min_response_score))
+            lines += missed["line"][_among(np.sort(spared["place"]), missed["place"])].tolist()
+        return sorted(lines)
 
     def outcomes(self) -> Iterator[Records]:
         """After the join, what became of the posts, in the order of the dump, some at a time."""
@@ -148,18 +159,9 @@ class Site:
             if self._early:
                 gone = (part["rank"] < 0) & (part["reason"] == 0) & ~self._stays(part)
                 part["reason"][gone] = np.where(part["share"][gone] < 1, CODE["low_response_score"], CODE["no_answer"])
-                part = part.compress((part["rank"] < 0) | ~gone[_heads(part)])
             yield part
 
 
 def _among(ordered: Ints, values: Ints) -> Mask:
     """Which of the values are among sorted ones; np.isin sorts and hashes anew."""
-    places = np.searchsorted(ordered, values)
-    found: Mask = np.append(ordered, 0)[places] == values
-    return found & (places < len(ordered))
-
-
-def _heads(part: Records) -> Ints:
-    """The index of each answer's question, which stands before it, and of all others their own."""
-    heads: Ints = np.maximum.accumulate(np.where(part["rank"] < 0, np.arange(len(part)), 0))
-    return heads
+    return np.searchsorted(ordered, values) < np.searchsorted(ordered, values, "right")

@@ -28,7 +28,7 @@ from lima.sources.reading import DumpError, Early, Piece, Tally, files
 from lima.sources.site import Site
 from lima.sources.solid import Table
 from lima.sources.table import pages
-from lima.sources.texts import ABSENT, Texts
+from lima.sources.texts import Texts
 from lima.sources.users import Authors
 
 # a large site comes as an archive a table
@@ -121,20 +121,9 @@ def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dro
         raise DumpError(f"{table.shown} holds no posts; fetch the dump again, or take it out of the dumps")
     site.join(lines=lines)
     texts.flush()
-    if table.file is None and (missed := _missed(site)):
+    if table.file is None and (missed := site.missed()):
         with _watched(table) as fill:
             texts.fetch(fill, missed)
-
-
-def _missed(site: Site) -> list[int]:
-    """Lines of answers that may be chosen but did not seem so as a stream went by: others than they left the site."""
-    lines: list[int] = []
-    for part in site.outcomes():
-        missed = (part["rank"] >= 0) & (part["at"] == ABSENT)
-        if missed.any():
-            spared = part["place"][(part["rank"] < 0) & (part["reason"] == 0) & site.spared(part)]
-            lines += part["line"][missed & np.isin(part["place"], spared)].tolist()
-    return sorted(lines)
 
 
 def _outcomes(site: Site, chosen: Chosen, authors: Authors) -> Iterator[Candidate | Dropped]:

@@ -33,10 +33,11 @@ POSTS = Names(
     numbers=tuple(NUMBERS.values()),
 )
 NONE = np.iinfo(np.int64).min  # an id that is not told
+ABSENT = -1
 POST = np.dtype(
     [
         ("line", "i8"),
-        ("at", "i8"),  # where the row's bytes are kept, -1 where they are not
+        ("at", "i8"),  # where the row's bytes are kept, or ABSENT
         ("size", "i4"),  # bytes
         ("kind", "i4"),  # PostTypeId
         ("id", "i8"),

@@ -16,8 +16,8 @@ from lima.sources.posts import ANSWER, QUESTION
 from lima.sources.reading import Early
 from lima.sources.site import Smallest
 from lima.sources.spill import Records
+from lima.sources.table import ABSENT
 
-ABSENT = -1
 SPARE = 2  # times the places whatever votes: some seem taken by questions that turn out to be closed, or in no dump
 
 

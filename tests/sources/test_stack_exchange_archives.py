@@ -139,17 +139,18 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
 @pytest.mark.parametrize(("closed", "times"), [((), 1), ((1,), 1), ((1, 2), 2)])
 def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_path, monkeypatch, closed, times):
     # one place whatever votes, and answers kept for two; the smallest shares are 1's and 2's, until they turn out to be
-    # closed at the end. With both of them closed, the place is 3's after all, whose answer was not kept.
-    asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (3, 2, 1)]
-    rows = [answer(11, 1, 3), answer(12, 2, 3), answer(13, 3, 3), *asked]
+    # closed at the end. With both of them closed, the place is 3's after all, whose answer was not kept. Nor was the
+    # lesser answer of 4, which stays for its votes, nor that of 5, whose part is joined first.
+    asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (5, 4, 3, 2, 1)]
+    rows = [*(answer(10 + n, n, 3) for n in (1, 2, 3, 4, 5)), answer(20, 4, 12), *asked]
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
     rule = Early(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
     decoded = []
     decoder = solid.IndexedBzip2File
     monkeypatch.setattr(solid, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
     records = list(stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule))
-    [kept] = [record for record in records if isinstance(record, Candidate)]
-    assert kept.response == f"<p>b{11 + len(closed)}</p>"
+    voted, spared = (record for record in records if isinstance(record, Candidate))
+    assert (spared.response, voted.response) == (f"<p>b{11 + len(closed)}</p>", "<p>b20</p>")
     assert len(decoded) == times
 
 
