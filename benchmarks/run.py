@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "claims", "run"))
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "claims", "run", "slices"))
 
 
 def main(*only: str) -> None:

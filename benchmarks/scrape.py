@@ -20,6 +20,7 @@ from lxml import etree
 from rapidgzip import IndexedBzip2File
 
 from benchmarks.claims import Claim, claim, in_turn
+from benchmarks.slices import in_slices
 from lima import params
 from lima.curation import chance
 from lima.jobs import Ended
@@ -36,9 +37,10 @@ NUMBERS = re.compile(rb'\b(Id|ParentId|AcceptedAnswerId)="(\d+)"')
 ALONE = """
 import re, sys, time
 from pathlib import Path
-from benchmarks.scrape import read
+from benchmarks.scrape import read, rule
+early = rule()
 start = time.perf_counter()
-read(Path(sys.argv[1]))
+read(Path(sys.argv[1]), early)
 print(time.perf_counter() - start, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 """
 
@@ -56,14 +58,17 @@ def measure() -> Iterator[Claim]:
         yield from of_a_large_site({LARGE: files[LARGE]} | sized(SMALL, HUGE), kind)
 
 
-def read(path: Path) -> None:
+def rule() -> reading.Early:
     p = params.load().filter
-    rule = reading.Early(
+    return reading.Early(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
         shares=partial(chance.shares, p.seed),
     )
-    for _ in stack_exchange.read(path, source="x", licence="", tally=reading.Tally(), early=rule):
+
+
+def read(path: Path, early: reading.Early) -> None:
+    for _ in stack_exchange.read(path, source="x", licence="", tally=reading.Tally(), early=early):
         pass
 
 
@@ -77,8 +82,8 @@ def beside_parsers(posts: Path, kind: str) -> Iterator[Claim]:
 
     sides: dict[str, tuple[Callable[[], object], bool]] = {
         "rows visited, their numbers read": (visited, False),
-        "candidates and what was dropped": (partial(read, posts), True),
-        "candidates and what was dropped, against rows only visited": (partial(read, posts), False),
+        "candidates and what was dropped": (partial(read, posts, rule()), True),
+        "candidates and what was dropped, against rows only visited": (partial(read, posts, rule()), False),
     }
     for words, parsed, pairs, target in (
         ("lxml.iterparse", by_iterparse, 3, "≥ 5"),
@@ -133,8 +138,7 @@ def beside_the_decoder(files: Mapping[int, Path], kind: str) -> Iterator[Claim]:
     words = "to candidates, against parallel bzip2 decoding alone"
     archives = {size: packed(posts) for size, posts in files.items()}
     for size, archive in archives.items():
-        decoded = partial(decode, archive, files[size].stat().st_size, 1)
-        seconds = in_turn(partial(read, archive), decoded, pairs=9)
+        seconds = in_slices(partial(read, archive, rule()), partial(decode, stream(archive)), times=2000 // size)
         what = f"a 7z archive of {size} MB of {kind} {words}"
         yield claim(what, ours=seconds[0], peer=seconds[1], unit="s", target="≤ 1.2")
     size, archive = next(iter(archives.items()))
@@ -142,9 +146,9 @@ def beside_the_decoder(files: Mapping[int, Path], kind: str) -> Iterator[Claim]:
     several.mkdir()
     for number in range(ARCHIVES):
         os.link(archive, several / f"site{number}.example.7z")
-    seconds = in_turn(partial(staged, several), partial(decode, archive, files[size].stat().st_size, ARCHIVES), pairs=3)
+    ours, peer = in_slices(partial(staged, several), partial(decode, stream(archive)), times=3)
     what = f"{ARCHIVES} of {size} MB {words}, by the stage's workers, results written"
-    yield claim(what, ours=seconds[0], peer=seconds[1], unit="s", target="≤ 1.2")
+    yield claim(what, ours=ours, peer=ARCHIVES * peer, unit="s", target="≤ 1.2")
 
 
 def packed(posts: Path) -> Path:
@@ -165,17 +169,19 @@ def staged(dumps: Path) -> None:
                 raise RuntimeError(event.reply.error)
 
 
-def decode(archive: Path, size: int, times: int) -> None:
-    """`size`: bytes of what is unpacked."""
-    for _ in range(times):
-        with archive.open("rb") as file, tempfile.TemporaryFile() as alone:
-            file.seek(32)  # the bzip2 stream lies behind the signature
-            alone.write(file.read())
-            alone.seek(0)
-            with IndexedBzip2File(alone, parallelization=os.cpu_count()) as stream:
-                left = size
-                while left:
-                    left -= len(stream.read(min(left, 1 << 20)))
+def stream(archive: Path) -> Path:
+    """The bzip2 stream of an archive of one, as a file of its own."""
+    alone = archive.with_suffix(".bz2")
+    with archive.open("rb") as file:
+        signature = file.read(32)  # behind which the stream lies, and it tells where the stream ends
+        alone.write_bytes(file.read(int.from_bytes(signature[12:20], "little")))
+    return alone
+
+
+def decode(stream: Path) -> None:
+    with IndexedBzip2File(str(stream), parallelization=os.cpu_count()) as decoder:
+        while decoder.read(1 << 20):
+            pass
 
 
 def of_a_large_site(files: Mapping[int, Path], kind: str) -> Iterator[Claim]:
