@@ -29,6 +29,7 @@ TAGS = [
 ]
 TAG = st.sampled_from([f"<{tag}>" for tag in TAGS] + [f"</{tag}>" for tag in TAGS])
 SOUP = st.lists(TAG | st.text(max_size=5), max_size=30).map("".join)
+CLOSED = st.lists(TAG | st.text(st.characters(exclude_characters="<"), max_size=5), max_size=30).map("".join)
 CODE = st.text("ab &<`|>*\n\t é", max_size=40)
 
 
@@ -85,6 +86,7 @@ def escaped(text: str) -> str:
         ("&#99999999999999999999;&#" + "9" * 5000 + ";&#x41;&bogus;", "\ufffd\ufffdA&bogus;"),
         ("<a href='x'><code>f</a>(x)</code> <b><i>g</b></i>", "`f(x)` g"),
         ("<SCRIPT>if (a<b) '</p>'</SCRIPT >c<script>d", "c"),
+        ("<?<script>c</script>d", "cd"),
         ("\x00a\x07\x1b", "a\x07\x1b"),
         ("", ""),
     ],
@@ -113,8 +115,9 @@ def test_code_stands_verbatim_between_its_fences(code):
     assert fence not in code
 
 
-@given(SOUP, SOUP)
+@given(CLOSED, SOUP)
 def test_a_script_never_shows(before, after):
+    # behind markup that is left open, as <? is, its tag is a part of that markup, to a browser too
     assert "evil" not in to_markdown(f"{before}<script>evil()</script>{after}")
 
 
