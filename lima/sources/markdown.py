@@ -91,7 +91,7 @@ def close(frame: Frame, parent: Frame) -> None:
     else:
         frame.end_paragraph()
         text = _item(frame, parent) if frame.tag == "li" else _SET.get(frame.tag, _heading)(frame)
-    if text or frame.tag in CELLS:  # an empty cell holds its column's place
+    if text or (frame.tag in CELLS and parent.tag in ("tr", "table")):  # an empty cell holds its column's place
         parent.blocks.append(Block(text, frame.tag))
 
 
