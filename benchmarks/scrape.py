@@ -141,9 +141,8 @@ def beside_the_decoder(files: Mapping[int, Path], kind: str) -> Iterator[Claim]:
     words = "to candidates, against parallel bzip2 decoding alone"
     archives = {size: packed(posts) for size, posts in files.items()}
     for size, archive in archives.items():
-        seconds = in_slices(partial(read, archive, rule()), partial(decode, stream(archive)), times=2000 // size)
-        what = f"a 7z archive of {size} MB of {kind} {words}"
-        yield claim(what, ours=seconds[0], peer=seconds[1], unit="s", target="≤ 1.2")
+        ours, peer = in_slices(partial(read, archive, rule()), partial(decode, stream(archive)), times=2000 // size)
+        yield claim(f"a 7z archive of {size} MB of {kind} {words}", ours=ours, peer=peer, unit="s", target="≤ 1.2")
     size, archive = next(iter(archives.items()))
     several = archive.parent / "several"
     several.mkdir()
@@ -166,7 +165,7 @@ def as_published(folder: Path) -> Iterator[Claim]:
     for name, files in tables.items():
         grown(unpacked / name, rows_of(files), MIDDLE * sizes[name] / sizes["Posts.xml"])
     archive = packed(*sorted(unpacked.iterdir()))
-    end = sum(path.stat().st_size for path in unpacked.iterdir() if path.name <= "Users.xml")
+    end = sum(path.stat().st_size for path in unpacked.iterdir() if path.name <= "Users.xml")  # as they are packed
     ours, peer = in_slices(partial(read, archive, rule()), partial(decode, stream(archive), end), times=3)
     words = f"a 7z archive as published, its posts {MIDDLE} of {end / 1e6:.0f} MB, to candidates with their authors"
     yield claim(f"{words}, against parallel bzip2 decoding alone", ours=ours, peer=peer, unit="s", target="≤ 1.2")
@@ -192,18 +191,18 @@ def staged(dumps: Path) -> None:
 
 
 def stream(archive: Path) -> Path:
-    """The bzip2 stream of an archive of one, as a file of its own."""
+    """The one bzip2 stream of an archive, as a file of its own."""
     alone = archive.with_suffix(".bz2")
     with archive.open("rb") as file:
-        signature = file.read(32)  # behind which the stream lies, and it tells where the stream ends
+        signature = file.read(32)  # behind which the stream lies; its bytes 12 to 20 are how long that is
         alone.write_bytes(file.read(int.from_bytes(signature[12:20], "little")))
     return alone
 
 
-def decode(stream: Path, end: int | None = None) -> None:
-    """Up to a byte of what is unpacked, or all of it."""
+def decode(alone: Path, end: int | None = None) -> None:
+    """All of a bzip2 stream, or up to a byte of what is unpacked."""
     done = 0
-    with IndexedBzip2File(str(stream), parallelization=os.cpu_count()) as decoder:
+    with IndexedBzip2File(str(alone), parallelization=os.cpu_count()) as decoder:
         while (end is None or done < end) and (found := decoder.read(1 << 20)):
             done += len(found)
 
