@@ -1,6 +1,7 @@
 """Every reason why a candidate is dropped, by a candidate that is dropped for it alone; and bounds that belong."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -366,12 +367,13 @@ def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
 
 def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_the_smaller_id():
     text = " ".join(f"The yeast of batch {n} eats sugar." for n in range(100))  # 500 runs of five words
+    asked = partial(candidate, "stack_exchange", description="")  # by its title, whatever chance says
     offered = [
-        candidate("stack_exchange", number=1, response=f"{text} end", response_score=12),
-        candidate("stack_exchange", number=2, response=text, response_score=30),
-        candidate("stack_exchange", number=3, response=f"{text} end", response_score=30, site="wine"),
-        candidate("stack_exchange", number=4, response=ANSWER, response_score=12),
-        candidate("stack_exchange", number=5, response=f"{text} end", response_score=30, site="yeast"),
+        asked(number=1, response=f"{text} end", response_score=12),
+        asked(number=2, response=text, response_score=30),
+        asked(number=3, response=f"{text} end", response_score=30, site="wine"),
+        asked(number=4, response=ANSWER, response_score=12),
+        asked(number=5, response=f"{text} end", response_score=30, site="yeast"),
     ]
     for order in (offered, offered[::-1]):
         bins = Bins(reader="stack_exchange", p=FILTER)
