@@ -14,7 +14,7 @@ from lima.sources.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
 
 REASONS = (*FAULTS, "duplicate_id", "orphan_answer", "no_answer", "low_response_score")
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-LOW = CODE["low_response_score"]
+PASSED = ("no_answer", "low_response_score")  # nine questions of ten, which nobody reads
 # of a post's id and its parent's
 DETAILS = tuple(
     {
@@ -23,7 +23,6 @@ DETAILS = tuple(
         "bot_question": f"question {{}} of user {ANSWER_BOT}",
         "closed": "question {}",
         "orphan_answer": "answer {} to question {}, which is not in the dump",
-        "no_answer": "question {}",
     }.get(reason, "post {}")
     .replace("{}", "{0}", 1)
     .replace("{}", "{1}")
@@ -60,23 +59,39 @@ class Asked(NamedTuple):
 
 
 def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | Dropped]:
-    """Some of the outcomes, one by one; the answers to a question that is dropped are passed over."""
+    """Some of the outcomes: questions that are passed over for their votes together, then the others one by one.
+
+    The answers to a question that is dropped are passed over.
+    """
+    heads = np.flatnonzero(part["rank"] < 0)
+    sizes = np.diff(np.append(heads, len(part)))
+    if early:
+        passed = np.zeros(len(heads), np.bool_)
+        for reason in PASSED:
+            these = part["reason"][heads] == CODE[reason]
+            yield from _together(part.take(heads[these]), reason, least=early.min_response_score, shown=shown)
+            passed |= these
+        part, sizes = part.compress(np.repeat(~passed, sizes)), sizes[~passed]
+        heads = np.cumsum(sizes) - sizes
     least = early.min_response_score if early else NONE
     rows = list(zip(*(part[name].tolist() for name in Row._fields), strict=True))
-    heads = np.flatnonzero(part["rank"] < 0)
-    columns = heads, np.append(heads, len(part))[1:], *(part[name][heads] for name in ("reason", "parent", "best"))
+    columns = heads, heads + sizes, *(part[name][heads] for name in ("reason", "parent", "best"))
     for head, end, code, parent, best in zip(*(column.tolist() for column in columns), strict=True):
         line, _, _, number, _ = rows[head]
         if code:
-            reason = REASONS[code]
-            detail = (
-                f"question {number}: {best}, at least {least}"
-                if code == LOW  # nine of ten
-                else DETAILS[code].format(number, parent)
-            )
-            yield Dropped(reason=reason, detail=detail, place=f"{shown}:{line}", raw="")
+            detail = DETAILS[code].format(number, parent)
+            yield Dropped(reason=REASONS[code], detail=detail, place=f"{shown}:{line}", raw="")
         else:
             yield Asked(Row(*rows[head]), map(Row._make, rows[head + 1 : end]), spared=best < least)
+
+
+def _together(questions: Records, reason: str, *, least: int, shown: str) -> Iterator[Dropped]:
+    """One line for all, which tells the first of them and how far they go."""
+    if count := len(questions):
+        line, number, best = (int(questions[name][0]) for name in ("line", "id", "best"))
+        detail = f"question {number}" + (f": {best}, at least {least}" if reason == "low_response_score" else "")
+        more = f"; so {count - 1} more up to line {questions['line'][-1]}" if count > 1 else ""
+        yield Dropped(reason=reason, detail=detail + more, place=f"{shown}:{line}", raw="", rows=count)
 
 
 def outcomes_of(posts: Records, places: Ints) -> Records:

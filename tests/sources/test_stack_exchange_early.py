@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from lima import jsonl, params, paths
-from lima.records import Candidate, Funnel
+from lima.records import Candidate, Dropped, Funnel
 from lima.sources import stack_exchange
 from lima.sources.reading import Early, Scraped, Tally
+from lima.sources.spill import PARTS
 from lima.stages import filter as sift
 from lima.stages import scrape
 from tests.sources.test_stack_exchange import answer, both, dump, question
@@ -44,6 +45,32 @@ def test_a_question_goes_whose_best_answer_has_too_few_votes_and_one_without_ans
         ("low_response_score", "question 3: 9, at least 10", f"{path}:5"),
         ("no_answer", "question 6", f"{path}:8"),
     ]
+
+
+SCORES = st.lists(st.sampled_from([None, 9, 10]), min_size=150, max_size=300)
+
+
+@given(SCORES)
+def test_of_many_such_questions_a_line_tells_how_many_it_stands_for_and_where_they_are(tmp_path_factory, scores):
+    rows = [question(2 * n) for n in range(len(scores))]
+    rows += [answer(2 * n + 1, 2 * n, score) for n, score in enumerate(scores) if score]
+    path = dump(tmp_path_factory.mktemp("dump") / "s", *rows)
+    first = 3  # line of the first question
+    told = [
+        record
+        for record in stack_exchange.read(path, source="se", licence="", tally=Tally(), early=early())
+        if isinstance(record, Dropped)
+    ]
+    for score, reason, words in ((9, "low_response_score", ": 9, at least 10"), (None, "no_answer", "")):
+        sought = [first + n for n, other in enumerate(scores) if other == score]
+        for record in (record for record in told if record.reason == reason):
+            these, sought = sought[: record.rows], sought[record.rows :]
+            more = f"; so {len(these) - 1} more up to line {these[-1]}" if len(these) > 1 else ""
+            assert record.place == f"{path}:{these[0]}"
+            assert record.detail == f"question {2 * (these[0] - first)}{words}{more}"
+        assert not sought
+    assert len(told) <= 2 * PARTS
+    assert {record.reason for record in told} <= {"low_response_score", "no_answer"}
 
 
 def test_without_a_rule_nothing_goes_for_its_votes(tmp_path):
