@@ -10,10 +10,21 @@ from typing import NamedTuple
 
 import rowscan
 from lxml import etree
+from rowscan import Names
 
 from lima.sources.blocks import MOST
 
 QUESTION, ANSWER = 1, 2
+COLUMNS = (
+    *("Id", "PostTypeId", "AcceptedAnswerId", "ParentId", "CreationDate", "DeletionDate", "Score", "ViewCount", "Body"),
+    *("OwnerUserId", "OwnerDisplayName", "LastEditorUserId", "LastEditorDisplayName", "LastEditDate"),
+    *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
+    *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
+)
+WORDS = Names(
+    *COLUMNS,
+    texts=("Title", "Body", "Tags", "OwnerUserId", "OwnerDisplayName", "ContentLicense", "CreationDate"),
+)
 # the first day of each licence, https://stackoverflow.com/help/licensing
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 TAG = re.compile(r"[^<>|]+")
@@ -65,11 +76,11 @@ class Comment(NamedTuple):
     licence: str  # "" where the row does not tell
 
 
-def row(raw: bytes) -> Get:
-    """The attributes of a `<row …/>`, by their names; lxml reads the rows that are not plain."""
+def row(raw: bytes, names: Names | None = None) -> Get:
+    """The attributes of a `<row …/>`, by their names, at least the texts of `names`; lxml reads what is not plain."""
     if len(raw) > MOST:
         raise UnreadableRow(f"a row of {len(raw)} bytes, at most {MOST}")
-    if (plain := rowscan.attributes(raw)) is not None:
+    if (plain := rowscan.attributes(raw, names)) is not None:
         return plain.get
     try:
         element = etree.fromstring(raw, PARSER)
@@ -107,7 +118,7 @@ def _post(get: Get) -> Post:
 
 def words(raw: bytes) -> Words:
     """What a post says whose numbers are known."""
-    get = row(raw)
+    get = row(raw, WORDS)
     owner = get("OwnerUserId")
     return Words(
         title=get("Title") or "",

@@ -25,13 +25,7 @@ NUMBERS = {  # of POST's fields, the attributes that they are
     "accepted": "AcceptedAnswerId",
     "owner": "OwnerUserId",
 }
-POSTS = Names(
-    *("Id", "PostTypeId", "AcceptedAnswerId", "ParentId", "CreationDate", "DeletionDate", "Score", "ViewCount", "Body"),
-    *("OwnerUserId", "OwnerDisplayName", "LastEditorUserId", "LastEditorDisplayName", "LastEditDate"),
-    *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
-    *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
-    numbers=tuple(NUMBERS.values()),
-)
+POSTS = Names(*posts.COLUMNS, numbers=tuple(NUMBERS.values()))
 NONE = np.iinfo(np.int64).min  # an id that is not told
 ABSENT = -1
 POST = np.dtype(

@@ -59,6 +59,22 @@ def test_whatever_is_not_left_to_lxml_is_read_as_lxml_reads_it(frame, values):
     assert found is None or found == by_lxml(raw)
 
 
+ONES = rowscan.Names("a", "Z", "q", "aZ", "aa", "qaq", "Zq", "qq", "ZZ", "aaa", texts=("a", "qaq", "ZZ"))
+KNOWN = st.sampled_from(ONES.names)
+NO_TEXT = st.sampled_from((b"\xff", b"\xc3", b"\xc3\xa4", b"&#xe4;", b"&nbsp;", b"<", b"\xef\xbf\xbf", b"&lt;"))
+
+
+@settings(max_examples=1000)
+@given(FRAMES, st.lists(st.tuples(KNOWN | NAME, st.lists(NO_TEXT | PIECE, max_size=3).map(b"".join)), max_size=5))
+def test_of_given_names_the_texts_are_told_and_where_lxml_is_needed_is_no_other_matter(frame, values):
+    raw = frame % b" ".join(b'%s="%s"' % (name.encode(), value) for name, value in values)
+    found, whole = rowscan.attributes(raw, ONES), rowscan.attributes(raw)
+    if whole is None or not whole.keys() <= set(ONES.names):
+        assert found is None
+    else:
+        assert found == {name: value for name, value in whole.items() if name in ONES.texts}
+
+
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_reference_means_what_lxml_says_or_is_left_to_it(reference):
     raw = f'<row A="a{reference}b" B="2" />'.encode()
@@ -153,10 +169,19 @@ def test_names_are_some_and_each_is_one(names):
         rowscan.Names(*names)
 
 
+@pytest.mark.parametrize("kind", ["numbers", "texts"])
+def test_numbers_and_texts_are_among_the_names(kind):
+    with pytest.raises(ValueError, match="among them"):
+        rowscan.Names("A", **{kind: ("B",)})
+
+
 @pytest.mark.skipif(not REALDATA.exists(), reason="the real dumps are not on this machine")
 def test_all_real_rows_are_read_as_lxml_reads_them():
     files = sorted(Path(REALDATA).glob("*/*.xml"))
     rows = [line.strip() for path in files for line in path.read_bytes().splitlines() if b"<row " in line]
     assert len(rows) > 10_000
     for raw in rows:
-        assert rowscan.attributes(raw) == by_lxml(raw)
+        told = by_lxml(raw)
+        assert rowscan.attributes(raw) == told
+        if told and told.keys() <= set(posts.COLUMNS):
+            assert rowscan.attributes(raw, posts.WORDS) == {n: v for n, v in told.items() if n in posts.WORDS.texts}
