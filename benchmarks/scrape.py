@@ -63,7 +63,7 @@ def rule() -> reading.Early:
     return reading.Early(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
-        shares=partial(chance.shares, p.seed),
+        shares=partial(chance.quick_shares, p.seed),
     )
 
 

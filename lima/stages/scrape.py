@@ -86,7 +86,7 @@ def early(job: Job) -> Early:
     return Early(
         min_response_score=job.min_response_score,
         reservoir=job.reservoir,
-        shares=partial(chance.shares, job.seed),
+        shares=partial(chance.quick_shares, job.seed),
         subreddits=Subreddits(frozenset(job.answered), frozenset(job.asked)),
     )
 

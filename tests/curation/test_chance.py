@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.curation.chance import Reservoir, generator, share, shares
+from lima.curation.chance import Reservoir, generator, quick_share, quick_shares, share
 
 NAMES = [f"source/site/{number}" for number in range(4000)]
 
@@ -14,19 +15,23 @@ def reservoir(names: list[str], *, size: int, seed: int) -> list[str]:
     return filled.items()
 
 
-def test_shares_are_uniform():
+@pytest.mark.parametrize("of", [share, quick_share])
+def test_shares_are_uniform(of):
     # 4,000 names in 10 tenths: 400 each, standard deviation √(4,000 · 0.1 · 0.9) ≈ 19; five of them either side
-    counts, _ = np.histogram([share(17, name) for name in NAMES], bins=10, range=(0, 1))
+    counts, _ = np.histogram([of(17, name) for name in NAMES], bins=10, range=(0, 1))
     assert all(abs(count - 400) < 95 for count in counts)
 
 
 @given(st.integers(0, 2**32), st.text(max_size=20), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
 def test_shares_are_those_of_the_names_one_by_one(seed, prefix, numbers):
-    assert shares(seed, prefix, numbers).tolist() == [share(seed, f"{prefix}{number}") for number in numbers]
+    assert quick_shares(seed, prefix, numbers).tolist() == [
+        quick_share(seed, f"{prefix}{number}") for number in numbers
+    ]
 
 
-def test_another_seed_is_another_choice():
-    assert share(17, "a") == share(17, "a") != share(18, "a")
+@pytest.mark.parametrize("of", [share, quick_share])
+def test_another_seed_is_another_choice(of):
+    assert of(17, "a") == of(17, "a") != of(18, "a")
 
 
 def test_a_name_has_a_generator_of_its_own():
