@@ -217,7 +217,8 @@ cdef inline bint _number(Bytes at, Bytes end, int64_t* number) noexcept:
 def attributes(bytes raw, Names names=None):
     """A row's attributes as an XML parser reads them, by their names; None where only such a parser can tell.
 
-    Given `names`, of these only `texts` are told, in two thirds of the time, and what has another name is left to the parser.
+    Given `names`, of these only `texts` are told, in two thirds of the time; a row with another name is left to the
+    parser.
     """
     cdef Bytes at = <Bytes>PyBytes_AS_STRING(raw)
     cdef Bytes end = at + PyBytes_GET_SIZE(raw)

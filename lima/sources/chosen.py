@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import posts
-from lima.sources.outcome import Asked, Row
+from lima.sources.outcome import PASSED, Asked, Row
 from lima.sources.posts import UnreadableRow, Words
 from lima.sources.reading import Early, digest
 from lima.sources.table import bad_line
@@ -49,9 +49,8 @@ class Chosen:
         answer: Said | None = None
         voted = self.early is not None and not asked.spared  # stays for its votes
         for row in asked.answers:
-            if self.early and voted and row.score < self.early.min_response_score:
-                detail = f"question {asked.question.id}: {row.score}, at least {self.early.min_response_score}"
-                yield self._dropped("low_response_score", detail, asked.question)
+            if self.early and voted and row.score < (least := self.early.min_response_score):
+                yield self._passed("low_response_score", asked.question, best=row.score, least=least)
                 return
             read = self._read(row)
             if not isinstance(read, Dropped):
@@ -59,7 +58,7 @@ class Chosen:
                 break
             yield read
         if voted and not answer:
-            yield self._dropped("no_answer", f"question {asked.question.id}", asked.question)
+            yield self._passed("no_answer", asked.question)
         else:
             yield self._candidate(question, answer, authors)
 
@@ -70,8 +69,9 @@ class Chosen:
         except UnreadableRow as error:
             return bad_line(self.shown, row.line, str(error), raw)
 
-    def _dropped(self, reason: str, detail: str, row: Row) -> Dropped:
-        return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{row.line}", raw="")
+    def _passed(self, reason: str, question: Row, **votes: int) -> Dropped:
+        detail = PASSED[reason].format(number=question.id, **votes)
+        return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{question.line}", raw="")
 
     def _candidate(self, question: Said, answer: Said | None, authors: Mapping[int, str]) -> Candidate:
         host = self.name if "." in self.name else f"{self.name}.stackexchange.com"

@@ -12,9 +12,14 @@ from lima.sources.reading import Early
 from lima.sources.spill import Records
 from lima.sources.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
 
-REASONS = (*FAULTS, "duplicate_id", "orphan_answer", "no_answer", "low_response_score")
+# a question is passed over for its votes, unread: nine in ten of all that is dropped
+PASSED = {
+    "no_answer": "question {number}",
+    "low_response_score": "question {number}: {best}, at least {least}",
+}
+ALONE = (*FAULTS, "duplicate_id", "orphan_answer")  # told one by one
+REASONS = (*ALONE, *PASSED)
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-PASSED = ("no_answer", "low_response_score")  # nine questions of ten, which nobody reads
 # of a post's id and its parent's
 DETAILS = tuple(
     {
@@ -26,7 +31,7 @@ DETAILS = tuple(
     }.get(reason, "post {}")
     .replace("{}", "{0}", 1)
     .replace("{}", "{1}")
-    for reason in REASONS
+    for reason in ALONE
 )
 OUTCOME = np.dtype(
     [
@@ -63,17 +68,14 @@ def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | 
 
     The answers to a question that is dropped are passed over.
     """
+    least = early.min_response_score if early else NONE
+    for reason in PASSED:
+        yield from _together(part.compress(part["reason"] == CODE[reason]), reason, least=least, shown=shown)
     heads = np.flatnonzero(part["rank"] < 0)
     sizes = np.diff(np.append(heads, len(part)))
-    if early:
-        passed = np.zeros(len(heads), np.bool_)
-        for reason in PASSED:
-            these = part["reason"][heads] == CODE[reason]
-            yield from _together(part.take(heads[these]), reason, least=early.min_response_score, shown=shown)
-            passed |= these
-        part, sizes = part.compress(np.repeat(~passed, sizes)), sizes[~passed]
-        heads = np.cumsum(sizes) - sizes
-    least = early.min_response_score if early else NONE
+    stays = part["reason"][heads] < len(ALONE)
+    part, sizes = part.compress(np.repeat(stays, sizes)), sizes[stays]
+    heads = np.cumsum(sizes) - sizes
     rows = list(zip(*(part[name].tolist() for name in Row._fields), strict=True))
     columns = heads, heads + sizes, *(part[name][heads] for name in ("reason", "parent", "best"))
     for head, end, code, parent, best in zip(*(column.tolist() for column in columns), strict=True):
@@ -89,7 +91,7 @@ def _together(questions: Records, reason: str, *, least: int, shown: str) -> Ite
     """One line for all, which tells the first of them and how far they go."""
     if count := len(questions):
         line, number, best = (int(questions[name][0]) for name in ("line", "id", "best"))
-        detail = f"question {number}" + (f": {best}, at least {least}" if reason == "low_response_score" else "")
+        detail = PASSED[reason].format(number=number, best=best, least=least)
         more = f"; so {count - 1} more up to line {questions['line'][-1]}" if count > 1 else ""
         yield Dropped(reason=reason, detail=detail + more, place=f"{shown}:{line}", raw="", rows=count)
 

@@ -58,7 +58,7 @@ class Early:
 
     min_response_score: int  # votes
     reservoir: int  # questions a site
-    shares: Callable[[str, Sequence[int]], NDArray[np.float64]]  # in [0, 1), of the ids that are a prefix and a number
+    shares: Callable[[str, Sequence[int]], NDArray[np.float64]]  # a reservoir's, of ids: a prefix and a number
     subreddits: Subreddits | None = None
 
 
