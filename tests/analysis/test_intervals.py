@@ -80,3 +80,29 @@ def test_wilsons_interval_holds_the_truth_as_often_as_it_says_even_with_twenty_o
         0.95, abs=0.01
     )  # summed exactly; for single shares it swings from 0.92 to 0.98
     assert min(held) > 0.9
+
+
+def test_with_unequal_samples_a_prompt_whole_prompts_are_drawn_and_every_sample_counts_once():
+    # 25 prompts of five samples that win three of five times, 25 of one sample that loses three of five times
+    draws = rng(6)
+    many = draws.choice([1.0, -1.0], size=(25, 5), p=[0.6, 0.4]).sum(axis=1)
+    single = draws.choice([1.0, -1.0], size=25, p=[0.4, 0.6])
+    sums, sizes = np.concatenate([many, single]), np.repeat([5.0, 1.0], 25)
+    reference = scipy.stats.bootstrap(
+        (sums, sizes),
+        lambda s, n, axis=-1: s.sum(axis=axis) / n.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        confidence_level=0.9,
+        n_resamples=20_000,
+        method="percentile",
+        rng=rng(7),
+    )
+    interval = bootstrap(sums, sizes, confidence=0.9, resamples=20_000, rng=rng(8))
+    # five standard errors of a difference between two 5 % quantiles of 20,000 draws: 0.11 standard deviations
+    reach = 0.11 * reference.standard_error
+    assert interval.low == pytest.approx(reference.confidence_interval.low, abs=reach)
+    assert interval.high == pytest.approx(reference.confidence_interval.high, abs=reach)
+    # the ratio of totals differs from the mean of the prompts' means, in which prompts of one sample weigh as much
+    assert interval.low < sums.sum() / sizes.sum() < interval.high
+    assert abs(sums.sum() / sizes.sum() - np.mean(sums / sizes)) > 0.1

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from contextlib import chdir
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from parsed_page import HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
-from lima.analysis import caveats, metrics, results
+from lima.analysis import caveats, holm, metrics, results
 from lima.records import Response, Verdict
 from lima.stages import report
 
@@ -153,6 +154,18 @@ def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_w
         name: {"kept": 0.0} for name in finished_run.CONTESTANTS
     }
     assert "<code>authored/B/1</code>: a line is no &#39;- [x]&#39; or &#39;- [ ]&#39; with a thing behind it" in html
+
+
+def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
+    p = finished_run.build()
+    report.write(p)
+    measured = metrics.preferences(results.read(p).verdicts, p.report)
+    rows = re.findall(r'<td class="text">judge</td>.*?</tr>', Path("reports/report.html").read_text())
+    shown = [re.findall(r"<td>(<?[\d.]+|&lt;[\d.]+)</td>", row)[-2:][0] for row in rows]
+    raw = {name: by_annotator["judge"].p_value for name, by_annotator in measured.items()}
+    corrected = holm.adjust(raw)
+    assert [f"{raw[name]:.3f}" for name in raw] != [f"{corrected[name]:.3f}" for name in raw]
+    assert shown == [f"{corrected[name]:.3f}" for name in raw]
 
 
 def test_an_answer_to_no_test_prompt_counts_nowhere(here):
