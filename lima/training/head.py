@@ -31,14 +31,22 @@ def fuse(model: Any) -> None:
             "be computed in slices; take a model like Llama, Qwen, Mistral, Gemma or GPT-2"
         )
     plain, cap = head.forward, getattr(model.config, "final_logit_softcapping", None)
+    scale = logit_scale(model.config)
 
     def forward(hidden: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None:
             return plain(hidden)
-        summed: torch.Tensor = _SummedLoss.apply(hidden, head.weight, labels, cap, torch.is_grad_enabled())
+        summed: torch.Tensor = _SummedLoss.apply(hidden, head.weight, labels, cap, scale, torch.is_grad_enabled())
         return summed
 
     head.forward = forward
+
+
+def logit_scale(config: Any) -> float:
+    """Factor between the head's product and the logits: Granite divides, Cohere and HyperCLOVA X multiply."""
+    if divisor := getattr(config, "logits_scaling", None):
+        return float(divisor if config.model_type == "hyperclovax" else 1 / divisor)
+    return float(getattr(config, "logit_scale", None) or 1.0)
 
 
 def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -73,7 +81,13 @@ class _SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, cap: float | None, learns: bool
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        cap: float | None,
+        scale: float,
+        learns: bool,
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -88,6 +102,8 @@ class _SummedLoss(torch.autograd.Function):
             for start in range(0, len(rows), size):
                 part, label, slope = rows[start : start + size], wanted[:, start : start + size], None
                 logits = logits_of(part, matrix)
+                if scale != 1:
+                    logits.mul_(scale)
                 if cap:
                     logits.div_(cap).tanh_()
                     slope = 1 - logits**2
@@ -110,11 +126,14 @@ class _SummedLoss(torch.autograd.Function):
                     at_matrix += gradient @ share
         at_rows = None if at_rows is None else at_rows[:count]
         ctx.gradients = (at_rows, at_matrix, hidden.dtype, weight.dtype)
+        ctx.scale = scale
         return summed
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         at_rows, at_matrix, rows_dtype, matrix_dtype = ctx.gradients
         ctx.gradients = None  # freed, and used once only
-        at_rows = at_rows.mul_(upstream[0]).to(rows_dtype)
-        return at_rows, None if at_matrix is None else at_matrix.mul_(upstream[0]).to(matrix_dtype), None, None, None
+        factor = upstream[0] if ctx.scale == 1 else upstream[0] * ctx.scale  # d loss / d (head's product)
+        at_rows = at_rows.mul_(factor).to(rows_dtype)
+        at_matrix = None if at_matrix is None else at_matrix.mul_(factor).to(matrix_dtype)
+        return at_rows, at_matrix, None, None, None, None

@@ -27,6 +27,10 @@ FAMILIES = {
     "gemma2": TINY | {"sliding_window": 64},
     "gemma3_text": TINY | {"sliding_window": 64},
     "gpt2": GPT2,
+    "granite": TINY | {"logits_scaling": 8.0, "embedding_multiplier": 12.0, "attention_multiplier": 0.1},
+    "hyperclovax": TINY | {"logits_scaling": 0.25},
+    "cohere": TINY | {"logit_scale": 0.0625},
+    "cohere2": TINY | {"logit_scale": 0.25, "sliding_window": 64},
 }
 
 

@@ -65,10 +65,11 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
     added = []  # what each of a layer's two additions adds, seen from outside: stream after less stream before
     for layer in layers:
         norm = getattr(layer, "ln_2", None) or getattr(layer, "pre_feedforward_layernorm", None)
-        norm = norm or layer.post_attention_layernorm
+        norm = norm or getattr(layer, "post_attention_layernorm", None)
         seen = {}
         layer.register_forward_pre_hook(lambda _, args, kw, seen=seen: seen.update(a=args[0]), with_kwargs=True)
-        norm.register_forward_pre_hook(lambda _, args, seen=seen: seen.update(b=args[0]))
+        if norm is not None:
+            norm.register_forward_pre_hook(lambda _, args, seen=seen: seen.update(b=args[0]))
         layer.register_forward_hook(
             lambda _, args, out, seen=seen: seen.update(c=out if torch.is_tensor(out) else out[0])
         )
@@ -77,9 +78,11 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
     learner = Learner(model)
     learner(BATCH)
     for seen, rate in zip(added, (0.0, 0.5), strict=True):
-        for before, after in (("a", "b"), ("b", "c")):
+        # Cohere adds both at once: an element is unchanged where both dropped it, p²
+        additions = {("a", "b"): rate, ("b", "c"): rate} if "b" in seen else {("a", "c"): rate**2}
+        for (before, after), expected in additions.items():
             silent = float((seen[after] == seen[before]).float().mean())  # 30 tokens of 16 elements: σ = 0.023
-            assert silent == pytest.approx(rate, abs=0.1), (before, after)
+            assert silent == pytest.approx(expected, abs=0.1), (before, after)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
