@@ -1,4 +1,4 @@
-"""What the repository ships as input, read without the project's own readers (only chance is drawn as it draws)."""
+"""What the repository ships as input, read without the project's own readers; only `drawing.draw` is called."""
 
 import json
 import re
@@ -12,7 +12,8 @@ import zstandard
 from lxml import html
 from ruamel.yaml import YAML
 
-from lima.curation import chance
+from lima.curation import drawing
+from lima.records import Prompt, Provenance, Turn
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 
@@ -272,12 +273,24 @@ def test_no_two_training_prompts_are_nearly_the_same(train, dialogues):
 
 
 def drawn_on_a_laptop(group_b) -> set[str]:
-    """Ids of group B's prompts that the shipped params ask: the lowest shares of chance, as `prompts` draws them."""
+    """Ids of group B's prompts that the stage `prompts` draws with the shipped params."""
     settings = YAML(typ="safe").load(CORPUS.parent / "params.yaml")["prompts"]
-    by_chance = sorted(group_b, key=lambda row: chance.share(settings["seed"], f"authored/B/{row['id']}"))
-    drawn = by_chance[: settings["test"]["authored/B"]]
-    forms = [row for row in by_chance if row["kind"] == "form" and row not in drawn]
-    return {f"authored/B/{row['id']}" for row in drawn + forms[: settings["test"]["authored/B/form"]]}
+    offered = [
+        Prompt(
+            id=f"authored/B/{row['id']}",
+            messages=tuple(Turn(**turn) for turn in row["messages"]),
+            tags=(f"kind:{row['kind']}",),
+            provenance=Provenance(
+                source="authored", site="B", id=row["id"], url="", author="group B", licence="MIT", digest=""
+            ),
+        )
+        for row in group_b
+    ]
+    drawn: list[Prompt] = []
+    for group, count in settings["test"].items():
+        if group.startswith("authored/"):
+            drawn += drawing.draw(offered, group, count, seed=settings["seed"], taken=drawn)
+    return {prompt.id for prompt in drawn}
 
 
 def test_the_authors_answered_each_test_prompt_that_a_laptop_asks_and_none_twice(group_b, recorded):

@@ -24,6 +24,24 @@ def test_the_same_prompts_are_drawn_in_whatever_order_they_come_and_of_one_site(
     assert {p.provenance.site for p in drawn} == {"A"}
 
 
+def test_the_prompts_with_the_lowest_shares_are_drawn_in_the_order_of_their_shares():
+    # First 53 bits of SHA-256 of "17:authored/A/NUMBER", over 2^53: 5 .163, 3 .225, 6 .359, 7 .399, …, 0 .703, 4 .814
+    drawn = drawing.draw(OFFERED, "authored/A", 4, seed=17)
+    assert [p.provenance.id for p in drawn] == ["5", "3", "6", "7"]
+
+
+@pytest.mark.parametrize("numbers", [(0, 3), (3, 0)])
+def test_of_two_prompts_with_one_text_the_one_with_the_lower_share_is_drawn(numbers):
+    same = [prompt("A", number, "Why?") for number in numbers]  # shares .703 and .225
+    assert [p.provenance.id for p in drawing.draw(same, "authored/A", 1, seed=17)] == ["3"]
+
+
+def test_after_taken_prompts_the_next_lowest_shares_are_drawn():
+    first = drawing.draw(OFFERED, "authored/A", 2, seed=17)
+    then = drawing.draw(OFFERED, "authored/A", 2, seed=17, taken=first)
+    assert [p.provenance.id for p in first + then] == ["5", "3", "6", "7"]
+
+
 def test_another_seed_draws_others():
     first, second = (drawing.draw(OFFERED, "authored/A", 5, seed=seed) for seed in (17, 18))
     assert first != second

@@ -69,6 +69,17 @@ def test_of_near_duplicates_across_sources_the_one_of_the_source_named_first_sta
     assert told(second) == {"s/tea/1": ("near_duplicate", "of t/ale/1, Jaccard 0.762")}
 
 
+@pytest.mark.parametrize("second", ["s/tea/2", "t/ale/1"])  # of the same source, of another one
+def test_a_prompt_let_through_once_is_not_asked_again(second):
+    first = example("s/tea/1", "Why is the sky blue?", "Short waves are scattered more than long ones.")
+    again = example(second, "why is the sky BLUE", "Ask a physicist, or wait for the evening.")
+    offered = {"s": [first], "t": []}
+    offered[second[0]].append(again)
+    result = vetted(offered)
+    assert ids(result) == ["s/tea/1"]
+    assert told(result) == {second: ("same_prompt", "as s/tea/1")}
+
+
 def test_within_a_source_the_first_by_site_then_in_the_pools_order_stays():
     same = [example(name, "What did the fox do?", f"{FABLE} {n}") for n, name in enumerate(("s/b/1", "s/a/2", "s/a/1"))]
     assert ids(vetted({"s": same})) == ["s/a/2"]

@@ -313,6 +313,18 @@ def test_what_is_tested_is_neither_trained_on_nor_held_out_and_goes_to_a_file(ch
     assert (funnel.drawn, funnel.left) == (23, 0)
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_dev_and_test_prompts_are_both_part_of_decontamination(checkout, split):
+    asked = example("wikihow", "physics", 3)
+    prompt = Prompt(id="authored/A/1", messages=asked.messages[:1], tags=(), provenance=asked.provenance)
+    jsonl.write(Path(f"data/prompts/{split}.jsonl"), [prompt])
+    mix.main("lima")
+    dropped = [*jsonl.read(Path("data/mix/lima/dropped.jsonl"), Dropped)]
+    assert [(drop.place, drop.reason) for drop in dropped] == [("wikihow/physics/3", "overlaps_test")]
+    assert dropped[0].detail == f"3 words of {split}, authored/A/1: 'wikihow physics 3'"
+    assert "wikihow/physics/3" not in {*rows("lima", "train"), *rows("lima", "held_out")}
+
+
 def test_a_test_set_that_is_missing_or_unreadable_is_an_error(checkout):
     write_params(lambda values: values["mix"].update(test_sets="nowhere"))
     with pytest.raises(DumpError, match="there is no nowhere; put the dump there, or correct the path"):
