@@ -22,6 +22,9 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from lima.errors import LimaError
 from lima.protocol import Question, Reply
+from lima.redaction import mask, redact, url_secrets
+
+SHOWN = 200  # characters of a server's words in an error
 
 
 class EndpointError(LimaError):
@@ -46,13 +49,15 @@ class Endpoint:
         seed: int,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.url = str(client.base_url).rstrip("/")
+        url = str(client.base_url).rstrip("/")
+        self._secrets = [secret for secret in (key, *url_secrets(url)) if secret]
+        self.url = redact(url, self._secrets)
         self._client, self._key, self._retries, self._timeout = client, key, retries, timeout
         self._rng, self._sleep = np.random.default_rng(seed), sleep
         self._has_answered = False
 
     async def ask(self, question: Question) -> Reply:
-        """Raises EndpointError, whose words never hold the key."""
+        """Raises EndpointError, whose text contains no part of a key."""
         for attempt in range(self._retries + 1):
             try:
                 reply = await self._once(question)
@@ -88,7 +93,7 @@ class Endpoint:
         completion = Completion.model_validate_json(raw.text)
         first = completion.choices[0]
         return Reply(
-            text=first.message.content or "",
+            text=mask(first.message.content or "", self._secrets),
             finish="length" if first.finish_reason == "length" else "stop",
             tokens=completion.usage.completion_tokens if completion.usage else None,
         )
@@ -96,8 +101,7 @@ class Endpoint:
     def _failure(self, error: openai.OpenAIError | TimeoutError | ValidationError) -> Failure:
         match error:
             case openai.APIStatusError(status_code=status, response=response):
-                body = response.text[:200]
-                shown = body.replace(self._key, "…") if self._key else body
+                shown = self._shown(response.text)
                 if status == 429 or status >= 500:
                     wait = seconds(response.headers.get("retry-after", ""), now=datetime.now(UTC))
                     return Failure(True, wait, f"it says {status} {shown!r}; wait, or lower the concurrency")
@@ -108,8 +112,13 @@ class Endpoint:
                 says = "its reply is no chat completion; does the url in params.yaml end in /v1?"
                 return Failure(self._has_answered, None, says)
             case _:
-                says = f"no connection ({error.__cause__}); start the server, or mend the url in params.yaml"
+                cause = self._shown(str(error.__cause__))
+                says = f"no connection ({cause}); start the server, or mend the url in params.yaml"
                 return Failure(self._has_answered, None, says)
+
+    def _shown(self, text: str) -> str:
+        """A server's words as an error shows them: redacted first and cut afterwards."""
+        return redact(text, self._secrets)[:SHOWN]
 
 
 class Message(BaseModel):
@@ -147,7 +156,15 @@ async def connected(
     if key_variable:
         key = os.environ.get(key_variable, "")
         if not key:
-            raise EndpointError(f"{url} needs a key, but the environment variable {key_variable} is not set; export it")
+            raise EndpointError(
+                f"{redact(url, url_secrets(url))} needs a key, but the environment variable {key_variable} is not set; "
+                "export it"
+            )
+        if not re.fullmatch(r"[!-~]+", key):
+            raise EndpointError(
+                f"the environment variable {key_variable} contains a space, a line break or a character outside ASCII; "
+                "export the key again without it"
+            )
     # Time-outs and retries are ours: of a whole request, and with the server's wishes obeyed. The library takes no
     # empty key, it would look for another one in the environment; the header of its stand-in is left out when asking.
     async with openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=0, timeout=None) as client:

@@ -118,6 +118,46 @@ def test_the_key_is_sent_and_stands_in_no_error_and_no_log(monkeypatch, caplog):
     assert "sk-secret" not in str(caught.value) + caplog.text
 
 
+KEY = "sk-proj-" + "".join(chr(ord("A") + number * 7 % 26) + str(number) for number in range(20))  # 58 characters
+
+
+@pytest.mark.parametrize("before", [0, 150, 160, 190, 199])
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_no_part_of_the_key_is_shown_where_the_body_is_cut(monkeypatch, before, status):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    body = "x" * before + KEY + "y" * 100
+    with (
+        serving(lambda *_: Sent(status=status, body=body)) as server,
+        pytest.raises(EndpointError) as caught,
+    ):
+        ask(server.url, key_variable="SOME_KEY", retries=0)
+    assert not [KEY[start : start + 8] for start in range(51) if KEY[start : start + 8] in str(caught.value)]
+    assert "xxxxxxxx…" in str(caught.value) or before == 0
+
+
+def test_a_key_that_a_server_repeats_in_its_answer_is_not_kept(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with serving(lambda *_: said(f"You sent {KEY}.")) as server:
+        assert ask(server.url, key_variable="SOME_KEY").text == "You sent …."
+
+
+def test_credentials_in_a_url_are_shown_in_no_error():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(EndpointError, match=rf"http://…@{place}, asked once: no connection") as caught:
+            ask(f"http://ann:pa55w0rd@{place}")
+    assert "pa55w0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY[:20]} {KEY[20:]}", f"{KEY}é"])
+def test_a_key_that_no_header_can_hold_is_named_by_its_variable_and_not_shown(monkeypatch, key):
+    monkeypatch.setenv("SOME_KEY", key)
+    with pytest.raises(EndpointError, match=r"SOME_KEY contains a space, a line break or a character") as caught:
+        ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
+    assert KEY[:8] not in str(caught.value)
+
+
 def test_no_variable_means_no_key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
     with serving(lambda *_: said("ok")) as server:

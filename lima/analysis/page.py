@@ -20,6 +20,7 @@ from lima.analysis.tokens import Count
 from lima.params import Params
 from lima.params.entries import FloorAnnotator
 from lima.records import Prompt
+from lima.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _settings(p: Params) -> str:
     yaml = YAML()
     yaml.width = 100
     yaml.dump(p.model_dump(mode="json", by_alias=True), out)
-    return out.getvalue()
+    return redact(out.getvalue(), [])
 
 
 def _plots(results: Results, measured: Preferences) -> Mapping[str, object]:

@@ -230,6 +230,15 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
     assert "That any contestant answers better than another." not in claims
 
 
+def test_the_settings_show_no_credentials_of_a_url(here):
+    served = {"kind": "endpoint", "url": "https://ann:pa55w0rd@host/v1?api_key=k3y", "model": "m", "key_variable": ""}
+    annotators = finished_run.settings()["annotators"] | {"other": served | {"max_tokens": 9}}
+    html = written(annotators=annotators)
+    assert "https://…@host/v1?api_key=…" in html
+    assert "pa55w0rd" not in html
+    assert "k3y" not in html
+
+
 def test_floors_alone_prefer_no_one(here):
     p = finished_run.build()
     found = results.read(p)
