@@ -18,3 +18,5 @@ if not sys.stderr.isatty():
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # What a database does at its creation is no news.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# OpenMP reads this when torch is loaded. Threads that spin while they wait slow down everything on shared cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
