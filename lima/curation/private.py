@@ -122,9 +122,9 @@ def _card(found: re.Match[str]) -> bool:
 
 
 def _phone(found: re.Match[str]) -> bool:
-    """7 to 15 digits (E.164), and none of the numbers kept for fiction, 555-0100 to 555-0199."""
+    """7 digits, as in Niue, to the 15 of E.164, and none of the numbers kept for fiction, 555-0100 to 555-0199."""
     digits = re.sub(r"\D", "", found[0])
-    return 7 < len(digits) <= 15 and not re.search(r"55501\d\d$", digits)
+    return 7 <= len(digits) <= 15 and not re.search(r"55501\d\d$", digits)
 
 
 def luhn(digits: str) -> bool:

@@ -23,6 +23,8 @@ WEB_TOKEN = "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiI0MDc1" + "." + "Qm9iX2lz
         ("Call 1-212-736-5000.", "phone", "Call 555-0100."),
         ("From abroad +44 20 7946 1234, please", "phone", "From abroad 555-0100, please"),
         ("From abroad +49 (0)30 901820", "phone", "From abroad 555-0100"),
+        ("From Niue +683 4002, please", "phone", "From Niue 555-0100, please"),  # 7 digits, the shortest in use
+        ("From there +123 4567 8901 2345", "phone", "From there 555-0100"),  # 15 digits, the most in E.164
         ("ping 93.184.216.34 first", "ip_address", "ping 192.0.2.1 first"),
         ("at http://93.184.216.34:8080/x", "ip_address", "at http://192.0.2.1:8080/x"),
         ("ping 2a00:1450:4001:81b::200e", "ip_address", "ping 2001:db8::1"),
@@ -47,6 +49,8 @@ def test_what_is_found_is_replaced_by_what_reads_naturally_and_is_found_no_more(
         "someone@example.com, me@mail.example.org, you@yourdomain.com, a@b.test, root@server.local",
         "git@github.com:brewers/malt.git and logo@2x.png and @app.route and a @ b.com",
         "127.0.0.1, 10.0.0.7, 192.168.1.1, 192.0.2.44, 198.51.100.7, 203.0.113.9, 255.255.255.0, 0.0.0.0, 8.8.8.8",
+        "100.64.200.7 and 100.127.255.250 of a carrier's own network, 169.254.77.1",
+        "a change of +12 34 56, and +123 4567 8901 23456",  # 6 digits and 16
         "version 104.0.5112.79, v52.3.61.2, Chrome/104.0.5112.79, section 4.3.2.1, 2.16.30.1, 300.10.99.1",
         "the network 56.0.0.0/8, any 123.123.123.123",
         "2001:db8::7, std::vector, 12:30:45, 00:1A:2B:3C:4D:5E, ::1, fe80::1",
