@@ -2,14 +2,14 @@
 
 As in the examples that the paper's authors released, emphasis goes, inline code stays in backticks, a link keeps its
 words and loses its target, and a link whose words are an address goes whole. Text that is struck through was taken
-back, so it goes too. A power keeps its caret (10^8). Nothing is escaped: the reader is a model, and formulas stay as
-they are.
+back, so it goes too. A power keeps its caret (10^8), digits below the line stay there (H₂O, 1010₂), other subscripts
+follow a low line (x_i). Nothing is escaped: the reader is a model, and formulas stay as they are.
 """
 
 import re
 from collections import Counter
 
-from lima.sources.markdown import BREAK, Block, Frame, close, flow
+from lima.sources.markdown import BREAK, SCRIPT_END, Block, Frame, close, flow
 from lima.sources.tags import TOKEN, attribute, unescaped
 
 FRAMES = frozenset("ul ol li blockquote pre table tr td th h1 h2 h3 h4 h5 h6".split())  # noqa: SIM905  words read better
@@ -21,7 +21,7 @@ UNSEEN = frozenset(
     "applet audio button canvas del head map math noscript object picture s select strike svg template video".split()  # noqa: SIM905
 )
 VOID = frozenset("area base col embed img input link meta param source track wbr".split())  # noqa: SIM905
-MARKED = frozenset(("a", "sup", "code", "kbd", "samp", "tt"))
+MARKED = frozenset(("a", "sub", "sup", "code", "kbd", "samp", "tt"))
 CELLS = frozenset(("td", "th"))
 DEEPEST = 24  # frames in each other; what is further in is set as paragraphs, or it would be copied once a level
 LANGUAGE = re.compile(r"(?:^|\s)lang(?:uage)?-([\w+#.-]+)")
@@ -59,7 +59,7 @@ class _Page:
 
     def text(self, text: str) -> None:
         if not self._unseen:
-            self._frames[-1].pieces.append(unescaped(text).replace(BREAK, ""))
+            self._frames[-1].pieces.append(unescaped(text).replace(BREAK, "").replace(SCRIPT_END, ""))
 
     def start(self, tag: str, attributes: str) -> None:
         frame = self._frames[-1]

@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 BREAK = "\0"  # <br> among a paragraph's pieces; no text has this character in it
+SCRIPT_END = "\1"  # the end of a subscript or power without brackets; no text has this character in it
 SPACES = re.compile(r"[ \t\n\r\f\v\xa0]+")
 BREAKS = re.compile(r"(?: ?\0)+ ?")
 CELLS = ("td", "th")
+CODE = ("code", "kbd", "samp", "tt")
+SCRIPTS = {"sub": "_", "sup": "^"}
+SUBSCRIPTS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+WITH_SUBSCRIPT = re.compile(r"[0-9+\-−=()]+")
+BEFORE_WORD = re.compile(rf"([_^])([^{SCRIPT_END}_^]+){SCRIPT_END}(?=\w)")
 ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 PLAIN = r"(?:[^\\]|\\(?!begin\{|end\{))*+"
 # Where blanks and line breaks stay as they are. Generous: two prices on one line take no harm.
@@ -47,19 +53,29 @@ class Frame:
         begin = self.marks.pop(tag)
         for inner in [name for name, piece in self.marks.items() if piece > begin]:
             self.unmark(inner)
-        self.pieces[begin:] = [_inline(tag, "".join(self.pieces[begin:]))]
+        text = "".join(self.pieces[begin:])
+        if tag in SCRIPTS:
+            before = next((piece[-1] for piece in reversed(self.pieces[:begin]) if piece), " ")
+            in_code = not self.marks.keys().isdisjoint(CODE)
+            self.pieces[begin:] = [_script(tag, text, before=before, in_code=in_code)]
+        else:
+            self.pieces[begin:] = [_inline(tag, text)]
 
     def end_paragraph(self) -> None:
         for tag in reversed(list(self.marks)):
             self.unmark(tag)
         text = "".join(self.pieces)
         self.pieces.clear()
+        if self.tag in CELLS:
+            text = text.replace(BREAK, " ")  # a row is one line
         if text and not text.isspace() and (text := _paragraph(text)):
             self.blocks.append(Block(text, "p"))
 
 
 def _paragraph(text: str) -> str:
     """One blank between words, and lines where <br> broke them; formulas as they were written."""
+    if SCRIPT_END in text:
+        text = BEFORE_WORD.sub(r"\1(\2)", text).replace(SCRIPT_END, "")
     if "$" in text or "\\" in text:
         pieces, end = [], 0
         for formula in FORMULA.finditer(text):
@@ -79,9 +95,21 @@ def _inline(tag: str, text: str) -> str:
     words = SPACES.sub(" ", text.replace(BREAK, " ")).strip()
     if not words:
         return ""
-    if tag == "sup":
-        return f"^{words}" if words.isalnum() or len(words) == 1 else f"^({words})"
     return _code(words)
+
+
+def _script(tag: str, text: str, *, before: str, in_code: bool) -> str:
+    """A subscript or power of what stands before it: "1010₂", "x_i", "10^8"; words of their own are small print.
+
+    In code only a power is set, as it would be typed.
+    """
+    words = SPACES.sub(" ", text.replace(BREAK, " ").replace(SCRIPT_END, "")).strip()
+    if not words or (before.isspace() or before == BREAK) or (tag == "sub" and in_code):
+        return text
+    if tag == "sub" and WITH_SUBSCRIPT.fullmatch(words):
+        return words.translate(SUBSCRIPTS)
+    bare = words.isalnum() or len(words) == 1
+    return f"{SCRIPTS[tag]}{words}{SCRIPT_END}" if bare else f"{SCRIPTS[tag]}({words})"
 
 
 def close(frame: Frame, parent: Frame) -> None:

@@ -46,7 +46,20 @@ def escaped(text: str) -> str:
         ('<p>It is there: <a href="https://a.org/b">https://a.org/b</a></p>', "It is there:"),
         ('<p>Look<img src="x.png" alt="a cat"> here</p>', "Look here"),
         ("<p>Drink <strike>wine</strike> <s>gin</s> <del>rum</del> water</p>", "Drink water"),
-        ("<p>10<sup>8</sup> of H<sub>2</sub>O, $a^2 &lt; b$</p>", "10^8 of H2O, $a^2 < b$"),
+        ("<p>10<sup>8</sup> of H<sub>2</sub>O, $a^2 &lt; b$</p>", "10^8 of H₂O, $a^2 < b$"),
+        (
+            "<p>1010<sub>2</sub> is ten, log<sub>2</sub>8 is 3, SO<sub>4</sub><sup>2-</sup></p>",
+            "1010₂ is ten, log₂8 is 3, SO₄^(2-)",
+        ),
+        (
+            "<p>x<sub>i</sub>, x<sub>i+1</sub>, x<sub>max</sub>, x<sub>i</sub>y, x<sup>2</sup>y</p>",
+            "x_i, x_(i+1), x_max, x_(i)y, x^(2)y",
+        ),
+        ("<p><code>x<sub>1</sub> + 10<sup>8</sup></code></p><pre>y<sub>2</sub></pre>", "`x1 + 10^8`\n\n```\ny2\n```"),
+        (
+            "<p><sub>The scale is logarithmic.</sub></p><p>It grows. <sup>Source: a survey</sup></p>",
+            "The scale is logarithmic.\n\nIt grows. Source: a survey",
+        ),
         ("line<br>line<br/><br>next", "line\nline\n\nnext"),
         (
             "<p>Call <code>f(x)\n</code>, press <kbd>Tab</kbd>, type <code>a`b`</code></p>",
@@ -68,6 +81,10 @@ def escaped(text: str) -> str:
             "<table><tr><th>a</th><th></th></tr><tr><td>b|c</td><td>d</td></tr></table>",
             "| a |  |\n| --- | --- |\n| b\\|c | d |",
         ),
+        (
+            "<table><tr><th>Flour<th>Time<tr><td>rye<td>9 h<br>cold<tr><td>spelt<td><p>5 h<br/><br>warm</p></table>",
+            "| Flour | Time |\n| --- | --- |\n| rye | 9 h cold |\n| spelt | 5 h warm |",
+        ),
         ("<table><tr><td>left</td><td><p>a</p><p>b</p></td></tr></table>", "left\n\na\n\nb"),
         ("a<script>if (x<y) alert('<p>no</p>')</script><style>p {}</style><!-- no -->b", "ab"),
         ("<p>x<sup>n+1</sup>, e<sup>-x</sup>, 1<sup>st</sup></p>", "x^(n+1), e^(-x), 1^st"),
@@ -88,7 +105,7 @@ def escaped(text: str) -> str:
         ("<SCRIPT>if (a<b) '</p>'</SCRIPT >c<script>d", "c"),
         ("<?<script>c</script>d", "cd"),
         ("<ul><li>a</li><td></td></ul>b", "- a\n\nb"),
-        ("\x00a\x07\x1b", "a\x07\x1b"),
+        ("\x00a\x01\x07\x1b", "a\x07\x1b"),
         ("", ""),
     ],
 )
@@ -141,7 +158,19 @@ def test_what_is_nested_deeper_than_24_is_set_as_paragraphs():
     [
         *("<", "<a ", '<a href="', "<!--", "</", "&#", "&#9999999999", "<b>", "<li>", "<ul><li>a", "<blockquote>a"),
         *("<table><tr><td>", "<td>a|", "<pre>`", "<p><del>x</p>", "<svg><p>", "$a", "$$", "\\begin{a}", "\\[", "\\("),
-        *("\\begin{a}\\begin{b}\\end{b}", "<code>`", "<a>http://", "<script>", "<br> ", "<p class=", "<ol start='"),
+        *(
+            "a<sub>b</sub>",
+            "<sub>a",
+            "a<sub>^",
+            "a<sup>_",
+            "\\begin{a}\\begin{b}\\end{b}",
+            "<code>`",
+            "<a>http://",
+            "<script>",
+            "<br> ",
+            "<p class=",
+            "<ol start='",
+        ),
         *("<!-- language: ", "</ul>", "<ul></ol>", "<a><code><sup>", "\x00", "\x1b", "`", "<p><sup>x", "= ="),
     ],
 )
