@@ -15,6 +15,8 @@ QUOTATION = re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[
 SHOWN = (FENCE, BLOCK_QUOTE, INLINE_CODE, DISPLAY_FORMULA, FORMULA, QUOTATION)
 CODE = (FENCE, INLINE_CODE, DISPLAY_FORMULA, FORMULA)
 INK = re.compile(r"[^\n]")
+EMPTY_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
+INDENTED = re.compile(r"(?: {4}| {0,3}\t)")  # an indented code block begins so
 
 
 def said(markdown: str) -> str:
@@ -34,3 +36,9 @@ def without_code(markdown: str) -> str:
 def quoted_share(markdown: str) -> float:
     """Characters in block quotations over all; 0 where there is no text."""
     return sum(map(len, BLOCK_QUOTE.findall(markdown))) / max(len(markdown), 1)
+
+
+def trimmed(markdown: str) -> str:
+    """The text without blanks around it, but with the indentation of a code block that it begins with."""
+    text = EMPTY_LINES.sub("", markdown).rstrip()
+    return text if INDENTED.match(text) else text.lstrip()

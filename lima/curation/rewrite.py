@@ -6,6 +6,8 @@ Each function changes its own result no more.
 import re
 from collections.abc import Callable
 
+from lima.curation import prose
+
 # What a saved page adds to an article's name.
 SITE_NAME = re.compile(
     r"\s*[-–|]\s*wikiHow\s*$|\s*\((?:with (?:pictures|videos?|examples)|\d+ steps)\)\s*$", re.IGNORECASE
@@ -71,7 +73,7 @@ def _article_body(markdown: str) -> str:
     text = _without(ABOUT_THE_PAGE, CITATION.sub("", markdown))
     text = OPENING.sub("The following answer", text)
     text = MENTION.sub(lambda found: "This answer" if found[0][0] == "T" else "this answer", text)
-    return BLANK_LINES.sub("\n\n", TRAILING.sub("", _without(ABOUT_THE_SITE, text))).strip()
+    return prose.trimmed(BLANK_LINES.sub("\n\n", TRAILING.sub("", _without(ABOUT_THE_SITE, text))))
 
 
 def _without(subject: re.Pattern[str], text: str) -> str:
@@ -91,7 +93,7 @@ def question(title: str) -> str:
 
 def story(reply: str) -> str:
     """The reply without the paragraphs in which its author speaks to the forum: edits, thanks, links to more."""
-    parts = [part.strip() for part in re.split(r"\n\s*\n", reply) if part.strip() and not EDIT.match(part)]
+    parts = [prose.trimmed(part) for part in re.split(r"\n\s*\n", reply) if part.strip() and not EDIT.match(part)]
     while parts and (RULE.match(parts[-1]) or ASIDE.search(parts[-1])):
         parts.pop()
     while parts and (RULE.match(parts[0]) or ASIDE.search(parts[0])):

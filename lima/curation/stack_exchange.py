@@ -21,7 +21,7 @@ def decide(candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdo
     bad = outcomes.below(candidate, "low_response_score", candidate.response_score, least=p.min_response_score)
     if bad:
         return bad
-    response = to_markdown(candidate, candidate.response).strip()
+    response = prose.trimmed(to_markdown(candidate, candidate.response))
     return (
         outcomes.out_of_bounds(candidate, response, min_chars=p.min_chars, max_chars=p.max_chars)
         or mostly_quoted(candidate, response, most=p.max_quoted_share)
@@ -54,7 +54,7 @@ def example(candidate: Candidate, response: str, *, share: float, seed: int, to_
     points at what is not there (a picture, another post), the title asks.
     """
     if chance.share(seed, candidate.id) >= share:
-        description = to_markdown(candidate, candidate.description).strip()
+        description = prose.trimmed(to_markdown(candidate, candidate.description))
         if description and not style.reference(description) and not style.missing(description):
             return outcomes.example(candidate, description, response)
     return outcomes.example(candidate, candidate.title, response)

@@ -295,6 +295,14 @@ def test_both_bounds_belong_and_blanks_around_do_not_count(length):
     assert isinstance(outcome("stack_exchange", response=f"\n{'x' * length}\n"), Example)
 
 
+def test_code_at_the_head_of_a_response_or_description_keeps_its_indentation():
+    code = "    malt --dry"
+    changes = {"response": f"\n{code}\n\n{ANSWER}", "description": f"\n{code}\n\nWhat does it do?\n"}
+    kept = sifted("stack_exchange", [candidate("stack_exchange", number=n, **changes) for n in range(20)])
+    assert {o.messages[1].content for o in kept} == {f"{code}\n\n{ANSWER.strip()}"}
+    assert f"{code}\n\nWhat does it do?" in {o.messages[0].content for o in kept}  # by chance some have the title
+
+
 def test_html_is_converted_before_it_is_measured_and_markdown_is_not():
     assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200, markup="html"), Example)
     assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200), Dropped)

@@ -98,6 +98,12 @@ def test_a_story_comes_without_what_its_author_says_to_the_forum(reply):
     assert rewrite.story(reply) == "Once.\n\nUpon a time."
 
 
+def test_the_indentation_of_code_and_verses_stays():
+    verses = "    So sang\n    the ghost.\n\n\tAnd went.\n\nOnce."
+    assert rewrite.story(f"\n{verses}\n\nEdit: typo") == verses
+    assert rewrite.article_body(f"\n{verses}\n") == verses
+
+
 def test_what_a_character_says_stays():
     story = '"Thanks," she said, and gave him the silver.\n\n* * *\n\nThey never met again.'
     assert rewrite.story(story) == story

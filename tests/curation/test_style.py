@@ -192,3 +192,10 @@ def test_without_code_every_other_character_stays_where_it_was(formula):
 def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shorter_ones():
     assert prose.said("a\n```\nI") == "a\n "
     assert prose.said("````\n```\nI\n````\nb").strip() == "b"
+
+
+@pytest.mark.parametrize("code", ["    malt --dry\n    stir", "\tmalt --dry", "  \tmalt --dry"])
+def test_the_indentation_of_code_stays_at_the_head_of_a_text_and_other_blanks_go(code):
+    assert prose.trimmed(f"\n \t\n{code}\n\nThen rest. \n") == f"{code}\n\nThen rest."
+    assert prose.trimmed("\n   Then rest.\n\n    malt\n") == "Then rest.\n\n    malt"
+    assert prose.trimmed(" \n\t") == prose.trimmed("") == ""
