@@ -68,7 +68,7 @@ def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple
 
 def for_training(model: Any, recipe: Train) -> None:
     """Give a model the recipe's dropout in place of its own, and attention that keeps packed examples apart."""
-    model.set_attn_implementation(attention.implementation(model.config, max_tokens=recipe.max_tokens))
+    model.set_attn_implementation(attention.implementation(model, max_tokens=recipe.max_tokens))
     dropout.silence_own(model)
     if recipe.residual_dropout:
         dropout.add_residual_dropout(model, recipe.residual_dropout)

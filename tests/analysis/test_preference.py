@@ -37,6 +37,15 @@ def test_what_is_inconsistent_or_unparsed_is_no_tie_and_counts_for_nobody():
     assert (ours.n, ours.prompts) == (8, 8)
 
 
+@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed"])
+def test_without_a_usable_verdict_there_is_no_net_which_is_not_equality(outcome):
+    ours = measured(said(*[outcome] * 12))
+    assert (ours.n, ours.usable, ours.prompts, ours.shares[outcome]) == (12, 0, 12, 1.0)
+    assert (ours.net, ours.interval, ours.p_value, ours.smallest) == (None, None, None, None)
+    ties = measured(said(*[outcome] * 11, "tie"))
+    assert (ties.usable, ties.net, ties.interval.low, ties.interval.high) == (1, 0.0, 0.0, 0.0)
+
+
 def test_samples_of_one_prompt_are_one_cluster():
     one_prompt = measured(said("win", "lose", "win", "win", prompt=1))
     assert (one_prompt.n, one_prompt.prompts) == (4, 1)

@@ -48,7 +48,7 @@ def test_every_marked_figure_of_the_page_is_that_of_metrics_json(plain):
     assert {place: float(value) for place, value in page.figures.items()} == {
         place: float(value)
         for place, value in figures.items()
-        if place.split(".")[-1] not in ("win", "tie", "lose", "n")
+        if place.split(".")[-1] not in ("win", "tie", "lose", "n", "usable")
     }
 
 
@@ -66,7 +66,7 @@ def test_metrics_are_those_of_the_chosen_epoch_and_of_the_verdicts(plain):
     ours = figures["comparisons"]["lima-base"]["judge"]
     assert ours["net"] == pytest.approx((judged.count("win") - judged.count("lose")) / 12, abs=1e-6)
     assert ours["low"] <= ours["net"] <= ours["high"]
-    tie = {"win": 0, "tie": 1, "lose": 0, "net": 0, "low": 0, "high": 0, "n": 12}
+    tie = {"win": 0, "tie": 1, "lose": 0, "net": 0, "low": 0, "high": 0, "n": 12, "usable": 12}
     assert figures["comparisons"]["lima-base"]["always-tie"] == tie
 
 
@@ -237,6 +237,68 @@ def test_the_settings_show_no_credentials_of_a_url(here):
     assert "https://…@host/v1?api_key=…" in html
     assert "pa55w0rd" not in html
     assert "k3y" not in html
+
+
+def judged_as(*outcomes):
+    """The fixture's run, in which the judge gives these outcomes in turn for lima-base."""
+    p = finished_run.build()
+    path = Path("data/judge/lima-base/verdicts.jsonl")
+    verdicts = list(jsonl.read(path, Verdict))
+    jsonl.write(
+        path,
+        [
+            v.model_copy(update={"outcome": outcomes[n % len(outcomes)]}) if v.annotator == "judge" else v
+            for n, v in enumerate(verdicts)
+        ],
+    )
+    return p
+
+
+@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed"])
+def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, outcome):
+    p = judged_as(outcome)
+    figures = report.write(p)
+    nothing = {"win": 0, "tie": 0, "lose": 0, "net": None, "low": None, "high": None, "n": 12, "usable": 0}
+    assert json.loads(Path("reports/metrics.json").read_text())["comparisons"]["lima-base"]["judge"] == nothing
+    html = Path("reports/report.html").read_text()
+    assert "no usable verdicts (0 of 12)" in html
+    assert "lima-base by judge: no usable verdicts" in html  # the words of the plot
+    assert "comparisons.lima-base.judge.net" not in html
+    assert "comparisons.lima-unfiltered.judge.net" in html
+    of_lima = metrics.of_run(p, figures, "lima")
+    assert "net.lima-base.judge" not in of_lima
+    assert "net.lima-unfiltered.judge" in of_lima
+
+
+def claims_of(p):
+    found = results.read(p)
+    measured = metrics.preferences(found.verdicts, p.report)
+    return dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
+
+
+def test_a_worthless_annotator_is_a_caveat_with_its_shares(here):
+    claims = claims_of(judged_as("inconsistent"))
+    why = claims["Anything from judge about lima-base."]
+    assert why == (
+        "It gave no usable verdict there, which is not a tie: inconsistent 100\N{NO-BREAK SPACE}% of 12 in lima-base."
+    )
+
+
+def test_an_annotator_that_is_partly_inconsistent_is_a_caveat_with_its_shares(here):
+    # in turn, 12 verdicts: 3 wins, 3 losses, 3 inconsistent, 3 unparsed
+    claims = claims_of(judged_as("win", "lose", "inconsistent", "unparsed"))
+    why = claims["That judge is consistent."]
+    assert "inconsistent 25\N{NO-BREAK SPACE}%, unparsed 25\N{NO-BREAK SPACE}% of 12 in lima-base" in why
+    assert not [claim for claim in claims if "always-tie" in claim]
+
+
+def test_a_comparison_without_a_p_value_is_no_part_of_the_correction(here):
+    p = judged_as("unparsed")
+    verdicts = results.read(p).verdicts
+    both = metrics.adjusted(metrics.preferences(verdicts, p.report))
+    alone = metrics.adjusted(metrics.preferences({"lima-unfiltered": verdicts["lima-unfiltered"]}, p.report))
+    assert ("lima-base", "judge") not in both
+    assert both["lima-unfiltered", "judge"] == alone["lima-unfiltered", "judge"]
 
 
 def test_floors_alone_prefer_no_one(here):

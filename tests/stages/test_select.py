@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_model
+from chat_server import said, serving
 from ruamel.yaml import YAML
 
 import lima
@@ -120,9 +121,25 @@ def test_a_missing_epoch_is_named(published):
         select.main("lima")
 
 
+@pytest.mark.parametrize(
+    ("reply", "counts"),
+    [("VERDICT: A", "4 inconsistent"), ("Both are fine.", "4 unparsed"), ("VERDICT:", "4 unparsed")],
+)
+def test_an_annotator_without_a_usable_verdict_chooses_no_epoch(published, reply, counts):
+    with serving(lambda *_: said(reply)) as server:
+        values = YAML(typ="safe").load(Path("params.yaml"))
+        model = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 9}
+        values["annotators"]["model"] = model
+        values["select"]["annotator"] = "model"
+        YAML().dump(values, Path("params.yaml"))
+        with pytest.raises(LimaError, match=rf"annotator model gave no usable verdict on epoch-01 \({counts}\)"):
+            select.main("lima")
+    assert not Path("data/select/lima").exists()
+
+
 def test_shares_are_of_all_prompts_and_what_is_no_verdict_counts_for_neither_side():
     outcomes = ["win", "win", "tie", "lose", "inconsistent", "unparsed", "win", "lose"]
-    said = [
+    verdicts = [
         Verdict(
             comparison="c",
             annotator="m",
@@ -140,6 +157,6 @@ def test_shares_are_of_all_prompts_and_what_is_no_verdict_counts_for_neither_sid
         for n, finish in enumerate(["stop", "length", "stop", "stop"])
     ]
     metrics = EpochMetrics(epoch=5, train_loss=1.0, held_out_perplexity=7.0, checkpoint="epoch-05", digest="d")
-    scored = select.score(metrics, given, said)
+    scored = select.score(metrics, given, verdicts)
     # of eight: three wins, one tie, two losses; 3/8 − 2/8; three of four answers ended
     assert (scored.win, scored.tie, scored.lose, scored.score, scored.ended) == (0.375, 0.125, 0.25, 0.125, 0.75)
