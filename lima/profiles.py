@@ -29,7 +29,7 @@ def names() -> list[str]:
 def compose(name: str) -> str:
     """The text of params.yaml under a profile; checked before anyone gets it."""
     path = FOLDER / f"{name}.yaml"
-    if not path.exists():
+    if name not in names():
         raise ProfileError(f"there is no profile {name!r} in {FOLDER}; there are {', '.join(names())}")
     if name == WHOLE:
         return path.read_text(encoding="utf-8")
@@ -47,7 +47,9 @@ def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
     present = target.read_text(encoding="utf-8") if target.exists() else text
     if not force and present not in [compose(other) for other in names()]:
         raise ProfileError(f"{target} was changed by hand; keep a copy of it, or say --force to lose those changes")
-    target.write_text(text, encoding="utf-8")
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(target)
 
 
 def _lay_over(values: CommentedMap, differing: CommentedMap) -> None:

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,52 @@ WRONG = {
     "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
     "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
     "epochs that are not trained": ("last_epoch: 2", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 2"),
+    "a key with dots": (
+        "  smollm2-135m:",
+        "  llama-3.1-8b:",
+        r"models: 'llama-3.1-8b' cannot be a key, since DVC cannot address it; .* for example 'llama-3_1-8b'",
+    ),
+    "a key with @": (
+        "  authors: {",
+        "  an@author: {",
+        r"contestants: 'an@author' cannot be a key.* for example 'an_author'",
+    ),
+    "a key that leads out of data/": (
+        "  unfiltered:  #",
+        "  ../../victim:  #",
+        r"arms: '\.\./\.\./victim' cannot be a key, since it is part of paths .* for example 'victim'",
+    ),
+    "an absolute path as a key": ("  reddit: {", "  /etc/reddit: {", r"sources: '/etc/reddit' cannot be a key"),
+    "a comparison with a space": (
+        "  lima-base: {",
+        "  lima base: {",
+        r"comparisons: 'lima base' .* for example 'lima_base'",
+    ),
+    "an annotator that begins with a hyphen": ("  longest: {", "  -longest: {", r"annotators: '-longest' .* 'longest'"),
+    "an empty key": ("  unfiltered:  #", '  "":  #', r"arms: '' cannot be a key, .* for example 'name'"),
+    "a key of digits alone": (
+        "  unfiltered:  #",
+        "  1000:  #",
+        r'arms: YAML reads the key 1000 as int, .*; quote it: "1000"',
+    ),
+    "a key that YAML takes for a truth value": (
+        "  unfiltered:  #",
+        "  true:  #",
+        r"arms: YAML reads the key True as bool",
+    ),
+    "a source that is misspelt": (
+        "{stack_exchange_stem: 3,",
+        "{stack_exchange_stm: 3,",
+        r"cannot be used:\n  arms\.lima\.examples: there is no 'stack_exchange_stm' among the sources \([a-z_, ]+\); "
+        r"did you mean stack_exchange_stem\?$",
+    ),
+    "a key of an annotator that is misspelt": (
+        "rule: finished",
+        "rul: finished",
+        r"  annotators\.finished\.rule: this key",
+    ),
+    "nothing": ((ROOT / "params.yaml").read_text(), "", r"params\.yaml is empty; `lima profile use laptop --force`"),
+    "a word": ((ROOT / "params.yaml").read_text(), "laptop", r"params\.yaml is 'laptop' and not a mapping"),
     "no YAML": ("profile: laptop", "profile: [", r"is no YAML"),
 }
 
@@ -97,6 +144,29 @@ def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_rig
     Path("params.yaml").write_text(text.replace(before, after))
     with pytest.raises(ParamsError, match=message):
         params.load()
+
+
+def test_a_key_of_digits_is_used_once_it_is_quoted(checkout):
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    Path("params.yaml").write_text(
+        text.replace("  unfiltered:  #", '  "1000":  #').replace("arm: unfiltered", 'arm: "1000"')
+    )
+    assert list(params.load().arms) == ["lima", "1000"]
+
+
+def test_a_write_that_fails_leaves_the_parameters_whole(checkout, monkeypatch):
+    profiles.use("laptop", force=False)
+    before = Path("params.yaml").read_text()
+    write = Path.write_text
+
+    def torn(path: Path, text: str, **options: str) -> int:
+        write(path, text[: len(text) // 2], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError, match="No space left"):
+        profiles.use("ci", force=False)
+    assert Path("params.yaml").read_text() == before
 
 
 def test_a_missing_file_says_where_to_start(checkout):

@@ -1,6 +1,6 @@
 """params.yaml as types: the only place where a number of the pipeline is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Self, TypeVar
@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from lima.errors import LimaError
 from lima.params.beside import Dialogues, Proofreading
 from lima.params.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
-from lima.params.section import Section
+from lima.params.section import Key, Section
 from lima.params.sections import (
     Base,
     Filter,
@@ -29,6 +29,7 @@ from lima.params.sections import (
 )
 
 Entry = TypeVar("Entry")
+UNIONS = ("models", "contestants", "annotators")  # registries whose entries differ by `kind`
 
 
 class ParamsError(LimaError):
@@ -37,12 +38,12 @@ class ParamsError(LimaError):
 
 class Params(Section):
     profile: str
-    models: dict[str, Model]
-    sources: dict[str, Source]
-    arms: dict[str, Arm]
-    contestants: dict[str, Contestant]
-    comparisons: dict[str, Comparison]
-    annotators: dict[str, Annotator]
+    models: dict[Key, Model]
+    sources: dict[Key, Source]
+    arms: dict[Key, Arm]
+    contestants: dict[Key, Contestant]
+    comparisons: dict[Key, Comparison]
+    annotators: dict[Key, Annotator]
     base: Base
     scrape: Scrape
     filter: Filter
@@ -87,7 +88,7 @@ class Params(Section):
             named.append((f"comparisons.{name}.contestant", "contestants", comparison.contestant))
             named.append((f"comparisons.{name}.rival", "contestants", comparison.rival))
         wrong = [
-            f"{place}: there is no {name!r} among the {kind} ({', '.join(known[kind])})"
+            f"{place}: there is no {name!r} among the {kind} ({', '.join(known[kind])}){_meant(name, known[kind])}"
             for place, kind, name in named
             if name not in known[kind]
         ]
@@ -98,7 +99,7 @@ class Params(Section):
                 f"within the {first} to {last} of train.keep_epochs"
             )
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError("\n  ".join(wrong))
         return self
 
 
@@ -109,23 +110,28 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise ParamsError(f"there is no {path} in {Path.cwd()}; start in the repository's root") from error
     except YAMLError as error:
         raise ParamsError(f"{path} is no YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
     return check(values, name=str(path))
 
 
 def check(values: object, *, name: str) -> Params:
     """The parameters in a loaded YAML document; `name` stands in the errors."""
+    if not isinstance(values, dict):
+        shown = "is empty" if values is None else f"is {_shown(values)} and not a mapping of sections"
+        raise ParamsError(f"{name} {shown}; `lima profile use laptop --force` writes a complete one")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
-        lines = [f"  {_place(e['loc'])}: {_fault(e, missing)}" for e in error.errors()]
+        lines = [f"  {_place(e['loc'])}{_fault(e, missing)}" for e in error.errors()]
         raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error
 
 
 def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     """One entry of a registry; an unknown name is told which there are."""
     if name not in registry:
-        raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}")
+        raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}{_meant(name, registry)}")
     return registry[name]
 
 
@@ -140,12 +146,25 @@ def _fault(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str
             meant = get_close_matches(str(key), wanted, n=1)
             fix = f"{meant[0]} is missing, is that meant?" if meant else "nothing reads it: take it out"
             return f"there is no such key, and it has the value {_shown(error['input'])}; {fix}"
+        case "value_error":
+            return str(error["ctx"]["error"])  # raised by these models, with the value in its text
         case _:
             return f"{error['msg']}, not {_shown(error['input'])}"
 
 
 def _place(loc: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, loc)) or "the file"
+    """The dotted path of a key and a colon; "" for the file as a whole. Pydantic adds a union's tag and "[key]"."""
+    path = [str(part) for part in loc]
+    if path[-1:] == ["[key]"]:
+        path = path[:-2]
+    if len(path) > 2 and path[0] in UNIONS:
+        del path[2]
+    return f"{'.'.join(path)}: " if path else ""
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _shown(value: object) -> str:

@@ -17,11 +17,12 @@ from lima.records import Prompt, Response
 
 def main(contestant: str) -> None:
     p = params.load()
+    answerer = params.entry(p.contestants, "contestant", contestant)
     test, adversarial = (
         list(jsonl.read(paths.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
     )
     prompts = test + adversarial
-    match params.entry(p.contestants, "contestant", contestant):
+    match answerer:
         case ArmContestant(arm=arm):
             (chosen,) = jsonl.read(paths.result("select", arm) / "chosen.json", Chosen)
             responses = from_folder(Path(chosen.checkpoint), prompts, contestant, p)
