@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import py7zr
@@ -18,6 +18,7 @@ from lima import paths
 from lima.sources.blocks import Fill
 from lima.sources.reading import DumpError
 from lima.sources.solid import AGAIN, Entry, Solid, Table, streamed, whole
+from lima.sources.xml_layout import HEAD, keeps_offsets, one_row_a_line, read
 
 ARCHIVE, POSTS, USERS, COMMENTS = ".7z", "Posts.xml", "Users.xml", "Comments.xml"
 BZIP2 = b"\x04\x02\x02"  # the method's number in a 7z header
@@ -28,9 +29,11 @@ def of_file(path: Path) -> Table:
     @contextmanager
     def opened() -> Iterator[Fill]:
         with path.open("rb", buffering=0) as file:
-            yield file.readinto
+            yield one_row_a_line(file.readinto, shown=str(path))
 
-    return Table(str(path), path.stat().st_size, opened, path)
+    with path.open("rb", buffering=0) as file:
+        head = read(file.readinto, HEAD)
+    return Table(str(path), path.stat().st_size, opened, path if keeps_offsets(head, shown=str(path)) else None)
 
 
 @contextmanager
@@ -38,9 +41,7 @@ def of_archive(path: Path, *, folder: Path, required: str = POSTS) -> Iterator[d
     """Its Posts.xml and Users.xml, as far as it holds them; `folder` is for what has to be unpacked."""
     with ExitStack() as stack:
         archive = stack.enter_context(_opened(path))
-        entries = _entries(archive)
-        _require(path, required, entries)
-        found = {name: entries[name] for name in (POSTS, USERS) if name in entries}
+        found = _of_site(path, _entries(archive), required, (POSTS, USERS))
         check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(folder).free)
         if (packed := _bzip2(archive)) is None:
             logging.getLogger(__name__).warning(
@@ -58,12 +59,10 @@ def of_archive(path: Path, *, folder: Path, required: str = POSTS) -> Iterator[d
 def unpacked(path: Path, tables: Sequence[str]) -> Iterator[Path]:
     """A temporary folder with the archive's Posts.xml, and those others of `tables` that it has."""
     with tempfile.TemporaryDirectory(prefix="lima-") as name, _opened(path) as archive:
-        entries = _entries(archive)
-        _require(path, POSTS, entries)
-        found = {table: entries[table] for table in tables if table in entries}
+        found = _of_site(path, _entries(archive), POSTS, tables)
         check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(name).free)
         _unpacked(path, archive, found, Path(name))
-        yield Path(name)
+        yield Path(name, found[POSTS].name).parent
 
 
 def check_room(path: Path, size: int, *, free: int) -> None:
@@ -81,16 +80,44 @@ def _opened(path: Path) -> Iterator[Any]:
         yield archive
 
 
-def _require(path: Path, name: str, entries: dict[str, Entry]) -> None:
-    if name not in entries:
-        names = ", ".join(sorted(entries)[:3]) or "nothing"
+def _of_site(path: Path, entries: dict[str, Entry], required: str, tables: Sequence[str]) -> dict[str, Entry]:
+    """The tables by their names, from the archive's root or from the one folder that holds the required one."""
+    names = [name for name in entries if PurePosixPath(name).name == required and _is_inside(name)]
+    names = [required] if required in names else names
+    if len(names) > 1:
         raise DumpError(
-            f"{path} holds no {name} but {names} …; it is no Stack Exchange archive: take it out of the dumps"
+            f"{path} holds {len(names)} tables {required}: {', '.join(sorted(names)[:3])} …; "
+            f"unpack it (7z x {path.name}) and put each site's folder into the dumps in its place"
         )
+    if not names:
+        raise _without(path, entries, required)
+    folder = PurePosixPath(names[0]).parent
+    return {table: entries[str(folder / table)] for table in tables if str(folder / table) in entries}
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name leads nowhere but below the folder into which it is unpacked."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def _without(path: Path, entries: dict[str, Entry], required: str) -> DumpError:
+    names = sorted(entries)
+    shown = ", ".join(names[:3]) or "nothing"
+    if archives := [name for name in names if name.lower().endswith(ARCHIVE)]:
+        site = path.name[: -len(ARCHIVE)]
+        return DumpError(
+            f"{path} holds other archives ({', '.join(archives[:3])} …) and no {required}; unpack it once "
+            f"(7z x {path.name}), put its tables into the dumps as {site}-Posts.7z and {site}-Users.7z "
+            f"and take {path.name} out of them"
+        )
+    return DumpError(
+        f"{path} holds no {required} but {shown} …; it is no Stack Exchange archive: take it out of the dumps"
+    )
 
 
 def _entries(archive: Any) -> dict[str, Entry]:
-    """The files at the archive's root, so that none leads elsewhere, each where it lies in what is unpacked."""
+    """The archive's files, each where it lies in what is unpacked."""
     found: dict[str, Entry] = {}
     start = 0
     for entry in archive.list():
@@ -112,13 +139,14 @@ def _bzip2(archive: Any) -> tuple[int, int] | None:
 
 def _unpacked(path: Path, archive: Any, found: dict[str, Entry], folder: Path) -> dict[str, Table]:
     with whole(path), paths.room(folder):
-        archive.extract(folder, targets=list(found))
+        archive.extract(folder, targets=[entry.name for entry in found.values()])
     tables = {}
     for name, entry in found.items():
-        file = folder / name
+        file = folder / entry.name
         if file.is_symlink() or not file.is_file() or file.stat().st_size != entry.size:
             raise DumpError(f"{path}: {name} is not the file of {entry.size} bytes that it is said to be; {AGAIN}")
-        tables[name] = Table(f"{path}/{name}", entry.size, of_file(file).open, file)
+        table = of_file(file)
+        tables[name] = Table(f"{path}/{name}", entry.size, table.open, table.file)
     return tables
 
 

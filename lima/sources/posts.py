@@ -85,6 +85,8 @@ def row(raw: bytes, names: Names | None = None) -> Get:
     try:
         element = etree.fromstring(raw, PARSER)
     except etree.XMLSyntaxError as error:
+        if raw.count(b"<row ") > 1:
+            raise UnreadableRow(f"{raw.count(b'<row ')} rows on one line; put each on its own line") from error
         raise UnreadableRow(f"no XML: {error.msg.replace(' line 1,', '')}") from error
     if element.tag != "row":
         raise UnreadableRow(f"an element <{element.tag}>, not <row>")

@@ -17,6 +17,7 @@ from lima.jobs import threads
 from lima.sources.blocks import Fill
 from lima.sources.packed import PackedBytes
 from lima.sources.reading import DumpError
+from lima.sources.xml_layout import one_row_a_line
 
 AGAIN = "fetch the archive again and compare its size with the publisher's"
 PASSED = 1 << 20  # bytes of unwanted tables that are decoded at a time
@@ -114,6 +115,7 @@ def streamed(path: Path, entry: Entry, solid: Solid) -> Table:
 
         with whole(path):
             solid.seek(entry.start)
-        yield fill
+        yield one_row_a_line(fill, shown=shown)
 
-    return Table(f"{path}/{entry.name}", entry.size, opened, None)
+    shown = f"{path}/{entry.name}"
+    return Table(shown, entry.size, opened, None)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from lima.sources import xml_layout
 from lima.sources.blocks import MOST
 
 BOM = b"\xef\xbb\xbf"
@@ -24,7 +25,11 @@ def lines(path: Path) -> Iterator[Line]:
 
     Of a line that is longer than a row may be, as much stands there as makes it too long.
     """
-    with path.open("rb") as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, disable=None) as bar:
+    with (
+        path.open("rb", buffering=0) as raw_file,
+        xml_layout.stream(xml_layout.one_row_a_line(raw_file.readinto, shown=str(path))) as file,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, disable=None) as bar,
+    ):
         bar.set_description(path.name)
         number = 0
         while line := file.readline(MOST + LONGEST_AROUND):

@@ -164,6 +164,34 @@ def test_a_table_that_differs_from_its_checksum_is_an_error(tmp_path, monkeypatc
         both(path)
 
 
+@pytest.mark.parametrize("filters", [BZIP2, LZMA], ids=["bzip2", "lzma"])
+def test_tables_in_a_folder_of_the_archive_are_read(tmp_path, filters):
+    tables = {"Posts.xml": posts_text(tmp_path, question(1), answer(2, 1, 5)), "Users.xml": USERS}
+    archive(tmp_path / "root/s.7z", tables, filters)
+    archive(tmp_path / "deep/s.7z", {f"a/s.com/{name}": text for name, text in tables.items()}, filters)
+    [candidate], dropped, tally = both(tmp_path / "deep/s.7z")
+    assert ([candidate], dropped, tally) == both(tmp_path / "root/s.7z")
+    assert candidate.provenance.author.startswith("Ann")
+
+
+def test_an_archive_of_several_sites_names_them_and_the_fix(tmp_path):
+    text = posts_text(tmp_path, question(1))
+    archive(tmp_path / "in/all.7z", {"beer/Posts.xml": text, "tea/Posts.xml": text}, BZIP2)
+    with pytest.raises(
+        DumpError, match=r"all\.7z holds 2 tables Posts\.xml: beer/Posts\.xml, tea/Posts\.xml …; unpack it"
+    ):
+        both(tmp_path / "in/all.7z")
+
+
+def test_an_archive_of_archives_says_what_to_unpack(tmp_path):
+    archive(tmp_path / "in/tea.com.7z", {"tea.com-Posts.7z": "7z", "tea.com-Users.7z": "7z"}, BZIP2)
+    message = (
+        r"tea\.com\.7z holds other archives \(tea\.com-Posts\.7z, tea\.com-Users\.7z …\) and no Posts\.xml; .*7z x tea"
+    )
+    with pytest.raises(DumpError, match=message):
+        both(tmp_path / "in")
+
+
 @pytest.mark.parametrize("name", ["../Posts.xml", "/Posts.xml", "a/../../Posts.xml", "..\\Posts.xml"])
 def test_a_name_that_leads_elsewhere_is_never_followed(tmp_path, name):
     path = tmp_path / "in/s.7z"
