@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from lima.generation import narrow
 from lima.paths import DIGEST
 from lima.records import Prompt
 
+PLAIN = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"  # of a base without a chat template
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -22,6 +24,17 @@ class Checkpoint:
     tokenizer: Any
     ends: frozenset[int]  # the tokens that end an answer, EOT among them
     context: int  # tokens of prompt and answer together
+
+    @cached_property
+    def unwritable(self) -> torch.Tensor:
+        """Ids that are neither a token of the tokenizer nor end an answer; padded vocabularies have such rows.
+
+        Shape (vocabulary,), true where an id must not be sampled.
+        """
+        mask = torch.ones(self.model.config.vocab_size, dtype=torch.bool)
+        known = torch.tensor(sorted({*self.tokenizer.get_vocab().values(), *self.ends}))
+        mask[known[known < len(mask)]] = False
+        return mask.to(self.model.device)
 
 
 def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
@@ -66,11 +79,24 @@ def render(tokenizer: Any, prompt: Prompt) -> list[int]:
     """The prompt's tokens in the tokenizer's chat template, up to where the assistant speaks.
 
     A pretrained base without a template gets the plain texts, each followed by an empty line, as it met them in its
-    pretraining.
+    pretraining. Control tokens that a prompt spells are encoded as plain text.
     """
-    if tokenizer.chat_template is None:
-        plain = "".join(f"{turn.content}\n\n" for turn in prompt.messages)
-        return list(tokenizer(plain)["input_ids"])
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return list(ids)
+    plain = tokenizer.chat_template is None
+    try:
+        ids = tokenizer.apply_chat_template(
+            turns,
+            chat_template=PLAIN if plain else None,
+            add_generation_prompt=True,
+            return_dict=False,
+            sanitize_control_tokens=True,
+        )
+    except ValueError as error:  # of transformers: its words name the token
+        raise LimaError(f"prompt {prompt.id}: {error}; edit or drop the prompt") from error
+    return [*begins(tokenizer), *ids] if plain else list(ids)
+
+
+def begins(tokenizer: Any) -> list[int]:
+    """BOS, where the tokenizer puts it before a text."""
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and tokenizer("a").input_ids[0] == bos else []

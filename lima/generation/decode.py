@@ -79,7 +79,8 @@ def sampled(checkpoint: Checkpoint, rows: Sequence[Asked], decoding: Decoding) -
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
         )
         uniform = torch.tensor([rngs[row].random() for row in open_], device=model.device)
-        logits = nucleus.penalised(seen.logits[:, -1].float(), generated, penalty=decoding.repetition_penalty)
+        logits = seen.logits[:, -1].float().masked_fill(checkpoint.unwritable, -torch.inf)
+        logits = nucleus.penalised(logits, generated, penalty=decoding.repetition_penalty)
         tokens = nucleus.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
         for row, token in zip(open_, tokens.tolist(), strict=True):
             ended[row] = token in checkpoint.ends

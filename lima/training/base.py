@@ -21,7 +21,7 @@ from transformers import (
 
 from lima.errors import LimaError
 from lima.params.entries import FolderModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
-from lima.training import checkpoint
+from lima.training import checkpoint, encode
 
 END = "<|endoftext|>"  # of the random model's tokenizer
 BROKEN = (OSError, ValueError, SafetensorError)  # of files that are missing, torn or of another kind
@@ -34,6 +34,7 @@ class BaseModelError(LimaError):
 def write(source: Model, folder: Path, *, seed: int) -> int:
     """Write the model that `source` names into `folder` as bf16 safetensors; returns its number of parameters."""
     model, tokenizer = load(source, seed=seed)
+    tokenizer.chat_control_tokens = encode.control_tokens(tokenizer)
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
     ends = model.generation_config.eos_token_id or tokenizer.eos_token_id

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tiny_model
@@ -101,6 +103,42 @@ def test_eot_ends_an_answer_and_is_no_part_of_it(loaded):
     stopped = [response for response in responses.values() if response.finish == "stop"]
     assert stopped
     assert all(response.tokens < 100 and "<|eot|>" not in response.text for response in stopped)
+
+
+def test_ids_without_a_token_are_never_sampled(loaded, tmp_path):
+    padded = checkpoint.load(tiny_model.save(tmp_path), precision="fp32")
+    known = len(padded.tokenizer)
+    padded.model.resize_token_embeddings(known + 200, mean_resizing=False)
+    with torch.no_grad():
+        padded.model.get_output_embeddings().weight[known:] *= 50  # likelier than any token
+    asked = [decode.Asked(p, n, checkpoint.render(padded.tokenizer, p)) for p in PROMPTS for n in range(4)]
+    # the model's own choice is an id that has no token
+    first = padded.model(input_ids=torch.tensor([asked[0].ids])).logits[0, -1]
+    assert first.argmax() >= known
+    answers = decode.sampled(padded, asked, decoding(temperature=2.0, top_p=1.0))
+    assert sum(len(ids) for ids, _ in answers) > 100
+    assert all(id_ < known for ids, _ in answers for id_ in ids)
+
+
+def test_any_of_several_end_tokens_ends_an_answer(loaded):
+    asked = [decode.Asked(p, 0, checkpoint.render(loaded.tokenizer, p)) for p in PROMPTS]
+    endless = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, frozenset(), loaded.context)
+    free = [ids for ids, _ in decode.sampled(endless, asked, decoding())]
+    ends = frozenset(ids[6] for ids in free)
+    assert len(ends) > 2
+    several = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, ends, loaded.context)
+    for ids, (written, ended) in zip(free, decode.sampled(several, asked, decoding()), strict=True):
+        stop = next(place for place, token in enumerate(ids) if token in ends)
+        assert (written, ended) == (ids[:stop], True)
+
+
+@pytest.mark.parametrize("ends", [258, [3], [3, 258], [7, 3, 258]])
+def test_the_end_tokens_are_all_that_the_generation_config_names(tmp_path, ends):
+    folder = tiny_model.save(tmp_path)
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": ends}))
+    named = {ends} if isinstance(ends, int) else set(ends)
+    assert checkpoint.load(folder, precision="fp32").ends == named
 
 
 def test_an_answer_without_end_is_cut_at_max_tokens_and_says_so(loaded):

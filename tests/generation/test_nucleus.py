@@ -41,6 +41,15 @@ def test_a_low_temperature_sharpens_before_the_nucleus_is_cut():
     assert drawn(logits, 0.99, temperature=1.0, top_p=0.65) == 1
 
 
+@pytest.mark.parametrize("logits", [[1.0, 0.0], [2.0, 0.0, 1.0], [0.5, 3.0, -1.0, 1.0]])
+def test_a_token_whose_mass_is_just_top_p_is_the_whole_nucleus(logits):
+    scaled = torch.tensor(logits)
+    top = int(scaled.argmax())
+    mass = float((scaled - scaled.logsumexp(dim=-1)).double().exp()[top])  # of the likeliest token
+    assert drawn(logits, 0.999999, top_p=mass) == top
+    assert drawn(logits, 0.999999, top_p=math.nextafter(mass, 1)) != top  # a little more takes the next one in
+
+
 @given(logits_lists, st.floats(0.05, 1), st.floats(0.3, 3))
 def test_the_nucleus_is_the_smallest_set_with_the_mass(logits, top_p, temperature):
     shares = shares_of(logits, temperature)

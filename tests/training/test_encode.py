@@ -1,8 +1,8 @@
 import pytest
 import small
 import torch
-from tokenizers import processors
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lima.training import base, encode
 from lima.training.encode import IGNORED, EncodingError
@@ -75,25 +75,65 @@ def test_eot_is_new_and_neither_eos_nor_padding_and_starts_as_the_mean_of_all_to
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("spare", [0, 5])  # rows of the embeddings beyond the tokenizer's tokens
-def test_untied_embeddings_each_start_eot_as_their_own_mean(spare):
-    _, tokenizer = base.load(small.MODEL, seed=1)
-    known = len(tokenizer)
+def llama(rows, *, tied=False):
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=known + spare,
+        vocab_size=rows,
         hidden_size=8,
         intermediate_size=8,
         num_hidden_layers=1,
         num_attention_heads=1,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
-    model = LlamaForCausalLM(config)
-    means = [e.weight[:known].mean(dim=0) for e in (model.get_input_embeddings(), model.get_output_embeddings())]
+    return LlamaForCausalLM(config)
+
+
+def embeddings(model):
+    return [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+
+
+@pytest.mark.parametrize("start", ["mean", "eos"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("spare", [0, 1, 5])  # rows of the embeddings beyond the tokenizer's tokens
+def test_eot_sets_one_row_of_each_matrix_and_leaves_the_others(spare, tied, start):
+    _, tokenizer = base.load(small.MODEL, seed=1)
+    known = len(tokenizer)
+    model = llama(known + spare, tied=tied)
+    before = [matrix.detach().clone() for matrix in embeddings(model)]
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start=start)
+    assert eot_id == known
+    for old, new in zip(before, embeddings(model), strict=True):
+        assert len(new) == max(known + spare, known + 1) == model.config.vocab_size
+        # the mean is over tokens, not over the spare rows
+        wanted = old[:known].mean(dim=0) if start == "mean" else old[tokenizer.convert_tokens_to_ids(base.END)]
+        torch.testing.assert_close(new[eot_id], wanted)
+        kept = [row for row in range(len(old)) if row != eot_id]
+        assert torch.equal(new[kept], old[kept])
+
+
+def with_ids(vocabulary):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab=vocabulary, merges=[])))
+    tokenizer.add_special_tokens({"eos_token": "a"})
+    return tokenizer
+
+
+@pytest.mark.parametrize("rows", [10, 30])
+def test_a_vocabulary_with_gaps_keeps_the_rows_of_all_its_tokens(rows):
+    tokenizer = with_ids({"a": 0, "b": 1, "c": 9})  # ids 2 to 8 have no token
+    model = llama(rows)
+    before = [matrix.detach().clone() for matrix in embeddings(model)]
     eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
-    torch.testing.assert_close(model.get_input_embeddings().weight[eot_id], means[0])
-    torch.testing.assert_close(model.get_output_embeddings().weight[eot_id], means[1])
-    assert not torch.allclose(*means)
+    assert eot_id not in (0, 1, 9)
+    for old, new in zip(before, embeddings(model), strict=True):
+        torch.testing.assert_close(new[eot_id], old[[0, 1, 9]].mean(dim=0))
+        kept = [row for row in range(rows) if row != eot_id]
+        assert torch.equal(new[kept], old[kept])
+
+
+def test_an_eot_that_would_share_the_id_of_a_token_is_refused():
+    tokenizer = with_ids({"a": 1, "b": 2, "c": 3})  # three tokens, so the fourth would get id 3
+    with pytest.raises(EncodingError, match=r"'<\|eot\|>' gets the id 3, which token 'c' has already"):
+        encode.add_eot(llama(4), tokenizer, "<|eot|>", start="mean")
 
 
 def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
@@ -117,7 +157,7 @@ def test_an_eot_that_the_base_model_knows_already_is_refused():
 
 
 def test_eot_written_out_in_a_text_is_refused_with_the_examples_id(started):
-    with pytest.raises(EncodingError, match=r"authored/A/5 holds the end-of-turn token in its text"):
+    with pytest.raises(EncodingError, match=r"authored/A/5: a text contains the end-of-turn token <\|eot\|>"):
         encoded(small.example(5, "Say <|eot|>", "No."), started)
 
 
