@@ -65,6 +65,8 @@ class Source(Section):
     ]
     dumps: str
     licence: str
+    author: str | None = None  # credited where a row names no author
+    url: str | None = None  # credited where a row has no address
 
 
 class Lora(Section):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,7 @@ SHAPES = (
     ({"id", "group", "messages"}, "authored"),
     ({"subreddit"}, "reddit"),
 )
+NAMED_BY_PATH = frozenset(("lima", "alpaca"))  # readers whose ids hold a file's path below the dump
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
 SOUGHT = (
@@ -43,10 +45,16 @@ SOUGHT = (
 )
 
 
-def reader(name: str) -> Read:
-    """The reader of that name; its module is imported only now."""
+def reader(name: str, *, root: Path | None = None) -> Read:
+    """The reader of that name; its module is imported only now.
+
+    Args:
+        root: The folder of the whole dump, where only a piece of it is to be read. Ids of some readers hold the path
+            of a file below it.
+    """
     module, function = _named(name)
-    return cast(Read, getattr(module, function))
+    read = getattr(module, function)
+    return cast(Read, partial(read, root=root) if root and name in NAMED_BY_PATH else read)
 
 
 def pieces(name: str) -> Pieces:

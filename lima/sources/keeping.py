@@ -18,7 +18,7 @@ from lima.jobs import ROOT
 from lima.records import Candidate, Record
 from lima.sources import dispatch, parts
 from lima.sources.parts import Part
-from lima.sources.reading import Early, Tally
+from lima.sources.reading import UNNAMED, Early, Tally
 
 CANDIDATES, DROPPED, COUNTS = "candidates.jsonl", "dropped.jsonl", "part.json"
 UNFINISHED = ".unfinished"
@@ -32,6 +32,9 @@ class Job(Record):
     source: str
     reader: str
     licence: str
+    author: str  # credited where a row names none; "" where params.yaml names none either
+    url: str
+    root: str  # of the whole dump
     part: Part
     min_response_score: int  # votes; this and those below it are what `Early` is made of
     reservoir: PositiveInt  # questions a site
@@ -70,6 +73,17 @@ def keep(job: Job, early: Early) -> Kept:
         shutil.rmtree(folder, ignore_errors=True)  # torn by a crash of the machine
         Path(working, "part").rename(folder)
     return kept
+
+
+def credited(candidate: Candidate, *, author: str, url: str) -> Candidate:
+    """The candidate with the author and address of its source where its row has none of its own."""
+    found = candidate.provenance
+    missing = {}
+    if author and found.author in ("", UNNAMED):
+        missing["author"] = author
+    if url and not found.url:
+        missing["url"] = url
+    return candidate.model_copy(update={"provenance": found.model_copy(update=missing)}) if missing else candidate
 
 
 def sweep(store: Path) -> None:
@@ -114,7 +128,7 @@ def _whole(folder: Path) -> Kept | None:
 
 
 def _read(job: Job, early: Early, working: Path, folder: Path) -> Kept:
-    read = dispatch.reader(job.reader)
+    read = dispatch.reader(job.reader, root=Path(job.root))
     tally, dropped, candidates = Tally(), Counter[str](), []
     (working / "part").mkdir()
     with (
@@ -126,7 +140,7 @@ def _read(job: Job, early: Early, working: Path, folder: Path) -> Kept:
             for record in read(Path(dump), source=job.source, licence=job.licence, tally=tally, early=early):
                 if isinstance(record, Candidate):
                     candidates[-1] += 1
-                    offered.write(record.model_dump_json() + "\n")
+                    offered.write(credited(record, author=job.author, url=job.url).model_dump_json() + "\n")
                 else:
                     dropped[record.reason] += record.rows
                     left_out.write(record.model_dump_json() + "\n")

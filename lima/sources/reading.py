@@ -20,6 +20,7 @@ from lima.errors import LimaError
 from lima.records import Candidate, Dropped, Record
 
 BAD_ROW = "bad_row"
+UNNAMED = "an unnamed user"  # the author of a row that names none; attribution.csv shows it as unknown
 
 
 class DumpError(LimaError):
@@ -123,6 +124,14 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
         elif not folder.resolve().is_relative_to(path.resolve()):
             yield from _below(path)
+
+
+def below(path: Path, root: Path) -> str:
+    """A file's path below the root of its dump, without its ending, as a part of ids: "a/train".
+
+    The folder counts, since files in different folders often share a name.
+    """
+    return path.stem if path == root else path.relative_to(root).with_suffix("").as_posix()
 
 
 def bad_row(place: str, detail: str, raw: bytes) -> Dropped:

@@ -15,10 +15,8 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import UNNAMED, DumpError, Early, Piece, Tally, bad_row, below, digest, files
 
-LIMA_URL = "https://huggingface.co/datasets/GAIR/lima"
-ALPACA_URL = "https://huggingface.co/datasets/tatsu-lab/alpaca"
 UNTOLD = "unknown"  # the site of an example whose file does not tell its source
 
 # The order of LIMA's training file: where each source begins.
@@ -56,17 +54,15 @@ Parse = Callable[[Any, int, int], tuple[list[str], str, int]]  # value, index, r
 
 
 def read_lima(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
 ) -> Iterator[Candidate | Dropped]:
-    about = Provenance(source=source, site="", id="", url=LIMA_URL, author="LIMA", licence=licence, digest="")
-    yield from _read(dumps, (".jsonl", ".json"), _lima, about, tally)
+    yield from _read(dumps, root or dumps, _lima, _provenance(source, licence), tally)
 
 
 def read_alpaca(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
 ) -> Iterator[Candidate | Dropped]:
-    about = Provenance(source=source, site="", id="", url=ALPACA_URL, author="Alpaca", licence=licence, digest="")
-    yield from _read(dumps, (".json", ".jsonl"), _alpaca, about, tally)
+    yield from _read(dumps, root or dumps, _alpaca, _provenance(source, licence), tally)
 
 
 def pieces(dumps: Path) -> list[Piece]:
@@ -89,10 +85,13 @@ def _alpaca(value: Any, index: int, rows: int) -> tuple[list[str], str, int]:
     return json_rows.check(value, Instruction).turns(), "alpaca", index
 
 
-def _read(
-    dumps: Path, suffixes: tuple[str, ...], parse: Parse, about: Provenance, tally: Tally
-) -> Iterator[Candidate | Dropped]:
-    for path in files(dumps, suffixes):
+def _provenance(source: str, licence: str) -> Provenance:
+    """What all rows share. A layout names no author: many sets by other people have the layout of LIMA or Alpaca."""
+    return Provenance(source=source, site="", id="", url="", author=UNNAMED, licence=licence, digest="")
+
+
+def _read(dumps: Path, root: Path, parse: Parse, about: Provenance, tally: Tally) -> Iterator[Candidate | Dropped]:
+    for path in files(dumps, (".jsonl", ".json")):
         rows = list(_rows(path))
         for index, (place, raw) in enumerate(rows):
             tally.rows += 1
@@ -103,7 +102,7 @@ def _read(
                 continue
             tally.questions += 1
             tally.answers += len(turns) > 1
-            own = f"{path.stem}-{original}"
+            own = f"{below(path, root)}-{original}"
             provenance = about.model_copy(update={"site": site, "id": own, "digest": digest(raw)})
             yield _candidate(turns, provenance)
 

@@ -28,6 +28,7 @@ def joined(folder: Path, *, enough: int) -> tuple[Scraped, bytes, bytes]:
     found = []
     for part in parts("wikihow", folder / "pages", enough=enough):
         job = {"source": "w", "reader": "wikihow", "licence": "", "part": part, "code": "", "store": f"{folder}/kept"}
+        job |= {"author": "", "url": "", "root": f"{folder}/pages"}
         found.append(
             (part, keeping.keep(Job(**job, min_response_score=10, reservoir=5, seed=17, answered=(), asked=()), EARLY))
         )

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lima.sources import keeping
+from lima.records import Provenance, Turn
+from lima.sources import keeping, written
 from lima.sources.keeping import Job
 from lima.sources.parts import parts
 from lima.sources.reading import DumpError, Early
@@ -26,6 +27,7 @@ def dump(tmp_path, monkeypatch) -> Path:
 def job(**more: object) -> Job:
     (part,) = parts("stack_exchange", Path("dumps"), enough=1)
     values = {"source": "s", "reader": "stack_exchange", "licence": "CC BY-SA", "part": part}
+    values |= {"author": "", "url": "", "root": "dumps"}
     values |= {
         "min_response_score": 10,
         "reservoir": 5,
@@ -57,6 +59,9 @@ def test_the_digest_is_of_bytes_paths_parameters_and_code_and_not_of_times_or_wh
     changes = (
         {"code": "of tomorrow"},
         {"licence": "CC0"},
+        {"author": "Ada"},
+        {"url": "https://example.com"},
+        {"root": "dumps/beer"},
         {"source": "t"},
         {"seed": 18},
         {"reservoir": 6},
@@ -68,6 +73,24 @@ def test_the_digest_is_of_bytes_paths_parameters_and_code_and_not_of_times_or_wh
     dump.parent.rename("dumps/ales")
     others.append(keeping.identity(job()))
     assert len({first, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (("", ""), ("Ada", "https://example.com/set")),
+        (("an unnamed user", ""), ("Ada", "https://example.com/set")),
+        (("Bob", "https://example.com/row"), ("Bob", "https://example.com/row")),  # the row comes first
+    ],
+)
+def test_author_and_address_of_the_source_are_credited_where_the_row_has_none(own, expected):
+    place = Provenance(source="s", site="t", id="1", url=own[1], author=own[0], licence="CC0", digest="")
+    row = written.candidate(
+        written.Written(id="1", messages=(Turn(role="user", content="Why?"),)), tags=(), provenance=place
+    )
+    found = keeping.credited(row, author="Ada", url="https://example.com/set")
+    assert (found.provenance.author, found.provenance.url) == expected
+    assert keeping.credited(row, author="", url="") == row
 
 
 @pytest.mark.parametrize("torn", ["candidates.jsonl", "dropped.jsonl", "part.json"])

@@ -114,3 +114,36 @@ def test_of_reddits_dumps_only_the_subreddits_that_the_filter_looks_at_are_read(
     assert (counts.rows, counts.candidates, counts.dropped) == (4, 1, {"other_subreddit": 3})  # told in one record
     (left_out,) = jsonl.read(Path("data/scrape/reddit/dropped.jsonl"), Dropped)
     assert left_out.rows == 3
+
+
+@pytest.fixture
+def folders(dump):
+    """A source of two files of one name, in different folders."""
+    values = Path("params.yaml").read_text()
+    begin, end = values.index("  wikihow: {reader"), values.index("  reddit: {reader")
+    entry = "  wikihow:\n    reader: alpaca\n    dumps: dumps\n    licence: CC0\n"
+    Path("params.yaml").write_text(values[:begin] + entry + values[end:])
+    for name, rows in {"a": ["How is rye bread made?", "Why?"], "b": ["How are spelt rolls made?"]}.items():
+        Path(f"dumps/{name}").mkdir(parents=True)
+        text = json.dumps([{"instruction": row, "input": "", "output": f"So, {row}"} for row in rows])
+        Path(f"dumps/{name}/train.json").write_text(text)
+
+
+def scraped() -> list[Candidate]:
+    scrape.main("wikihow")
+    return list(jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate))
+
+
+def test_files_that_share_a_name_in_different_folders_keep_all_their_rows(folders):
+    assert [candidate.provenance.id for candidate in scraped()] == ["a/train-0", "a/train-1", "b/train-0"]
+    assert list(jsonl.read(Path("data/scrape/wikihow/dropped.jsonl"), Dropped)) == []
+
+
+def test_author_and_address_come_from_the_sources_entry_and_never_from_the_layout(folders):
+    unknown = {(row.provenance.author, row.provenance.url, row.provenance.licence) for row in scraped()}
+    assert unknown == {("an unnamed user", "", "CC0")}
+    values = Path("params.yaml").read_text()
+    entry = "    licence: CC0\n    author: Ada\n    url: https://example.com/set\n"
+    Path("params.yaml").write_text(values.replace("    licence: CC0\n", entry))
+    credited = {(row.provenance.author, row.provenance.url) for row in scraped()}
+    assert credited == {("Ada", "https://example.com/set")}
