@@ -29,6 +29,11 @@ FAMILIES = {
     "gpt2": GPT2,
     "granite": TINY | {"logits_scaling": 8.0, "embedding_multiplier": 12.0, "attention_multiplier": 0.1},
     "hyperclovax": TINY | {"logits_scaling": 0.25},
+    "stablelm": TINY,
+    "nemotron": TINY,
+    "gpt_oss": TINY | {"num_local_experts": 4, "sliding_window": 64},
+    "gpt_oss, its window shorter than the examples": TINY
+    | {"model_type": "gpt_oss", "num_local_experts": 4, "sliding_window": 3},
     "cohere": TINY | {"logit_scale": 0.0625},
     "cohere2": TINY | {"logit_scale": 0.25, "sliding_window": 64},
 }

@@ -125,4 +125,5 @@ def test_attention_that_only_transformers_computes_is_left_to_it():
     kinds = {family: build(family, RECIPE).config._attn_implementation for family in FAMILIES}
     assert kinds.pop("mistral, its window shorter than the examples") == "sdpa"
     assert kinds.pop("gemma2") == "eager"  # it bends attention's logits
+    assert kinds.pop("stablelm") == kinds.pop("nemotron") == "sdpa"  # their layers drop the lengths
     assert set(kinds.values()) == {attention.PACKED}
