@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lima.analysis import paper
 from lima.analysis.metrics import Preferences, ended
+from lima.analysis.preference import USABLE, Preference
 from lima.analysis.results import Results
 from lima.params import Params
 from lima.params.entries import ArmContestant, FloorAnnotator, RandomModel, RecordedContestant
@@ -28,6 +29,7 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
     return [
         *_base(p),
         *_annotators(p, measured),
+        *_unusable(measured),
         *_epochs(p),
         *_size(p, results),
         *_adapters(p),
@@ -68,6 +70,31 @@ def _annotators(p: Params, measured: Preferences) -> Iterator[Caveat]:
         )
     elif floors:
         yield Caveat("Anything from the floors.", f"They are rules that a real annotator has to beat: {rules}.")
+
+
+def _unusable(measured: Preferences) -> Iterator[Caveat]:
+    """One caveat for each annotator that left comparisons without a verdict, in part or altogether."""
+    for annotator in dict.fromkeys(name for by_annotator in measured.values() for name in by_annotator):
+        of = {name: by[annotator] for name, by in measured.items() if annotator in by}
+        worthless = [name for name, value in of.items() if not value.usable]
+        if worthless:
+            yield Caveat(
+                f"Anything from {annotator} about {', '.join(worthless)}.",
+                "It gave no usable verdict there, which is not a tie: "
+                f"{'; '.join(_without_verdict(name, of[name]) for name in worthless)}.",
+            )
+        partly = [name for name, value in of.items() if 0 < value.usable < value.n]
+        if partly:
+            yield Caveat(
+                f"That {annotator} is consistent.",
+                "Some of its verdicts cannot be used and count for neither side: "
+                f"{'; '.join(_without_verdict(name, of[name]) for name in partly)}.",
+            )
+
+
+def _without_verdict(comparison: str, value: Preference) -> str:
+    shares = {outcome: share for outcome, share in value.shares.items() if outcome not in USABLE}
+    return f"{_shares(shares)} of {value.n:,} in {comparison}"
 
 
 def _epochs(p: Params) -> Iterator[Caveat]:

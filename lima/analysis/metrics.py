@@ -9,7 +9,7 @@ import numpy as np
 from lima.analysis import holm, preference
 from lima.analysis.adversarial import Met
 from lima.analysis.forms import Kept
-from lima.analysis.preference import OUTCOMES, Preference
+from lima.analysis.preference import OUTCOMES, USABLE, Preference
 from lima.analysis.results import Results, contestants_of
 from lima.params import Params
 from lima.params.sections import Report
@@ -48,14 +48,19 @@ def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Pr
 
 
 def adjusted(measured: Preferences) -> dict[tuple[str, str], float]:
-    """p-values by (comparison, annotator), Holm-corrected over the comparisons of each annotator."""
-    annotators = dict.fromkeys(annotator for by_annotator in measured.values() for annotator in by_annotator)
+    """p-values by (comparison, annotator), Holm-corrected over the comparisons of each annotator.
+
+    A comparison without a usable verdict has no p-value and is not tested, so it is not part of the correction.
+    """
+    raw: dict[str, dict[str, float]] = {}
+    for comparison, by_annotator in measured.items():
+        for annotator, value in by_annotator.items():
+            if value.p_value is not None:
+                raw.setdefault(annotator, {})[comparison] = value.p_value
     return {
         (comparison, annotator): p_value
-        for annotator in annotators
-        for comparison, p_value in holm.adjust(
-            {name: of[annotator].p_value for name, of in measured.items() if annotator in of}
-        ).items()
+        for annotator, p_values in raw.items()
+        for comparison, p_value in holm.adjust(p_values).items()
     }
 
 
@@ -84,14 +89,17 @@ def metrics(p: Params, found: Findings) -> Metrics:
 
 
 def of_run(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
-    """An arm's figures, and the net of each comparison it stands first in, under flat names."""
+    """An arm's figures, and the net of each comparison it stands first in, under flat names.
+
+    A figure that does not exist, such as a net without a usable verdict, is left out.
+    """
     mine = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
     for name in (name for name, c in p.comparisons.items() if c.contestant in contestants_of(p, arm)):
         mine |= {f"net.{name}.{annotator}": of["net"] for annotator, of in figures["comparisons"][name].items()}
     for name in contestants_of(p, arm):
         mine |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
         mine |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
-    return mine
+    return {name: value for name, value in mine.items() if value is not None}
 
 
 def epoch_rows(results: Results) -> Iterator[tuple[object, ...]]:
@@ -131,9 +139,10 @@ def _arm(p: Params, results: Results, arm: str) -> dict[str, object]:
 
 def _preference(value: Preference) -> dict[str, object]:
     return {
-        **{outcome: rounded(value.shares[outcome]) for outcome in ("win", "tie", "lose")},
-        "net": rounded(value.net),
-        "low": rounded(value.interval.low),
-        "high": rounded(value.interval.high),
+        **{outcome: rounded(value.shares[outcome]) for outcome in USABLE},
+        "net": None if value.net is None else rounded(value.net),
+        "low": None if value.interval is None else rounded(value.interval.low),
+        "high": None if value.interval is None else rounded(value.interval.high),
         "n": value.n,
+        "usable": value.usable,
     }

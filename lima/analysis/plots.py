@@ -90,6 +90,9 @@ def preferences(measured: Preferences) -> Markup:
         bars, nets = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         _stack(bars, labels, [piece for piece in pieces if any(piece[2])])
         for place, (*_, value) in enumerate(rows):
+            if value.net is None or value.interval is None:
+                nets.text(0.03, place, "no usable verdicts", va="center", fontsize=8)
+                continue
             nets.plot([value.interval.low, value.interval.high], [place, place], color=INK, linewidth=1.4)
             nets.plot([value.net], [place], "o", color=INK, markersize=4.5)
         nets.axvline(0, color=INK, linewidth=0.6)
@@ -100,7 +103,10 @@ def preferences(measured: Preferences) -> Markup:
         bars.set_title("outcomes")
         nets.set_title("net = win − lose, points")
         figure.legend(loc="outside lower center", ncols=len(OUTCOMES))
-        says = "; ".join(f"{name} by {annotator}: net {100 * value.net:+.1f}" for name, annotator, value in rows)
+        says = "; ".join(
+            f"{name} by {annotator}: " + ("no usable verdicts" if value.net is None else f"net {100 * value.net:+.1f}")
+            for name, annotator, value in rows
+        )
         return inline(figure, "preferences", says=f"Preferences in points. {says}.")
 
 

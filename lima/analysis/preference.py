@@ -14,18 +14,23 @@ from lima.records import Verdict
 
 OUTCOMES: tuple[str, ...] = get_args(Verdict.model_fields["outcome"].annotation)
 POINTS = {"win": 1, "lose": -1}  # any other outcome speaks for neither: 0
+USABLE = ("win", "tie", "lose")  # outcomes that are a verdict
 
 
 @dataclass(frozen=True)
 class Preference:
-    """What one annotator's verdicts on one comparison come to; shares are of all verdicts and add up to 1."""
+    """What one annotator's verdicts on one comparison come to; shares are of all verdicts and add up to 1.
+
+    Without a usable verdict there is no estimate: net, interval, p_value and smallest are None, not 0.
+    """
 
     n: int  # verdicts
+    usable: int  # of these, verdicts that are a win, a tie or a loss
     prompts: int
     shares: dict[str, float]  # a share for each of OUTCOMES
-    net: float  # win − lose
-    interval: Interval  # of net
-    p_value: float  # of "neither is preferred"
+    net: float | None  # win − lose
+    interval: Interval | None  # of net
+    p_value: float | None  # of "neither is preferred"
     smallest: float | None  # net that would most likely have been seen; None where nothing was decided
 
 
@@ -35,6 +40,11 @@ def measure(
     if not verdicts:
         raise NothingToMeasure("a preference without a verdict; run `dvc repro judge`")
     outcomes = Counter[str](verdict.outcome for verdict in verdicts)
+    usable = sum(outcomes[outcome] for outcome in USABLE)
+    shares = {outcome: outcomes[outcome] / len(verdicts) for outcome in OUTCOMES}
+    if not usable:
+        prompts = len({verdict.prompt_id for verdict in verdicts})
+        return Preference(len(verdicts), 0, prompts, shares, net=None, interval=None, p_value=None, smallest=None)
     by_prompt: defaultdict[str, list[int]] = defaultdict(list)
     for verdict in verdicts:
         by_prompt[verdict.prompt_id].append(POINTS.get(verdict.outcome, 0))
@@ -42,8 +52,9 @@ def measure(
     sums, sizes = np.array([sum(p) for p in points], float), np.array([len(p) for p in points], float)
     return Preference(
         n=len(verdicts),
+        usable=usable,
         prompts=len(points),
-        shares={outcome: outcomes[outcome] / len(verdicts) for outcome in OUTCOMES},
+        shares=shares,
         net=(outcomes["win"] - outcomes["lose"]) / len(verdicts),
         interval=bootstrap(sums, sizes, confidence=confidence, resamples=resamples, rng=rng),
         p_value=sign_flip(sums, flips=resamples, rng=rng),

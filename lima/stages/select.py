@@ -1,6 +1,7 @@
 """Choose an arm's checkpoint by its answers to the dev prompts: `python -m lima.stages.select ARM`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,7 +32,9 @@ def main(arm: str) -> None:
     for metrics in candidates:
         given = answers(trained / metrics.checkpoint, f"{arm}/{metrics.checkpoint}", prompts, p)
         responses += given
-        scores.append(score(metrics, given, compared(arm, prompts, given, base, p)))
+        said = compared(arm, prompts, given, base, p)
+        refuse_worthless(p.select.annotator, metrics.checkpoint, said)
+        scores.append(score(metrics, given, said))
     winner = best(scores)
     chosen = Chosen(
         arm=arm,
@@ -69,6 +72,17 @@ def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[
             judge=p.judge,
             kept_replies=KEPT_REPLIES,
             done=bar.update,
+        )
+
+
+def refuse_worthless(annotator: str, checkpoint: str, said: list[Verdict]) -> None:
+    """Raise LimaError where an annotator gave no usable verdict on a checkpoint: its score would be 0 by accident."""
+    outcomes = Counter[str](verdict.outcome for verdict in said)
+    if not any(outcomes[outcome] for outcome in ("win", "tie", "lose")):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        raise LimaError(
+            f"annotator {annotator} gave no usable verdict on {checkpoint} ({counts}), so no epoch can be selected by "
+            "it; name another annotator in select.annotator of params.yaml, or mend this one"
         )
 
 
