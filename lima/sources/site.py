@@ -51,6 +51,7 @@ class Site:
         self._spills = (Spill(folder, TWICE), Spill(folder, POST), Spill(folder, OUTCOME))
         self._stack = ExitStack()
         self._owners = [np.zeros(0, np.int64)]
+        self._unreadable_questions: list[int] = []
 
     def __enter__(self) -> Self:
         for spill in self._spills:
@@ -68,6 +69,10 @@ class Site:
         matter = posts.compress((posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0))
         question = np.where(matter["kind"] == ANSWER, matter["parent"], matter["id"])
         self._posts.add(matter, by_key(question))
+
+    def add_unreadable_questions(self, ids: list[int]) -> None:
+        """Answers to these questions are passed over, like answers to a question that is dropped."""
+        self._unreadable_questions += ids
 
     @cached_property
     def owners(self) -> Ints:
@@ -98,7 +103,8 @@ class Site:
         """Of all posts of some questions: what is dropped, the questions, and the answers of those that may stay."""
         faulty = part["fault"] > 0
         yield dropped(part.compress(faulty), part["fault"][faulty])
-        left_out = np.sort(part["id"][faulty & (part["kind"] == QUESTION)])
+        unreadable = np.array(self._unreadable_questions, np.int64)
+        left_out = np.sort(np.concatenate((part["id"][faulty & (part["kind"] == QUESTION)], unreadable)))
         questions = part.compress(~faulty & (part["kind"] == QUESTION))
         questions = questions.take(np.argsort(questions["id"]))
         answers = part.compress(~faulty & (part["kind"] == ANSWER))

@@ -110,6 +110,7 @@ def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dro
     with _watched(table) as fill:
         for page in pages(fill, shown=table.shown):
             yield from page.bad
+            site.add_unreadable_questions(page.unreadable_questions)
             tally.rows += page.rows
             tally.questions += int(np.count_nonzero(page.posts["kind"] == posts.QUESTION))
             tally.answers += int(np.count_nonzero(page.posts["kind"] == posts.ANSWER))

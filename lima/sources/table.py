@@ -3,6 +3,7 @@
 Every row's frame is checked, and its numbers; its text only when it is decoded.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -52,6 +53,9 @@ FAULTS = ("", "fabricated", "bot_answer", "bot_question", "deleted", "locked", "
 MEANS = np.isin(np.arange(256), [byte for byte in range(ord("!"), ord("~") + 1) if byte not in b'&"'])
 MEANS_REFERRED = np.isin(np.arange(256), list(b"lgaq"))
 AND = ord("&")
+# a row that cannot be read may still show that it is a question, and which one
+QUESTION_ROW = re.compile(rb"\sPostTypeId\s*=\s*[\"']1[\"']")
+ID_ATTRIBUTE = re.compile(rb"\sId\s*=\s*[\"'](\d{1,18})[\"']")
 
 
 class Page(NamedTuple):
@@ -61,6 +65,7 @@ class Page(NamedTuple):
     posts: Records
     bad: list[Dropped]
     rows: int
+    unreadable_questions: list[int]  # ids of questions among the bad rows
 
 
 def pages(fill: Fill, *, shown: str) -> Iterator[Page]:
@@ -71,7 +76,7 @@ def pages(fill: Fill, *, shown: str) -> Iterator[Page]:
 def page(block: Block, *, shown: str) -> Page:
     rows = scan(block.bytes, block.lines, POSTS)
     found = _records(rows, block)
-    number, bad, lost = len(found), list[Dropped](), list[int]()
+    number, bad, lost, questions = len(found), list[Dropped](), list[int](), list[int]()
     for index in np.flatnonzero(rows.odd).tolist():
         raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
         try:
@@ -81,8 +86,15 @@ def page(block: Block, *, shown: str) -> Page:
             number -= 1
         except UnreadableRow as error:
             bad.append(bad_line(shown, block.line + index, str(error), raw))
+            questions += _question_ids(raw)
         lost.append(index)
-    return Page(block, np.delete(found, lost) if lost else found, bad, number)
+    return Page(block, np.delete(found, lost) if lost else found, bad, number, questions)
+
+
+def _question_ids(raw: bytes) -> list[int]:
+    """The id of a row that is certainly a question's."""
+    number = ID_ATTRIBUTE.search(raw)
+    return [int(number[1])] if number and QUESTION_ROW.search(raw) else []
 
 
 def _records(rows: Rows, block: Block) -> Records:
@@ -152,7 +164,8 @@ def _note(found: Records, index: int, post: Post) -> None:
 
 def _overlong(line: Overlong, shown: str) -> Page:
     detail = f"a row of {line.size} bytes; only its first {HEAD} are kept"
-    return Page(None, np.zeros(0, POST), [bad_line(shown, line.line, detail, line.head)], 1)
+    bad = [bad_line(shown, line.line, detail, line.head)]
+    return Page(None, np.zeros(0, POST), bad, 1, _question_ids(line.head))
 
 
 def bad_line(shown: str, line: int, detail: str, raw: bytes) -> Dropped:
