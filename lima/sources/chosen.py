@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import posts
+from lima.sources.hosts import host
 from lima.sources.outcome import PASSED, Asked, Row
 from lima.sources.posts import UnreadableRow, Words
 from lima.sources.reading import Early, digest
@@ -74,7 +75,7 @@ class Chosen:
         return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{question.line}", raw="")
 
     def _candidate(self, question: Said, answer: Said | None, authors: Mapping[int, str]) -> Candidate:
-        host = self.name if "." in self.name else f"{self.name}.stackexchange.com"
+        address = f"https://{host(self.name)}"
         number, asked = question.row.id, question.words
         author, licence = _author(asked, authors), asked.licence or self.licence
         if answer:
@@ -94,7 +95,7 @@ class Chosen:
                 source=self.source,
                 site=self.name,
                 id=str(number),
-                url=f"https://{host}/a/{answer.row.id}" if answer else f"https://{host}/q/{number}",
+                url=f"{address}/a/{answer.row.id}" if answer else f"{address}/q/{number}",
                 author=author,
                 licence=licence,
                 digest=digest(question.raw + b"\n" + answer.raw if answer else question.raw),

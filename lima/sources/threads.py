@@ -14,6 +14,7 @@ from typing import Literal
 from lima.records import Dropped, Provenance, Remark, Thread
 from lima.sources import posts, survey, xml_lines
 from lima.sources.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
+from lima.sources.hosts import host
 from lima.sources.posts import Comment, Post, UnreadableRow
 from lima.sources.reading import DumpError, Tally, digest
 from lima.sources.stack_exchange import sites
@@ -104,7 +105,6 @@ def _thread(
     question, answer = asked[0], answered[0]
     ordered = sorted(remarks, key=lambda pair: (pair[0].created, pair[0].id))
     own = [(comment, raw) for comment, raw in ordered if comment.user in (question.owner, answer.owner)]
-    host = site if "." in site else f"{site}.stackexchange.com"
     licences = [question.licence, answer.licence, *(comment.licence for comment, _ in own)]
     asker, answerer = (_name(post.owner, post.owner_name, names) for post in (question, answer))
     return Thread(
@@ -128,7 +128,7 @@ def _thread(
             source=source,
             site=site,
             id=str(answer.id),
-            url=f"https://{host}/a/{answer.id}",
+            url=f"https://{host(site)}/a/{answer.id}",
             author=f"{asker} (question, comments), {answerer} (answer, comments)",
             licence=", ".join(dict.fromkeys(told or licence for told in licences)),
             digest=digest(b"\n".join([asked[1], answered[1], *(raw for _, raw in own)])),

@@ -91,6 +91,61 @@ def test_of_equal_answers_the_accepted_one_counts_and_else_the_oldest(tmp_path):
     assert [candidate.response for candidate in candidates] == ["<p>b5</p>", "<p>b8</p>"]
 
 
+def test_an_accepted_answer_with_fewer_votes_loses_to_the_best(tmp_path):
+    rows = [question(1, AcceptedAnswerId=2), answer(2, 1, 8), answer(3, 1, 9), answer(4, 1, -1)]
+    [candidate], _, _ = both(dump(tmp_path / "s", *rows))
+    assert (candidate.response, candidate.response_score) == ("<p>b3</p>", 9)
+
+
+@pytest.mark.parametrize("lost", ["Score", "Title", "Body"])
+def test_answers_to_a_question_that_cannot_be_read_are_passed_over(tmp_path, lost):
+    broken = re.sub(rf' {lost}="[^"]*"', "", question(1))
+    rows = [broken, answer(2, 1, 5), question(3), answer(4, 3, 5), answer(5, 6, 5)]
+    candidates, dropped, tally = both(dump(tmp_path / "s", *rows))
+    assert [candidate.provenance.id for candidate in candidates] == ["3"]
+    path = tmp_path / "s/Posts.xml"
+    assert dropped == [("bad_row", f"{path}:3"), ("orphan_answer", f"{path}:7")]
+    assert tally == Tally(rows=5, questions=1, answers=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("stackoverflow", "stackoverflow.com"),
+        ("stackoverflow.com", "stackoverflow.com"),
+        ("StackOverflow", "stackoverflow.com"),
+        ("serverfault", "serverfault.com"),
+        ("superuser", "superuser.com"),
+        ("askubuntu", "askubuntu.com"),
+        ("stackapps", "stackapps.com"),
+        ("mathoverflow", "mathoverflow.net"),
+        ("mathoverflow.net", "mathoverflow.net"),
+        *((f"{code}.stackoverflow", f"{code}.stackoverflow.com") for code in ("pt", "es", "ru", "ja")),
+        ("meta.stackoverflow", "meta.stackoverflow.com"),
+        ("stackoverflow.meta", "meta.stackoverflow.com"),
+        ("meta.stackoverflow.com", "meta.stackoverflow.com"),
+        ("pt.meta.stackoverflow", "pt.meta.stackoverflow.com"),
+        ("mathoverflow.meta", "meta.mathoverflow.net"),
+        ("meta", "meta.stackexchange.com"),
+        ("meta.stackexchange", "meta.stackexchange.com"),
+        ("meta.stackexchange.com", "meta.stackexchange.com"),
+        ("beer", "beer.stackexchange.com"),
+        ("beer.stackexchange", "beer.stackexchange.com"),
+        ("beer.stackexchange.com", "beer.stackexchange.com"),
+        ("beer.meta", "beer.meta.stackexchange.com"),
+        ("meta.beer", "beer.meta.stackexchange.com"),
+        ("beer.meta.stackexchange.com", "beer.meta.stackexchange.com"),
+        ("es", "es.stackexchange.com"),
+    ],
+)
+@pytest.mark.parametrize("as_archive", [False, True])
+def test_an_address_is_at_the_sites_own_host(tmp_path, name, address, as_archive):
+    path = dump(tmp_path / name, question(1), answer(2, 1, 5))
+    path = packed(tmp_path / f"{name}.7z", path) if as_archive else path
+    [candidate], _, _ = both(path)
+    assert candidate.provenance.url == f"https://{address}/a/2"
+
+
 def test_an_unanswered_question_has_no_response_and_its_own_address(tmp_path):
     [candidate], _, _ = both(dump(tmp_path / "beer", question(1)))
     assert (candidate.response, candidate.response_score) == ("", None)

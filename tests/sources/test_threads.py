@@ -78,6 +78,12 @@ def test_a_thread_names_both_authors_and_every_licence_of_what_they_wrote(tmp_pa
     assert (origin.url, origin.id) == (f"https://{tmp_path.name}.stackexchange.com/a/2", "2")
 
 
+def test_a_thread_is_at_the_sites_own_host(tmp_path):
+    (tmp_path / "mathoverflow").mkdir()
+    [thread] = read(site(tmp_path / "mathoverflow", *TALK))
+    assert thread.provenance.url == "https://mathoverflow.net/a/2"
+
+
 def test_the_digest_is_that_of_what_the_two_wrote(tmp_path):
     digests = []
     for number, third in enumerate(([], [comment(3, 2, 9)], [comment(3, 2, 7)])):
