@@ -116,7 +116,7 @@ def visits(parsed: Rows, posts: Path) -> None:
 
 def script(parsed: Rows, posts: Path) -> list[dict[str, object]]:
     """What most scripts do: questions and best answers in dictionaries, then those with votes enough."""
-    least = params.load().filter.stack_exchange.min_response_score
+    least = params.load().filter.stack_exchange.prefilter.min_response_score
     questions: dict[str, dict[str, object]] = {}
     best: dict[str, tuple[int, str, str | None]] = {}
     for row in parsed(posts):

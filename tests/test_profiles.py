@@ -169,6 +169,45 @@ def test_a_write_that_fails_leaves_the_parameters_whole(checkout, monkeypatch):
     assert Path("params.yaml").read_text() == before
 
 
+OTHER = "dumps: corpus/dumps/stack_exchange_other, licence: CC BY-SA"
+
+
+def with_thresholds(thresholds: str) -> None:
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    assert OTHER in text
+    Path("params.yaml").write_text(text.replace(OTHER, f"{OTHER}, filter: {thresholds}"))
+
+
+def test_a_source_may_have_thresholds_of_its_own(checkout):
+    with_thresholds("{min_chars: 600, prefilter: {min_response_score: 3}}")
+    p = params.load()
+    own, shared = (p.rules(name).stack_exchange for name in ("stack_exchange_other", "stack_exchange_stem"))
+    assert (own.min_chars, own.prefilter.min_response_score, own.max_chars) == (600, 3, 4096)
+    assert shared == p.filter.stack_exchange
+    assert p.rules("stack_exchange_other").language == p.filter.language
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ("{min_char: 600}", r"sources\.stack_exchange_other\.filter\.min_char: there is no such key.* value 600"),
+        (
+            "{min_chars: few}",
+            r"sources\.stack_exchange_other\.filter\.min_chars: Input should be a valid integer, not 'few'",
+        ),
+        ("{min_chars: 9000}", r"sources\.stack_exchange_other\.filter: min_chars 9000 is more than max_chars 4096"),
+        (
+            "{prefilter: {min_score: 1}}",
+            r"sources\.stack_exchange_other\.filter\.prefilter\.min_score: there is no such key",
+        ),
+    ],
+)
+def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresholds, message):
+    with_thresholds(thresholds)
+    with pytest.raises(ParamsError, match=message):
+        params.load()
+
+
 def test_a_missing_file_says_where_to_start(checkout):
     with pytest.raises(ParamsError, match=r"there is no params\.yaml in .*; start in the repository's root"):
         params.load()

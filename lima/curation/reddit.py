@@ -29,9 +29,9 @@ INCOMPLETE = re.compile(
 
 def decide(candidate: Candidate, *, p: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
     subreddit = candidate.provenance.site
-    if subreddit in p.train_subreddits:
+    if subreddit in p.prefilter.train_subreddits:
         return continued_premise(candidate, to_markdown(candidate, candidate.response), p=p)
-    if subreddit in p.prompt_subreddits:
+    if subreddit in p.prefilter.prompt_subreddits:
         return asked(candidate, p=p)
     return outcomes.dropped(candidate, "other_subreddit", subreddit)
 

@@ -18,7 +18,9 @@ def decide(candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdo
     """Cheap questions first: most candidates never have their HTML converted."""
     if not candidate.response.strip():
         return outcomes.dropped(candidate, "no_answer", "no response")
-    bad = outcomes.below(candidate, "low_response_score", candidate.response_score, least=p.min_response_score)
+    bad = outcomes.below(
+        candidate, "low_response_score", candidate.response_score, least=p.prefilter.min_response_score
+    )
     if bad:
         return bad
     response = prose.trimmed(to_markdown(candidate, candidate.response))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -58,6 +58,13 @@ class Params(Section):
     dialogues: Dialogues
     proofreading: Proofreading
 
+    def rules(self, source: str) -> Filter:
+        """Return the filter section with the thresholds that hold for a source: its own, else its reader's."""
+        entry = self.sources[source]
+        section = self.filter.of_reader(entry.reader)
+        merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
+        return self.filter.model_copy(update={entry.reader: merged})
+
     @model_validator(mode="after")
     def every_name_leads_somewhere(self) -> Self:
         known: dict[str, Mapping[str, object]] = {
@@ -98,6 +105,11 @@ class Params(Section):
                 f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are no range "
                 f"within the {first} to {last} of train.keep_epochs"
             )
+        for name in self.sources:
+            try:
+                self.rules(name)
+            except ValidationError as error:
+                wrong += _faults(error, "sources", name, "filter")
         if wrong:
             raise ValueError("\n  ".join(wrong))
         return self
@@ -123,9 +135,7 @@ def check(values: object, *, name: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
-        lines = [f"  {_place(e['loc'])}{_fault(e, missing)}" for e in error.errors()]
-        raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error
+        raise ParamsError("\n  ".join([f"{name} cannot be used:", *_faults(error)])) from error
 
 
 def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
@@ -133,6 +143,24 @@ def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     if name not in registry:
         raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}{_meant(name, registry)}")
     return registry[name]
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the changes in their place, within mappings key by key."""
+    return {
+        **values,
+        **{
+            key: _merged(values[key], value)
+            if isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+            else value
+            for key, value in changes.items()
+        },
+    }
+
+
+def _faults(error: ValidationError, *section: str) -> list[str]:
+    missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
+    return [f"{_place((*section, *e['loc']))}{_fault(e, missing)}" for e in error.errors()]
 
 
 def _fault(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:

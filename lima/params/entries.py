@@ -1,6 +1,6 @@
 """What the keyed stages run over: models, sources, arms, contestants, comparisons and annotators, each by its name."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -67,6 +67,7 @@ class Source(Section):
     licence: str
     author: str | None = None  # credited where a row names no author
     url: str | None = None  # credited where a row has no address
+    filter: dict[str, Any] | None = None  # thresholds of this source that replace those of its reader, filter.READER
 
 
 class Lora(Section):

@@ -31,24 +31,41 @@ class Characters(Section):
         return self
 
 
-class StackExchangeFilter(Characters):
+class NoPrefilter(Section):
+    """The reader reads every row of a dump."""
+
+
+class StackExchangePrefilter(Section):
+    """Questions that the reader skips already, since the filter would drop them. A change scrapes again."""
+
     min_response_score: int
+
+
+class RedditPrefilter(Section):
+    """Subreddits whose rows are read; the rows of others are skipped. A change scrapes again."""
+
+    train_subreddits: list[str]
+    prompt_subreddits: list[str]
+
+
+class StackExchangeFilter(Characters):
+    prefilter: StackExchangePrefilter
     max_quoted_share: Share
     title_share: Share
 
 
 class WikihowFilter(Characters):
-    pass
+    prefilter: NoPrefilter
 
 
 class RedditFilter(Characters):
+    prefilter: RedditPrefilter
     min_score: int
     min_response_score: int
-    train_subreddits: list[str]
-    prompt_subreddits: list[str]
 
 
 class NaturalInstructionsFilter(Section):
+    prefilter: NoPrefilter
     categories: list[str]
     min_distinct_share: Share
     max_unpolished_share: Share
@@ -56,6 +73,15 @@ class NaturalInstructionsFilter(Section):
     max_unrelated_share: Share
     min_median_words: PositiveInt
     max_prompt_chars: PositiveInt
+
+
+class NoThresholds(Section):
+    """Dialogues are kept as they are, but for what holds of every source."""
+
+    prefilter: NoPrefilter
+
+
+ReaderFilter = StackExchangeFilter | WikihowFilter | RedditFilter | NaturalInstructionsFilter | NoThresholds
 
 
 class Language(Section):
@@ -87,6 +113,14 @@ class Filter(Section):
     wikihow: WikihowFilter
     reddit: RedditFilter
     natural_instructions: NaturalInstructionsFilter
+    authored: NoThresholds
+    suite: NoThresholds
+    lima: NoThresholds
+    alpaca: NoThresholds
+
+    def of_reader(self, reader: str) -> ReaderFilter:
+        section: ReaderFilter = getattr(self, reader)
+        return section
 
 
 class Prompts(Section):

@@ -16,10 +16,11 @@ from lima.sources.html import to_markdown
 def main(source: str) -> None:
     p = params.load()
     reader = params.entry(p.sources, "source", source).reader
+    rules = p.rules(source)
     candidates = jsonl.read(paths.result("scrape", source) / "candidates.jsonl", Candidate)
-    reservoir = chance.Reservoir[Candidate](p.filter.unfiltered_reservoir, seed=p.filter.seed)
-    changes = edits.of_source(Path(p.filter.edits), source)
-    bins = Bins(reader=reader, p=p.filter)
+    reservoir = chance.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
+    changes = edits.of_source(Path(rules.edits), source)
+    bins = Bins(reader=reader, p=rules)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -31,11 +32,11 @@ def main(source: str) -> None:
             yield candidate
 
     with paths.publish("filter", source) as folder:
-        sifted = sifting.sift(watched(), reader=reader, p=p.filter, to_markdown=to_markdown)
+        sifted = sifting.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown)
         jsonl.write(folder / "dropped.jsonl", bins.fill(edits.applied(sifted, changes)))
         jsonl.write(folder / "kept.jsonl", bins.kept())
         jsonl.write(folder / "prompts.jsonl", bins.prompts())
-        plain = sifting.unfiltered(reservoir.items(), reader=reader, p=p.filter, to_markdown=to_markdown)
+        plain = sifting.unfiltered(reservoir.items(), reader=reader, p=rules, to_markdown=to_markdown)
         jsonl.write(folder / "unfiltered.jsonl", plain)
         funnel = bins.funnel(source, offered=offered)
         jsonl.write(folder / "funnel.json", [funnel])

@@ -18,6 +18,7 @@ from lima.curation import chance
 from lima.errors import LimaError, command
 from lima.jobs import Event, Reply
 from lima.params import Params
+from lima.params.sections import RedditPrefilter, StackExchangePrefilter
 from lima.records import Dropped
 from lima.sources import joining, keeping, parts
 from lima.sources.keeping import Job, Kept
@@ -41,6 +42,9 @@ def main(source: str) -> None:
 def plan(source: str, p: Params) -> list[Job]:
     """A job a part, in the order in which they are joined."""
     entry = params.entry(p.sources, "source", source)
+    prefilter = p.rules(source).of_reader(entry.reader).prefilter
+    voted = prefilter if isinstance(prefilter, StackExchangePrefilter) else None
+    chosen = prefilter if isinstance(prefilter, RedditPrefilter) else None
     store = paths.kept("scrape", source)
     keeping.sweep(store)
     return [
@@ -52,11 +56,11 @@ def plan(source: str, p: Params) -> list[Job]:
             url=entry.url or "",
             root=entry.dumps,
             part=part,
-            min_response_score=p.filter.stack_exchange.min_response_score,
+            min_response_score=voted.min_response_score if voted else 0,
             reservoir=p.filter.unfiltered_reservoir,
             seed=p.filter.seed,
-            answered=tuple(p.filter.reddit.train_subreddits),
-            asked=tuple(p.filter.reddit.prompt_subreddits),
+            answered=tuple(chosen.train_subreddits) if chosen else (),
+            asked=tuple(chosen.prompt_subreddits) if chosen else (),
             code=_code(),
             store=str(store),
         )

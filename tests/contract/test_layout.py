@@ -6,15 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from lima import params
+from lima.params.entries import Source
+from lima.params.sections import Filter
 
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+READERS = get_args(Source.model_fields["reader"].annotation)
 FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking", "protocol", "endpoints"}
 FLOOR |= {"jobs", "processes", "cluster", "progress"}
 
@@ -134,9 +138,14 @@ def test_every_parameter_has_a_reader():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(node.attr)
-    # dvc.yaml reads train.launch and a contestant's `reads`; a discriminator is read by pydantic itself
-    by_the_graph = {"launch", "reads", "kind"}
+    # dvc.yaml reads train.launch and a contestant's `reads`; a discriminator is read by pydantic itself; filter has a
+    # section for each reader, read by the reader's name
+    by_the_graph = {"launch", "reads", "kind", *READERS}
     assert sorted(fields(params.Params) - read - by_the_graph) == []
+
+
+def test_each_reader_has_its_section_of_the_filter():
+    assert set(READERS) <= set(Filter.model_fields)
 
 
 @pytest.mark.parametrize(
