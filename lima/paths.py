@@ -1,9 +1,10 @@
-"""Where things lie, below the folder a command starts in."""
+"""Where things lie, below the folder a command starts in, and atomic replacement of output folders."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lima.errors import LimaError
@@ -13,10 +14,15 @@ WORK = Path("work")
 REPORTS = Path("reports")
 DIGEST = "model.sha256"  # in a checkpoint's folder: that of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+STAGING = ".publish"  # a folder beside a result, in which the next one is prepared; .dvcignore names it
 
 
 class DiskFull(LimaError):
     """Something could not be written for want of room; says where, how much is free, and what to do."""
+
+
+class MountPoint(LimaError):
+    """A result's folder is a mount point, which cannot be renamed; says which folder to mount instead."""
 
 
 def result(stage: str, key: str = "") -> Path:
@@ -41,36 +47,106 @@ def publish(stage: str, key: str = "") -> Iterator[Path]:
 
 @contextmanager
 def replacing(finished: Path, working: Path) -> Iterator[Path]:
-    """An empty folder `working` that takes the place of `finished` when the block ends well.
-
-    The older result is moved aside, not deleted, before the new one takes its place: a kill between the two moves
-    leaves it beside `working`, and the next start moves it back.
-    """
-    restore(working, finished)
+    """An empty folder `working` that takes the place of `finished` when the block ends well."""
+    restore(finished)
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
     yield working
     put(working, finished)
+    shutil.rmtree(working)
 
 
 def put(working: Path, finished: Path) -> None:
-    """Let a working folder that is complete take the place of `finished`, which is moved aside until then."""
-    finished.parent.mkdir(parents=True, exist_ok=True)
-    if finished.exists():
-        finished.rename(_aside(working))
-    working.rename(finished)
-    shutil.rmtree(_aside(working), ignore_errors=True)
+    """Atomically replace the folder `finished` by a clone of `working`, which may be on another file system.
+
+    The clone (hard links, else copies) is written and synced beside `finished`, below STAGING. Then the older result
+    is renamed into STAGING, and the clone takes its place. A kill between the two renames leaves the older result
+    there, and `restore` moves it back. `working` stays as it is.
+    """
+    restore(finished)
+    staging = finished.parent / STAGING / finished.name
+    new, older = staging / "new", staging / "older"
+    try:
+        with room(finished.parent):
+            _clone(working, new)
+            if os.path.lexists(finished):
+                _set_aside(finished, older)
+            new.rename(finished)
+            _sync(finished.parent)
+    except BaseException:
+        restore(finished)
+        raise
+    _remove(staging)
 
 
-def restore(working: Path, finished: Path) -> None:
-    """Move back an older result that a kill left aside."""
-    if _aside(working).exists() and not finished.exists():
-        _aside(working).rename(finished)
-    shutil.rmtree(_aside(working), ignore_errors=True)
+def restore(finished: Path) -> None:
+    """Move back an older result that a kill in `put` left aside, and remove what else was left.
+
+    Raises:
+        MountPoint: `finished` could not be replaced later.
+    """
+    if os.path.ismount(finished):
+        raise MountPoint(_mounted(finished))
+    staging = finished.parent / STAGING / finished.name
+    new, older = staging / "new", staging / "older"
+    if older.exists() and (new.exists() or not finished.exists()):
+        if finished.exists():  # the kill came while it was removed
+            shutil.rmtree(finished)
+        older.rename(finished)
+    _remove(staging)
 
 
-def _aside(working: Path) -> Path:
-    return working.with_name(f"{working.name}.older")
+def _set_aside(finished: Path, older: Path) -> None:
+    try:
+        finished.rename(older)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise MountPoint(_mounted(finished)) from error
+        if error.errno != errno.EXDEV:
+            raise
+        # a folder of a lower layer of an overlay file system, say of a container's image
+        _clone(finished, older.with_name("older.partial"))
+        older.with_name("older.partial").rename(older)
+        shutil.rmtree(finished)
+
+
+def _mounted(finished: Path) -> str:
+    return f"{finished} is a mount point, and a stage replaces its folder as a whole; mount {finished.parent} instead"
+
+
+def _clone(source: Path, target: Path) -> None:
+    """Hard links to all files of a folder, copies where its file system or another one refuses links; synced."""
+    target.mkdir(parents=True)
+    folders = [target]
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir() and not path.is_symlink():
+            place.mkdir()
+            folders.append(place)
+            continue
+        try:
+            os.link(path, place, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(path, place, follow_symlinks=False)
+        if not place.is_symlink():
+            _sync(place)
+    for folder in folders:
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's entries, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(staging: Path) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    with suppress(OSError):  # another result of the stage is being published
+        staging.parent.rmdir()
 
 
 @contextmanager

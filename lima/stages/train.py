@@ -56,7 +56,7 @@ def main(arm: str) -> None:
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
-        paths.restore(working / "result", paths.result("train", arm))
+        paths.restore(paths.result("train", arm))
     kept = states.keep(
         working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train, lora=lora
     )
@@ -86,8 +86,8 @@ def main(arm: str) -> None:
         rest = "goes on from there" if kept.newest() else "starts afresh: under DeepSpeed no state is kept"
         print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(ENDED_BY_SIGTERM)
-    kept.forget()
     paths.put(kept.result, paths.result("train", arm))
+    kept.forget()  # only now: until the result is there, a kill loses nothing
     shutil.rmtree(working)
 
 

@@ -91,7 +91,7 @@ class KeptStates:
         self.accelerator.wait_for_everyone()
 
     def forget(self) -> None:
-        """Make sure that no later run takes what lies here for its own, now that it is about to be moved."""
+        """Mark the folder as useless to later runs, before it is removed."""
         (self.folder.parent / KEY).unlink()
 
     def newest(self) -> Path | None:

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima import jsonl
+from lima import jsonl, paths
 from lima.errors import LimaError
 from lima.params import ParamsError
 from lima.params.entries import RandomModel
@@ -190,6 +191,47 @@ def test_only_the_epochs_to_keep_leave_a_checkpoint(checkout):
 def test_nothing_is_left_in_the_working_folder(checkout):
     train.main("lima")
     assert not Path("work/train/lima").exists()
+
+
+def untrained(monkeypatch):
+    """From here on, no step is computed."""
+    from lima.training import fit
+
+    def computed(*words, **rest):
+        raise AssertionError("a step is computed again")
+
+    monkeypatch.setattr(fit, "take", computed)
+
+
+def test_a_kill_between_publishing_and_forgetting_the_state_loses_nothing(checkout, monkeypatch):
+    from lima.training import states
+
+    def kill(kept):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(states.KeptStates, "forget", kill)
+        train.main("lima")
+    published = result()
+    shutil.rmtree(RESULT)  # as dvc does with a stage's outputs before it starts the stage
+    untrained(monkeypatch)
+    train.main("lima")
+    assert result() == published
+    assert not Path("work/train/lima").exists()
+
+
+def test_a_full_disk_below_data_loses_nothing_of_a_training(checkout, monkeypatch):
+    def full(*words, **rest):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(paths.DiskFull, match="data/train: No space left on device"):
+        patched.setattr(os, "link", full)
+        patched.setattr(shutil, "copy2", full)
+        train.main("lima")
+    assert not RESULT.exists()
+    untrained(monkeypatch)
+    train.main("lima")
+    assert (RESULT / "epoch-03/model.safetensors").exists()
 
 
 def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_command_goes_on(forking):
