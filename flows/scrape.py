@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from flows import dvc
-from lima import params
+from lima import params, paths
 from lima.errors import LimaError
 from lima.jobs import Reply, Restarted, Started
 from lima.stages import scrape as stage
@@ -24,23 +24,24 @@ def part(reply: Future[Reply]) -> None:
 @flow(name="scrape", log_prints=True)
 def scrape(source: str) -> None:
     """Read what is not kept yet of a source's parts, publish the result, and have DVC take it for `scrape@SOURCE`."""
-    p = params.load()
-    jobs = stage.plan(source, p)
-    replies: list[Future[Reply]] = [Future() for _ in jobs]
-    shown: dict[int, PrefectFuture[None]] = {}
-    try:
-        for event in stage.run(jobs, p):
-            name = jobs[event.job].part.name
-            if isinstance(event, Restarted):
-                get_run_logger().warning("%s is done again, its worker was killed %s", name, event.why)
-            elif not isinstance(event, Started):
-                replies[event.job].set_result(event.reply)
-            elif event.job not in shown:
-                shown[event.job] = part.with_options(task_run_name=name).submit(replies[event.job])
-    finally:
-        for reply in replies:
-            reply.cancel()  # of those that have none: nothing waits for them any more
-        for run in shown.values():
-            run.wait()
-    stage.publish(jobs, [reply.result() for reply in replies], p)
+    with paths.exclusive("scrape", source):
+        p = params.load()
+        jobs = stage.plan(source, p)
+        replies: list[Future[Reply]] = [Future() for _ in jobs]
+        shown: dict[int, PrefectFuture[None]] = {}
+        try:
+            for event in stage.run(jobs, p):
+                name = jobs[event.job].part.name
+                if isinstance(event, Restarted):
+                    get_run_logger().warning("%s is done again, its worker was killed %s", name, event.why)
+                elif not isinstance(event, Started):
+                    replies[event.job].set_result(event.reply)
+                elif event.job not in shown:
+                    shown[event.job] = part.with_options(task_run_name=name).submit(replies[event.job])
+        finally:
+            for reply in replies:
+                reply.cancel()  # of those that have none: nothing waits for them any more
+            for run in shown.values():
+                run.wait()
+        stage.publish(jobs, [reply.result() for reply in replies], p)
     dvc.commit(f"scrape@{source}")

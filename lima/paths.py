@@ -3,10 +3,14 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
+from urllib.parse import quote
 
+from lima import locks
 from lima.errors import LimaError
 
 DATA = Path("data")
@@ -15,6 +19,9 @@ REPORTS = Path("reports")
 DIGEST = "model.sha256"  # in a checkpoint's folder: that of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 STAGING = ".publish"  # a folder beside a result, in which the next one is prepared; .dvcignore names it
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # as launchers name a process's rank
+
+Arguments = ParamSpec("Arguments")
 
 
 class DiskFull(LimaError):
@@ -36,12 +43,39 @@ def kept(stage: str, key: str) -> Path:
 
 
 @contextmanager
+def exclusive(stage: str, key: str = "") -> Iterator[None]:
+    """Hold the lock of a stage's working folder; FolderInUse where another process holds it."""
+    name = f"{stage}@{quote(key, safe='')}" if key else stage
+    with locks.hold(WORK / "locks" / f"{name}.lock", folder=WORK / stage / key):
+        yield
+
+
+def alone(stage: str) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    """Decorate a stage's main function: its working folder, named by the first argument, is locked while it runs.
+
+    Of processes that a launcher starts together, the first one holds the lock for all.
+    """
+
+    def decorate(main: Callable[Arguments, None]) -> Callable[Arguments, None]:
+        @wraps(main)
+        def locked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            if next((os.environ[name] for name in RANKS if name in os.environ), "0") != "0":
+                return main(*args, **kwargs)
+            with exclusive(stage, *(str(arg) for arg in args[:1])):
+                return main(*args, **kwargs)
+
+        return locked
+
+    return decorate
+
+
+@contextmanager
 def publish(stage: str, key: str = "") -> Iterator[Path]:
     """An empty working folder that becomes the stage's result when the block ends well.
 
     A kill, or an error, leaves the older result as it was, and the half-finished folder below work/ to look into.
     """
-    with replacing(result(stage, key), WORK / stage / key) as folder, room(folder):
+    with exclusive(stage, key), replacing(result(stage, key), WORK / stage / key) as folder, room(folder):
         yield folder
 
 

@@ -4,6 +4,7 @@ from lima import params, paths
 from lima.errors import command
 
 
+@paths.alone("base")
 def main(name: str) -> None:
     p = params.load()
     source = params.entry(p.models, "model", name)

@@ -13,6 +13,7 @@ from lima.records import Candidate
 from lima.sources.html import to_markdown
 
 
+@paths.alone("filter")
 def main(source: str) -> None:
     p = params.load()
     reader = params.entry(p.sources, "source", source).reader

@@ -10,6 +10,7 @@ from lima.records import Prompt, Response, Verdict
 KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"  # outlives the stage's result: a rerun asks nothing twice
 
 
+@paths.alone("judge")
 def main(comparison: str) -> None:
     p = params.load()
     compared = params.entry(p.comparisons, "comparison", comparison)

@@ -29,6 +29,7 @@ def tested(folder: str) -> Iterator[Passage]:
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
 
+@paths.alone("mix")
 def main(arm: str) -> None:
     p = params.load()
     recipe = params.entry(p.arms, "arm", arm)

@@ -17,6 +17,7 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
     return prompts
 
 
+@paths.alone("prompts")
 def main() -> None:
     p = params.load().prompts
     dev, test, adversarial = (drawn(counts, seed=p.seed) for counts in (p.dev, p.test, p.adversarial))

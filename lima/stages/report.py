@@ -13,6 +13,7 @@ from lima.judging import forms as rules
 from lima.params import Params
 
 
+@paths.alone("report")
 def main() -> None:
     p = params.load()
     figures = write(p)

@@ -15,6 +15,7 @@ from lima.params.entries import ArmContestant, BaseContestant, EndpointContestan
 from lima.records import Prompt, Response
 
 
+@paths.alone("sample")
 def main(contestant: str) -> None:
     p = params.load()
     answerer = params.entry(p.contestants, "contestant", contestant)

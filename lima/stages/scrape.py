@@ -32,6 +32,7 @@ class ScrapeError(LimaError):
     """What cannot be read: single parts, or too many rows; says how many may be, and where the first ones are."""
 
 
+@paths.alone("scrape")
 def main(source: str) -> None:
     p = params.load()
     jobs = plan(source, p)

@@ -16,6 +16,7 @@ from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
 KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"
 
 
+@paths.alone("select")
 def main(arm: str) -> None:
     p = params.load()
     params.entry(p.arms, "arm", arm)

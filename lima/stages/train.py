@@ -40,6 +40,7 @@ class Tokens(Record):
     supervised_tokens: int
 
 
+@paths.alone("train")
 def main(arm: str) -> None:
     p = params.load()
     lora = params.entry(p.arms, "arm", arm).lora

@@ -19,6 +19,7 @@ class GateError(LimaError):
     """The data does not pass; the table of what failed has been printed before."""
 
 
+@paths.alone("validate")
 def main(arm: str) -> None:
     p = params.load()
     examples = params.entry(p.arms, "arm", arm).examples

@@ -1,0 +1,27 @@
+"""A process that holds the lock of a working folder: `holding.py STAGE KEY`, until its standard input ends.
+
+It says `held` once it holds the lock, or how it was refused. With a third word it starts a child first, by that way.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+from lima import paths
+from lima.errors import command
+
+
+def main(stage: str, key: str, child: str = "") -> None:
+    with paths.exclusive(stage, key):
+        if child == "fork":
+            multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()
+        elif child == "exec":
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+        print("held", flush=True)
+        sys.stdin.read()
+        os._exit(0) if child else None
+
+
+command(main)
