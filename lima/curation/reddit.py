@@ -13,27 +13,35 @@ from lima.curation.outcomes import Outcome
 from lima.params.sections import RedditFilter
 from lima.records import Candidate, Dropped
 
-REMOVED = re.compile(r"^\s*\[\s*(?:deleted|removed|deleted by user|removed by \w+)\s*\]\s*$", re.IGNORECASE)
+REMOVED = re.compile(r"^\s*\[\s*(?:deleted|removed|unavailable|deleted by user|removed by \w+)\s*\]\s*$", re.IGNORECASE)
 MODERATOR = re.compile(
     r"i am a bot|this action was performed automatically|off[- ]topic discussion|top-level comments must|"
     r"^\W*(?:modpost|mod post|meta|ot|off[- ]topic|announcement|megathread|contest|satchat|sunday free write)\b",
     re.IGNORECASE,
 )
 TAG = re.compile(r"^\s*[\[(]\s*[A-Z]{2,8}\s*[\])]")
+ELSEWHERE = r"(?:comments?|repl(?:y|ies))"
 INCOMPLETE = re.compile(
     r"\bto be continued\b|\bcontinued (?:in|below|here)\b|\(?\bcont(?:inued|['’]?d|\.)?\)?\s*$|"
-    r"\bpart (?:\d+|two|three)\b.*\b(?:below|here|soon|comment|reply)\b|^\W*part (?:1|one|i)\b",
+    rf"\bpart (?:\d+|two|three|i{{2,3}})\b.*(?:\b(?:below|here|soon|tomorrow|{ELSEWHERE})\b|https?://|(?<![\w/])/?[ru]/\w)|"
+    rf"\b(?:rest|more|continuation|next part|second half|conclusion)\b[^.\n]{{0,30}}\bin (?:the |a |my )?{ELSEWHERE}\b|"
+    r"\(\s*(?:part\s+)?1\s*(?:/|of)\s*\d\s*\)|^\W*part (?:1|one|i)\b",
     re.IGNORECASE,
 )
 
 
 def decide(candidate: Candidate, *, p: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
     subreddit = candidate.provenance.site
-    if subreddit in p.prefilter.train_subreddits:
+    if _names(p.prefilter.train_subreddits, subreddit):
         return continued_premise(candidate, to_markdown(candidate, candidate.response), p=p)
-    if subreddit in p.prefilter.prompt_subreddits:
+    if _names(p.prefilter.prompt_subreddits, subreddit):
         return asked(candidate, p=p)
     return outcomes.dropped(candidate, "other_subreddit", subreddit)
+
+
+def _names(subreddits: list[str], name: str) -> bool:
+    """Whether a subreddit is one of those. Reddit's names mean the same in any case."""
+    return name.casefold() in {subreddit.casefold() for subreddit in subreddits}
 
 
 def continued_premise(candidate: Candidate, reply: str, *, p: RedditFilter) -> Outcome:
@@ -49,7 +57,8 @@ def continued_premise(candidate: Candidate, reply: str, *, p: RedditFilter) -> O
     )
     if bad:
         return bad
-    if cut := INCOMPLETE.search(story):
+    # in what `story` left out too: "Part 2 is on r/mine"
+    if cut := INCOMPLETE.search(story) or INCOMPLETE.search(reply):
         return outcomes.dropped(candidate, "incomplete", cut[0].strip())
     return outcomes.example(candidate, premise, story)
 

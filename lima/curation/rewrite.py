@@ -48,6 +48,14 @@ ASIDE = re.compile(
     re.IGNORECASE,
 )
 RULE = re.compile(r"^[\W_]*$")
+# a link to what else the author wrote: a subreddit, a user, an address; a bare domain only after such words
+PROMOTION = re.compile(
+    r"(?<![\w/])/?[ru]/\w{2,}|https?://|\bwww\.\w|"
+    r"\b(?:more|read|find|check|visit|follow|subscribe|support|blog|stories|website|patreon|amazon|wattpad|kindle)\b"
+    r".*\b[\w-]+\.(?:com|net|org|io|me|co|blog|page|ink)\b",
+    re.IGNORECASE,
+)
+SENTENCE_END = re.compile(r"[.!?…][\"”'’*_)\]]*\s+|\n")
 
 
 def article_title(title: str, *, body: str) -> str:
@@ -92,13 +100,30 @@ def question(title: str) -> str:
 
 
 def story(reply: str) -> str:
-    """The reply without the paragraphs in which its author speaks to the forum: edits, thanks, links to more."""
+    """The reply without what its author says to the forum before and after the story.
+
+    These are paragraphs (edits, thanks, feedback wanted) and, at the end, sentences with a link to other works.
+    """
     parts = [prose.trimmed(part) for part in re.split(r"\n\s*\n", reply) if part.strip() and not EDIT.match(part)]
-    while parts and (RULE.match(parts[-1]) or ASIDE.search(parts[-1])):
-        parts.pop()
+    while parts:
+        last = _without_promotion(parts.pop())
+        if not (RULE.match(last) or ASIDE.search(last)):
+            parts.append(last)
+            break
     while parts and (RULE.match(parts[0]) or ASIDE.search(parts[0])):
         parts.pop(0)
     return "\n\n".join(parts)
+
+
+def _without_promotion(paragraph: str) -> str:
+    while PROMOTION.search(paragraph, start := _last_sentence(paragraph)):
+        paragraph = paragraph[:start].rstrip()
+    return paragraph
+
+
+def _last_sentence(paragraph: str) -> int:
+    """Where the last sentence or line begins."""
+    return max((end.end() for end in SENTENCE_END.finditer(paragraph) if end.end() < len(paragraph)), default=0)
 
 
 def _in_sentence(found: re.Match[str], names: set[str]) -> str:

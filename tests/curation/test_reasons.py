@@ -154,6 +154,11 @@ ROWS = [
     ("reddit", {"score": None}, "low_score", "no score, at least 20", "the most upvoted posts"),
     ("reddit", {"response_score": 9}, "low_response_score", "9, at least 10", "a good continuation"),
     ("reddit", {"response": f"{STORY} To be continued"}, "incomplete", "To be continued", "a good continuation"),
+    ("reddit", {"response": f"{STORY}\n\n(Part 2 in the comments!)"}, "incomplete", "Part 2 in the comments", "ours"),
+    ("reddit", {"response": f"{STORY}\n\nPart 2: r/mine"}, "incomplete", "Part 2: r/m", "ours"),
+    ("reddit", {"response": f"{STORY}\n\nRest of it in a reply."}, "incomplete", "Rest of it in a reply", "ours"),
+    ("reddit", {"response": f"{STORY}\n\n(1/3)"}, "incomplete", "(1/3)", "ours"),
+    ("reddit", {"response": "[unavailable]"}, "removed", "[unavailable]", "ours"),
     ("reddit", ASKED | {"description": "Long story."}, "has_body", "11 characters", "title only, no body"),
     ("reddit", ASKED | {"title": "Cooks never eat this"}, "not_a_question", "Cooks never eat this", "prompts"),
     (
@@ -318,6 +323,12 @@ def test_a_question_of_askreddit_becomes_a_prompt_without_its_tag():
     asked = outcome("reddit", **(ASKED | {"title": "[Serious] What do cooks never eat?"}))
     assert isinstance(asked, Prompt)
     assert [turn.content for turn in asked.messages] == ["What do cooks never eat?"]
+
+
+@pytest.mark.parametrize("site", ["writingprompts", "WRITINGPROMPTS"])
+def test_a_subreddits_name_means_the_same_in_any_case(site):
+    assert isinstance(outcome("reddit", site=site), Example)
+    assert isinstance(outcome("reddit", **(ASKED | {"site": "askreddit"})), Prompt)
 
 
 def test_a_task_is_asked_by_its_definition_and_its_input():

@@ -92,6 +92,12 @@ def test_a_premise_comes_without_its_tag(title):
         "EDIT 2: wow\n\nOnce.\n\nUpon a time.",
         "Once.\n\nEdit: typo\n\nUpon a time.\n\nIf you enjoyed this, follow me.",
         "First time posting here, be gentle\n\n---\n\nOnce.\n\nUpon a time.\n\nThank you for reading!",
+        "Once.\n\nUpon a time. More at r/mystories!",
+        "Once.\n\nUpon a time.\nr/mystories",
+        "Once.\n\nUpon a time.\n\n*More of my tales:* [here](https://example.org/tales).",
+        "Once.\n\nUpon a time. (You can find more at mytales.com!)",
+        "Once.\n\nUpon a time. https://www.reddit.com/r/mystories. Read on at u/teller.",
+        "Once.\n\nUpon a time.\n\nVisit my blog, tales.blog, for the rest of them.\n\n^(/r/mystories)",
     ],
 )
 def test_a_story_comes_without_what_its_author_says_to_the_forum(reply):
@@ -107,6 +113,19 @@ def test_the_indentation_of_code_and_verses_stays():
 def test_what_a_character_says_stays():
     story = '"Thanks," she said, and gave him the silver.\n\n* * *\n\nThey never met again.'
     assert rewrite.story(story) == story
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "There was more at stake.",
+        'He typed "https://example.org" and waited. Nothing came.',
+        "Find me, she read. He never did.",
+        "It ran at 5 m/s or so.",
+    ],
+)
+def test_the_end_of_a_story_is_no_promotion(end):
+    assert rewrite.story(f"Once.\n\n{end}") == f"Once.\n\n{end}"
 
 
 @given(PIECES | st.text())
