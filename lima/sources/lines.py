@@ -21,6 +21,7 @@ BLOCK = 2**20  # bytes read at a time: smaller ones wait longer for the interpre
 AHEAD = 4  # blocks that are read before they are asked for
 MAX_LINE = 2**24  # bytes; the longest posts of Reddit take a few hundred thousand
 HEAD = 1000  # bytes shown of a longer line
+CASE = 0x20  # the bit by which ASCII's small letters differ from capital ones
 
 
 class Lines(NamedTuple):
@@ -83,18 +84,24 @@ def each(part: Lines) -> Iterator[tuple[int, bytes]]:
 
 
 def having(part: Lines, needles: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of the lines in which one of the needles occurs, or which are not `{…}`; no other is cut out."""
+    """Number and bytes of the lines in which one of the needles occurs, or which are not `{…}`; no other is cut out.
+
+    The case of ASCII letters does not count: bytes are compared with the bit set that tells `a` from `A`. Other pairs
+    of characters differ by that bit too, so a line can be given in which no needle occurs.
+    """
     block, stops = part.block, part.stops
     starts = np.concatenate(([part.start], stops[:-1] + 1))
     sign = np.frombuffer(block, np.uint8)
     found = set(np.flatnonzero((sign[starts] != ord("{")) | (sign[stops - 1] != ord("}"))).tolist())
     end = int(stops[-1])
+    folded = np.bitwise_or(sign, CASE).tobytes()
     for needle in needles:
-        at = search.find(block, needle, part.start, end)
+        folded_needle = bytes(byte | CASE for byte in needle)
+        at = search.find(folded, folded_needle, part.start, end)
         while at >= 0:
             line = int(stops.searchsorted(at))
             found.add(line)
-            at = search.find(block, needle, int(stops[line]), end)
+            at = search.find(folded, folded_needle, int(stops[line]), end)
     for line in sorted(found):
         yield part.number + line, block[starts[line] : stops[line]].rstrip(b"\r")
 

@@ -8,7 +8,8 @@ It also offers `pieces`, what of a dump can be read by itself: `read` of each pi
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -34,17 +35,26 @@ class Tally:
     rows: int = 0  # raw records, the bad ones too
     questions: int = 0
     answers: int = 0
+    subreddits: set[str] = field(default_factory=set, compare=False)  # of Reddit's rows, casefolded
 
 
 @dataclass(frozen=True)
 class Subreddits:
-    """Whose lines are read, by the names as Reddit writes them."""
+    """Whose lines are read. Names match in any case; records have them as they are written here."""
 
     answered: frozenset[str]  # submissions with their best reply
     asked: frozenset[str]  # submissions alone: their comments are counted and not kept
 
     def names(self) -> frozenset[str]:
         return self.answered | self.asked
+
+    def spelling(self, name: object) -> str | None:
+        """A wanted subreddit's name as it is written here."""
+        return self._spellings.get(name.casefold()) if isinstance(name, str) else None
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        return {name.casefold(): name for name in sorted(self.names())}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ The response is the top-level comment with the highest score that is not hidden,
 post that comes again its latest version counts. Comments on submissions that are in no file are counted and left.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from lima.sources.reddit_rows import Comment, Submission
 from lima.sources.reddit_store import Store
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
+NO_ROW = "no row of the subreddits {}; correct filter.reddit in params.yaml, or put their dumps there"
 
 
 def read(
@@ -32,7 +34,14 @@ def read(
         reading = _Reading(store, source, licence, tally, early.subreddits if early else None)
         for path in files(dumps, SUFFIXES):
             yield from reading.file(path)
+        if early and early.subreddits and (absent := absent_subreddits(early.subreddits.names(), tally)):
+            logging.getLogger(__name__).warning("%s: %s", dumps, NO_ROW.format(", ".join(absent)))
         yield from store.outcomes()
+
+
+def absent_subreddits(names: Iterable[str], tally: Tally) -> list[str]:
+    """The names, in any case, of which no row was read."""
+    return sorted(name for name in names if name.casefold() not in tally.subreddits)
 
 
 def pieces(dumps: Path) -> list[Piece]:
@@ -84,14 +93,17 @@ class _Reading:
     def _post(self, line: bytes) -> Submission | Comment | None:
         """None if it is of another subreddit. Raises RowError"""
         value = reddit_rows.fields(line)
-        if self.wanted and value.get("subreddit") not in self.wanted.names():
+        name = value.get("subreddit")
+        if self.wanted and (name := self.wanted.spelling(name)) is None:
             return None
-        return reddit_rows.post(value)
+        post = reddit_rows.post(value | {"subreddit": name} if self.wanted else value)
+        self.tally.subreddits.add(post.subreddit.casefold())
+        return post
 
     def _keep(self, post: Submission | Comment, place: str, line: bytes) -> Iterator[Dropped]:
         if isinstance(post, Comment):
             self.tally.answers += 1
-            if post.parent_id == post.link_id and (self.wanted is None or post.subreddit in self.wanted.answered):
+            if post.is_top_level() and (self.wanted is None or post.subreddit in self.wanted.answered):
                 self.store.add_reply(post)
             return
         self.tally.questions += 1

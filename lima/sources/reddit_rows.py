@@ -15,7 +15,7 @@ from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
 
 # what stands in place of a text
-REMOVED = re.compile(r"\[\s*(?:deleted|removed|deleted by user|removed by \w+)\s*\]", re.IGNORECASE)
+REMOVED = re.compile(r"\[\s*(?:deleted|removed|unavailable|deleted by user|removed by \w+)\s*\]", re.IGNORECASE)
 BOTS = {"AutoModerator"}
 TEAM = "-ModTeam"  # ends the name of a subreddit's shared moderator account
 
@@ -107,8 +107,13 @@ class Submission(Post):
 class Comment(Post):
     body: str
     link_id: str  # t3_ and the submission's id
-    parent_id: str | int | None = None  # the same for a top-level comment
+    # the same for a top-level comment, or null in dumps of 2022 and 2023, which give a number to all others
+    parent_id: str | int | None = None
     score_hidden: bool | None = None  # a score that stands in for the true one
+
+    def is_top_level(self) -> bool:
+        """Whether it answers the submission itself. A row without the field does not tell."""
+        return self.parent_id == self.link_id or (self.parent_id is None and "parent_id" in self.model_fields_set)
 
     def is_a_reply(self) -> bool:
         """Whether it may become the response."""

@@ -70,6 +70,7 @@ def test_a_submission_and_its_best_reply_become_a_candidate_with_where_it_comes_
         {"score": 99, "parent_id": 12345},
         {"score": 99, "link_id": "t3_s2", "parent_id": "t3_s2"},
         {"score": 99, "body": "[removed]"},
+        {"score": 99, "body": "[unavailable]"},
         {"score": 99, "body": " [deleted] "},
         {"score": 99, "author": "AutoModerator"},
         {"score": 99, "author": "WritingPrompts-ModTeam"},
@@ -84,6 +85,14 @@ def test_a_reply_that_is_lower_deeper_elsewhere_removed_or_a_moderators_is_not_t
     for rows in ([good, comment(**worse)], [comment(**worse), good]):
         (row,) = reads(tmp_path, *rows, submission())
         assert row.response == "good"
+
+
+def test_a_comment_whose_parent_is_null_answers_the_submission(tmp_path):
+    nested = comment(id="c2", score=99, parent_id=41785179015)
+    unknown = comment(id="c3", score=99)
+    del unknown["parent_id"]
+    (row,) = reads(tmp_path, submission(), comment(parent_id=None), nested, unknown)
+    assert (row.response, row.response_score) == ("Once.", 5)
 
 
 def test_of_two_replies_with_the_same_score_the_first_is_the_response(tmp_path):
@@ -191,6 +200,23 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
     assert (answered.id, answered.response) == ("r/WritingPrompts/s1", "Once.")
     assert (asked.id, asked.response) == ("r/AskReddit/s2", "")  # only asked: replies are counted and not kept
     assert tally == Tally(rows=6, questions=2, answers=2)  # 2 + 2 + 2 of others = 6
+
+
+@pytest.mark.parametrize("spelled", ["writingprompts", "WRITINGPROMPTS", "wRITINGpROMPTS"])
+@pytest.mark.parametrize("wanted", ["WritingPrompts", "writingprompts"])
+def test_a_subreddits_name_matches_in_any_case_and_is_given_as_it_is_wanted(tmp_path, spelled, wanted, caplog):
+    (tmp_path / "a.ndjson").write_bytes(lines(submission(subreddit=spelled), comment(subreddit=spelled)))
+    early = only(answered={wanted}, asked=set())
+    (row,) = reddit.read(tmp_path, source="r", licence="", tally=Tally(), early=early)
+    assert (row.id, row.provenance.site, row.response) == (f"r/{wanted}/s1", wanted, "Once.")
+    assert caplog.messages == []
+
+
+def test_a_wanted_subreddit_of_which_no_row_is_there_is_named_in_a_warning(tmp_path, caplog):
+    (tmp_path / "a.ndjson").write_bytes(lines(comment(), submission(subreddit="pics")))
+    list(reddit.read(tmp_path, source="r", licence="", tally=Tally(), early=WANTED))
+    [message] = caplog.messages
+    assert message.startswith(f"{tmp_path}: no row of the subreddits AskReddit; correct filter.reddit in params.yaml")
 
 
 @pytest.mark.parametrize("torn", [b'{"subreddit":"pics","title":"cut in ha', b'title":"x"}', b"", b"\0\0"])
