@@ -11,7 +11,7 @@ from lima.curation import sifting
 from lima.curation.bins import Bins
 from lima.params import Params
 from lima.records import Candidate, Record
-from lima.sources import dispatch
+from lima.sources import dispatch, reddit
 from lima.sources.html import to_markdown
 from lima.sources.reading import BAD_ROW, Tally
 
@@ -36,6 +36,7 @@ class Inspection(Record):
     prompts: NonNegativeInt
     dropped: dict[str, PositiveInt]  # rows and candidates a reason, the commonest first; bad rows are above
     response_scores: dict[str, PositiveInt]  # candidates with an answer a range of its score
+    absent_subreddits: tuple[str, ...]  # of Reddit, those in params.yaml of which no row was read
 
 
 def inspect(path: Path, params: Params) -> Inspection:
@@ -73,7 +74,13 @@ def inspect(path: Path, params: Params) -> Inspection:
         prompts=len(bins.prompts()),
         dropped=dict(dropped.most_common()),
         response_scores={_range(band): scores[band] for band in sorted(scores)},
+        absent_subreddits=_absent(params, tally) if name == "reddit" else (),
     )
+
+
+def _absent(params: Params, tally: Tally) -> tuple[str, ...]:
+    wanted = params.filter.reddit.prefilter
+    return tuple(reddit.absent_subreddits({*wanted.train_subreddits, *wanted.prompt_subreddits}, tally))
 
 
 def _band(score: int) -> int:
@@ -94,6 +101,8 @@ def render(found: Inspection) -> str:
         parts.append("Would be dropped\n" + _table(found.dropped))
     if found.response_scores:
         parts.append("Votes of the chosen answers\n" + _table(found.response_scores))
+    if found.absent_subreddits:
+        parts.append(f"Warning: {reddit.NO_ROW.format(', '.join(found.absent_subreddits))}")
     parts.append(_bad(found.bad_rows))
     return "\n\n".join(parts)
 

@@ -87,6 +87,20 @@ def test_votes_are_counted_in_doubling_ranges(score, band):
     assert inspection._range(inspection._band(score)) == band
 
 
+def test_a_subreddit_of_params_yaml_of_which_no_row_is_there_is_named(tmp_path):
+    """params.yaml names WritingPrompts and AskReddit; names match in any case."""
+    post = {"id": "a", "subreddit": "askreddit", "title": "What do cooks never eat?", "selftext": "", "score": 99}
+    (tmp_path / "x.jsonl").write_text(json.dumps(post) + "\n")
+    found = inspect(tmp_path, P)
+    assert (found.absent_subreddits, found.prompts) == (("WritingPrompts",), 1)
+    warning = (
+        "Warning: no row of the subreddits WritingPrompts; correct filter.reddit in params.yaml, or put their dumps"
+    )
+    assert warning in render(found)
+    (tmp_path / "y.jsonl").write_text(json.dumps(post | {"id": "b", "subreddit": "writingPrompts"}) + "\n")
+    assert inspect(tmp_path, P).absent_subreddits == ()
+
+
 def test_a_dump_of_no_known_kind_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(DumpError, match="holds nothing that can be read"):
