@@ -1,6 +1,7 @@
 """Dropout on the residual connections, rising over the layers (§3)."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ BRANCHES = (
     ("self_attn", "mlp"),  # Llama, Qwen, Mistral, Gemma
     ("attn", "mlp"),  # GPT-2
 )
+RATE = "added_residual_dropout"  # the attribute of a sub-layer that holds its probability
 
 
 class UnknownArchitecture(LimaError):
@@ -28,12 +30,25 @@ def rates(layers: int, top: float) -> list[float]:
 
 def add_residual_dropout(model: Any, top: float) -> list[RemovableHandle]:
     """Drop elements of each sub-layer's output before it joins the residual stream, in training mode only."""
-    layers = branches(model)
-    return [
-        branch.register_forward_hook(_dropping(rate))
-        for pair, rate in zip(layers, rates(len(layers), top), strict=True)
-        for branch in pair
-    ]
+    layers, handles = branches(model), []
+    for pair, rate in zip(layers, rates(len(layers), top), strict=True):
+        for branch in pair:
+            setattr(branch, RATE, rate)
+            handles.append(branch.register_forward_hook(_drop))
+    return handles
+
+
+@contextmanager
+def disabled(model: Any) -> Iterator[None]:
+    """Set the rates of residual dropout to 0 inside the block."""
+    with_rates = {module: getattr(module, RATE) for module in model.modules() if hasattr(module, RATE)}
+    try:
+        for module in with_rates:
+            setattr(module, RATE, 0.0)
+        yield
+    finally:
+        for module, rate in with_rates.items():
+            setattr(module, RATE, rate)
 
 
 def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
@@ -53,20 +68,22 @@ def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
 
 
 def silence_own(model: Any) -> None:
-    """Take away the dropout that a model brings from its pretraining, as GPT-2 does: the recipe has another (§3)."""
+    """Take away the dropout that a model brings from its pretraining, as GPT-2 does: the recipe has another (§3).
+
+    It is a torch module, or a number that a layer passes on (attention_dropout, layerdrop).
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float) and name != RATE:
+                setattr(module, name, 0.0)
 
 
-def _dropping(rate: float) -> Callable[[torch.nn.Module, Any, Any], Any]:
-    def hook(module: torch.nn.Module, _: Any, output: Any) -> Any:
-        if not module.training or rate == 0:
-            return output
-        if isinstance(output, tuple):  # attention gives its weights beside
-            return (dropout(output[0], rate), *output[1:])
-        return dropout(output, rate)
-
-    return hook
+def _drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
+    rate = float(getattr(module, RATE))
+    if not module.training or rate == 0:
+        return output
+    if isinstance(output, tuple):  # attention gives its weights beside
+        return (dropout(output[0], rate), *output[1:])
+    return dropout(output, rate)

@@ -3,16 +3,17 @@ from types import SimpleNamespace
 import pytest
 import small
 import torch
-from families import FAMILIES, build
-from transformers import OPTConfig, OPTForCausalLM
+from families import ENDS, FAMILIES, TINY, build
+from transformers import AutoConfig, AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
-from lima.training import dropout
+from lima.training import dropout, launch
 from lima.training.batches import pack
 from lima.training.dropout import UnknownArchitecture, add_residual_dropout, rates
 from lima.training.encode import Encoded
 from lima.training.learner import Learner
 
 BATCH = pack([Encoded("a", tuple(range(1, 31)), tuple(range(1, 31)), 0)])
+SMALL_OPT = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "word_embed_proj_dim": 8}
 
 
 class Attention(torch.nn.Module):
@@ -118,6 +119,37 @@ def test_a_bases_own_dropout_goes(tmp_path):
     assert learner(BATCH).item() == learner(BATCH).item()
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("llama", {**TINY, "attention_dropout": 0.5}),  # a number that each layer passes to its attention
+        ("starcoder2", {**TINY, "attention_dropout": 0.5, "residual_dropout": 0.5, "embedding_dropout": 0.5}),
+        ("opt", {**SMALL_OPT, "vocab_size": 60, "dropout": 0.5, "layerdrop": 0.5}),
+    ],
+)
+def test_a_bases_dropout_given_as_a_number_goes(family, settings):
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **ENDS, **settings))
+    with torch.no_grad():
+        torch.manual_seed(1)
+        first = model.train()(BATCH.ids).logits
+        torch.manual_seed(2)
+        assert not torch.equal(model(BATCH.ids).logits, first)  # the base drops
+        launch.for_training(model, small.recipe(max_tokens=32))
+        learner = Learner(model).train()
+        assert learner(BATCH).item() == learner(BATCH).item() == learner.eval()(BATCH).item()
+
+
+def test_disabled_residual_dropout_is_back_after_the_block():
+    model, layers = branches(2)
+    model.modules = lambda: [module for layer in layers for module in (layer.self_attn, layer.mlp)]
+    add_residual_dropout(model, 0.9)
+    ones = torch.ones(1000)
+    with dropout.disabled(model):
+        assert torch.equal(layers[1].mlp(ones), ones)
+    assert float((layers[1].mlp(ones) == 0).float().mean()) == pytest.approx(0.9, abs=0.05)  # σ = 0.0095
+
+
 def test_nothing_is_dropped_in_evaluation(tmp_path):
     plain = small.start(tmp_path, small.recipe())[0].eval()
     dropping = small.start(tmp_path, small.recipe(residual_dropout=0.5))[0]
@@ -138,7 +170,6 @@ def test_a_handle_takes_its_dropout_away():
 
 
 def test_a_model_whose_branches_lie_elsewhere_is_refused_by_name():
-    small_one = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    model = OPTForCausalLM(OPTConfig(vocab_size=8, word_embed_proj_dim=8, **small_one))
+    model = OPTForCausalLM(OPTConfig(vocab_size=8, **SMALL_OPT))
     with pytest.raises(UnknownArchitecture, match=r"OPTForCausalLM has neither.*set train\.residual_dropout to 0"):
         dropout.add_residual_dropout(model, 0.2)
