@@ -1,6 +1,7 @@
 """A Hugging Face folder as it answers: weights, tokenizer with chat template, and the tokens that end an answer."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,8 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
             f"{folder} is no Hugging Face folder with config.json and *.safetensors; run the stage that writes it again"
         )
     refuse_changed(folder)
+    # cuDNN's attention builds a plan for each new shape, and each step of sampling has one of its own
+    torch.backends.cuda.enable_cudnn_sdp(False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
@@ -59,7 +62,8 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
         model=model,
         tokenizer=tokenizer,
         ends=frozenset([ends] if isinstance(ends, int) else ends),
-        context=model.config.max_position_embeddings,
+        # a model without a limit (ALiBi, say) has no such key
+        context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize,
     )
 
 
@@ -99,4 +103,4 @@ def render(tokenizer: Any, prompt: Prompt) -> list[int]:
 def begins(tokenizer: Any) -> list[int]:
     """BOS, where the tokenizer puts it before a text."""
     bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("a").input_ids[0] == bos else []
+    return [bos] if bos is not None and tokenizer("a").input_ids[:1] == [bos] else []

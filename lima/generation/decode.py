@@ -6,6 +6,7 @@ but freak cases, in bf16 another draw of the same distribution, and with the sam
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,13 @@ def respond(
                 f"prompt {row.prompt.id} has {len(row.ids)} tokens, which leaves no room for an answer in a context "
                 f"of {checkpoint.context}; shorten or drop it"
             )
+    cut = sum(len(row.ids) + decoding.max_tokens > checkpoint.context for row in asked)
+    if cut:
+        print(
+            f"{contestant}: the context of {checkpoint.context:,} tokens leaves less than max_tokens "
+            f"{decoding.max_tokens:,} for {cut} of {len(asked)} answers, which end where it does",
+            file=sys.stderr,
+        )
     asked.sort(key=lambda row: (-len(row.ids), row.prompt.id, row.sample))
     for start in range(0, len(asked), decoding.batch_size):
         rows = asked[start : start + decoding.batch_size]

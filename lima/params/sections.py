@@ -159,6 +159,15 @@ class Validate(Section):
     min_response_chars: PositiveInt
 
 
+class Generation(Section):
+    """Sampling settings written into each checkpoint, for tools other than the stage sample."""
+
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: PositiveFloat
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_tokens: PositiveInt
+
+
 class Train(Section):
     launch: str
     model: str
@@ -180,6 +189,7 @@ class Train(Section):
     gradient_checkpointing: bool
     max_loss: PositiveFloat
     state_steps: PositiveInt
+    generation: Generation
     keep_epochs: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     seed: NonNegativeInt
 

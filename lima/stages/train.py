@@ -57,6 +57,7 @@ def main(arm: str) -> None:
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
+        warn_of_unsupervised(held_out, p.train.max_tokens)
         paths.restore(paths.result("train", arm))
     kept = states.keep(
         working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train, lora=lora
@@ -116,6 +117,17 @@ def pass_the_gate(arm: str, train: Path) -> None:
         raise TrainError(f"{place} is shut: the data of arm {arm} did not pass; run `dvc repro validate@{arm}` and see")
     if not train.is_file() or hashlib.sha256(train.read_bytes()).hexdigest() != gate.train_digest:
         raise TrainError(f"{place} is of another {train} than the one that is there; run `dvc repro validate@{arm}`")
+
+
+def warn_of_unsupervised(held_out: Sequence[Any], max_tokens: int) -> None:
+    """Name the held-out examples that the perplexity leaves out, since max_tokens cuts them before their response."""
+    ids = [example.id for example in held_out if not example.supervised]
+    if ids:
+        print(
+            f"warning: {len(ids)} of {len(held_out)} held-out examples have no supervised token within "
+            f"train.max_tokens {max_tokens}, so the perplexity leaves them out: {', '.join(ids)}",
+            file=sys.stderr,
+        )
 
 
 def tokens_of(train: Sequence[Any]) -> Tokens:

@@ -37,7 +37,9 @@ def write(source: Model, folder: Path, *, seed: int) -> int:
     tokenizer.chat_control_tokens = encode.control_tokens(tokenizer)
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
-    ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
+    checkpoint.share_weights(folder)
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
     checkpoint.write_generation_config(folder, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     return int(model.num_parameters())
 

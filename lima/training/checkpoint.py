@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from lima.errors import LimaError
 from lima.params.entries import Lora
+from lima.params.sections import Generation
 from lima.paths import DIGEST
 from lima.training import adapter
 
@@ -32,7 +33,10 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
     config = unfinished / "config.json"
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     tokenizer.save_pretrained(unfinished)
-    write_generation_config(unfinished, eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
+    generation: Any = GenerationConfig.from_pretrained(unfinished)  # its sampling settings
+    generation.update(eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
+    generation.save_pretrained(unfinished)
+    share_weights(unfinished)
     (unfinished / DIGEST).write_text(digest(unfinished))
     for path in unfinished.iterdir():
         with path.open("rb") as written:
@@ -64,6 +68,22 @@ def save_epoch(
     if lora:
         plain = adapter.merged(plain, lora)
     return name, save(result / name, accelerator.unwrap_model(learner).model, plain, tokenizer, eot_id=eot_id)
+
+
+def share_weights(folder: Path) -> None:
+    """Give the weights the permissions of a folder's other files; safetensors writes them for their owner only."""
+    (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)
+
+
+def sampling_defaults(settings: Generation) -> Any:
+    """A generation config; transformers and vLLM use its settings where their caller gives none."""
+    return GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        do_sample=True,
+        top_p=settings.top_p,
+        temperature=settings.temperature,
+        repetition_penalty=settings.repetition_penalty,
+        max_new_tokens=settings.max_tokens,
+    )
 
 
 def write_generation_config(folder: Path, **tokens: int | list[int] | None) -> None:

@@ -45,7 +45,7 @@ class Encoded:
 
 
 def add_eot(model: Any, tokenizer: Any, eot: str, *, start: Literal["mean", "eos"]) -> int:
-    """Add EOT to the tokenizer, its chat template and the embeddings; return its id.
+    """Add EOT to the tokenizer, its chat template and the embeddings; return its id. The tokenizer's EOS becomes EOT.
 
     EOT takes a spare row of the embeddings where the model has one (padded vocabularies); no other row changes. Its
     row starts as the mean of the rows of the other tokens, or as a copy of EOS's where few steps follow to train it.
@@ -53,6 +53,8 @@ def add_eot(model: Any, tokenizer: Any, eot: str, *, start: Literal["mean", "eos
     vocabulary = tokenizer.get_vocab()
     if eot in vocabulary:
         raise EncodingError(f"train.eot_token {eot!r} is already a token of the base model; name one that is not")
+    if start == "eos" and tokenizer.eos_token_id is None:
+        raise EncodingError("train.eot_start is eos, but the base model's tokenizer has no EOS token; set it to mean")
     control = control_tokens(tokenizer)
     tokenizer.add_special_tokens({"extra_special_tokens": [eot]}, replace_extra_special_tokens=False)
     tokenizer.chat_control_tokens = control
@@ -70,6 +72,7 @@ def add_eot(model: Any, tokenizer: Any, eot: str, *, start: Literal["mean", "eos
         model.resize_token_embeddings(eot_id + 1, mean_resizing=False)
     tokens = sorted({id_ for id_ in vocabulary.values() if id_ < rows})  # not the spare rows
     known = tokens if start == "mean" else [tokenizer.eos_token_id]
+    tokenizer.eos_token = eot  # other tools end an answer there
     with torch.no_grad():
         for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):  # one tensor where tied
             embeddings.weight[eot_id] = embeddings.weight[known].mean(dim=0)  # (hidden,)
@@ -90,7 +93,7 @@ def control_tokens(tokenizer: Any) -> list[str]:
 
 def template(tokenizer: Any, eot: str) -> str:
     """The chat template in Jinja, with the signs that the base model knows from its pretraining."""
-    adds_bos = tokenizer.bos_token_id is not None and tokenizer("").input_ids == [tokenizer.bos_token_id]
+    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
     chatml = ROLE in tokenizer.get_vocab()
     parts = {
         "BOS": "{{ bos_token }}" if adds_bos else "",

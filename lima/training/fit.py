@@ -54,6 +54,11 @@ def fit(
     """
     if not train:
         raise TrainingError("train.jsonl holds no example, so there is nothing to learn from; see arms in params.yaml")
+    if not any(example.supervised for example in held_out):
+        raise TrainingError(
+            f"none of the {len(held_out)} examples of held_out.jsonl has a supervised token within train.max_tokens "
+            f"{recipe.max_tokens}, so there is no perplexity; raise train.max_tokens, or see mix.held_out"
+        )
     _refuse_silence(train, recipe, accelerator.num_processes)
     learner, optimizer = prepare(model, recipe, accelerator)
     progress = states.load(learner, optimizer)

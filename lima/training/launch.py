@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
 from lima.params.entries import Lora
@@ -17,7 +17,7 @@ from lima.training import adapter, allocator, attention, checkpoint, dropout, en
 
 
 class LaunchError(LimaError):
-    """Processes that do not know of each other; says how many were launched and what each believes."""
+    """Training that cannot start: processes that do not know of each other, or a model with too few positions."""
 
 
 def accelerator(recipe: Train) -> Accelerator:
@@ -56,18 +56,32 @@ def _warn_of_emulation() -> None:
 def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple[Any, Any, int]:
     """The base model in fp32 with residual dropout, its tokenizer with EOT and the chat template, and EOT's id."""
     checkpoint.check(base)
+    refuse_missing_positions(base, recipe.max_tokens)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
     eot_id = encode.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
+    model.generation_config = checkpoint.sampling_defaults(recipe.generation)
     for_training(model, recipe)
     if lora:
         adapter.add(model, lora, seed=recipe.seed)
     return model, tokenizer, eot_id
 
 
+def refuse_missing_positions(base: Path, max_tokens: int) -> None:
+    """Raise if examples may be longer than the model has positions; without a limit (ALiBi, say) any length passes."""
+    positions = getattr(AutoConfig.from_pretrained(base).get_text_config(), "max_position_embeddings", None)
+    if positions and max_tokens > positions:
+        raise LaunchError(
+            f"train.max_tokens is {max_tokens:,}, but {base} has {positions:,} positions (max_position_embeddings in "
+            f"its config.json); set train.max_tokens to at most {positions}"
+        )
+
+
 def for_training(model: Any, recipe: Train) -> None:
     """Give a model the recipe's dropout in place of its own, and attention that keeps packed examples apart."""
+    # cuDNN's attention builds a plan for each new shape, and nearly each example has a shape of its own
+    torch.backends.cuda.enable_cudnn_sdp(False)
     model.set_attn_implementation(attention.implementation(model, max_tokens=recipe.max_tokens))
     dropout.silence_own(model)
     if recipe.residual_dropout:

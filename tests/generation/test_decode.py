@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_model
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from lima.errors import LimaError
 from lima.generation import checkpoint, decode, nucleus
@@ -151,6 +152,30 @@ def test_an_answer_ends_where_the_context_does(loaded):
     tight = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, frozenset(), len(longest) + 3)
     assert answered(tight)["authored/B/4", 0].tokens == 3
     assert answered(tight)["authored/B/0", 0].tokens > 3
+
+
+def test_answers_that_the_context_cuts_are_counted(loaded, capsys):
+    lengths = [len(checkpoint.render(loaded.tokenizer, prompt)) for prompt in PROMPTS]
+    longest = max(lengths)
+    assert lengths.count(longest) == 2  # of two samples each
+    answered(checkpoint.Checkpoint(loaded.model, loaded.tokenizer, loaded.ends, longest + 40), samples=2)
+    assert capsys.readouterr().err == ""
+    answered(checkpoint.Checkpoint(loaded.model, loaded.tokenizer, loaded.ends, longest + 39), samples=2)
+    assert capsys.readouterr().err == (
+        f"tiny: the context of {longest + 39} tokens leaves less than max_tokens 40 for 4 of 10 answers, which end "
+        "where it does\n"
+    )
+
+
+def test_learned_positions_are_used_to_the_last_and_not_beyond(loaded, capsys):
+    config = GPT2Config(vocab_size=len(loaded.tokenizer), n_positions=80, n_embd=16, n_layer=1, n_head=2)
+    config.bos_token_id = config.eos_token_id = None
+    few = checkpoint.Checkpoint(GPT2LMHeadModel(config).eval(), loaded.tokenizer, frozenset(), 80)
+    answers = answered(few, max_tokens=200)
+    for prompt in PROMPTS:
+        response = answers[prompt.id, 0]
+        assert response.tokens == 80 - len(checkpoint.render(loaded.tokenizer, prompt))
+        assert response.finish == "length"
 
 
 def test_a_prompt_that_fills_the_context_is_named_with_its_length(loaded):

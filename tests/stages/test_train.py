@@ -119,6 +119,20 @@ def test_tokens_tell_what_was_cut(checkout):
     }
 
 
+def test_held_out_examples_that_are_cut_before_their_response_are_named(checkout, capsys):
+    held_out = list(jsonl.read(MIXED / "held_out.jsonl", Example))
+    long = held_out[0].model_copy(
+        update={"id": "authored/A/long", "messages": (Turn(role="user", content="Why? " * 20), held_out[0].messages[1])}
+    )
+    jsonl.write(MIXED / "held_out.jsonl", [*held_out, long])
+    set_params(epochs=1)
+    train.main("lima")
+    assert (
+        "warning: 1 of 2 held-out examples have no supervised token within train.max_tokens 40, so the perplexity "
+        "leaves them out: authored/A/long\n"
+    ) in capsys.readouterr().err
+
+
 def test_the_same_seed_trains_the_same_weights(checkout):
     digests = []
     for _ in range(2):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -7,10 +8,11 @@ import pytest
 import small
 import torch
 from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lima.errors import LimaError
 from lima.generation import checkpoint as generation
-from lima.training import checkpoint
+from lima.training import base, checkpoint, launch
 from lima.training.checkpoint import CheckpointError
 
 BARE = """
@@ -76,6 +78,56 @@ def test_the_config_says_what_is_stored_and_what_stops(saved):
     config = json.loads((folder / "config.json").read_text())
     assert (config["dtype"], config["eos_token_id"]) == ("bfloat16", eot_id)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [eot_id]
+
+
+def test_other_tools_end_an_answer_at_eot_and_sample_as_the_recipe_says(saved):
+    *_, eot_id, folder, _ = saved
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|eot|>", eot_id)
+    assert tokenizer.pad_token_id != eot_id
+    assert tokenizer.decode([tokenizer.pad_token_id], skip_special_tokens=True) == ""  # EOS of the base stays special
+    settings = small.recipe().generation
+    config = json.loads((folder / "generation_config.json").read_text())
+    assert {
+        key: config[key] for key in ("do_sample", "top_p", "temperature", "repetition_penalty", "max_new_tokens")
+    } == {
+        "do_sample": True,
+        "top_p": settings.top_p,
+        "temperature": settings.temperature,
+        "repetition_penalty": settings.repetition_penalty,
+        "max_new_tokens": settings.max_tokens,
+    }
+
+
+def test_generate_of_transformers_ends_where_the_model_says_eot(tmp_path):
+    model, tokenizer = base.load(small.MODEL, seed=1)
+    model.config.tie_word_embeddings = False
+    LlamaForCausalLM(model.config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    model, tokenizer, eot_id = launch.starting_point(tmp_path / "base", small.recipe())
+    asked = [{"role": "user", "content": "Hi"}]
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        last = model.model(ids["input_ids"]).last_hidden_state[0, -1]
+        model.lm_head.weight[eot_id] = last * 100  # after this prompt EOT is all but certain
+    folder = tmp_path / "epoch-01"
+    checkpoint.save(folder, model, model.state_dict(), tokenizer, eot_id=eot_id)
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    answer = loaded.generate(**ids)
+    assert answer[0, ids["input_ids"].shape[1] :].tolist() == [eot_id]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_weights_have_the_permissions_of_other_new_files(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        model, tokenizer, eot_id, _ = small.start(tmp_path, small.recipe())
+        checkpoint.save(tmp_path / "epoch-01", model, model.state_dict(), tokenizer, eot_id=eot_id)
+    finally:
+        os.umask(before)
+    written = [path for folder in ("base", "epoch-01") for path in (tmp_path / folder).iterdir()]
+    assert len([path for path in written if path.name == "model.safetensors"]) == 2
+    assert {path.stat().st_mode & 0o777 for path in written} == {mode}
 
 
 def test_saving_leaves_the_model_in_training_as_it_was(saved):

@@ -65,11 +65,11 @@ def test_what_is_beyond_max_tokens_is_cut_and_counted(started):
 
 def test_eot_is_new_and_neither_eos_nor_padding_and_starts_as_the_mean_of_all_tokens(tmp_path):
     model, tokenizer = base.load(small.MODEL, seed=1)
-    known = len(tokenizer)
+    known, eos_id = len(tokenizer), tokenizer.eos_token_id
     mean = model.get_input_embeddings().weight.mean(dim=0)
     eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
     assert eot_id == known
-    assert eot_id not in (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
+    assert eot_id not in (eos_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
     assert tokenizer("a<|eot|>b", add_special_tokens=False).input_ids[1] == eot_id
     torch.testing.assert_close(model.get_input_embeddings().weight[eot_id], mean)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
@@ -111,9 +111,10 @@ def test_eot_sets_one_row_of_each_matrix_and_leaves_the_others(spare, tied, star
         assert torch.equal(new[kept], old[kept])
 
 
-def with_ids(vocabulary):
+def with_ids(vocabulary, *, eos="a"):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab=vocabulary, merges=[])))
-    tokenizer.add_special_tokens({"eos_token": "a"})
+    if eos:
+        tokenizer.add_special_tokens({"eos_token": eos})
     return tokenizer
 
 
@@ -148,6 +149,45 @@ def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
     assert one.ids[0] == tokenizer.bos_token_id
     assert one.ids.count(tokenizer.bos_token_id) == 1
     assert one.supervised == encoded(DIALOGUE, started).supervised
+
+
+def test_a_base_that_puts_bos_and_eos_around_texts_begins_with_bos_and_ends_turns_with_eot(started):
+    model, tokenizer = base.load(small.MODEL, seed=1)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    ends = [("<s>", tokenizer.bos_token_id), (base.END, tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"<s> $A {base.END}", special_tokens=ends
+    )
+    eos_id = tokenizer.eos_token_id
+    assert tokenizer("a").input_ids[0::2] == [tokenizer.bos_token_id, eos_id]
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
+    row = encode.encode([DIALOGUE], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
+    assert row.ids[0] == tokenizer.bos_token_id
+    assert row.ids.count(tokenizer.bos_token_id) == 1
+    assert eos_id not in row.ids
+    assert row.supervised == encoded(DIALOGUE, started).supervised
+
+
+def test_a_base_that_only_ends_texts_does_not_begin_them_with_the_same_token():
+    model, tokenizer = base.load(small.MODEL, seed=1)
+    tokenizer.bos_token = base.END  # as GPT-2: one token for both ends
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {base.END}", special_tokens=[(base.END, tokenizer.eos_token_id)]
+    )
+    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
+    row = encode.encode([DIALOGUE], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
+    assert tokenizer.bos_token_id not in row.ids
+
+
+def test_a_base_without_eos_starts_eot_from_the_mean_and_is_refused_a_copy_of_eos():
+    tokenizer = with_ids({letter: number for number, letter in enumerate("abc\n")}, eos=None)
+    with pytest.raises(EncodingError, match=r"train\.eot_start is eos, but .* has no EOS token; set it to mean"):
+        encode.add_eot(llama(4), tokenizer, "<|eot|>", start="eos")
+    eot_id = encode.add_eot(llama(4), tokenizer, "<|eot|>", start="mean")
+    row = encode.encode([small.example(1, "ab", "ca")], tokenizer, eot_id=eot_id, max_tokens=99)[0]
+    assert (row.ids, row.supervised) == ((0, 1, eot_id, 2, 0, eot_id), 3)
+    assert tokenizer.pad_token_id is None
 
 
 def test_an_eot_that_the_base_model_knows_already_is_refused():

@@ -207,6 +207,33 @@ def test_nothing_held_out_is_an_error(tmp_path):
         evaluate(Learner(model), [], small.accelerator(small.recipe()), micro_tokens=100)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_held_out_examples_without_a_supervised_token_are_an_error_before_the_first_step(tmp_path, count):
+    model, tokenizer, eot_id, encoded = small.start(tmp_path, small.recipe())
+    cut = encode.encode([small.example(1, "a" * 200, "b")], tokenizer, eot_id=eot_id, max_tokens=128)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    rows = cut * count
+    with pytest.raises(
+        TrainingError, match=rf"none of the {count} examples of held_out\.jsonl has .* train\.max_tokens 128"
+    ):
+        next(small.fitted(model, encoded, rows, recipe=small.recipe(), accelerator=small.accelerator(small.recipe())))
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_a_held_out_example_without_a_supervised_token_changes_no_perplexity(tmp_path):
+    perplexities = []
+    for name in ("without", "with"):
+        model, tokenizer, eot_id, encoded = small.start(tmp_path, small.recipe())
+        rows = encoded[:2]
+        if name == "with":
+            rows += encode.encode([small.example(1, "a" * 200, "b")], tokenizer, eot_id=eot_id, max_tokens=128)
+        metrics = small.fitted(
+            model, encoded, rows, recipe=small.recipe(), accelerator=small.accelerator(small.recipe())
+        )
+        perplexities.append([m.held_out_perplexity for m in metrics if isinstance(m, EpochMetrics)])
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-6)
+
+
 def test_an_example_whose_response_was_cut_away_neither_helps_nor_harms(tmp_path):
     recipe = small.recipe(batch_size=8, epochs=1)
     _, tokenizer, eot_id, encoded = small.start(tmp_path, recipe)

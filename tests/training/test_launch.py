@@ -10,9 +10,13 @@ import small
 import torch
 from accelerate.commands.config import load_config_from_file
 from conftest import free_port
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from lima.generation import checkpoint as generation
+from lima.training import base, batches, launch
+from lima.training.encode import Encoded
 from lima.training.launch import LaunchError
+from lima.training.learner import Learner as LossModel
 
 ROOT = Path(__file__).parents[2]
 RANK = Path(__file__).with_name("rank.py")
@@ -29,6 +33,49 @@ def test_processes_that_do_not_know_of_each_other_are_stopped(monkeypatch):
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", "bf16"), ("fp32", "no")])
 def test_the_recipes_precision_is_that_of_the_computation(precision, expected):
     assert small.accelerator(small.recipe(precision=precision)).mixed_precision == expected
+
+
+def gpt2(folder):
+    """A model with 16 learned positions."""
+    _, tokenizer = base.load(small.MODEL, seed=1)
+    sizes = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    ends = {"bos_token_id": 256, "eos_token_id": 256}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **ends)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def rotary(folder):
+    base.write(small.MODEL.model_copy(update={"context": 16}), folder, seed=1)
+    return folder
+
+
+@pytest.mark.parametrize("model", [gpt2, rotary])
+def test_examples_longer_than_the_models_positions_are_refused_with_both_numbers(tmp_path, model):
+    folder = model(tmp_path / "base")
+    with pytest.raises(
+        LaunchError,
+        match=r"train\.max_tokens is 17, but .*base has 16 positions .*; set train\.max_tokens to at most 16",
+    ):
+        launch.starting_point(folder, small.recipe(max_tokens=17))
+    trained, _, _ = launch.starting_point(folder, small.recipe(max_tokens=16))
+    batch = batches.pack([Encoded(name, tuple(range(16)), tuple(range(16)), 0) for name in "ab"])
+    assert torch.isfinite(LossModel(trained)(batch))
+
+
+def test_a_model_without_a_limit_of_positions_takes_any_length(tmp_path):
+    BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    launch.refuse_missing_positions(tmp_path, 10**6)
+
+
+def test_cudnns_attention_is_off_in_training_and_in_sampling(tmp_path):
+    for start in (
+        lambda: small.start(tmp_path, small.recipe()),
+        lambda: generation.load(tmp_path / "base", precision="fp32"),
+    ):
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        start()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 CONFIGURATIONS = {path.stem: path for path in (ROOT / "infra/accelerate").glob("*.yaml")}
