@@ -18,10 +18,12 @@ from email.utils import parsedate_to_datetime
 
 import numpy as np
 import openai
+from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from lima.errors import LimaError
 from lima.protocol import Question, Reply
+from lima.records import Turn
 from lima.redaction import mask, redact, url_secrets
 
 SHOWN = 200  # characters of a server's words in an error
@@ -78,12 +80,7 @@ class Endpoint:
         async with asyncio.timeout(self._timeout):
             raw = await self._client.chat.completions.with_raw_response.create(
                 model=question.model,
-                messages=[
-                    {"role": "user", "content": turn.content}
-                    if turn.role == "user"
-                    else {"role": "assistant", "content": turn.content}
-                    for turn in question.messages
-                ],
+                messages=[_message(turn) for turn in question.messages],
                 max_tokens=question.max_tokens,
                 temperature=question.temperature,
                 top_p=question.top_p,
@@ -119,6 +116,16 @@ class Endpoint:
     def _shown(self, text: str) -> str:
         """A server's words as an error shows them: redacted first and cut afterwards."""
         return redact(text, self._secrets)[:SHOWN]
+
+
+def _message(turn: Turn) -> ChatCompletionMessageParam:
+    match turn.role:
+        case "system":
+            return {"role": "system", "content": turn.content}
+        case "user":
+            return {"role": "user", "content": turn.content}
+        case "assistant":
+            return {"role": "assistant", "content": turn.content}
 
 
 class Message(BaseModel):

@@ -12,7 +12,7 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.row_conditions import Column
 
-from lima.records import Example, FailedExpectation, Prompt
+from lima.records import Example, FailedExpectation, Prompt, first_prompt
 
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff]"  # characters that no reader of a text is meant to see
 COLUMNS = (
@@ -47,13 +47,11 @@ def normalised(text: str) -> str:
 def table(split: Split, others: Mapping[str, Split]) -> pd.DataFrame:
     """One row an example or prompt, in the columns that the expectations speak of."""
     elsewhere = {
-        normalised(row.messages[0].content): f"{name}: {row.id}"
-        for name in split.apart_from
-        for row in others[name].rows
+        normalised(first_prompt(row)): f"{name}: {row.id}" for name in split.apart_from for row in others[name].rows
     }
     rows = []
     for row in split.rows:
-        prompt = normalised(row.messages[0].content)
+        prompt = normalised(first_prompt(row))
         response = "".join(turn.content.strip() for turn in row.messages if turn.role == "assistant")
         rows.append(
             (
@@ -66,7 +64,7 @@ def table(split: Split, others: Mapping[str, Split]) -> pd.DataFrame:
                 prompt,
                 "\n".join(turn.content for turn in row.messages),
                 "".join(turn.role[0] for turn in row.messages),
-                len(row.messages[0].content.strip()),
+                len(first_prompt(row).strip()),
                 len(response),
                 elsewhere.get(prompt),
                 split.near.get(row.id),
@@ -89,9 +87,11 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
     """Identity, form, text and attribution."""
     yield gxe.ExpectColumnValuesToBeUnique(column="id", notes="no id comes twice")
     yield gxe.ExpectColumnValuesToBeUnique(column="prompt", notes="no prompt comes twice, case and punctuation aside")
-    roles, ends = ("^(?:ua)+$", "assistant") if split.answered else ("^(?:ua)*u$", "user")
+    roles, ends = ("^s?(?:ua)+$", "assistant") if split.answered else ("^s?(?:ua)*u$", "user")
     yield gxe.ExpectColumnValuesToMatchRegex(
-        column="roles", regex=roles, notes=f"turns alternate; the user begins, the {ends} ends"
+        column="roles",
+        regex=roles,
+        notes=f"turns alternate; the user begins, after a system turn at most, the {ends} ends",
     )
     lengths = {"prompt_chars": bounds.prompt_chars}
     if split.answered:

@@ -10,7 +10,7 @@ class Record(BaseModel):
 
 
 class Turn(Record):
-    role: Literal["user", "assistant"]
+    role: Literal["system", "user", "assistant"]  # system: the first turn at most; the paper has none
     content: str
 
 
@@ -39,6 +39,7 @@ class Candidate(Record):
     response_score: int | None
     tags: tuple[str, ...]
     provenance: Provenance
+    system: str = ""  # of a released dialogue: its system turn, "" where there is none
 
 
 class Remark(Record):
@@ -106,6 +107,11 @@ class Prompt(Record):
     messages: tuple[Turn, ...]
     tags: tuple[str, ...]
     provenance: Provenance
+
+
+def first_prompt(record: Example | Prompt) -> str:
+    """The first user turn, which identifies a record; a system turn may come before it."""
+    return next((turn.content for turn in record.messages if turn.role == "user"), record.messages[0].content)
 
 
 class Funnel(Record):

@@ -14,7 +14,7 @@ QUESTION = Question(
 )
 
 
-def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", pauses=None):
+def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", pauses=None, question=QUESTION):
     """The last of `times` replies, asked one after the other; the pauses are noted, not slept."""
 
     async def noted(pause):
@@ -24,7 +24,7 @@ def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", pauses=None):
     async def run():
         settings = {"key_variable": key_variable, "retries": retries, "timeout": timeout, "seed": 17}
         async with connected(url, sleep=noted, **settings) as endpoint:
-            return [await endpoint.ask(QUESTION) for _ in range(times)][-1]
+            return [await endpoint.ask(question) for _ in range(times)][-1]
 
     return asyncio.run(run())
 
@@ -35,6 +35,13 @@ def test_a_reply_brings_its_text_how_it_ended_and_its_tokens():
     messages = [{"role": "user", "content": "?"}]
     wanted = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
     assert server.asked == [wanted]
+
+
+def test_every_turn_is_sent_with_its_own_role():
+    turns = tuple(Turn(role=role, content=role[0]) for role in ("system", "user", "assistant", "user"))
+    with serving(lambda body, number: said("Hello")) as server:
+        ask(server.url, question=QUESTION.model_copy(update={"messages": turns}))
+    assert server.asked[0]["messages"] == [turn.model_dump() for turn in turns]
 
 
 def test_a_rate_limit_is_waited_out_as_long_as_the_server_says():

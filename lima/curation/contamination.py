@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lima.curation import overlap
 from lima.params.sections import Contamination
-from lima.records import Example, Turn
+from lima.records import Example, Prompt, Turn
 
 
 class Passage(NamedTuple):
@@ -46,7 +46,7 @@ class Reserved:
 
     def shared(self, example: Example) -> Shared | None:
         """What the first turn that shares something shares."""
-        return next((found for turn in example.messages if (found := self._in(turn))), None)
+        return next((found for turn in example.messages if turn.role != "system" and (found := self._in(turn))), None)
 
     def _in(self, turn: Turn) -> Shared | None:
         words = overlap.normalised(turn.content).split()
@@ -62,8 +62,11 @@ class Reserved:
         return Shared(self._whole[whole], whole) if asked else None
 
 
-def passages(examples: Iterable[Example]) -> Iterator[Passage]:
-    return (Passage(example.id, turn.content) for example in examples for turn in example.messages)
+def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:
+    """Every turn except system turns, which many dialogues of a set share; its place is "SPLIT, ID", or the id."""
+    for record in records:
+        place = f"{split}, {record.id}" if split else record.id
+        yield from (Passage(place, turn.content) for turn in record.messages if turn.role != "system")
 
 
 def _runs(words: list[str], length: int) -> Iterator[str]:

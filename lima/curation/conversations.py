@@ -18,17 +18,22 @@ def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]
     if empty:
         return outcomes.dropped(candidate, "empty_text", ", ".join(empty))
     roles = [turn.role for turn in turns]
-    if roles != [("user", "assistant")[number % 2] for number in range(len(roles))]:
+    spoken = roles[roles[0] == "system" :]
+    if spoken != [("user", "assistant")[number % 2] for number in range(len(spoken))]:
         return outcomes.dropped(candidate, "turns_do_not_alternate", " ".join(roles))
     kind = Example if roles[-1] == "assistant" else Prompt
     return kind(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
 
 
 def messages(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> tuple[Turn, ...]:
-    """Title and description are one prompt. Without a response and later turns, nobody has answered yet."""
+    """The turns, a system turn first where there is one. Title and description are one prompt.
+
+    Without a response and later turns, nobody has answered yet.
+    """
     description = to_markdown(candidate, candidate.description)
     asked = "\n\n".join(part for part in (candidate.title, description) if part.strip())
     turns = [Turn(role="user", content=asked)]
     if candidate.response or candidate.later_turns:
         turns.append(Turn(role="assistant", content=to_markdown(candidate, candidate.response)))
-    return (*turns, *candidate.later_turns)
+    system = (Turn(role="system", content=candidate.system),) if candidate.system.strip() else ()
+    return (*system, *turns, *candidate.later_turns)

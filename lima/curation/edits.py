@@ -60,7 +60,7 @@ def applied(sifted: Iterable[tuple[Candidate, Outcome]], edits: Placed) -> Itera
 def edited(outcome: Outcome, edit: Edit, *, place: str) -> Outcome:
     if isinstance(outcome, Dropped):
         raise EditError(f"{place}: {edit.id} is not kept ({outcome.reason}: {outcome.detail}); take the line out")
-    index = ("prompt", "response").index(edit.field)
+    index = ("prompt", "response").index(edit.field) + (outcome.messages[0].role == "system")
     if index >= len(outcome.messages):
         raise EditError(f"{place}: {edit.id} has no {edit.field}")
     turn = outcome.messages[index]

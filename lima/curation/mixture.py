@@ -110,7 +110,7 @@ def card(
         sources={source: sum(share.drawn for share in shares.values()) for source, shares in sites.items()},
         sites=sites,
         licences=dict(sorted(Counter(example.provenance.licence for example in train).items())),
-        dialogues=sum(len(example.messages) > 2 for example in train),
+        dialogues=sum(sum(turn.role == "user" for turn in example.messages) > 1 for example in train),
         prompt_chars={source: _mean_chars(train, source, "user") for source in sites},
         response_chars={source: _mean_chars(train, source, "assistant") for source in sites},
     )

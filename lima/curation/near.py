@@ -104,4 +104,5 @@ def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def _text(record: Example | Prompt, *roles: str) -> str:
-    return "\n".join(turn.content for turn in record.messages if not roles or turn.role in roles)
+    """The turns of these roles, or of user and assistant: many dialogues share one system turn."""
+    return "\n".join(turn.content for turn in record.messages if turn.role in (roles or ("user", "assistant")))

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
-from lima.records import Example, Prompt
+from lima.records import Example, Prompt, first_prompt
 
 
 def normalised(text: str) -> str:
@@ -15,7 +15,7 @@ def normalised(text: str) -> str:
 
 def key(record: Example | Prompt) -> str:
     """What two records share when they ask the same: their first user turn, normalised."""
-    return normalised(record.messages[0].content)
+    return normalised(first_prompt(record))
 
 
 def without(records: Iterable[Example], *, ids: set[str], keys: set[str]) -> list[Example]:

@@ -24,8 +24,8 @@ def read(source: str, pool: str) -> list[Example]:
 def tested(folder: str) -> Iterator[Passage]:
     """The dev and test prompts, and the public test sets."""
     for split in ("dev", "test"):
-        for prompt in jsonl.read(paths.result("prompts") / f"{split}.jsonl", Prompt):
-            yield from (Passage(f"{split}, {prompt.id}", turn.content) for turn in prompt.messages)
+        prompts = jsonl.read(paths.result("prompts") / f"{split}.jsonl", Prompt)
+        yield from contamination.passages(prompts, split=split)
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
 

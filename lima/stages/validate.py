@@ -12,7 +12,7 @@ from lima.curation.drawing import of_each_site
 from lima.errors import LimaError, command
 from lima.gates import Bounds, Split, check
 from lima.params.beside import Proofreading
-from lima.records import Example, FailedExpectation, Gate, Prompt
+from lima.records import Example, FailedExpectation, Gate, Prompt, first_prompt
 
 
 class GateError(LimaError):
@@ -59,8 +59,8 @@ def near(
     rows: Sequence[Example | Prompt], asked: Sequence[tuple[str, Sequence[Prompt]]], p: Proofreading
 ) -> dict[str, str]:
     """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
-    mine = {row.id: row.messages[0].content for row in rows}
-    theirs = {f"{name}: {row.id}": row.messages[0].content for name, of in asked for row in of}
+    mine = {row.id: first_prompt(row) for row in rows}
+    theirs = {f"{name}: {row.id}": first_prompt(row) for name, of in asked for row in of}
     twins = nearness.twins(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
     return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 

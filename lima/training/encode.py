@@ -14,11 +14,13 @@ IGNORED = -100  # a label that is not supervised, as in torch's cross entropy
 ROLE = "<|im_start|>"  # the token that opens a turn in ChatML
 PIPED = re.compile(r"<[|｜].*[|｜]>")  # the spelling of control tokens in most tokenizers
 # BOS and OPENS stand where the base model's tokenizer has them; without OPENS nothing but EOT parts the speakers (§3).
+# A system turn may come first, unsupervised like the user's; the paper has none.
 # Texts are trimmed: else a line break at their head would melt into OPENS'.
 TEMPLATE = (
     "BOS{% for message in messages %}"
-    "{% if message['role'] not in ['user', 'assistant'] %}"
-    "{{ raise_exception('only user and assistant speak here, not ' + message['role']) }}{% endif %}"
+    "{% if message['role'] not in ['user', 'assistant'] and not (loop.first and message['role'] == 'system') %}"
+    "{{ raise_exception('only user and assistant speak here, after one system turn at most, not ' + message['role']) }}"
+    "{% endif %}"
     "OPENS{{ message['content'] | trim }}EOT{% endfor %}"
     "{% if add_generation_prompt %}ANSWER{% endif %}"
 )
@@ -108,7 +110,7 @@ def template(tokenizer: Any, eot: str) -> str:
 
 
 def encode(examples: Iterable[Example], tokenizer: Any, *, eot_id: int, max_tokens: int) -> list[Encoded]:
-    """Each example as the chat template renders it, the user's turns unsupervised, cut at `max_tokens` (§3).
+    """Each example as the chat template renders it, system and user turns unsupervised, cut at `max_tokens` (§3).
 
     Raises EncodingError where a text contains EOT, or where the tokenizer cannot encode a control token as plain text.
     """

@@ -43,6 +43,12 @@ def example(number: int, *, prompt: str = "", response: str = "Yeast eats sugar.
     return Example.model_validate(values)
 
 
+def with_system(row: Example, *, at: int) -> Example:
+    turns = list(row.messages)
+    turns.insert(at, Turn(role="system", content="Be kind."))
+    return row.model_copy(update={"messages": tuple(turns)})
+
+
 def asked(number: int, site: str) -> Prompt:
     turns = (Turn(role="user", content=QUESTIONS[number]),)
     return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=provenance(number, site))
@@ -79,6 +85,12 @@ def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):
     assert "train" in page and "held_out" in page
 
 
+def test_one_system_turn_that_many_examples_share_opens_the_gate(checkout):
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [with_system(example(n), at=0) for n in range(4)])
+    validate.main("lima")
+    assert gate().passed
+
+
 def test_every_page_of_the_docs_is_linked_without_a_script(checkout):
     validate.main("lima")
     docs = Path("data/validate/lima/docs")
@@ -113,6 +125,15 @@ BAD = {
         example(3, prompt="And who first brewed with hops, please?"),
         "nearly one of those",
     ),
+    "a system turn before a prompt that is also in test": (
+        with_system(example(3, prompt="what is question 11"), at=0),
+        "no prompt is also in",
+    ),
+    "a system turn before a prompt that is nearly one in dev": (
+        with_system(example(3, prompt="And who first brewed with hops, please?"), at=0),
+        "nearly one of those",
+    ),
+    "a system turn within a dialogue": (with_system(example(3), at=1), "turns alternate"),
     "the user speaks last": (
         example(
             3,

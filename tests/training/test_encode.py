@@ -4,6 +4,7 @@ import torch
 from tokenizers import Tokenizer, models, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lima.records import Turn
 from lima.training import base, encode
 from lima.training.encode import IGNORED, EncodingError
 
@@ -201,7 +202,19 @@ def test_eot_written_out_in_a_text_is_refused_with_the_examples_id(started):
         encoded(small.example(5, "Say <|eot|>", "No."), started)
 
 
-def test_the_template_refuses_a_third_speaker(started):
+@pytest.mark.parametrize("roles", [("tool",), ("user", "system"), ("system", "system")])
+def test_the_template_refuses_a_third_speaker_and_a_system_turn_that_is_not_first(started, roles):
     _, tokenizer, _, _ = started
-    with pytest.raises(Exception, match="only user and assistant speak here, not system"):
-        tokenizer.apply_chat_template([{"role": "system", "content": "Be kind."}])
+    with pytest.raises(Exception, match=f"one system turn at most, not {roles[-1]}"):
+        tokenizer.apply_chat_template([{"role": role, "content": "Be kind."} for role in roles])
+
+
+def test_a_system_turn_comes_first_and_is_not_supervised(started):
+    plain = small.example(9, "Tea or coffee?", "Tea.")
+    system = plain.model_copy(update={"messages": (Turn(role="system", content="Be kind."), *plain.messages)})
+    _, tokenizer, _, _ = started
+    one, other = encoded(system, started), encoded(plain, started)
+    assert tokenizer.decode(one.ids) == "Be kind.<|eot|>Tea or coffee?<|eot|>Tea.<|eot|>"
+    head = len(one.ids) - len(other.ids)
+    assert one.labels == (IGNORED,) * head + other.labels
+    assert one.ids[head:] == other.ids  # the rest is the same, byte for byte
