@@ -34,7 +34,9 @@ SHAPES = (
     ({"id", "group", "messages"}, "authored"),
     ({"subreddit"}, "reddit"),
 )
-NAMED_BY_PATH = frozenset(("lima", "alpaca"))  # readers whose ids hold a file's path below the dump
+NAMED_BY_PATH = frozenset(
+    ("lima", "alpaca", "natural_instructions")
+)  # readers whose ids hold a file's path below the dump
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
 SOUGHT = (

@@ -1,8 +1,9 @@
 """Tasks of Super-Natural Instructions: a definition, and instances of input and output (LIMA §2.1).
 
 A file is one task, in the published layout (`Definition` and `output` are lists) or an older one (`Definition` is a
-string, instances have no id). Each instance is a candidate: the definition its title, the input its description, the
-first output its response. What belongs to the task as a whole (categories, output languages, licences) goes into tags.
+string, instances have no id, input may be null). Each instance is a candidate: the definition its title, the input its
+description, the first output its response. Ids hold the task's path below the dump, since tasks in different folders
+may share a name. What belongs to the task as a whole (categories, output languages, licences) goes into tags.
 """
 
 import re
@@ -15,10 +16,21 @@ from pydantic import BeforeValidator, Field
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows
 from lima.sources.json_rows import Row, RowError
-from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, digest, files
+from lima.sources.reading import DumpError, Early, Piece, Tally, bad_row, below, digest, files
 
 REPOSITORY = "https://github.com/allenai/natural-instructions/blob/master/tasks"
 UNKNOWN = "Unknown"  # what the key Instance License says of a third of the tasks
+
+NO_INPUT = "<noinput>"  # what self-instruct's sets write in place of an empty input
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _empty_where_none(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, str) and value.strip().casefold() == NO_INPUT) else value
+
 
 Words = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -34,13 +46,13 @@ class Task(Row):
 
 
 class Instance(Row):
-    id: str | None = Field(default=None, min_length=1)
-    input: str
+    id: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(default=None, min_length=1)
+    input: Annotated[str, BeforeValidator(_empty_where_none)] = ""
     output: Words = Field(min_length=1)
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
 ) -> Iterator[Candidate | Dropped]:
     for path, _ in pieces(dumps):
         raw = path.read_bytes()
@@ -50,7 +62,8 @@ def read(
             tally.rows += 1
             yield bad_row(f"{path}:1", f"no task: {error}", raw)
             continue
-        yield from _instances(task, path, source=source, licence=licence, tally=tally)
+        about = _provenance(task, path, below(path, root or dumps), source=source, licence=licence)
+        yield from _instances(task, path, about, tally=tally)
 
 
 def pieces(dumps: Path) -> list[Piece]:
@@ -61,9 +74,8 @@ def pieces(dumps: Path) -> list[Piece]:
     return [Piece(path) for path in found]
 
 
-def _instances(task: Task, path: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Candidate | Dropped]:
+def _instances(task: Task, path: Path, about: Provenance, *, tally: Tally) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
-    about = _provenance(task, path.stem, source=source, licence=licence)
     for number, value in enumerate(task.instances):
         place, raw = f"{path}:Instances[{number}]", json_rows.canonical(value)
         tally.rows += 1
@@ -80,7 +92,7 @@ def _instances(task: Task, path: Path, *, source: str, licence: str, tally: Tall
             continue
         seen.add(own)
         yield Candidate(
-            id=f"{source}/{path.stem}/{own}",
+            id=f"{about.source}/{about.site}/{own}",
             title=task.definition[0],
             description=instance.input,
             response=instance.output[0],
@@ -98,14 +110,14 @@ def _tags(task: Task) -> tuple[str, ...]:
     return tuple(f"{kind}:{value}" for kind, values in kinds for value in values)
 
 
-def _provenance(task: Task, stem: str, *, source: str, licence: str) -> Provenance:
+def _provenance(task: Task, path: Path, site: str, *, source: str, licence: str) -> Provenance:
     """What all instances share; each adds its id and its digest."""
     addresses = re.findall(r"https?://[^\s;]+", " ".join(task.url))
     return Provenance(
         source=source,
-        site=stem,
+        site=site,
         id="",
-        url=addresses[0] if addresses else f"{REPOSITORY}/{stem}.json",
+        url=addresses[0] if addresses else f"{REPOSITORY}/{path.stem}.json",
         author="; ".join(task.contributors),
         licence="; ".join(_known(task.licences)) or licence,
         digest="",

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
-from lima.sources import natural_instructions
+from lima.sources import dispatch, natural_instructions
 from lima.sources.reading import DumpError, Tally
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
@@ -94,6 +94,40 @@ def test_a_bad_instance_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, in
     assert bad.detail.startswith(detail)
     assert json.loads(bad.raw) == instance
     assert tally == Tally(rows=3, questions=2, answers=2)
+
+
+def test_an_id_that_is_a_number_is_an_id(tmp_path):
+    instances = [{"id": number, "input": "i", "output": "o"} for number in (0, 7, 1.5)]
+    rows, _ = reads(tmp_path, OLDER | {"Instances": instances})
+    assert [row.id for row in rows] == [f"natural_instructions/task1_tea/{number}" for number in ("0", "7", "1.5")]
+
+
+@pytest.mark.parametrize(
+    "given_input", [{"input": None}, {}, {"input": "<noinput>"}, {"input": " <NoInput>\n"}], ids=str
+)
+def test_an_input_that_is_null_missing_or_noinput_is_empty(tmp_path, given_input):
+    (row,), _ = reads(tmp_path, OLDER | {"Instances": [given_input | {"output": "o"}]})
+    assert (row.description, row.response) == ("", "o")
+
+
+def test_tasks_of_the_same_name_in_different_folders_have_different_ids(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "task1_tea.json").write_text(json.dumps(OLDER))
+    rows, _ = read(tmp_path)
+    assert [row.id for row in rows] == [
+        f"natural_instructions/{folder}/task1_tea/task1_tea-{number}" for folder in ("a", "b") for number in (0, 1)
+    ]
+    by_task = [
+        row
+        for piece in natural_instructions.pieces(tmp_path)
+        for row in dispatch.reader("natural_instructions", root=tmp_path)(
+            piece.dump, source="natural_instructions", licence="Apache-2.0", tally=Tally()
+        )
+    ]
+    assert by_task == rows  # `scrape` reads task by task
+    urls = {row.provenance.url for row in rows}
+    assert urls == {"https://github.com/allenai/natural-instructions/blob/master/tasks/task1_tea.json"}
 
 
 def test_an_output_without_text_is_no_answer(tmp_path):
