@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from statistics import median
 
+from lima.curation import language as language_of
 from lima.curation import outcomes
 from lima.curation.outcomes import Outcome
-from lima.params.sections import NaturalInstructionsFilter
+from lima.params.sections import Language, NaturalInstructionsFilter
 from lima.records import Candidate
 
 # " ." may open a file name, so the sign must end there
@@ -20,20 +21,26 @@ APART = re.compile(r"(?<=\w) (?:[.,;?!](?=\s|$)|n['’]t\b|['’](?:s|re|ve|ll|d
 LONG_WORD = re.compile(r"\w{4,}")
 
 
-def sift(candidates: Iterable[Candidate], *, p: NaturalInstructionsFilter) -> Iterator[tuple[Candidate, Outcome]]:
+def sift(
+    candidates: Iterable[Candidate], *, p: NaturalInstructionsFilter, language: Language
+) -> Iterator[tuple[Candidate, Outcome]]:
     """Instances of a task come one after the other; one task at a time is held."""
     for _, instances in groupby(candidates, key=lambda candidate: candidate.provenance.site):
         task = list(instances)
-        fault = task_fault(task, p=p)
+        fault = task_fault(task, p=p, language=language)
         for candidate in task:
             yield candidate, outcomes.dropped(candidate, *fault) if fault else decide(candidate, p=p)
 
 
-def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter) -> tuple[str, str] | None:
-    """Reason and detail why no instance of the task is kept."""
+def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter, language: Language) -> tuple[str, str] | None:
+    """Reason and detail why no instance of the task is kept. A task without languages is judged by its outputs."""
     languages, categories = tagged(task[0], "language:"), tagged(task[0], "category:")
-    if languages != ["English"]:
-        return "other_language", ", ".join(languages) or "none told"
+    if languages:
+        foreign = None if languages == ["English"] else ", ".join(languages)
+    else:
+        foreign = language_of.foreign("\n\n".join(candidate.response for candidate in task), p=language)
+    if foreign:
+        return "other_language", foreign
     if not set(categories) & set(p.categories):
         return "other_category", ", ".join(categories) or "none told"
     outputs = [candidate.response.strip() for candidate in task]
@@ -78,6 +85,12 @@ def unpolished(output: str) -> str | None:
     return None
 
 
+def repeats_input(candidate: Candidate) -> bool:
+    """Whether the output is the input, but for space and the case of letters."""
+    answer, given = (" ".join(text.casefold().split()) for text in (candidate.response, candidate.description))
+    return bool(answer) and answer == given
+
+
 def tagged(candidate: Candidate, kind: str) -> list[str]:
     return [tag.removeprefix(kind) for tag in candidate.tags if tag.startswith(kind)]
 
@@ -89,6 +102,8 @@ def decide(candidate: Candidate, *, p: NaturalInstructionsFilter) -> Outcome:
         return outcomes.dropped(candidate, "empty_text", "definition and input")
     if not candidate.response.strip():
         return outcomes.dropped(candidate, "no_answer", "no output")
+    if repeats_input(candidate):
+        return outcomes.dropped(candidate, "response_equals_input", repr(candidate.response.strip()[:60]))
     if rough := unpolished(candidate.response):
         return outcomes.dropped(candidate, "unpolished", rough)
     if unrelated(candidate, p=p):

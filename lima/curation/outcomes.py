@@ -23,6 +23,7 @@ REASONS = {
     "has_body": "a question that goes on in a body, while only its title is asked [characters]",
     "low_score": "a submission with too few votes [votes]",
     "low_response_score": "a response with too few votes [votes]",
+    "response_equals_input": "an output that repeats its input [its words]",
     "unpolished": "an output not written for a reader, or a task of which too many were not [what shows it, the share]",
     "unrelated": "an output about something else than its input, or a task with too many such [its words, the share]",
     "prompt_too_long": "a prompt that is too long [characters]",

@@ -34,7 +34,8 @@ def sift(
         case "reddit":
             decide = partial(reddit.decide, p=p.reddit, to_markdown=markdown)
         case "natural_instructions":
-            return _fit(natural_instructions.sift(candidates, p=p.natural_instructions), reader=reader, p=p)
+            tasks = natural_instructions.sift(candidates, p=p.natural_instructions, language=p.language)
+            return _fit(tasks, reader=reader, p=p)
         case "authored" | "suite" | "lima" | "alpaca":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:

@@ -116,6 +116,20 @@ ROWS = [
         "none told",
         "natural-language-generation tasks",
     ),
+    (
+        "natural_instructions",
+        {"tags": SUMMARY[:1], "response": GERMAN},
+        "other_language",
+        "de, probability 0.999",
+        "ours",
+    ),
+    (
+        "natural_instructions",
+        {"description": "A text.\nIt is.", "response": " a  Text. It is. "},
+        "response_equals_input",
+        "'a  Text. It is.'",
+        "ours",
+    ),
     ("natural_instructions", {"response": "it is"}, "short_outputs", "median 2 words, at least 3", "ours"),
     ("natural_instructions", {"title": " ", "description": ""}, "empty_text", "definition and input", "ours"),
     ("natural_instructions", {"description": "x" * 32}, "prompt_too_long", "41 characters, at most 40", "ours"),
@@ -323,6 +337,29 @@ def test_a_question_of_askreddit_becomes_a_prompt_without_its_tag():
     asked = outcome("reddit", **(ASKED | {"title": "[Serious] What do cooks never eat?"}))
     assert isinstance(asked, Prompt)
     assert [turn.content for turn in asked.messages] == ["What do cooks never eat?"]
+
+
+def test_a_task_that_names_no_language_is_judged_by_all_its_outputs():
+    """Each output is shorter than the 60 characters from which a single text is judged."""
+    german = (
+        "Der Teig muss eine Stunde ruhen.",
+        "Man rollt ihn danach ganz dünn aus.",
+        "Im Ofen wird er knusprig braun.",
+    )
+    english = ("The dough must rest for an hour.", "It is then rolled out very thinly.", "In the oven it turns brown.")
+    for outputs, kinds in ((german, ["other_language"] * 3), (english, ["kept"] * 3)):
+        task = [
+            candidate("natural_instructions", number=n, response=r, tags=SUMMARY[:1]) for n, r in enumerate(outputs)
+        ]
+        results = sifted("natural_instructions", task)
+        assert [result.reason if isinstance(result, Dropped) else "kept" for result in results] == kinds
+
+
+def test_an_empty_output_of_a_task_is_neither_an_example_nor_a_prompt():
+    task = [
+        candidate("natural_instructions", number=n, response=text) for n, text in enumerate(["It is told."] * 3 + [" "])
+    ]
+    assert sifted("natural_instructions", task)[3].reason == "no_answer"
 
 
 @pytest.mark.parametrize("site", ["writingprompts", "WRITINGPROMPTS"])
