@@ -5,10 +5,11 @@ data, base, recipe and code are the same.
 """
 
 import hashlib
+import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from lima import jsonl, params, paths, tracking
 from lima.errors import LimaError, command
 from lima.records import EpochMetrics, Example, Gate, Record, StepMetrics
 
-ENDED_BY_SIGTERM = 128 + signal.SIGTERM  # the status by which shells tell it
+STOP_NOTE = b"""
+stopping: the state is saved after this step; Ctrl-C again ends at once, without the steps since the last state
+"""
 
 
 class TrainError(LimaError):
@@ -69,7 +72,7 @@ def main(arm: str) -> None:
         return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
     try:
-        with asked_to_stop() as stopping, paths.room(working):
+        with stop_signals(main_process=accelerator.is_main_process) as received, paths.room(working):
             metrics = fit.fit(
                 model,
                 train,
@@ -78,30 +81,44 @@ def main(arm: str) -> None:
                 accelerator=accelerator,
                 save=save,
                 states=kept,
-                stopping=stopping,
+                stopping=lambda: bool(received),
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
             watched = pace.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
     except fit.Stopped as stopped:
-        rest = "goes on from there" if kept.newest() else "starts afresh: under DeepSpeed no state is kept"
-        print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
-        sys.exit(ENDED_BY_SIGTERM)
+        if accelerator.is_main_process:
+            rest = "continues" if kept.newest() else "starts from the beginning: under DeepSpeed no state is kept"
+            print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
+        sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
     paths.put(kept.result, paths.result("train", arm))
     kept.forget()  # only now: until the result is there, a kill loses nothing
     shutil.rmtree(working)
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come since; inside of the block it does not end the process at once."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+def stop_signals(*, main_process: bool) -> Iterator[list[int]]:
+    """The numbers of SIGTERM and SIGINT as they are received; inside of the block they do not end the process.
+
+    A second SIGINT does, at once, unless several processes train: their launcher sends each SIGINT a second time.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        if number == signal.SIGINT and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if number == signal.SIGINT and main_process and received.count(number) == 1:
+            os.write(2, STOP_NOTE)  # a handler may interrupt a print, and must not print itself
+
+    watched = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, receive) for number in watched}
     try:
-        yield lambda: bool(heard)
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exhaust(metrics: Iterable[object]) -> None:

@@ -75,7 +75,7 @@ def fit(
             if taken.stop or progress.steps % recipe.state_steps == 0:
                 states.save(learner, optimizer, progress)
             if taken.stop:
-                raise Stopped(f"stopped after step {progress.steps}")
+                raise Stopped(f"stopped at step {progress.steps}")
         mean = evaluate(learner, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
         folder, digest = save(progress.epoch, learner)
         loss, perplexity = progress.train_loss(), math.exp(mean)

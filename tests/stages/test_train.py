@@ -263,6 +263,51 @@ def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_comma
     assert result() == undisturbed
 
 
+def test_ctrl_c_ends_training_after_the_step_and_the_same_command_continues(forking):
+    train.main("lima")
+    undisturbed = result()
+    shutil.rmtree(RESULT)
+    process = training(forking, seconds_a_step=0.3)
+    wait_for(Path("work/train/lima/result/epoch-01"))
+    os.kill(process, signal.SIGINT)
+    assert status(forking) == 128 + signal.SIGINT
+    assert 3 <= reached() < 9
+    train.main("lima")
+    assert result() == undisturbed
+
+
+def test_a_second_ctrl_c_ends_training_at_once(forking):
+    process = training(forking, seconds_a_step=20)
+    wait_for(Path("work/train/lima/result/run.json"))
+    time.sleep(1)  # now it is in its first step
+    start = time.monotonic()
+    os.kill(process, signal.SIGINT)
+    time.sleep(0.5)  # the kernel may deliver two at once as one
+    os.kill(process, signal.SIGINT)
+    assert status(forking) == -signal.SIGINT
+    assert time.monotonic() - start < 10
+    assert reached() == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_prints_one_line_and_no_traceback(checkout):
+    """A terminal sends SIGINT to the whole process group."""
+    set_params(epochs=400, keep_epochs=[400, 400], state_steps=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lima.stages.train", "lima"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    past(5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == f"lima: stopped at step {reached()}; the same command continues"
+    assert "Traceback" not in said
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_of_a_run_change_nothing_to_the_bit(forking):
     set_params(residual_dropout=0.3, epochs=6, state_steps=1, micro_batch_tokens=50)

@@ -40,7 +40,7 @@ def test_a_run_stopped_after_any_step_and_continued_is_the_undisturbed_one_to_th
     recipe = small.recipe(**DROPPING)
     weights, metrics = run(tmp_path, recipe)
     kept = keep(tmp_path / "work", recipe)
-    with pytest.raises(Stopped, match=rf"stopped after step {step}$"):
+    with pytest.raises(Stopped, match=rf"stopped at step {step}$"):
         run(tmp_path, recipe, kept, stop_after=step)
     again, told = run(tmp_path, recipe, keep(tmp_path / "work", recipe))
     assert told == metrics
