@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from lima.errors import LimaError
@@ -18,7 +18,7 @@ ADDRESS = "RAY_ADDRESS"
 PATIENCE = 10  # seconds
 
 
-def run(work: str, jobs: Sequence[str], *, retries: int) -> Iterator[Event]:
+def run(work: str, jobs: Sequence[str], *, retries: int) -> Generator[Event]:
     """Events in the order in which they happen; all jobs are given to Ray at once, which runs one a core."""
     import ray
 

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 from lima.jobs import ROOT, THREADS, Ended, Event, Reply, Restarted, Started, answer, given_up, threads
@@ -21,7 +22,7 @@ from lima.jobs import ROOT, THREADS, Ended, Event, Reply, Restarted, Started, an
 Worker = subprocess.Popen[bytes]
 
 
-def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterator[Event]:
+def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Generator[Event]:
     """Events in the order in which they happen; a single worker, or a single job, is this process itself."""
     if min(workers, len(jobs)) <= 1:
         for number, job in enumerate(jobs):
@@ -32,12 +33,13 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterat
     waiting, killed = deque(range(len(jobs))), Counter[int]()
     idle: list[Worker] = []
     busy: dict[Worker, int] = {}
-    with selectors.DefaultSelector() as answers:
+    # the workers' temporary files are removed here, since a worker that is killed leaves its own
+    with selectors.DefaultSelector() as answers, TemporaryDirectory(prefix="lima-") as temporary:
         try:
             while waiting or busy:
                 while waiting and len(busy) < workers:
                     number = waiting.popleft()
-                    worker = idle.pop() if idle else _start(work, answers, share)
+                    worker = idle.pop() if idle else _start(work, answers, share, temporary)
                     busy[worker] = number
                     _give(worker, jobs[number])
                     yield Started(number)
@@ -62,15 +64,20 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Iterat
                 _end(worker)
 
 
-def _start(work: str, answers: selectors.BaseSelector, share: int) -> Worker:
+def _start(work: str, answers: selectors.BaseSelector, share: int, temporary: str) -> Worker:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    worker = subprocess.Popen(  # noqa: S603 - fixed words and the name of a function, no shell
-        [sys.executable, "-m", "lima.processes", work],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        env=os.environ | {"PYTHONPATH": path, THREADS: str(share)},
-    )
+    # Ctrl-C reaches the whole process group: a worker inherits SIGINT blocked, until it ignores it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        worker = subprocess.Popen(  # noqa: S603 - fixed words and the name of a function, no shell
+            [sys.executable, "-m", "lima.processes", work],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": path, THREADS: str(share), "TMPDIR": temporary},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert worker.stdout is not None
     answers.register(worker.stdout, selectors.EVENT_READ, worker)
     return worker
@@ -109,6 +116,7 @@ def _serve(work: str) -> None:
     os.dup2(2, 1)
     sys.stderr = _Plain(os.fdopen(2, "wb", closefd=False), line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever gave the jobs
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     jobs = SimpleQueue[str]()
     Thread(target=_take, args=(jobs,), daemon=True).start()
     while True:

@@ -7,7 +7,8 @@ finished is kept below work/ until the result is there, so that a killed run goe
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -37,7 +38,9 @@ def main(source: str) -> None:
     p = params.load()
     jobs = plan(source, p)
     names, sizes = [job.part.name for job in jobs], [job.part.size for job in jobs]
-    publish(jobs, progress.follow(run(jobs, p), title=f"scrape {source}", names=names, sizes=sizes), p)
+    with closing(run(jobs, p)) as events:
+        replies = progress.follow(events, title=f"scrape {source}", names=names, sizes=sizes)
+    publish(jobs, replies, p)
 
 
 def plan(source: str, p: Params) -> list[Job]:
@@ -69,16 +72,23 @@ def plan(source: str, p: Params) -> list[Job]:
     ]
 
 
-def run(jobs: Sequence[Job], p: Params) -> Iterator[Event]:
-    """The largest parts begin first: begun last, one of them would keep one core busy and leave the others idle."""
+def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
+    """The largest parts begin first: begun last, one of them would keep one core busy and leave the others idle.
+
+    Closed before its end, it leaves nothing unfinished.
+    """
     order = sorted(range(len(jobs)), key=lambda number: -jobs[number].part.size)
     lines = [jobs[number].model_dump_json() for number in order]
     if cluster.ADDRESS in os.environ:
         events = cluster.run(WORK, lines, retries=p.scrape.retries)
     else:
         events = processes.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
-    for event in events:
-        yield replace(event, job=order[event.job])
+    try:
+        with closing(events):
+            for event in events:
+                yield replace(event, job=order[event.job])
+    finally:
+        keeping.sweep(Path(jobs[0].store))
 
 
 def part(line: str) -> str:

@@ -66,6 +66,31 @@ def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_
     assert not (tmp_path / KEPT).exists()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("begun", [False, True])
+def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, begun):
+    """A terminal sends SIGINT to the whole process group, workers included."""
+    checkout(tmp_path, sites=SITES, kilobytes=300, workers=workers)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = scrape(tmp_path, env={"TMPDIR": str(temporary)})
+    until = time.monotonic() + 60
+    while not (any(temporary.rglob("lima-*")) or kept(tmp_path)):  # the first part, or the workers, have begun
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.001)
+    time.sleep(0.01)  # between making a folder and noting it, Python has nothing to clean up by
+    if begun:
+        until_kept(tmp_path, process, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    status, _, err = finish(process)
+    assert status == 130
+    assert err.splitlines()[-1] == "interrupted; the older result is unchanged"
+    assert "Traceback" not in err
+    assert not list(temporary.iterdir())
+    assert not list((tmp_path / KEPT).glob("*.unfinished"))
+    assert len(kept(tmp_path)) >= 2 * begun
+
+
 def test_a_killed_workers_part_is_read_again_and_the_result_is_the_same_bytes(tmp_path, undisturbed):
     checkout(tmp_path, sites=SITES, kilobytes=300, workers=2)
     process = scrape(tmp_path)
