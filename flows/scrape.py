@@ -8,6 +8,7 @@ from prefect.futures import PrefectFuture
 
 from flows import dvc
 from lima import params, paths
+from lima.display import visible_line
 from lima.errors import LimaError
 from lima.jobs import Reply, Restarted, Started
 from lima.stages import scrape as stage
@@ -31,7 +32,7 @@ def scrape(source: str) -> None:
         shown: dict[int, PrefectFuture[None]] = {}
         try:
             for event in stage.run(jobs, p):
-                name = jobs[event.job].part.name
+                name = visible_line(jobs[event.job].part.name)
                 if isinstance(event, Restarted):
                     get_run_logger().warning("%s is done again, its worker was killed %s", name, event.why)
                 elif not isinstance(event, Started):

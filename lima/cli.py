@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lima.display import visible_json
 from lima.errors import LimaError
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ def inspect(
     from lima import inspection, params
 
     found = inspection.inspect(path, params.load())
-    typer.echo(found.model_dump_json(indent=2) if as_json else inspection.render(found))
+    typer.echo(visible_json(found.model_dump_json(indent=2)) if as_json else inspection.render(found))
 
 
 @app.command()

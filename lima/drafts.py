@@ -13,6 +13,7 @@ from pathlib import Path
 from lima import jsonl
 from lima.curation import dialogues
 from lima.curation.dialogues import Draft
+from lima.display import visible, visible_line
 from lima.errors import LimaError
 from lima.params.beside import Dialogues
 from lima.records import Dropped
@@ -108,19 +109,19 @@ def _sheet(drafts: list[Draft]) -> Iterator[str]:
     for place, draft in enumerate(drafts, start=1):
         origin, merit = draft.thread.provenance, draft.merit
         figures = ", ".join(f"{name} {value:.2f}" for name, value in vars(merit).items())
-        yield f"## {place}. {id_(draft)}\n"
-        yield f"- from: {origin.url}, {_line(origin.author)}, {_line(origin.licence)}"
+        yield f"## {place}. {visible_line(id_(draft))}\n"
+        yield f"- from: {visible_line(origin.url)}, {_line(origin.author)}, {_line(origin.licence)}"
         yield f"- merit: {merit.total():.2f} ({figures})"
         yield from (f"- edit: {_line(edit)}" for edit in draft.edits)
         for turn in draft.turns:
             fence = "`" * (1 + max([2, *map(len, re.findall("`+", turn.content))]))
-            yield f"\n**{turn.role}**\n\n{fence}text\n{turn.content}\n{fence}"
+            yield f"\n**{turn.role}**\n\n{fence}text\n{visible(turn.content)}\n{fence}"
         yield ""
 
 
 def _line(text: str) -> str:
     """Words of others on one line, their signs no markup."""
-    return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", visible(" ".join(text.split())))
 
 
 def render(found: Found) -> str:

@@ -4,11 +4,16 @@ import signal
 import sys
 from collections.abc import Callable
 
+from lima.display import visible
+
 INTERRUPTED = 128 + signal.SIGINT  # the status by which shells report Ctrl-C
 
 
 class LimaError(Exception):
     """Something a user can mend: its words carry the value, the place and the fix."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())  # values come from dumps, answers and servers
 
 
 def command(main: Callable[..., None]) -> None:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from lima.curation import sifting
 from lima.curation.bins import Bins
+from lima.display import visible, visible_line
 from lima.params import Params
 from lima.records import Candidate, Record
 from lima.sources import dispatch, reddit
@@ -48,7 +49,7 @@ def inspect(path: Path, params: Params) -> Inspection:
     def offered() -> Iterator[Candidate]:
         nonlocal candidates
         read = dispatch.reader(name)(path, source=name, licence=LICENCE, tally=tally)
-        for record in tqdm(read, desc=f"inspect {path}", unit=" records", disable=None):
+        for record in tqdm(read, desc=f"inspect {visible_line(str(path))}", unit=" records", disable=None):
             if isinstance(record, Candidate):
                 candidates += 1
                 if record.response_score is not None:
@@ -104,7 +105,7 @@ def render(found: Inspection) -> str:
     if found.absent_subreddits:
         parts.append(f"Warning: {reddit.NO_ROW.format(', '.join(found.absent_subreddits))}")
     parts.append(_bad(found.bad_rows))
-    return "\n\n".join(parts)
+    return visible("\n\n".join(parts))
 
 
 def _table(counts: dict[str, int]) -> str:
@@ -116,4 +117,5 @@ def _bad(rows: tuple[BadRow, ...]) -> str:
     if not rows:
         return "No row is bad"
     more = [f"  … and {len(rows) - SHOWN:,} more; --json lists all"] if len(rows) > SHOWN else []
-    return "\n".join([f"Bad rows: {len(rows):,}", *(f"  {row.place}: {row.reason}" for row in rows[:SHOWN]), *more])
+    shown = [f"  {visible_line(row.place)}: {visible_line(row.reason)}" for row in rows[:SHOWN]]
+    return "\n".join([f"Bad rows: {len(rows):,}", *shown, *more])

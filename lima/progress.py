@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
+from lima.display import visible_line
 from lima.jobs import Event, Reply, Restarted, Started
 
 SHOWN = 3  # names beside the bar
@@ -12,6 +13,7 @@ SHOWN = 3  # names beside the bar
 
 def follow(events: Iterable[Event], *, title: str, names: Sequence[str], sizes: Sequence[int]) -> list[Reply]:
     """The jobs' replies in their order; `sizes` in bytes tells how far the bar goes with each."""
+    names = [visible_line(name) for name in names]
     replies: dict[int, Reply] = {}
     running: dict[int, str] = {}
     with tqdm(total=sum(sizes), desc=title, unit="B", unit_scale=True, disable=None) as bar:

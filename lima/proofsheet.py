@@ -6,9 +6,11 @@ from statistics import mean
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lima.analysis import paper
 from lima.analysis.diversity import compare
+from lima.display import visible, visible_line
 from lima.params.beside import Proofreading
 from lima.proofreading import Proof, repeated
 from lima.sources.authored import Authored
@@ -45,9 +47,9 @@ def render(proof: Proof, p: Proofreading) -> str:
                 f"{proof.unseen.others:.3f}; P(farther) {proof.unseen.farther:.2f}, where 0.5 is no farther."
             )
         for finding in proof.doubtful:
-            out.print(f"prompt {finding.place}: {finding.says}", style="dim", markup=False)
+            out.print(visible(f"prompt {finding.place}: {finding.says}"), style="dim", markup=False)
         for finding in proof.faults:
-            out.print(f"{finding.law}: {finding.place}: {finding.says}", markup=False)
+            out.print(visible(f"{finding.law}: {finding.place}: {finding.says}"), markup=False)
         out.print(f"{len(proof.faults)} faults, {len(proof.doubtful)} odd spellings in prompts, which may be meant")
     return shown.get().rstrip()
 
@@ -71,7 +73,7 @@ def lengths(parts: Mapping[str, Sequence[Authored]], p: Proofreading) -> Table:
             str(of.response_tokens or "") if of else "",
             str(len({row.topic for row in rows})),
             str(len({row.kind for row in rows})),
-            f"{start} … {times}×" if times else "",
+            _cell(f"{start} … {times}×" if times else ""),
         )
     return table
 
@@ -93,7 +95,9 @@ def diversity(sets: Mapping[str, Sequence[str]], p: Proofreading) -> Table:
         table.add_column(column, justify="left" if column == "set" else "right")
     for name, of in found.items():
         shares = (f"{share:.3f}" for share in of.distinct)
-        table.add_row(name, str(of.prompts), f"{of.words:.1f}", *shares, f"{of.nearest:.3f}", f"{of.clusters:.1f}")
+        table.add_row(
+            _cell(name), str(of.prompts), f"{of.words:.1f}", *shares, f"{of.nearest:.3f}", f"{of.clusters:.1f}"
+        )
     return table
 
 
@@ -105,8 +109,14 @@ def closest(proof: Proof, p: Proofreading) -> Table:
         table.add_column(column, no_wrap=bool(column.strip()), max_width=None if column.strip() else 46)
     for pair in proof.closest:
         shown = [" ".join(texts[id_].split())[:90] for id_ in (pair.one, pair.other)]
-        table.add_row(f"{pair.jaccard:.3f}", pair.one, shown[0], pair.other, shown[1])
+        cells = (pair.one, shown[0], pair.other, shown[1])
+        table.add_row(f"{pair.jaccard:.3f}", *map(_cell, cells))
     return table
+
+
+def _cell(text: str) -> Text:
+    """Words of others: their brackets are no markup of rich."""
+    return Text(visible_line(text))
 
 
 def unseen(parts: Mapping[str, Sequence[Authored]]) -> list[Authored]:

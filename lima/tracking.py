@@ -20,6 +20,8 @@ from mlflow.entities import LoggedModelStatus, Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from lima.display import visible_line
+
 EXPERIMENT = "lima"
 LOCAL = Path("mlflow.db")  # where MLFLOW_TRACKING_URI names no other store
 ARTIFACTS = Path("mlartifacts")
@@ -136,4 +138,5 @@ def _metrics(values: Mapping[str, float | None], step: int, *, model: str | None
 
 def _warn(error: Exception) -> None:
     words = (str(error).splitlines() or [type(error).__name__])[0]
-    print(f"warning: MLflow does not take this run, and the work goes on without it: {words[:200]}", file=sys.stderr)
+    shown = visible_line(words[:200])
+    print(f"warning: MLflow does not take this run, and the work goes on without it: {shown}", file=sys.stderr)

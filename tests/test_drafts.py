@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_the_sheet_shows_every_turn_as_it_is_within_a_fence_of_its_own(tmp_path)
         for turn in draft.turns:
             assert re.search(rf"\*\*{turn.role}\*\*\n\n(```+)text\n{re.escape(turn.content)}\n\1\n", sheet)
     assert "````text" in sheet  # an answer with a code block of its own
+
+
+def test_the_sheet_shows_the_controls_in_what_others_wrote(tmp_path):
+    of = found(SITES[1], most=1)
+    [draft] = of.drafts
+    turns = tuple(turn.model_copy(update={"content": f"\x1b[2J\u202e{turn.content}"}) for turn in draft.turns)
+    origin = draft.thread.provenance.model_copy(update={"author": "\x1b[2J\u202eBob"})
+    hostile = replace(draft, turns=turns, thread=draft.thread.model_copy(update={"provenance": origin}))
+    sheet = drafts.write(replace(of, drafts=[hostile]), tmp_path / "drafts.jsonl").read_text()
+    assert "\x1b" not in sheet and "\u202e" not in sheet
+    assert sheet.count("\\x1b[2J‹U+202E›") >= len(turns)
+    assert r"‹U+202E›Bob" in sheet
 
 
 def test_edits_are_never_overwritten(tmp_path):

@@ -8,6 +8,8 @@ import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from lima.display import visible
+
 Item = TypeVar("Item")
 
 
@@ -22,7 +24,7 @@ def evenly(items: Sequence[Item], count: int, *, rng: np.random.Generator) -> li
 
 def as_html(text: str) -> Markup:
     """Markdown as HTML that holds no tag, no link and no image of the writer's: those stay the characters they are."""
-    return Markup(_reader().render(text))  # noqa: S704  # the reader escapes all that it does not make itself
+    return Markup(_reader().render(visible(text)))  # noqa: S704  # the reader escapes all that it does not make itself
 
 
 @cache

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lima.analysis.composition import Flow, Lengths, Share
 from lima.analysis.svg import FAINT, GREYS, GROUND, HUES, INK, WIDTH, drawing, inline
+from lima.display import visible_line
 
 SITES = 30  # of a source in the picture, the largest; the table has all
 COLUMNS = 2  # of small pictures side by side
@@ -41,7 +42,8 @@ def funnel(flows: Sequence[Flow]) -> Markup:
 
 def sites(source: str, shares: Mapping[str, Share]) -> Markup:
     """Examples drawn of each site as bars, and as a mark how many τ leads to expect; the largest sites on top."""
-    shown = sorted(shares.items(), key=lambda item: (-item[1].available, item[0]))[:SITES]
+    largest = sorted(shares.items(), key=lambda item: (-item[1].available, item[0]))[:SITES]
+    shown = [(visible_line(site), share) for site, share in largest]
     with drawing(WIDTH, 0.9 + 0.21 * len(shown)) as figure:
         axes = figure.subplots()
         places = range(len(shown))

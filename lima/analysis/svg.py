@@ -10,6 +10,8 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from lima.display import visible
+
 WIDTH = 7.4  # inches of a drawing; the page scales it
 INK, FAINT, GROUND = "#010101", "#020202", "#030303"
 HUES = tuple(f"#0000{number:02x}" for number in range(1, 7))  # of series and outcomes
@@ -68,4 +70,4 @@ def inline(figure: Figure, name: str, *, says: str) -> Markup:
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :].strip()
     box = " ".join(f"{72 * side:g}" for side in figure.get_size_inches())
     head = f'<svg class="figure" viewBox="0 0 {box}" role="img" aria-label="{escape(says)}">'
-    return Markup(head + body)  # noqa: S704  # matplotlib escapes the words it draws
+    return Markup(visible(head + body))  # noqa: S704  # matplotlib escapes the words it draws

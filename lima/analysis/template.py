@@ -1,6 +1,9 @@
 """Pages from templates: one file without network, in which every text that was not made here is escaped."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lima.display import visible
 
 
 def render(name: str, **values: object) -> str:
@@ -14,6 +17,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finished,
     )
     environment.filters["points"] = _points
     environment.filters["p_value"] = lambda p_value: "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
@@ -21,6 +25,11 @@ def _environment() -> Environment:
     environment.filters["grouped"] = lambda number: f"{number:,.0f}"
     environment.filters["fixed"] = lambda number, decimals: f"{number:.{decimals}f}".replace("-", "−")
     return environment
+
+
+def _finished(value: object) -> object:
+    """A template's value as the page shows it: controls are escaped, but not in markup made here."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _points(share: float) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import py7zr
 
 from lima import paths
+from lima.display import visible_line
 from lima.sources.blocks import Fill
 from lima.sources.reading import DumpError
 from lima.sources.solid import AGAIN, Entry, Solid, Table, streamed, whole
@@ -46,7 +47,7 @@ def of_archive(path: Path, *, folder: Path, required: str = POSTS) -> Iterator[d
         if (packed := _bzip2(archive)) is None:
             logging.getLogger(__name__).warning(
                 "%s is packed with %s, not as one bzip2 stream: unpacking it to disk, which is slower",
-                path,
+                visible_line(str(path)),
                 " and ".join(archive.archiveinfo().method_names),
             )
             yield _unpacked(path, archive, found, folder)

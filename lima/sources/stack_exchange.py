@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from tqdm import tqdm
 
+from lima.display import visible_line
 from lima.records import Candidate, Dropped
 from lima.sources import archive, posts
 from lima.sources.archive import ARCHIVE, POSTS, USERS
@@ -94,7 +95,10 @@ def sites(dumps: Path) -> dict[str, Dump]:
 @contextmanager
 def _watched(table: Table) -> Iterator[Fill]:
     """The table's bytes, and a bar that shows how many have gone by."""
-    with table.open() as fill, tqdm(total=table.size, unit="B", unit_scale=True, disable=None, desc=table.shown) as bar:
+    with (
+        table.open() as fill,
+        tqdm(total=table.size, unit="B", unit_scale=True, disable=None, desc=visible_line(table.shown)) as bar,
+    ):
 
         def counted(view: memoryview) -> int:
             got = fill(view)

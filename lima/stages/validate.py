@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lima import jsonl, params, paths
 from lima.analysis import nearness
 from lima.curation.drawing import of_each_site
+from lima.display import visible, visible_line
 from lima.errors import LimaError, command
 from lima.gates import Bounds, Split, check
 from lima.params.beside import Proofreading
@@ -69,7 +71,8 @@ def show(failures: list[FailedExpectation]) -> None:
     """What failed and whom it concerns, as a table; ids below one another so that they can be copied."""
     shown = Table("split", "expected", "observed", "ids of the rows", title="The gate is shut", show_lines=True)
     for failure in failures:
-        shown.add_row(failure.split, failure.says, failure.observed, "\n".join(failure.ids) or "the whole table")
+        ids = "\n".join(map(visible_line, failure.ids)) or "the whole table"
+        shown.add_row(*(Text(visible(cell)) for cell in (failure.split, failure.says, failure.observed, ids)))
     Console(stderr=True, width=max(100, Console(stderr=True).width)).print(shown)
 
 

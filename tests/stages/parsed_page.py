@@ -7,7 +7,9 @@ HOSTILE = (
     '</div></table></section><script>alert(1)</script><img src="http://evil.example/a.png" onerror="alert(1)">\n\n'
     "[press](javascript:alert(1)) ![pixel](http://evil.example/p.png) <http://evil.example/auto>\n\n"
     '[ref]: http://evil.example/ref "title"\n\n[ref] {{ 7 * 7 }} {% raw %}\n'
+    "\x1b[2J \x9b2J \u202egnp.exe\u202c \u2066\u2069\u200e\u200f\u061c\x07"
 )
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 VOID = {"meta", "br", "hr", "img"}
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from parsed_page import HOSTILE, Page, asks_nothing_of_the_network
+from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -237,10 +237,12 @@ def test_hostile_texts_become_neither_markup_nor_an_address(checkout):
     page = card()
     asks_nothing_of_the_network(page)
     assert {tag for tag, _ in Page(page).elements} <= harmless | {"hr", "em", "strong", "ul", "li"}
+    assert not CONTROLS.search(page)
+    assert "‹U+202E›gnp.exe" in page
 
 
 def test_a_site_with_a_hostile_name_is_drawn_as_words(checkout):
-    name = '</text><script>alert(1)</script>"&$\\frac$'
+    name = '\x1b[2J\u202eexe</text><script>alert(1)</script>"&$\\frac$'
     kept = [row for row in jsonl.read(checkout, Example) if row.provenance.site == "physics"]
     elsewhere = [
         row.model_copy(update={"provenance": row.provenance.model_copy(update={"site": name})}) for row in kept[:9]
@@ -249,6 +251,8 @@ def test_a_site_with_a_hostile_name_is_drawn_as_words(checkout):
     page = card()
     asks_nothing_of_the_network(page)
     assert "script" not in {tag for tag, _ in Page(page).elements}
+    assert not CONTROLS.search(page)
+    assert page.count("‹U+202E›exe") >= 3  # in the picture, in what it says, and in the table
 
 
 def test_a_base_model_that_is_not_there_is_named(checkout):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import finished_run
 import pytest
-from parsed_page import HOSTILE, Page, asks_nothing_of_the_network
+from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
 from lima.analysis import caveats, holm, metrics, results
@@ -83,6 +83,7 @@ def test_a_hostile_answer_becomes_neither_markup_nor_an_address(here):
     def kinds(page: Page) -> set[str]:
         return {tag for tag, _ in page.elements}
 
+    assert not CONTROLS.search(Path("reports/report.html").read_text())
     assert kinds(hostile) == kinds(harmless)
     assert "script" not in kinds(hostile)
     assert "img" not in kinds(hostile)

@@ -177,7 +177,12 @@ def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
     lines = Path("data/mix/lima/train.jsonl").read_text().splitlines()
     row = json.loads(lines[0])
     row["provenance"]["licence"] = ""
+    row["id"] = "x/0 [/red]\x1b[2J\u202e"
     Path("data/mix/lima/train.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     done = subprocess.run([sys.executable, "-m", "lima.stages.validate", "lima"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "The gate is shut" in done.stderr and "x/0" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        "The gate is shut" in done.stderr
+        and r"x/0 [/red]\x1b[2J‹U+202E›" in done.stderr
+        and "Traceback" not in done.stderr
+    )
