@@ -18,6 +18,7 @@ def victim(tmp_path, monkeypatch):
     """A file where data/STAGE/../../victim and work/STAGE/../../victim lead to."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    Path("work/locks").mkdir(parents=True)  # where a stage locks its key
     for folder in ("data", "work", "work/kept"):
         for stage in KEYED:
             Path(folder, stage).mkdir(parents=True)
