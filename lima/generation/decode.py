@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lima import reasoning
 from lima.errors import LimaError
 from lima.generation import nucleus
 from lima.generation.checkpoint import Checkpoint, render
@@ -63,7 +64,7 @@ def respond(
                 prompt_id=row.prompt.id,
                 contestant=contestant,
                 sample=row.sample,
-                text=checkpoint.tokenizer.decode(ids, skip_special_tokens=True),
+                text=reasoning.without(checkpoint.tokenizer.decode(ids, skip_special_tokens=True)),
                 finish="stop" if ended else "length",
                 tokens=len(ids),
             )

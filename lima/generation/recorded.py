@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lima import jsonl
+from lima import jsonl, reasoning
 from lima.errors import LimaError
 from lima.records import Prompt, Response
 
@@ -12,12 +12,16 @@ from lima.records import Prompt, Response
 def read(path: Path, prompts: Sequence[Prompt], *, contestant: str) -> list[Response]:
     """The recorded answers to these prompts, under the contestant's name, in the prompts' order.
 
-    A prompt without an answer stays without one. Raises LimaError where an answer comes twice, or none fits a prompt.
+    A prompt without an answer stays without one. Reasoning blocks are removed.
+
+    Raises LimaError where an answer comes twice, or none fits a prompt.
     """
     place = {prompt.id: number for number, prompt in enumerate(prompts)}
     recorded = list(jsonl.read(path, Response))
     fitting = [
-        response.model_copy(update={"contestant": contestant}) for response in recorded if response.prompt_id in place
+        response.model_copy(update={"contestant": contestant, "text": reasoning.without(response.text)})
+        for response in recorded
+        if response.prompt_id in place
     ]
     twice = [key for key, count in Counter((r.prompt_id, r.sample) for r in fitting).items() if count > 1]
     if twice:

@@ -36,3 +36,9 @@ def test_a_file_that_fits_no_prompt_is_named(tmp_path):
     jsonl.write(path, [response("z")])
     with pytest.raises(LimaError, match=r"has 1 responses, but none whose prompt_id is among the 3 prompts"):
         recorded.read(path, PROMPTS, contestant="authors")
+
+
+def test_reasoning_is_no_part_of_a_recorded_answer(tmp_path):
+    path = tmp_path / "recorded.jsonl"
+    jsonl.write(path, [response("a", text="<think>x</think>\nYes."), response("b", text="<think>x")])
+    assert [r.text for r in recorded.read(path, PROMPTS, contestant="authors")] == ["Yes.", ""]
