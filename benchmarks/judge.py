@@ -29,7 +29,7 @@ def measure() -> Iterator[Claim]:
     shown, runs = pairs(), count()
     with served() as url, tempfile.TemporaryDirectory() as folder:
         annotator = EndpointAnnotator(kind="endpoint", url=url, model="m", key_variable="", max_tokens=64)
-        judge = Judge(annotators=[], concurrency=CONCURRENCY, retries=5, timeout=30.0, seed=0)
+        judge = Judge(annotators=[], concurrency=CONCURRENCY, retries=5, timeout=30.0, max_failed_share=0.0, seed=0)
 
         def ours() -> None:
             said = verdicts.verdicts(

@@ -16,6 +16,7 @@ from lima.errors import LimaError
 DATA = Path("data")
 WORK = Path("work")
 REPORTS = Path("reports")
+REPLIES = WORK / "replies.sqlite"  # of endpoints; kept when a result is published: a rerun asks nothing twice
 DIGEST = "model.sha256"  # in a checkpoint's folder: that of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 STAGING = ".publish"  # a folder beside a result, in which the next one is prepared; .dvcignore names it

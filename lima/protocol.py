@@ -1,14 +1,18 @@
 """A question to a language model and its reply, whoever carries them; and asking many at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from pydantic import NonNegativeInt
+from pydantic import JsonValue, NonNegativeInt
 
-from lima.records import Record, Turn
+from lima.errors import LimaError
+from lima.records import NoReplyReason, Record, Turn
 
 Answer = TypeVar("Answer")
+Option = Literal["max_tokens", "max_completion_tokens", "temperature", "top_p", "seed"]
+ALL_OPTIONS: tuple[Option, ...] = ("max_tokens", "temperature", "top_p", "seed")
 
 
 class Question(Record):
@@ -16,19 +20,75 @@ class Question(Record):
 
     model: str
     messages: tuple[Turn, ...]
-    max_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
+    options: dict[str, JsonValue]  # sent as they are, beside model and messages
+    attempt: NonNegativeInt  # number of this answer among several to one question; not sent
 
 
 class Reply(Record):
-    text: str  # "" where the server sends none: a filter of its own, for instance
+    """An answer: never empty, and never one that the provider's filter cut."""
+
+    text: str  # as the server sent it, with reasoning blocks
     finish: Literal["stop", "length"]
+    finish_reason: str | None  # the server's own word
     tokens: NonNegativeInt | None
 
 
-Ask = Callable[[Question], Awaitable[Reply]]
+class NoReply(Record):
+    """The reason why a question has no answer; the same question may be answered at another time."""
+
+    reason: NoReplyReason
+    detail: str
+
+
+Ask = Callable[[Question], Awaitable[Reply | NoReply]]
+
+
+class TooManyFailures(LimaError):
+    """More questions without an answer than the parameters allow."""
+
+
+class FailureLimit:
+    """Counts questions without an answer, and stops where their share is more than allowed."""
+
+    def __init__(self, total: int, *, share: float, setting: str) -> None:
+        self._allowed, self._total, self._share, self._setting = share * total, total, share, setting
+        self._reasons = Counter[str]()
+
+    def count(self, failure: NoReply) -> None:
+        """Raises TooManyFailures."""
+        self._reasons[failure.reason] += 1
+        failed = self._reasons.total()
+        if failed > self._allowed:
+            raise TooManyFailures(
+                f"{failed} of {self._total} questions have no answer ({counts(self._reasons)}), more than the share of "
+                f"{self._share:g} that {self._setting} allows; the last one: {failure.detail}. All answers are kept: "
+                f"remove the cause or raise {self._setting} in params.yaml, and run the stage again"
+            )
+
+
+def counts(reasons: Counter[str] | Counter[NoReplyReason]) -> str:
+    """`2 refused, 1 timed_out`, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+
+def options(
+    send: Sequence[Option],
+    extra: Mapping[str, JsonValue],
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> dict[str, JsonValue]:
+    """The options of a request: of the standard ones those in `send`, and `extra` as it is."""
+    values: dict[Option, JsonValue] = {
+        "max_tokens": max_tokens,
+        "max_completion_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    return {**{name: values[name] for name in send}, **extra}
 
 
 async def every(

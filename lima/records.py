@@ -164,21 +164,45 @@ class EpochScore(Record):
     score: float  # … and win − lose
 
 
+NoReplyReason = Literal[
+    "refused",  # by the provider's filter
+    "rejected",  # by the server: this question, not the others
+    "empty",  # no text: a tool call, reasoning alone
+    "truncated",  # cut before the answer or the verdict
+    "timed_out",
+    "unavailable",  # rate limit, trouble of the server or a broken connection, also after all retries
+    "malformed",  # no chat completion, also after all retries
+]
+
+
 class Response(Record):
     prompt_id: str
     contestant: str
     sample: NonNegativeInt
-    text: str
+    text: str  # without reasoning blocks
     finish: Literal["stop", "length"]  # "stop": ended by itself
+    finish_reason: str | None = None  # the server's own word; None where no server answered
     tokens: NonNegativeInt | None  # None where the contestant does not tell
+
+
+class Unanswered(Record):
+    """A question to a contestant that has no answer, with the reason: a line of unanswered.jsonl."""
+
+    prompt_id: str
+    contestant: str
+    sample: NonNegativeInt
+    reason: NoReplyReason
+    detail: str  # the server's words, redacted
 
 
 class Ballot(Record):
     """An annotator's answer on one showing of two responses."""
 
     first: str  # the contestant shown first
-    winner: Literal["first", "second", "tie", "unparsed"]
-    reply: str  # the annotator's own words, "" for a floor
+    winner: Literal["first", "second", "tie", "unparsed", "failed"]  # failed: no reply at all
+    reply: str  # the annotator's own words, "" for a floor and where there is no reply
+    reason: NoReplyReason | None = None  # of unparsed, where the reply was cut, and of failed
+    detail: str = ""  # of failed: the server's words, redacted
 
 
 class Verdict(Record):
@@ -190,7 +214,7 @@ class Verdict(Record):
     sample: NonNegativeInt
     contestant: str
     rival: str
-    outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed"]  # the contestant's
+    outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]  # the contestant's
     ballots: tuple[Ballot, ...]
 
 

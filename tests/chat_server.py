@@ -26,8 +26,18 @@ class Served:
 
 
 def said(text: str, *, finish: str = "stop", tokens: int = 3, delay: float = 0.0) -> Sent:
-    """A completion as servers send it."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    """A completion with an answer, as servers send it."""
+    return completed({"content": text}, finish=finish, tokens=tokens, delay=delay)
+
+
+def refused(status: int, **error: object) -> Sent:
+    """An error as servers send it."""
+    return Sent(status=status, body=json.dumps({"error": error}), headers={"Content-Type": "application/json"})
+
+
+def completed(message: dict, *, finish: str | None, tokens: int = 3, delay: float = 0.0) -> Sent:
+    """A completion with any message."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
     usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
     completion = {
         "id": "1",

@@ -1,6 +1,7 @@
 """What may not be concluded from a run, worked out from its parameters and its numbers (LIMA §2, §4, §5)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from lima.analysis.preference import USABLE, Preference
 from lima.analysis.results import Results
 from lima.params import Params
 from lima.params.entries import ArmContestant, FloorAnnotator, RandomModel, RecordedContestant
+from lima.protocol import counts
 
 RULES = {
     "longest": "prefers the longer answer",
@@ -36,6 +38,7 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
         *_sensitivity(measured),
         *_priors(results),
         *_luck(p),
+        *_unanswered(results),
         *_cut(p, results, lengths),
         *_unlike_data(p, results, lengths),
         *_recorded(p),
@@ -165,6 +168,18 @@ def _luck(p: Params) -> Iterator[Caveat]:
         f"Each arm was trained once, from one seed, and gave {answers} to each prompt. The intervals speak of the "
         "choice of prompts and not of that luck.",
     )
+
+
+def _unanswered(results: Results) -> Iterator[Caveat]:
+    failures = {name: Counter(failure.reason for failure in of) for name, of in results.unanswered.items() if of}
+    if failures:
+        counted = "; ".join(
+            f"{name}: {reasons.total():,} without an answer ({counts(reasons)})" for name, reasons in failures.items()
+        )
+        yield Caveat(
+            f"How {', '.join(failures)} would have answered every prompt.",
+            f"Questions without an answer are compared with nothing and are in no figure below: {counted}.",
+        )
 
 
 def _cut(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[Caveat]:

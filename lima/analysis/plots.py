@@ -13,7 +13,7 @@ from lima.analysis.results import Arm, Results
 from lima.analysis.svg import FAINT, GREYS, GROUND, HUES, INK, TINTS, WIDTH, drawing, inline
 
 FIRST, SECOND = HUES[0], HUES[1]
-OUTCOME_COLOURS = dict(zip(OUTCOMES, (HUES[0], GREYS[0], HUES[1], TINTS[3], GREYS[1]), strict=True))
+OUTCOME_COLOURS = dict(zip(OUTCOMES, (HUES[0], GREYS[0], HUES[1], TINTS[3], GREYS[1], TINTS[5]), strict=True))
 LINES = ("-", "--", ":", "-.")  # so that series differ without colour too
 Piece = tuple[str, str, list[float]]  # label, colour, a share for each row
 

@@ -21,6 +21,7 @@ from lima.records import (
     Prompt,
     Response,
     StepMetrics,
+    Unanswered,
     Verdict,
 )
 
@@ -73,6 +74,7 @@ class Results:
     responses: dict[str, list[Response]]  # by contestant, to the test prompts
     adversarial: list[Prompt]
     attempts: dict[str, list[Response]]  # by contestant, to the adversarial prompts
+    unanswered: dict[str, list[Unanswered]]  # by contestant, of both
     verdicts: dict[str, list[Verdict]]  # by comparison
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
@@ -97,6 +99,10 @@ def read(p: Params) -> Results:
         responses={name: _answers(name, "responses", test) for name in p.contestants},
         adversarial=adversarial,
         attempts={name: _answers(name, "adversarial", adversarial) for name in p.contestants},
+        unanswered={
+            name: list(jsonl.read(paths.result("sample", name) / "unanswered.jsonl", Unanswered))
+            for name in p.contestants
+        },
         verdicts={
             name: list(jsonl.read(paths.result("judge", name) / "verdicts.jsonl", Verdict)) for name in p.comparisons
         },

@@ -7,32 +7,44 @@ sent, and a checkpoint of ours answers as the paper has it only when sampled fro
 import hashlib
 from collections.abc import Callable, Sequence
 
+from lima import protocol, reasoning
+from lima.params.entries import EndpointContestant
 from lima.params.sections import Decoding
-from lima.protocol import Ask, Question, every
-from lima.records import Prompt, Response
+from lima.protocol import Ask, FailureLimit, NoReply, Question, every
+from lima.records import Prompt, Response, Unanswered
 
 
 async def respond(
     prompts: Sequence[Prompt],
     *,
-    model: str,
+    served: EndpointContestant,
     contestant: str,
     samples: int,
     concurrency: int,
     decoding: Decoding,
     ask: Ask,
+    limit: FailureLimit,
     done: Callable[[], object],
-) -> list[Response]:
-    """Every prompt's answers, in the prompts' order; `done` is called after each."""
+) -> list[Response | Unanswered]:
+    """Every prompt's answers, or the reason why there is none, in the prompts' order; `done` is called after each.
 
-    async def one(prompt: Prompt, sample: int) -> Response:
-        reply = await ask(question(prompt, sample, model=model, decoding=decoding))
+    Raises TooManyFailures where `limit` does.
+    """
+
+    async def one(prompt: Prompt, sample: int) -> Response | Unanswered:
+        reply = await ask(question(prompt, sample, served=served, decoding=decoding))
+        if isinstance(reply, NoReply):
+            limit.count(reply)
+            return Unanswered(
+                prompt_id=prompt.id, contestant=contestant, sample=sample, reason=reply.reason, detail=reply.detail
+            )
         return Response(
             prompt_id=prompt.id,
             contestant=contestant,
             sample=sample,
-            text=reply.text,
+            text=reasoning.without(reply.text),
             finish=reply.finish,
+            finish_reason=reply.finish_reason,
             tokens=reply.tokens,
         )
 
@@ -40,14 +52,15 @@ async def respond(
     return await every(jobs, concurrency=concurrency, done=done)
 
 
-def question(prompt: Prompt, sample: int, *, model: str, decoding: Decoding) -> Question:
+def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> Question:
     """With a seed of its own for every prompt and sample; a server that ignores seeds answers all the same."""
     digest = hashlib.sha256(f"{decoding.seed}/{prompt.id}/{sample}".encode()).digest()
-    return Question(
-        model=model,
-        messages=prompt.messages,
+    options = protocol.options(
+        served.send,
+        served.extra,
         max_tokens=decoding.max_tokens,
         temperature=decoding.temperature,
         top_p=decoding.top_p,
         seed=int.from_bytes(digest[:4], "big") >> 1,  # 31 bits, which every server takes
     )
+    return Question(model=served.model, messages=prompt.messages, options=options, attempt=sample)

@@ -7,11 +7,14 @@ from importlib.resources import files
 from string import Template
 from typing import Literal
 
+from lima import reasoning
+from lima.protocol import NoReply, Reply
 from lima.records import Ballot, Prompt, Response
 
 Winner = Literal["first", "second", "tie"]
 Vote = Literal["first", "second", "tie", "unparsed"]
-Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed"]
+Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]
+Complete = Callable[[str], Awaitable[Reply | NoReply]]  # a model's reply to a text
 Ballots = tuple[Ballot, Ballot]
 
 VOTES: dict[str, Vote] = {"A": "first", "B": "second", "TIE": "tie"}
@@ -19,16 +22,20 @@ VERDICT_LINE = re.compile(r"^[^\w\n]*VERDICT[^\w\n:]*:(.*)$", re.IGNORECASE | re
 MARKS = " \t\r*_`#.\"'"  # Markdown and punctuation that models put around the word
 
 
-async def judge(prompt: Prompt, a: Response, b: Response, *, complete: Callable[[str], Awaitable[str]]) -> Ballots:
-    """Two ballots, `a` shown first and `b` shown first; `complete` gives a model's reply to a text."""
+async def judge(prompt: Prompt, a: Response, b: Response, *, complete: Complete) -> Ballots:
+    """Two ballots, `a` shown first and `b` shown first."""
     return await _ballot(prompt, a, b, complete), await _ballot(prompt, b, a, complete)
 
 
-async def _ballot(
-    prompt: Prompt, first: Response, second: Response, complete: Callable[[str], Awaitable[str]]
-) -> Ballot:
+async def _ballot(prompt: Prompt, first: Response, second: Response, complete: Complete) -> Ballot:
     reply = await complete(instruction(prompt, first.text, second.text))
-    return Ballot(first=first.contestant, winner=vote(reply), reply=reply)
+    match reply:
+        case NoReply():
+            return Ballot(first=first.contestant, winner="failed", reply="", reason=reply.reason, detail=reply.detail)
+        case Reply(finish="length"):
+            return Ballot(first=first.contestant, winner="unparsed", reply=reply.text, reason="truncated")
+        case _:
+            return Ballot(first=first.contestant, winner=vote(reply.text), reply=reply.text)
 
 
 def instruction(prompt: Prompt, first: str, second: str) -> str:
@@ -48,8 +55,11 @@ def dialogue(prompt: Prompt) -> str:
 
 
 def vote(reply: str) -> Vote:
-    """What the last verdict line says; without one, or where it cannot be read, "unparsed" and never a tie."""
-    lines = VERDICT_LINE.findall(reply)
+    """What the last verdict line says; without one, or where it cannot be read, "unparsed" and never a tie.
+
+    A line in a reasoning block is a draft and does not count.
+    """
+    lines = VERDICT_LINE.findall(reasoning.without(reply))
     return VOTES.get(lines[-1].strip(MARKS).upper(), "unparsed") if lines else "unparsed"
 
 
@@ -61,6 +71,8 @@ def outcome(contestant: str, ballots: Ballots) -> Outcome:
     annotator does not contradict itself (Zheng et al. 2023 count a win only where both orders agree).
     """
     winners = {_winner(contestant, ballot) for ballot in ballots}
+    if "failed" in winners:
+        return "failed"
     if "unparsed" in winners:
         return "unparsed"
     if winners == {"win", "lose"}:
@@ -69,7 +81,7 @@ def outcome(contestant: str, ballots: Ballots) -> Outcome:
 
 
 def _winner(contestant: str, ballot: Ballot) -> Outcome:
-    if ballot.winner in ("tie", "unparsed"):
+    if ballot.winner in ("tie", "unparsed", "failed"):
         return ballot.winner
     shown_first, chosen_first = ballot.first == contestant, ballot.winner == "first"
     return "win" if shown_first == chosen_first else "lose"

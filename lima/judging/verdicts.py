@@ -1,15 +1,17 @@
 """The verdicts of a named annotator, floor or model, over pairs of responses."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lima import protocol
-from lima.judging import client, floors, pairwise, store
+from lima import protocol, response_cache
+from lima.judging import client, floors, pairwise
 from lima.judging.pairwise import Ballots
 from lima.params.entries import Annotator, EndpointAnnotator, FloorAnnotator
 from lima.params.sections import Judge
+from lima.protocol import FailureLimit
 from lima.records import Prompt, Response, Verdict
 
 
@@ -71,14 +73,27 @@ async def asked(
 ) -> list[Ballots]:
     from lima import endpoints  # imports openai: a second that floors do not pay
 
-    with store.opened(kept_replies) as kept:
+    with response_cache.opened(kept_replies) as cache:
         async with endpoints.connected(
             annotator.url,
             key_variable=annotator.key_variable,
             retries=judge.retries,
             timeout=judge.timeout,
             seed=judge.seed,
+            known=cache.knows(annotator.url, annotator.model),
         ) as endpoint:
-            complete = client.remembering(annotator, ask=endpoint.ask, store=kept, seed=judge.seed)
+            ballots = 2 * len(shown)
+            complete = client.completing(
+                annotator,
+                ask=response_cache.cached(endpoint.ask, cache, url=annotator.url),
+                seed=judge.seed,
+                limit=FailureLimit(ballots, share=judge.max_failed_share, setting="judge.max_failed_share"),
+            )
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
             return await protocol.every(jobs, concurrency=judge.concurrency, done=done)
+
+
+def without_vote(given: Sequence[Verdict]) -> Counter[str]:
+    """Reasons of the ballots that say nothing: that of a missing or cut reply, else "unparsed"."""
+    ballots = [ballot for verdict in given for ballot in verdict.ballots]
+    return Counter(ballot.reason or ballot.winner for ballot in ballots if ballot.winner in ("unparsed", "failed"))

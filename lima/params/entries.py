@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, JsonValue, PositiveInt
 
 from lima.params.section import Section
+from lima.protocol import ALL_OPTIONS, Option
 
 
 class HubModel(Section):
@@ -101,11 +102,32 @@ class RecordedContestant(Section):
     reads: str
 
 
+def _one_limit(send: tuple[Option, ...]) -> tuple[Option, ...]:
+    if {"max_tokens", "max_completion_tokens"} <= set(send):
+        raise ValueError("max_tokens and max_completion_tokens are one limit under two names; keep one of them")
+    return send
+
+
+def _no_other_request(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    fixed = sorted(extra.keys() & {"model", "messages", "stream", "n", *ALL_OPTIONS, "max_completion_tokens"})
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot be set here; extra is for other options, as reasoning_effort")
+    return extra
+
+
+# Of the standard options those that a server takes. Reasoning models refuse some of them.
+Send = Annotated[tuple[Option, ...], Field(strict=False), AfterValidator(_one_limit)]
+# Options beside them, sent as they are: reasoning_effort, chat_template_kwargs, …
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_no_other_request)]
+
+
 class EndpointContestant(Section):
     kind: Literal["endpoint"]
     url: str
     model: str
     key_variable: str  # the environment variable that holds the key
+    send: Send = ALL_OPTIONS
+    extra: Extra = Field(default_factory=dict)
     reads: str
 
 
@@ -129,6 +151,8 @@ class EndpointAnnotator(Section):
     url: str
     model: str
     key_variable: str
+    send: Send = ALL_OPTIONS
+    extra: Extra = Field(default_factory=dict)
     max_tokens: PositiveInt
 
 

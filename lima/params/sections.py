@@ -229,6 +229,7 @@ class Sample(Section):
     concurrency: PositiveInt
     retries: NonNegativeInt
     timeout: PositiveFloat
+    max_failed_share: Share
     decoding: Decoding
 
 
@@ -237,6 +238,7 @@ class Judge(Section):
     concurrency: PositiveInt
     retries: NonNegativeInt
     timeout: PositiveFloat
+    max_failed_share: Share
     seed: NonNegativeInt
 
 

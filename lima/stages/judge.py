@@ -4,10 +4,9 @@ from tqdm import tqdm
 
 from lima import jsonl, params, paths
 from lima.errors import LimaError, command
-from lima.judging.verdicts import pairs, verdicts
+from lima.judging.verdicts import pairs, verdicts, without_vote
+from lima.protocol import counts
 from lima.records import Prompt, Response, Verdict
-
-KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"  # outlives the stage's result: a rerun asks nothing twice
 
 
 @paths.alone("judge")
@@ -33,7 +32,7 @@ def main(comparison: str) -> None:
                 name=name,
                 annotator=annotator,
                 judge=p.judge,
-                kept_replies=KEPT_REPLIES,
+                kept_replies=paths.REPLIES,
                 done=bar.update,
             )
     with paths.publish("judge", comparison) as folder:
@@ -42,6 +41,10 @@ def main(comparison: str) -> None:
         missing = len({prompt.id for prompt in prompts} - {response.prompt_id for response in given})
         if missing:
             print(f"{comparison}: {missing} of {len(prompts)} prompts are left out: {side} has no answer to them")
+    for name in p.judge.annotators:
+        mute = without_vote([verdict for verdict in said if verdict.annotator == name])
+        if mute:
+            print(f"{comparison}: {mute.total()} of {2 * len(shown)} ballots of {name} say nothing: {counts(mute)}")
     print(f"{comparison}: {written} verdicts of {', '.join(p.judge.annotators)} on {len(shown)} pairs of answers")
 
 

@@ -1,18 +1,20 @@
 """Have a contestant answer the test prompts and the adversarial suite: `python -m lima.stages.sample CONTESTANT`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths
+from lima import jsonl, params, paths, response_cache
 from lima.errors import command
 from lima.generation import endpoint, recorded
 from lima.generation.chosen import Chosen
 from lima.params import Params
 from lima.params.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
-from lima.records import Prompt, Response
+from lima.protocol import FailureLimit, counts
+from lima.records import Prompt, Response, Unanswered
 
 
 @paths.alone("sample")
@@ -23,6 +25,7 @@ def main(contestant: str) -> None:
         list(jsonl.read(paths.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
     )
     prompts = test + adversarial
+    unanswered: list[Unanswered] = []
     match answerer:
         case ArmContestant(arm=arm):
             (chosen,) = jsonl.read(paths.result("select", arm) / "chosen.json", Chosen)
@@ -32,16 +35,25 @@ def main(contestant: str) -> None:
         case RecordedContestant(reads=path):
             responses = recorded.read(Path(path), test, contestant=contestant)
         case EndpointContestant() as served:
-            responses = asyncio.run(from_endpoint(served, prompts, contestant, p))
+            given = asyncio.run(from_endpoint(served, prompts, contestant, p))
+            responses = [outcome for outcome in given if isinstance(outcome, Response)]
+            unanswered = [outcome for outcome in given if isinstance(outcome, Unanswered)]
     asked = {prompt.id for prompt in test}
     answers = [response for response in responses if response.prompt_id in asked]
     with paths.publish("sample", contestant) as folder:
         written = jsonl.write(folder / "responses.jsonl", answers)
         tried = jsonl.write(folder / "adversarial.jsonl", [r for r in responses if r.prompt_id not in asked])
+        jsonl.write(folder / "unanswered.jsonl", unanswered)
     missing = len(asked - {response.prompt_id for response in answers})
-    unanswered = f"; {missing} prompts without an answer" if missing else ""
+    without = f"; {missing} prompts without an answer" if missing else ""
     suite = f", {tried} to the adversarial suite" if tried else ""
-    print(f"{contestant}: {written} responses to {len(test) - missing} of {len(test)} prompts{unanswered}{suite}")
+    print(f"{contestant}: {written} responses to {len(test) - missing} of {len(test)} prompts{without}{suite}")
+    if unanswered:
+        reasons = counts(Counter(failure.reason for failure in unanswered))
+        print(
+            f"{contestant}: {len(unanswered)} of {len(prompts) * p.sample.samples} questions have no answer "
+            f"({reasons}); {paths.result('sample', contestant)}/unanswered.jsonl names them"
+        )
 
 
 def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params) -> list[Response]:
@@ -55,25 +67,32 @@ def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params)
 
 async def from_endpoint(
     served: EndpointContestant, prompts: list[Prompt], contestant: str, p: Params
-) -> list[Response]:
+) -> list[Response | Unanswered]:
+    """Answers that an earlier run was given are read from the response cache."""
     from lima import endpoints  # imports openai
 
-    with tqdm(total=len(prompts) * p.sample.samples, desc=contestant, disable=None) as bar:
+    questions = len(prompts) * p.sample.samples
+    with (
+        tqdm(total=questions, desc=contestant, disable=None) as bar,
+        response_cache.opened(paths.REPLIES) as cache,
+    ):
         async with endpoints.connected(
             served.url,
             key_variable=served.key_variable,
             retries=p.sample.retries,
             timeout=p.sample.timeout,
             seed=p.sample.decoding.seed,
+            known=cache.knows(served.url, served.model),
         ) as server:
             return await endpoint.respond(
                 prompts,
-                model=served.model,
+                served=served,
                 contestant=contestant,
                 samples=p.sample.samples,
                 concurrency=p.sample.concurrency,
                 decoding=p.sample.decoding,
-                ask=server.ask,
+                ask=response_cache.cached(server.ask, cache, url=served.url),
+                limit=FailureLimit(questions, share=p.sample.max_failed_share, setting="sample.max_failed_share"),
                 done=bar.update,
             )
 

@@ -31,13 +31,13 @@ def measured(verdicts, seed=17):
 
 def test_what_is_inconsistent_or_unparsed_is_no_tie_and_counts_for_nobody():
     ours = measured(said("win", "win", "win", "tie", "lose", "inconsistent", "inconsistent", "unparsed"))
-    shares = {"win": 3 / 8, "tie": 1 / 8, "lose": 1 / 8, "inconsistent": 2 / 8, "unparsed": 1 / 8}
+    shares = {"win": 3 / 8, "tie": 1 / 8, "lose": 1 / 8, "inconsistent": 2 / 8, "unparsed": 1 / 8, "failed": 0.0}
     assert ours.shares == shares
     assert ours.net == 2 / 8  # (3 − 1) of 8
     assert (ours.n, ours.prompts) == (8, 8)
 
 
-@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed"])
+@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed", "failed"])
 def test_without_a_usable_verdict_there_is_no_net_which_is_not_equality(outcome):
     ours = measured(said(*[outcome] * 12))
     assert (ours.n, ours.usable, ours.prompts, ours.shares[outcome]) == (12, 0, 12, 1.0)

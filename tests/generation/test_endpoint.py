@@ -1,11 +1,13 @@
 import asyncio
 
-from chat_server import said, serving
+from chat_server import completed, said, serving
 
 from lima.endpoints import connected
 from lima.generation import endpoint
+from lima.params.entries import EndpointContestant
 from lima.params.sections import Decoding
-from lima.records import Prompt, Provenance, Turn
+from lima.protocol import FailureLimit
+from lima.records import Prompt, Provenance, Turn, Unanswered
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
 PROMPTS = [
@@ -16,17 +18,20 @@ DECODING = Decoding(
 )
 
 
-def answered(url, *, samples=1, done=lambda: None):
+def answered(url, *, samples=1, share=0.25, done=lambda: None, **entry):
+    served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable="", reads="", **entry)
+
     async def run():
         async with connected(url, key_variable="", retries=0, timeout=5, seed=17) as server:
             return await endpoint.respond(
                 PROMPTS,
-                model="m",
+                served=served,
                 contestant="served",
                 samples=samples,
                 concurrency=2,
                 decoding=DECODING,
                 ask=server.ask,
+                limit=FailureLimit(3 * samples, share=share, setting="sample.max_failed_share"),
                 done=done,
             )
 
@@ -65,3 +70,25 @@ def test_the_papers_decoding_is_asked_for_as_far_as_the_protocol_goes():
     asked = {name: server.asked[0][name] for name in ("model", "top_p", "temperature", "max_tokens")}
     assert asked == {"model": "m", "top_p": 0.9, "temperature": 0.7, "max_tokens": 40}
     assert "repetition_penalty" not in server.asked[0]
+
+
+def test_reasoning_is_no_part_of_an_answer_and_an_answer_of_reasoning_alone_is_none():
+    replies = [said("<think>a b</think>\nYes."), said("<think>a b", finish="length"), said("Yes, but", finish="length")]
+    with serving(lambda body, _: replies["abc".index(body["messages"][0]["content"][0])]) as server:
+        first, second, third = answered(server.url, share=1.0)
+    assert (first.text, first.finish, first.finish_reason) == ("Yes.", "stop", "stop")
+    assert isinstance(second, Unanswered)
+    assert (second.prompt_id, second.sample, second.reason) == ("b", 0, "truncated")
+    assert (third.text, third.finish) == ("Yes, but", "length")
+
+
+def test_a_filtered_answer_is_none_and_says_why():
+    with serving(lambda *_: completed({"content": "I was abo"}, finish="content_filter")) as server:
+        assert {outcome.reason for outcome in answered(server.url, share=1.0)} == {"refused"}
+
+
+def test_an_entry_says_which_options_are_sent():
+    with serving(lambda *_: said("ok")) as server:
+        answered(server.url, send=["max_completion_tokens"], extra={"reasoning_effort": "low"})
+    names = {name: value for name, value in server.asked[0].items() if name != "messages"}
+    assert names == {"model": "m", "max_completion_tokens": 40, "reasoning_effort": "low"}

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.judging import pairwise
+from lima.protocol import Reply
 from lima.records import Ballot, Prompt, Provenance, Response, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
@@ -26,7 +27,7 @@ def cast(first, winner):
 
 def judged(complete):
     async def answered(text):
-        return complete(text)
+        return Reply(text=complete(text), finish="stop", finish_reason="stop", tokens=None)
 
     mine, theirs = response("lima", "good"), response("base", "bad")
     ballots = asyncio.run(pairwise.judge(prompt("?"), mine, theirs, complete=answered))
@@ -48,6 +49,12 @@ def judged(complete):
         ("VERDICT:\nA", "unparsed"),
         ("my VERDICT: A", "unparsed"),  # no line of its own
         ("A", "unparsed"),
+        ("<think>\nVERDICT: B\n</think>\nVERDICT: A", "first"),
+        ("VERDICT: A\n<think>\nVERDICT: B\n</think>", "first"),
+        ("<think>\nVERDICT: B\n</think>\nNo more.", "unparsed"),
+        ("<think>\nVERDICT: B\n", "unparsed"),
+        ("VERDICT: B\n</think>\nVERDICT: A", "first"),
+        ("VERDICT: B\n</think>\n", "unparsed"),
         ("", "unparsed"),
     ],
 )
@@ -83,10 +90,13 @@ def test_every_reply_has_a_vote_and_without_the_word_it_is_unparsed(reply):
         ("lose", "unparsed", "unparsed"),
         ("unparsed", "tie", "unparsed"),
         ("unparsed", "unparsed", "unparsed"),
+        ("failed", "win", "failed"),
+        ("tie", "failed", "failed"),
+        ("failed", "unparsed", "failed"),
     ],
 )
 def test_two_ballots_make_one_outcome(shown_first, shown_second, outcome):
-    as_first = {"win": "first", "lose": "second", "tie": "tie", "unparsed": "unparsed"}
+    as_first = {"win": "first", "lose": "second", "tie": "tie", "unparsed": "unparsed", "failed": "failed"}
     as_second = as_first | {"win": "second", "lose": "first"}
     ballots = (cast("lima", as_first[shown_first]), cast("base", as_second[shown_second]))
     assert pairwise.outcome("lima", ballots) == outcome

@@ -1,14 +1,15 @@
+import json
 import threading
 
 import pytest
-from chat_server import Sent, said, serving
+from chat_server import Sent, completed, refused, said, serving
 
+from lima import response_cache
 from lima.endpoints import EndpointError
-from lima.judging import store
-from lima.judging.verdicts import Pair, pairs, verdicts
+from lima.judging.verdicts import Pair, pairs, verdicts, without_vote
 from lima.params.entries import EndpointAnnotator, FloorAnnotator
 from lima.params.sections import Judge
-from lima.protocol import Question, Reply
+from lima.protocol import Question, Reply, TooManyFailures
 from lima.records import Prompt, Provenance, Response, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
@@ -27,13 +28,22 @@ def shown():
     return [Pair(prompt, response(prompt.id, "lima"), response(prompt.id, "base")) for prompt in PROMPTS]
 
 
-def judged(url, tmp_path, *, pairs_=None, retries=0, concurrency=3, max_tokens=100, done=lambda: None):
+def judged(url, tmp_path, *, pairs_=None, retries=0, concurrency=3, max_failed_share=0.25, done=lambda: None, **entry):
     return verdicts(
         shown() if pairs_ is None else pairs_,
         comparison="lima-base",
         name="model",
-        annotator=EndpointAnnotator(kind="endpoint", url=url, model="m", key_variable="", max_tokens=max_tokens),
-        judge=Judge(annotators=["model"], concurrency=concurrency, retries=retries, timeout=5.0, seed=17),
+        annotator=EndpointAnnotator(
+            kind="endpoint", url=url, model="m", key_variable="", **{"max_tokens": 100, **entry}
+        ),
+        judge=Judge(
+            annotators=["model"],
+            concurrency=concurrency,
+            retries=retries,
+            timeout=5.0,
+            max_failed_share=max_failed_share,
+            seed=17,
+        ),
         kept_replies=tmp_path / "work/store.sqlite",
         done=done,
     )
@@ -64,20 +74,109 @@ def test_a_rerun_asks_nothing_twice(tmp_path):
         assert len(server.asked) == 12
 
 
-def test_a_run_that_was_cut_off_goes_on_with_what_is_unanswered(tmp_path):
+@pytest.mark.parametrize(("status", "fails"), [(402, EndpointError), (400, TooManyFailures), (503, TooManyFailures)])
+def test_a_run_that_was_cut_off_goes_on_with_what_is_unanswered(tmp_path, status, fails):
     cut = threading.Event()
 
     def dies_after_five(body, number):
-        return prefers_lima(body, number) if number < 5 or cut.is_set() else Sent(status=400, body="out of money")
+        return prefers_lima(body, number) if number < 5 or cut.is_set() else Sent(status=status, body="out of money")
 
     with serving(dies_after_five) as server:
-        with pytest.raises(EndpointError, match="out of money"):
+        with pytest.raises(fails, match="out of money"):
             judged(server.url, tmp_path, concurrency=1)
         before = len(server.asked)
         cut.set()
         assert [v.outcome for v in judged(server.url, tmp_path)] == ["win"] * 6
         # five were answered; twelve in all
         assert len(server.asked) - before == 12 - 5
+
+
+FILTER = refused(400, code="content_filter", message="The prompt triggered the content management policy.")
+
+
+def test_a_ballot_that_a_filter_refuses_is_a_failed_verdict_with_its_reason_and_the_others_go_on(tmp_path):
+    with serving(lambda body, n: FILTER if n == 2 else prefers_lima(body, n)) as server:
+        given = judged(server.url, tmp_path, concurrency=1)
+        assert [v.outcome for v in given] == ["win", "failed", "win", "win", "win", "win"]
+        refusal = given[1].ballots[0]
+        assert (refusal.winner, refusal.reason, refusal.reply) == ("failed", "refused", "")
+        assert "content management policy" in refusal.detail
+        assert without_vote(given) == {"refused": 1}
+        assert len(server.asked) == 12
+        # what failed is never kept: a rerun asks for that one alone
+        assert [v.outcome for v in judged(server.url, tmp_path)] == ["win"] * 6
+        assert len(server.asked) == 12 + 1
+
+
+def test_a_first_ballot_that_is_refused_is_no_reason_to_stop(tmp_path):
+    with serving(lambda body, n: FILTER if n == 0 else prefers_lima(body, n)) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, concurrency=1)] == ["failed", *["win"] * 5]
+
+
+def test_more_ballots_without_a_reply_than_allowed_stop_with_their_reasons_and_keep_the_answers(tmp_path):
+    with serving(lambda body, n: FILTER if n < 4 else prefers_lima(body, n)) as server:
+        # a quarter of 12 ballots is 3
+        with pytest.raises(
+            TooManyFailures,
+            match=r"4 of 12 questions have no answer \(4 refused\), more than the share of 0\.25 that "
+            r"judge\.max_failed_share allows; the last one: it says 400 .*\. All answers are kept",
+        ):
+            judged(server.url, tmp_path, concurrency=1)
+        assert len(server.asked) == 4
+    with serving(lambda body, n: FILTER if n < 3 else prefers_lima(body, n)) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, concurrency=1)].count("failed") == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (completed({"content": None}, finish="content_filter"), "refused"),
+        (completed({"content": None}, finish="stop"), "empty"),
+        (completed({"content": None, "reasoning_content": "VERDICT: A"}, finish="stop"), "empty"),
+        (completed({"content": "<think>\nVERDICT: A\nbut"}, finish="length"), "truncated"),
+        (completed({"content": "<think>\nVERDICT: A\nbut"}, finish="stop"), "empty"),
+    ],
+)
+def test_a_reply_without_an_answer_has_no_vote_and_is_never_kept(tmp_path, sent, reason):
+    healed = threading.Event()
+    with serving(lambda body, n: prefers_lima(body, n) if healed.is_set() else sent) as server:
+        given = judged(server.url, tmp_path, max_failed_share=1.0)
+        assert {v.outcome for v in given} == {"failed"}
+        assert without_vote(given) == {reason: 12}
+        healed.set()
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"win"}
+        assert len(server.asked) == 24
+
+
+def test_a_cut_reply_has_no_verdict_even_with_a_verdict_line(tmp_path):
+    with serving(lambda *_: said("My draft:\nVERDICT: B\nbut let me", finish="length")) as server:
+        given = judged(server.url, tmp_path)
+    assert {v.outcome for v in given} == {"unparsed"}
+    assert without_vote(given) == {"truncated": 12}
+
+
+def test_a_verdict_within_the_reasoning_does_not_count(tmp_path):
+    def thinks(body, number):
+        final = prefers_lima(body, number)
+        return said(
+            f"<think>\nVERDICT: TIE\nno\n</think>\n{json.loads(final.body)['choices'][0]['message']['content']}"
+        )
+
+    with serving(thinks) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"win"}
+    with serving(lambda *_: said("<think>\nVERDICT: TIE\n</think>\nBoth are fine.")) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"unparsed"}
+
+
+def test_a_judge_is_sent_the_options_of_its_entry_and_others_are_another_question(tmp_path):
+    with serving(prefers_lima) as server:
+        judged(server.url, tmp_path, pairs_=shown()[:1])
+        entry = {"send": ["max_completion_tokens"], "extra": {"reasoning_effort": "low"}}
+        judged(server.url, tmp_path, pairs_=shown()[:1], **entry)
+        assert len(server.asked) == 4
+    plain, reasoning = ({k: v for k, v in asked.items() if k != "messages"} for asked in server.asked[::2])
+    assert plain == {"model": "m", "max_tokens": 100, "temperature": 0.0, "top_p": 1.0, "seed": 17}
+    assert reasoning == {"model": "m", "max_completion_tokens": 100, "reasoning_effort": "low"}
 
 
 def test_another_question_is_asked_anew(tmp_path):
@@ -117,7 +216,7 @@ def test_a_floor_gives_the_same_record_as_a_model(tmp_path):
         comparison="lima-base",
         name="longest",
         annotator=FloorAnnotator(kind="floor", rule="longest"),
-        judge=Judge(annotators=["longest"], concurrency=1, retries=0, timeout=5.0, seed=17),
+        judge=Judge(annotators=["longest"], concurrency=1, retries=0, timeout=5.0, max_failed_share=0.0, seed=17),
         kept_replies=tmp_path / "store.sqlite",
         done=lambda: None,
     )
@@ -137,13 +236,27 @@ def test_pairs_are_what_both_answered_sample_by_sample_in_the_prompts_order():
     ]
 
 
-def test_the_store_tells_servers_and_questions_apart_and_survives_closing(tmp_path):
+def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closing(tmp_path):
     turns = (Turn(role="user", content="?"),)
-    question = Question(model="m", messages=turns, max_tokens=9, temperature=0.0, top_p=1.0, seed=1)
-    reply = Reply(text="!", finish="stop", tokens=1)
-    with store.opened(tmp_path / "calls.sqlite") as kept:
+    question = Question(model="m", messages=turns, options={"max_tokens": 9, "seed": 1}, attempt=0)
+    reply = Reply(text="!", finish="stop", finish_reason="stop", tokens=1)
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+        assert not kept.knows("http://a/v1", "m")
         kept.put("http://a/v1", question, reply)
-    with store.opened(tmp_path / "calls.sqlite") as kept:
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
         assert kept.get("http://a/v1", question) == reply
+        assert kept.get("http://a/v1", question.model_copy(update={"options": {"seed": 1, "max_tokens": 9}})) == reply
         assert kept.get("http://b/v1", question) is None
-        assert kept.get("http://a/v1", question.model_copy(update={"seed": 2})) is None
+        assert kept.get("http://a/v1", question.model_copy(update={"options": {"max_tokens": 9, "seed": 2}})) is None
+        assert kept.get("http://a/v1", question.model_copy(update={"attempt": 1})) is None
+        assert kept.knows("http://a/v1", "m")
+        assert not kept.knows("http://a/v1", "n")
+
+
+def test_the_cache_holds_no_credentials_of_a_url(tmp_path):
+    question = Question(model="m", messages=(Turn(role="user", content="?"),), options={}, attempt=0)
+    url = "https://ann:pa55w0rd@host/v1"
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+        kept.put(url, question, Reply(text="!", finish="stop", finish_reason=None, tokens=None))
+        assert kept.knows(url, "m")
+    assert not [path for path in tmp_path.iterdir() if b"pa55w0rd" in path.read_bytes()]

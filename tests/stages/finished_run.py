@@ -96,6 +96,7 @@ def build(answer: str = ANSWER, **overrides: object) -> params.Params:
         _arm(p, arm)
     for name in p.contestants:
         _lines(f"sample/{name}/responses.jsonl", (response(name, asked, answer) for asked in test))
+        _lines(f"sample/{name}/unanswered.jsonl", [])
         _lines(f"sample/{name}/adversarial.jsonl", (response(name, asked, answer) for asked in ATTACKS))
     for name, comparison in p.comparisons.items():
         _lines(f"judge/{name}/verdicts.jsonl", verdicts(name, comparison, test))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from chat_server import said, serving
+from chat_server import refused, said, serving
 from ruamel.yaml import YAML
 
 from lima import jsonl
@@ -99,6 +99,21 @@ def test_a_run_that_is_killed_goes_on_where_it_was(checkout):
         judge.main("lima-base")
         assert len(server.asked) == 5 + 6
     assert [v.outcome for v in verdicts()] == ["tie"] * 5
+
+
+def test_a_refused_question_is_counted_and_does_not_end_the_stage(checkout, capsys):
+    refusal = refused(400, code="content_filter", message="filtered")
+    with serving(
+        lambda _, n: refusal if n == 2 else said("VERDICT: TIE", finish="length" if n == 4 else "stop")
+    ) as server:
+        entry = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 99}
+        set_params(annotators=["model"], model=entry)
+        judge.main("lima-base")
+    # two orders a prompt: questions 2 and 3 are of the second prompt, 4 and 5 of the third
+    assert [v.outcome for v in verdicts()] == ["tie", "failed", "unparsed", "tie", "tie"]
+    assert verdicts()[1].ballots[0].reason == "refused"
+    out = capsys.readouterr().out
+    assert "lima-base: 2 of 10 ballots of model say nothing: 1 refused, 1 truncated\n" in out
 
 
 def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback(checkout):

@@ -10,7 +10,7 @@ from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
 from lima.analysis import caveats, holm, metrics, results
-from lima.records import Response, Verdict
+from lima.records import Response, Unanswered, Verdict
 from lima.stages import report
 
 
@@ -139,7 +139,7 @@ def test_the_tables_to_plot_hold_every_epoch_and_every_outcome(plain):
         ("unfiltered", "1"),
     ]
     preferences = list(csv.DictReader((plain / "plots/preferences.csv").read_text().splitlines()))
-    assert len(preferences) == 2 * 2 * 5  # comparisons · annotators · outcomes
+    assert len(preferences) == 2 * 2 * 6  # comparisons · annotators · outcomes
     assert sum(float(row["share"]) for row in preferences) == pytest.approx(4, abs=1e-4)
 
 
@@ -255,7 +255,7 @@ def judged_as(*outcomes):
     return p
 
 
-@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed"])
+@pytest.mark.parametrize("outcome", ["inconsistent", "unparsed", "failed"])
 def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, outcome):
     p = judged_as(outcome)
     figures = report.write(p)
@@ -291,6 +291,18 @@ def test_an_annotator_that_is_partly_inconsistent_is_a_caveat_with_its_shares(he
     why = claims["That judge is consistent."]
     assert "inconsistent 25\N{NO-BREAK SPACE}%, unparsed 25\N{NO-BREAK SPACE}% of 12 in lima-base" in why
     assert not [claim for claim in claims if "always-tie" in claim]
+
+
+def test_questions_without_an_answer_are_a_caveat_with_their_reasons(here):
+    p = finished_run.build()
+    assert not [claim for claim in claims_of(p) if "would have answered" in claim]
+    failures = [
+        Unanswered(prompt_id=f"authored/B/{n}", contestant="base", sample=0, reason=reason, detail="it says 400")
+        for n, reason in enumerate(["timed_out", "refused", "refused"])
+    ]
+    jsonl.write(Path("data/sample/base/unanswered.jsonl"), failures)
+    why = claims_of(p)["How base would have answered every prompt."]
+    assert why.endswith(": base: 3 without an answer (2 refused, 1 timed_out).")
 
 
 def test_a_comparison_without_a_p_value_is_no_part_of_the_correction(here):

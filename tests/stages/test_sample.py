@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 import tiny_model
-from chat_server import said, serving
+from chat_server import Sent, completed, refused, said, serving
 from ruamel.yaml import YAML
 
 from lima import jsonl
 from lima.errors import LimaError
 from lima.generation.chosen import Chosen
 from lima.params import ParamsError
-from lima.records import Prompt, Provenance, Response, Turn
+from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 from lima.stages import sample
 
 LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
@@ -101,15 +101,123 @@ def test_an_endpoint_answers_over_http(checkout):
     assert [r.text for r in responses("served")][::2] == ["to Why is the sky so blue?", "to Hi", "to What now?"]
 
 
-def test_an_endpoint_that_refuses_is_named_and_the_old_answers_stay(checkout):
+def serve(url, **entry):
+    entry = {"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "reads": "data/prompts"} | entry
+    set_params(served=entry)
+
+
+def set_sample(**changes):
+    values = YAML(typ="safe").load(Path("params.yaml"))
+    values["sample"] |= changes
+    YAML().dump(values, Path("params.yaml"))
+
+
+def unanswered(contestant):
+    return list(jsonl.read(Path(f"data/sample/{contestant}/unanswered.jsonl"), Unanswered))
+
+
+def test_an_endpoint_without_a_connection_is_named_and_the_old_answers_stay(checkout):
     with serving(lambda *_: said("ok")) as server:
         url = server.url
-        set_params(served={"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "reads": "data/prompts"})
+        serve(url)
         sample.main("served")
     before = responses("served")
+    set_sample(samples=3)  # a third answer is asked for
     with pytest.raises(LimaError, match=rf"{url}, asked once: no connection .*; start the server, or mend the url"):
         sample.main("served")
     assert responses("served") == before
+
+
+def test_a_server_that_dies_costs_only_the_answers_that_are_missing(checkout):
+    alive = [6]  # answers before it dies; 8 are asked for: 3 test prompts and 1 of the suite, 2 samples each
+
+    def dies(body, number):
+        return said(f"answer {number}") if number < alive[0] else Sent(status=503, body="overloaded")
+
+    with serving(dies) as server:
+        serve(server.url)
+        set_sample(concurrency=1, retries=0, max_failed_share=0.1)
+        with pytest.raises(
+            LimaError, match=r"1 of 8 questions have no answer \(1 unavailable\), more than the share of 0\.1"
+        ):
+            sample.main("served")
+        assert not Path("data/sample/served").exists()
+        asked = len(server.asked)
+        alive[0] = 100
+        sample.main("served")
+        assert len(server.asked) - asked == 2
+        sample.main("served")
+        assert len(server.asked) - asked == 2
+    assert [r.text for r in responses("served")] == [f"answer {n}" for n in range(6)]
+
+
+def test_a_prompt_that_a_filter_refuses_is_recorded_with_its_reason_and_the_others_go_on(checkout, capsys):
+    def filters(body, number):
+        if body["messages"][-1]["content"] == "Hi":
+            return refused(400, code="content_filter", message="The prompt triggered the content management policy.")
+        return said("ok")
+
+    with serving(filters) as server:
+        serve(server.url)
+        set_sample(retries=0)
+        sample.main("served")
+        assert len(server.asked) == 8
+    assert {r.prompt_id for r in responses("served")} == {"authored/B/long", "authored/B/medium"}
+    assert [(u.prompt_id, u.contestant, u.sample, u.reason) for u in unanswered("served")] == [
+        ("authored/B/short", "served", 0, "refused"),
+        ("authored/B/short", "served", 1, "refused"),
+    ]
+    out = capsys.readouterr().out
+    assert "served: 4 responses to 2 of 3 prompts; 1 prompts without an answer, 2 to the adversarial suite\n" in out
+    assert (
+        "served: 2 of 8 questions have no answer (2 refused); data/sample/served/unanswered.jsonl names them\n" in out
+    )
+
+
+def test_what_has_no_answer_is_asked_again_and_a_recorded_answer_is_not(checkout):
+    healed = []
+
+    def null_then(body, number):
+        hidden = body["messages"][-1]["content"] == "Hi" and not healed
+        return completed({"content": None}, finish="content_filter") if hidden else said("ok")
+
+    with serving(null_then) as server:
+        serve(server.url)
+        sample.main("served")
+        assert {u.reason for u in unanswered("served")} == {"refused"}
+        healed.append(True)
+        sample.main("served")
+        assert len(server.asked) == 8 + 2
+    assert len(responses("served")) == 6
+    assert unanswered("served") == []
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "wrong key"), (403, "not yours"), (404, "no such model")])
+def test_a_wrong_key_or_model_stops_at_once(checkout, status, says):
+    with serving(lambda body, n: said("ok") if n < 2 else Sent(status=status, body=says)) as server:
+        serve(server.url)
+        set_sample(concurrency=1)
+        with pytest.raises(LimaError, match=f"asked once: it says {status} '{says}'; check url, model and key"):
+            sample.main("served")
+        assert len(server.asked) == 3
+
+
+def test_two_samples_of_a_server_that_is_sent_no_seed_are_two_answers(checkout):
+    with serving(lambda _, number: said(str(number))) as server:
+        serve(server.url, send=["max_completion_tokens"])
+        sample.main("served")
+    assert len({r.text for r in responses("served")}) == 6
+    assert all(set(asked) == {"model", "messages", "max_completion_tokens"} for asked in server.asked)
+
+
+def test_another_contestant_of_the_same_server_and_settings_asks_nothing(checkout):
+    with serving(lambda _, number: said(str(number))) as server:
+        entry = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "reads": "data/prompts"}
+        set_params(served=entry, again=entry)
+        sample.main("served")
+        sample.main("again")
+        assert len(server.asked) == 8
+    assert {r.contestant for r in responses("again")} == {"again"}
 
 
 def test_a_model_folder_without_weights_is_named(checkout):
@@ -135,4 +243,4 @@ def test_a_line_holds_the_record_and_nothing_of_the_machine(checkout):
     tiny_model.save(Path("data/base/smollm2-135m"))
     sample.main("base")
     line = json.loads(Path("data/sample/base/responses.jsonl").read_text().splitlines()[0])
-    assert set(line) == {"prompt_id", "contestant", "sample", "text", "finish", "tokens"}
+    assert set(line) == {"prompt_id", "contestant", "sample", "text", "finish", "finish_reason", "tokens"}
