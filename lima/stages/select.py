@@ -1,19 +1,21 @@
 """Choose an arm's checkpoint by its answers to the dev prompts: `python -m lima.stages.select ARM`."""
 
+import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths
+from lima import generation, jsonl, params, paths
 from lima.errors import LimaError, command
 from lima.generation.chosen import Chosen, best
 from lima.judging.verdicts import pairs, verdicts
 from lima.params import Params
 from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
 
-KEPT_REPLIES = paths.WORK / "judge" / "store.sqlite"
+GENERATION = Path(generation.__file__).parent
 
 
 @paths.alone("select")
@@ -28,10 +30,12 @@ def main(arm: str) -> None:
         raise LimaError(
             f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; train {arm} again"
         )
-    base = answers(paths.result("base", p.train.model), p.train.model, prompts, p)
+    folder, kept = paths.result("base", p.train.model), paths.kept("select", arm)
+    base = answers(folder, p.train.model, files_digest(folder), prompts, p, kept)
     responses, scores = list(base), []
     for metrics in candidates:
-        given = answers(trained / metrics.checkpoint, f"{arm}/{metrics.checkpoint}", prompts, p)
+        name = f"{arm}/{metrics.checkpoint}"
+        given = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, p, kept)
         responses += given
         said = compared(arm, prompts, given, base, p)
         refuse_worthless(p.select.annotator, metrics.checkpoint, said)
@@ -49,17 +53,43 @@ def main(arm: str) -> None:
         jsonl.write(folder / "scores.jsonl", scores)
         jsonl.write(folder / "responses.jsonl", responses)
         jsonl.write(folder / "chosen.json", [chosen])
+    shutil.rmtree(kept, ignore_errors=True)
     show_in_mlflow(trained, scores)
     print(f"{arm}: epoch {chosen.epoch}, {chosen.why}")
 
 
-def answers(folder: Path, name: str, prompts: list[Prompt], p: Params) -> list[Response]:
+def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], p: Params, kept: Path) -> list[Response]:
+    """A checkpoint's answers to the dev prompts; those of an earlier run that did not finish are read from `kept`.
+
+    Args:
+        weights: digest of the checkpoint; with prompts, decoding and code it decides what the answers are.
+    """
+    decoding = p.select.decoding
+    depends = [
+        name,
+        weights,
+        files_digest(GENERATION),
+        decoding.model_dump_json(),
+        *(q.model_dump_json() for q in prompts),
+    ]
+    path = kept / f"{hashlib.sha256(json.dumps(depends).encode()).hexdigest()}.jsonl"
+    if path.exists():
+        return list(jsonl.read(path, Response))
     from lima.generation import checkpoint, decode  # torch and transformers: seconds, spent only once all is in place
 
-    decoding = p.select.decoding
     loaded = checkpoint.load(folder, precision=decoding.precision)
     given = decode.respond(loaded, prompts, contestant=name, samples=1, decoding=decoding)
-    return list(tqdm(given, total=len(prompts), desc=name, disable=None))
+    jsonl.write(path, tqdm(given, total=len(prompts), desc=name, disable=None))
+    return list(jsonl.read(path, Response))
+
+
+def files_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files in a folder, hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+        with path.open("rb") as content:
+            digest.update(f"{path.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[Response], p: Params) -> list[Verdict]:
@@ -71,7 +101,7 @@ def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[
             name=name,
             annotator=params.entry(p.annotators, "annotator", name),
             judge=p.judge,
-            kept_replies=KEPT_REPLIES,
+            kept_replies=paths.REPLIES,
             done=bar.update,
         )
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_model
-from chat_server import said, serving
+from chat_server import Sent, said, serving
 from ruamel.yaml import YAML
 
 import lima
@@ -127,14 +127,73 @@ def test_a_missing_epoch_is_named(published):
 )
 def test_an_annotator_without_a_usable_verdict_chooses_no_epoch(published, reply, counts):
     with serving(lambda *_: said(reply)) as server:
-        values = YAML(typ="safe").load(Path("params.yaml"))
-        model = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 9}
-        values["annotators"]["model"] = model
-        values["select"]["annotator"] = "model"
-        YAML().dump(values, Path("params.yaml"))
+        judge_by(server.url)
         with pytest.raises(LimaError, match=rf"annotator model gave no usable verdict on epoch-01 \({counts}\)"):
             select.main("lima")
     assert not Path("data/select/lima").exists()
+
+
+def test_answers_are_kept_until_the_judge_has_judged_them(published, monkeypatch):
+    from lima.generation import decode
+
+    generated = []
+    respond = decode.respond
+    monkeypatch.setattr(
+        decode, "respond", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
+    )
+    with serving(lambda _, n: Sent(status=401, body="no") if n == 0 else said("VERDICT: TIE")) as server:
+        judge_by(server.url, concurrency=1)
+        with pytest.raises(LimaError, match="401"):
+            select.main("lima")
+        assert generated == ["smollm2-135m", "lima/epoch-01"]
+        select.main("lima")
+        assert generated == ["smollm2-135m", "lima/epoch-01", "lima/epoch-02", "lima/epoch-03"]
+        first = Path("data/select/lima/responses.jsonl").read_bytes()
+        assert not Path("work/kept/select/lima").exists()
+        asked = len(server.asked)
+        select.main("lima")
+        assert len(server.asked) == asked
+    assert len(generated) == 4 + 4  # a finished selection keeps nothing
+    assert Path("data/select/lima/responses.jsonl").read_bytes() == first
+
+
+@pytest.mark.parametrize("change", ["weights", "decoding", "prompts", "base"])
+def test_kept_answers_of_other_weights_settings_or_prompts_are_not_used(published, change):
+    with serving(lambda *_: Sent(status=401, body="no")) as server:
+        judge_by(server.url)
+        with pytest.raises(LimaError, match="401"):
+            select.main("lima")
+        before = set(Path("work/kept/select/lima").iterdir())
+        assert len(before) == 2
+        if change == "weights":
+            rows = [m.model_copy(update={"digest": f"new {m.digest}"}) for m in read_epochs()]
+            jsonl.write(Path("data/train/lima/epochs.jsonl"), rows)
+        elif change == "decoding":
+            judge_by(server.url, temperature=0.8)
+        elif change == "prompts":
+            path = Path("data/prompts/dev.jsonl")
+            jsonl.write(path, list(jsonl.read(path, Prompt))[1:])
+        else:
+            tiny_model.save(Path("data/base/smollm2-135m"), seed=5)
+        with pytest.raises(LimaError, match="401"):
+            select.main("lima")
+        new = set(Path("work/kept/select/lima").iterdir()) - before
+        assert len(new) == {"weights": 1, "base": 1}.get(change, 2)
+
+
+def read_epochs():
+    return list(jsonl.read(Path("data/train/lima/epochs.jsonl"), EpochMetrics))
+
+
+def judge_by(url, *, temperature=0.7, concurrency=8):
+    """Let a model at this address judge."""
+    values = YAML(typ="safe").load(Path("params.yaml"))
+    model = {"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "max_tokens": 9}
+    values["annotators"]["model"] = model
+    values["select"]["annotator"] = "model"
+    values["select"]["decoding"]["temperature"] = temperature
+    values["judge"]["concurrency"] = concurrency
+    YAML().dump(values, Path("params.yaml"))
 
 
 def test_shares_are_of_all_prompts_and_what_is_no_verdict_counts_for_neither_side():
