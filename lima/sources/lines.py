@@ -83,18 +83,19 @@ def each(part: Lines) -> Iterator[tuple[int, bytes]]:
         start = stop + 1
 
 
-def having(part: Lines, needles: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def having(part: Lines, needles: Iterable[bytes], room: NDArray[np.uint8]) -> Iterator[tuple[int, bytes]]:
     """Number and bytes of the lines in which one of the needles occurs, or which are not `{…}`; no other is cut out.
 
     The case of ASCII letters does not count: bytes are compared with the bit set that tells `a` from `A`. Other pairs
-    of characters differ by that bit too, so a line can be given in which no needle occurs.
+    of characters differ by that bit too, so a line can be given in which no needle occurs. `room` is BLOCK bytes to
+    work in.
     """
     block, stops = part.block, part.stops
     starts = np.concatenate(([part.start], stops[:-1] + 1))
     sign = np.frombuffer(block, np.uint8)
     found = set(np.flatnonzero((sign[starts] != ord("{")) | (sign[stops - 1] != ord("}"))).tolist())
     end = int(stops[-1])
-    folded = np.bitwise_or(sign, CASE).tobytes()
+    folded = np.bitwise_or(sign, CASE, out=room[: len(block)] if len(block) <= len(room) else None)
     for needle in needles:
         folded_needle = bytes(byte | CASE for byte in needle)
         at = search.find(folded, folded_needle, part.start, end)

@@ -12,8 +12,11 @@ post that comes again its latest version counts. Comments on submissions that ar
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lima.records import Candidate, Dropped
 from lima.sources import lines, reddit_rows
@@ -58,6 +61,7 @@ class _Reading:
     licence: str
     tally: Tally
     wanted: Subreddits | None
+    room: NDArray[np.uint8] = field(default_factory=lambda: np.empty(lines.BLOCK, np.uint8))
 
     def file(self, path: Path) -> Iterator[Dropped]:
         others = 0
@@ -88,7 +92,7 @@ class _Reading:
         """Those that may be of a wanted subreddit, since they hold its name between quotation marks, and torn ones."""
         if self.wanted is None:
             return lines.each(part)
-        return lines.having(part, [f'"{name}"'.encode() for name in self.wanted.names()])
+        return lines.having(part, [f'"{name}"'.encode() for name in self.wanted.names()], self.room)
 
     def _post(self, line: bytes) -> Submission | Comment | None:
         """None if it is of another subreddit. Raises RowError"""

@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,3 +11,4 @@ FEW = st.binary(max_size=40).map(lambda raw: bytes(byte % 3 for byte in raw))  #
 def test_a_needle_is_where_bytes_find_says(block, needle, start, stop):
     start, stop = min(start, len(block)), min(stop, len(block))
     assert search.find(block, needle, start, stop) == block.find(needle, start, stop)
+    assert search.find(np.frombuffer(block, np.uint8), needle, start, stop) == block.find(needle, start, stop)
