@@ -3,9 +3,10 @@
 import html
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
@@ -14,7 +15,10 @@ from great_expectations.expectations.row_conditions import Column
 
 from lima.records import Example, FailedExpectation, Prompt, first_prompt
 
-CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff]"  # characters that no reader of a text is meant to see
+# Characters that no reader of a text is meant to see; the last two ranges are Unicode's other private-use planes.
+CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]"
+WARNING = "warning"  # severity of an expectation whose failure does not stop training
+Key = Callable[[Example | Prompt], str]
 COLUMNS = (
     *("id", "source", "site", "licence", "author", "digest"),
     *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in", "near_prompt_in"),
@@ -37,21 +41,15 @@ class Bounds:
     prompt_chars: tuple[int, int]
     response_chars: tuple[int, int]
     eot: str
+    control_tokens: tuple[str, ...]  # of the base model
 
 
-def normalised(text: str) -> str:
-    """What is left of a prompt when case, punctuation and spacing do not count."""
-    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
-
-
-def table(split: Split, others: Mapping[str, Split]) -> pd.DataFrame:
+def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
     """One row an example or prompt, in the columns that the expectations speak of."""
-    elsewhere = {
-        normalised(first_prompt(row)): f"{name}: {row.id}" for name in split.apart_from for row in others[name].rows
-    }
+    elsewhere = {key(row): f"{name}: {row.id}" for name in split.apart_from for row in others[name].rows}
     rows = []
     for row in split.rows:
-        prompt = normalised(first_prompt(row))
+        prompt = key(row)
         response = "".join(turn.content.strip() for turn in row.messages if turn.role == "assistant")
         rows.append(
             (
@@ -104,6 +102,14 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnValuesToNotMatchRegex(
         column="text", regex=re.escape(bounds.eot), notes=f"no text holds the end-of-turn token {bounds.eot}"
     )
+    if bounds.control_tokens:
+        longest_first = sorted(bounds.control_tokens, key=len, reverse=True)
+        yield gxe.ExpectColumnValuesToNotMatchRegex(
+            column="text",
+            regex="|".join(map(re.escape, longest_first)),
+            severity=WARNING,
+            notes="no text spells a control token of the base model (it is encoded as plain text)",
+        )
     yield gxe.ExpectColumnValuesToNotMatchRegex(
         column="text", regex=CONTROL, notes="no text holds control, private-use or replacement characters"
     )
@@ -121,8 +127,17 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
         )
 
 
-def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path) -> tuple[int, list[FailedExpectation]]:
-    """How many expectations were asked, and which were not met; writes Data Docs (HTML) below `docs`."""
+class Checked(NamedTuple):
+    expectations: int
+    failures: list[FailedExpectation]  # each stops training
+    warnings: list[FailedExpectation]
+
+
+def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path, *, key: Key) -> Checked:
+    """Check every split against its expectations, and write Data Docs (HTML) below `docs`.
+
+    `key` maps a row to what it asks; rows with equal keys have the same prompt.
+    """
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -132,15 +147,16 @@ def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path) -> tuple[int,
         site_name="gate",
         site_config={"class_name": "SiteBuilder", "store_backend": store},
     )
-    asked, failures = 0, []
+    asked, failures, warnings = 0, list[FailedExpectation](), list[FailedExpectation]()
     for name, split in splits.items():
         expected = [*of_the_table(split), *of_each_row(split, bounds)]
-        results = _run(context, name, table(split, splits), expected)
+        results = _run(context, name, table(split, splits, key), expected)
         asked += len(expected)
-        failures += list(_failures(name, results))
+        failures += _failures(name, [result for result in results if not _warns(result)])
+        warnings += _failures(name, [result for result in results if _warns(result)])
     context.build_data_docs(site_names=["gate"])
     link_pages(docs)
-    return asked, failures
+    return Checked(asked, failures, warnings)
 
 
 def link_pages(docs: Path) -> None:
@@ -166,6 +182,11 @@ def _run(
     )
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
     return [result for validation in outcome.run_results.values() for result in validation.results]
+
+
+def _warns(result: gx.core.ExpectationValidationResult) -> bool:
+    """Whether its failure is only a warning; an expectation that raised an exception is a failure."""
+    return result.expectation_config.severity == WARNING and not list(_raised(result.exception_info))
 
 
 def _failures(split: str, results: Iterable[gx.core.ExpectationValidationResult]) -> Iterator[FailedExpectation]:

@@ -233,3 +233,4 @@ class Gate(Record):
     train_digest: str  # SHA-256 of train.jsonl, hexadecimal
     expectations: PositiveInt
     failures: tuple[FailedExpectation, ...]
+    warnings: tuple[FailedExpectation, ...] = ()  # not met either, but training may start

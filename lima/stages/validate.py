@@ -1,7 +1,9 @@
 """Hold an arm's training set, and the prompts it meets, to the gate: `python -m lima.stages.validate ARM`."""
 
 import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +11,7 @@ from rich.text import Text
 
 from lima import jsonl, params, paths
 from lima.analysis import nearness
+from lima.curation import overlap
 from lima.curation.drawing import of_each_site
 from lima.display import visible, visible_line
 from lima.errors import LimaError, command
@@ -18,7 +21,7 @@ from lima.records import Example, FailedExpectation, Gate, Prompt, first_prompt
 
 
 class GateError(LimaError):
-    """The data does not pass; the table of what failed has been printed before."""
+    """Data that does not pass, after the table of what failed is printed; or a missing file of the base model."""
 
 
 @paths.alone("validate")
@@ -36,20 +39,28 @@ def main(arm: str) -> None:
         "test": Split(test, of_each_site(p.prompts.test), False, (), {}),
     }
     v = p.validate_
-    bounds = Bounds((1, v.max_prompt_chars), (v.min_response_chars, v.max_response_chars), p.train.eot_token)
+    bounds = Bounds(
+        (1, v.max_prompt_chars),
+        (v.min_response_chars, v.max_response_chars),
+        p.train.eot_token,
+        control_tokens(paths.result("base", p.train.model)),
+    )
     with paths.publish("validate", arm) as folder:
-        expected, failures = check(splits, bounds, folder / "docs")
+        expected, failures, warnings = check(splits, bounds, folder / "docs", key=overlap.key)
         gate = Gate(
             arm=arm,
             passed=not failures,
             train_digest=hashlib.sha256((mixed / "train.jsonl").read_bytes()).hexdigest(),
             expectations=expected,
             failures=tuple(failures),
+            warnings=tuple(warnings),
         )
         jsonl.write(folder / "gate.json", [gate])
     docs = paths.result("validate", arm) / "docs" / "index.html"
+    if warnings:
+        show(warnings, "Warnings")
     if failures:
-        show(failures)
+        show(failures, "The gate is shut")
         raise GateError(
             f"arm {arm}: {len(failures)} of {expected} expectations are not met, so train cannot start; "
             f"look at {docs}, mend the rows or the filters, and run `dvc repro` again"
@@ -67,9 +78,20 @@ def near(
     return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 
 
-def show(failures: list[FailedExpectation]) -> None:
+def control_tokens(base: Path) -> tuple[str, ...]:
+    """The control tokens of a base model, as training encodes them: special tokens, and those its tokenizer lists."""
+    stored, settings = base / "tokenizer.json", base / "tokenizer_config.json"
+    for path in (stored, settings):
+        if not path.is_file():
+            raise GateError(f"missing file {path}; run `dvc repro base@{base.name}` first")
+    added = json.loads(stored.read_text(encoding="utf-8"))["added_tokens"]
+    listed = json.loads(settings.read_text(encoding="utf-8")).get("chat_control_tokens") or ()
+    return tuple(dict.fromkeys([*(token["content"] for token in added if token["special"]), *listed]))
+
+
+def show(failures: list[FailedExpectation], title: str) -> None:
     """What failed and whom it concerns, as a table; ids below one another so that they can be copied."""
-    shown = Table("split", "expected", "observed", "ids of the rows", title="The gate is shut", show_lines=True)
+    shown = Table("split", "expected", "observed", "ids of the rows", title=title, show_lines=True)
     for failure in failures:
         ids = "\n".join(map(visible_line, failure.ids)) or "the whole table"
         shown.add_row(*(Text(visible(cell)) for cell in (failure.split, failure.says, failure.observed, ids)))

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from lima import jsonl
 from lima.records import Example, Gate, Prompt, Provenance, Turn
@@ -59,8 +60,6 @@ def checkout(tmp_path, monkeypatch):
     """Four training examples, one held out, one dev and two test prompts: good enough for the gate."""
     shipped = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
     monkeypatch.chdir(tmp_path)
-    from ruamel.yaml import YAML
-
     yaml = YAML()
     values = yaml.load(shipped)
     values["arms"]["lima"]["examples"] = {"stack_exchange_other": 4}
@@ -71,6 +70,11 @@ def checkout(tmp_path, monkeypatch):
     jsonl.write(Path("data/mix/lima/held_out.jsonl"), [example(9)])
     jsonl.write(Path("data/prompts/dev.jsonl"), [asked(10, "A")])
     jsonl.write(Path("data/prompts/test.jsonl"), [asked(11, "B"), asked(12, "B")])
+    base = Path("data/base") / values["train"]["model"]
+    base.mkdir(parents=True)
+    added = [{"content": text, "special": text != "  "} for text in ("<s>", "</s>", "<|im_end|>", "  ")]
+    (base / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    (base / "tokenizer_config.json").write_text(json.dumps({"chat_control_tokens": ["<think>"]}))
     return tmp_path
 
 
@@ -110,6 +114,10 @@ def test_the_gate_names_the_digest_of_the_very_file_it_saw(checkout):
 
 BAD = {
     "a prompt comes twice, but for its case": (example(3, prompt="WHY does beer 0 foam"), "no prompt comes twice"),
+    "a prompt comes twice, but for a full-width letter": (
+        example(3, prompt="Ｗhy does beer 0 foam?"),
+        "no prompt comes",
+    ),
     "the end-of-turn token in a text": (example(3, response="It ends.<|eot|> More"), "end-of-turn token"),
     "a control character": (example(3, response="bell \x07 rings"), "control"),
     "no licence": (
@@ -146,6 +154,110 @@ BAD = {
         "turns alternate",
     ),
 }
+
+
+def turns(roles: str, number: int) -> tuple[Turn, ...]:
+    speakers = {"s": "system", "u": "user", "a": "assistant"}
+    return tuple(Turn(role=speakers[role], content=f"Turn {place} of {number}.") for place, role in enumerate(roles))
+
+
+def failed(split: str, says: str) -> tuple[str, ...]:
+    """The ids that the gate names for one expectation of a split; () where it is met."""
+    return next((f.ids for f in gate().failures if f.split == split and f.says == says), ())
+
+
+def shut() -> None:
+    with pytest.raises(validate.GateError, match="train cannot start"):
+        validate.main("lima")
+
+
+def test_turns_have_to_alternate_from_the_first_to_the_last(checkout):
+    wrong = ["uuaa", "uaaa", "uuua", "uauuaa", "uaauua", "auua", "uaauaua", "u", "usa", "ssua"]
+    rows = [example(n, messages=turns(roles, n)) for n, roles in enumerate(["ua", "uaua", "suauaua", *wrong])]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), rows)
+    wrong = ["uuu", "uaau", "uuau", "ua", "uauuu"]
+    prompts = [
+        asked(11, "B").model_copy(update={"id": f"authored/B/{n}", "messages": turns(roles, n)})
+        for n, roles in enumerate(["u", "uau", "uauau", *wrong])
+    ]
+    jsonl.write(Path("data/prompts/test.jsonl"), prompts)
+    shut()
+    assert failed(
+        "train", "turns alternate; the user begins, after a system turn at most, the assistant ends"
+    ) == tuple(row.id for row in rows[3:])
+    assert failed("test", "turns alternate; the user begins, after a system turn at most, the user ends") == tuple(
+        row.id for row in prompts[3:]
+    )
+
+
+def test_private_use_and_replacement_characters_shut_the_gate(checkout):
+    texts = [
+        "a tab\t, a line\nbreak, é and 🙂",
+        "\ue000",
+        "\uf8ff",
+        "\ufffd",
+        "\U000f0001",
+        "\U0010fffd",
+        "\x7f",
+        "\x00",
+    ]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(n, response=f"It is {t}.") for n, t in enumerate(texts)])
+    shut()
+    said = "no text holds control, private-use or replacement characters"
+    assert failed("train", said) == tuple(f"x/{n}" for n in range(1, len(texts)))
+
+
+def test_no_two_splits_may_share_a_prompt_but_for_letters_case_and_signs(checkout):
+    def rows(*questions: str) -> list[Prompt]:
+        return [
+            asked(10, "A").model_copy(
+                update={"id": f"authored/{number}/{question}", "messages": (Turn(role="user", content=question),)}
+            )
+            for number, question in enumerate(questions)
+        ]
+
+    def answered(*questions: str) -> list[Example]:
+        return [example(number, id=question, prompt=question) for number, question in enumerate(questions)]
+
+    # each pair of splits shares one prompt: "th" is that of train and held_out
+    jsonl.write(Path("data/mix/lima/train.jsonl"), answered("TH apples?", "TD, pears!", "tt: plums", "t nuts"))
+    jsonl.write(Path("data/mix/lima/held_out.jsonl"), answered("th apples", "hd ﬁgs", "Ht  CHERRIES", "h dates"))
+    jsonl.write(Path("data/prompts/dev.jsonl"), rows("td pears", "Hd figs.", "dt limes", "d kiwis"))
+    jsonl.write(Path("data/prompts/test.jsonl"), rows("tt plums", "ht cherries", "dt ｌｉｍｅｓ", "t lemons"))
+    shut()
+    assert failed("train", "no prompt is also in held_out or dev or test") == ("TH apples?", "TD, pears!", "tt: plums")
+    assert failed("held_out", "no prompt is also in dev or test") == ("hd ﬁgs", "Ht  CHERRIES")
+    assert failed("dev", "no prompt is also in test") == ("authored/2/dt limes",)
+
+
+def test_spelled_control_tokens_are_warnings_with_the_ids_of_the_rows(checkout, capsys):
+    spelled = ["<s>", "</s>", "a<|im_end|>b", "<think>"]
+    values = YAML(typ="safe").load(Path("params.yaml"))
+    values["arms"]["lima"]["examples"] = {"stack_exchange_other": 5}
+    YAML().dump(values, Path("params.yaml"))
+    # two spaces are an added token of the base model, and ordinary text
+    rows = [example(0, response="It is  written <s there, s>.")]
+    rows += [example(n, response=f"It is written {text} there.") for n, text in enumerate(spelled, start=1)]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), rows)
+    prompt = asked(11, "B").model_copy(update={"messages": (Turn(role="user", content="Why </s>?"),)})
+    jsonl.write(Path("data/prompts/test.jsonl"), [prompt, asked(12, "B")])
+    validate.main("lima")
+    assert gate().passed and gate().failures == ()
+    assert [(w.split, w.ids) for w in gate().warnings] == [
+        ("train", ("x/1", "x/2", "x/3", "x/4")),
+        ("test", ("authored/B/11",)),
+    ]
+    said = capsys.readouterr().err
+    assert "Warnings" in said and "x/3" in said and "authored/B/11" in said and "spells a control" in said
+
+
+def test_a_missing_base_model_is_named_with_the_command_that_makes_it(checkout):
+    (Path("data/base/smollm2-135m") / "tokenizer_config.json").unlink()
+    with pytest.raises(
+        validate.GateError,
+        match=r"missing file data/base/smollm2-135m/tokenizer_config\.json; run `dvc repro base@smollm2-135m` first",
+    ):
+        validate.main("lima")
 
 
 @pytest.mark.parametrize("case", BAD)
