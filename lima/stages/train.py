@@ -50,11 +50,13 @@ def main(arm: str) -> None:
     mixed, base, working = paths.result("mix", arm), paths.result("base", p.train.model), paths.WORK / "train" / arm
     pass_the_gate(arm, mixed / "train.jsonl")
 
-    from lima.training import checkpoint, encode, fit, launch, pace, room, states  # torch: seconds, spent only now
+    # torch: seconds, spent only now
+    from lima.training import checkpoint, encode, fit, launch, pace, room, selfcheck, states
 
     room.enough(base, working, p.train)
     accelerator = launch.accelerator(p.train)
     model, tokenizer, eot_id = launch.starting_point(base, p.train, lora)
+    selfcheck.require(model, tokenizer, eot_id, recipe=p.train, accelerator=accelerator)
     train, held_out = (
         encode.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
         for name in ("train.jsonl", "held_out.jsonl")

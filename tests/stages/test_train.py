@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from lima.records import EpochMetrics, Example, FailedExpectation, Gate, Provena
 from lima.stages import train
 from lima.stages.train import TrainError
 from lima.training.room import NoRoom
+from lima.training.selfcheck import SelfCheckFailed
 
 ROOT = Path(__file__).parents[2]
 PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
@@ -131,6 +133,18 @@ def test_held_out_examples_that_are_cut_before_their_response_are_named(checkout
         "warning: 1 of 2 held-out examples have no supervised token within train.max_tokens 40, so the perplexity "
         "leaves them out: authored/A/long\n"
     ) in capsys.readouterr().err
+
+
+def test_a_model_that_would_train_wrongly_is_refused_before_the_first_step(checkout, monkeypatch):
+    from lima.training import head
+
+    monkeypatch.setattr(head, "logit_scale", lambda _: 0.5)
+    assert re.match(
+        r"LlamaForCausalLM fails the self-check before training: loss equals the model's own: expected \d+\.\d{4}, "
+        r"got \d+\.\d{4} \(tolerance 0\.0001 of it\); .*; choose a base model of an architecture that",
+        refused(SelfCheckFailed),
+    )
+    assert not list(Path("work/train/lima").rglob("steps.jsonl"))
 
 
 def test_the_same_seed_trains_the_same_weights(checkout):

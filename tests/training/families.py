@@ -39,6 +39,46 @@ FAMILIES = {
 }
 
 
+OPT = {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 16}
+MAMBA2 = {"hidden_size": 16, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 4, "state_size": 8, "n_groups": 1}
+MOE = {"moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}
+# Further architectures, and whether they train: with residual dropout, without it only, or not at all.
+EXACT, WITHOUT_DROPOUT, REFUSED = "exact", "exact without residual dropout", "refused"
+MORE = {
+    "smollm3": (TINY, EXACT),
+    "olmo": (TINY, EXACT),
+    "olmo2": (TINY, EXACT),
+    "olmo3": (TINY | {"sliding_window": 64}, EXACT),
+    "phi3": (TINY, EXACT),
+    "starcoder2": (TINY, EXACT),
+    "glm4": (TINY, EXACT),
+    "ministral": (TINY | {"sliding_window": 64}, EXACT),
+    "helium": (TINY, EXACT),
+    "ernie4_5": (TINY, EXACT),
+    "hunyuan_v1_dense": (TINY, EXACT),
+    "exaone4": (TINY | {"sliding_window": 64, "sliding_window_pattern": 2}, EXACT),
+    "apertus": (TINY, EXACT),
+    "seed_oss": (TINY, EXACT),
+    "mixtral": (TINY, EXACT),
+    "qwen3_moe": (TINY | MOE, EXACT),
+    "arcee": (TINY, EXACT),
+    "vaultgemma": (TINY | {"sliding_window": 64}, EXACT),
+    "bitnet": (TINY, EXACT),
+    "gpt_neo": (
+        {"hidden_size": 16, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+        EXACT,
+    ),
+    "gpt_neox": (TINY, WITHOUT_DROPOUT),
+    "opt": (OPT, WITHOUT_DROPOUT),
+    "phi": (TINY, REFUSED),  # a bias in its output head
+    "bloom": ({"hidden_size": 16, "n_layer": 2, "n_head": 4}, REFUSED),  # from here on, packed examples mix
+    "falcon": ({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}, REFUSED),
+    "lfm2": (TINY | {"full_attn_idxs": [1]}, REFUSED),
+    "mamba2": (MAMBA2, REFUSED),
+    "minimax": (TINY | {"num_local_experts": 4}, REFUSED),
+}
+
+
 def build(family: str, recipe, *, wide: float = 0.3):
     """The family's model, made ready for training as a base model is; `wide` weights show what a token attends to."""
     settings = {"initializer_range": wide, **ENDS, **FAMILIES[family]}

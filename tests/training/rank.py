@@ -7,12 +7,13 @@ from pathlib import Path
 import small
 
 from lima.records import StepMetrics
-from lima.training import checkpoint, launch
+from lima.training import checkpoint, launch, selfcheck
 
 folder, losses = map(Path, sys.argv[1:3])
 recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision=sys.argv[3])
 accelerator = launch.accelerator(recipe)
 model, tokenizer, eot_id, encoded = small.start(folder, recipe)
+selfcheck.require(model, tokenizer, eot_id, recipe=recipe, accelerator=accelerator)
 
 
 def save(epoch, learner):
