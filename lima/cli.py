@@ -1,5 +1,7 @@
 """The command `lima`: what a person asks beside the pipeline."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +72,20 @@ def plan(
     machine = planning.Machine(nodes, gpus, memory, params.entry(PEAKS, "GPU", gpu), mfu)
     typer.echo(planning.render(arm, p, machine))
     if not any(f.fits for f in planning.plan(arm, p, machine).fits):
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A model of params.yaml, or a folder in Hugging Face's form.")],
+) -> None:
+    """Check that a base model trains on the right loss, packing and tokens; status 1 if a check fails."""
+    from lima import model_check, params
+
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    text, passed = model_check.check(model, params.load(), colour=colour)
+    typer.echo(text)
+    if not passed:
         raise typer.Exit(1)
 
 
