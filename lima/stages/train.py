@@ -1,7 +1,7 @@
 """Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`, or under `accelerate launch`.
 
-Killed or asked to stop, the same command goes on where it was: work/train/ARM holds what it needs for that, as long as
-data, base, recipe and code are the same.
+Killed or asked to stop, the same command continues: work/train/ARM holds the state, which is used as long as what a
+step depends on is unchanged.
 """
 
 import hashlib
@@ -53,7 +53,6 @@ def main(arm: str) -> None:
     # torch: seconds, spent only now
     from lima.training import checkpoint, encode, fit, launch, pace, room, selfcheck, states
 
-    room.enough(base, working, p.train)
     accelerator = launch.accelerator(p.train)
     model, tokenizer, eot_id = launch.starting_point(base, p.train, lora)
     selfcheck.require(model, tokenizer, eot_id, recipe=p.train, accelerator=accelerator)
@@ -65,8 +64,14 @@ def main(arm: str) -> None:
         warn_of_unsupervised(held_out, p.train.max_tokens)
         paths.restore(paths.result("train", arm))
     kept = states.keep(
-        working, accelerator, inputs=[*mixed.glob("*.jsonl"), *base.iterdir()], recipe=p.train, lora=lora
+        working,
+        accelerator,
+        data=[mixed / "train.jsonl", mixed / "held_out.jsonl"],
+        base=base.iterdir(),
+        recipe=p.train,
+        lora=lora,
     )
+    room.enough(base, working, paths.result("train", arm), p.train)  # after states were moved aside, or back
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
         if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:

@@ -150,5 +150,10 @@ def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tup
 
 def disk(parameters: int, recipe: Train) -> float:
     """Bytes: a bf16 checkpoint a kept epoch, and two states of 12 bytes a parameter, the new beside the old."""
+    return checkpoints(parameters, recipe) + float(parameters * 2 * 3 * FP32)
+
+
+def checkpoints(parameters: int, recipe: Train) -> float:
+    """Bytes of a bf16 checkpoint a kept epoch."""
     first, last = recipe.keep_epochs
-    return float(parameters * (BF16 * (last - first + 1) + 2 * 3 * FP32))
+    return float(parameters * BF16 * (last - first + 1))

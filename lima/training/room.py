@@ -9,24 +9,42 @@ from safetensors import safe_open
 from lima.errors import LimaError
 from lima.params.sections import Train
 from lima.training import footprint
+from lima.training.states import aside
 
 
 class NoRoom(LimaError):
     """Less free disk than the run will need."""
 
 
-def enough(base: Path, working: Path, recipe: Train) -> None:
-    """Raise unless the disk below `working` can take the checkpoints and states of the model in `base`."""
+def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
+    """Raise unless the disk below `working` can take the checkpoints and states of the model in `base`.
+
+    So can the disk of `result`, to which the checkpoints are copied if it is another one.
+    """
     working.mkdir(parents=True, exist_ok=True)
-    needed, used = footprint.disk(parameters(base), recipe), taken(working)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    needed = footprint.disk(parameters(base), recipe)
+    used = taken(working / "states") + taken(working / "result")
     free = shutil.disk_usage(working).free + used
     if needed > free:
         first, last = recipe.keep_epochs
         raise NoRoom(
             f"checkpoints of epochs {first} to {last} and two states to continue from need {needed / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, or keep fewer epochs "
-            "(train.keep_epochs)"
+            f"(train.keep_epochs){_or_remove(aside(working))}"
         )
+    if result.parent.stat().st_dev != working.stat().st_dev:
+        needed, free = footprint.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
+        if needed > free:
+            raise NoRoom(
+                f"checkpoints of epochs {recipe.keep_epochs[0]} to {recipe.keep_epochs[1]} need {needed / 1e9:.1f} GB, "
+                f"and {free / 1e9:.1f} GB are free below {result.parent.resolve()}; make room, or keep fewer epochs "
+                "(train.keep_epochs)"
+            )
+
+
+def _or_remove(folder: Path) -> str:
+    return f", or remove {folder}, with {taken(folder) / 1e9:.1f} GB of states moved aside" if folder.exists() else ""
 
 
 def parameters(base: Path) -> int:

@@ -8,9 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import namedtuple
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,25 @@ def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatc
     assert said in refused(NoRoom)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed))
     train.main("lima")
+
+
+def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch):
+    from lima.params import load
+    from lima.training import room
+
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == Path().stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    working, recipe = Path("work/train/lima"), load().train
+    needed = 3 * 2 * 41_152  # three checkpoints in bf16
+    with tempfile.TemporaryDirectory(dir=shared) as other:
+        RESULT.parent.symlink_to(other)
+        for free, fits in ((needed - 1, False), (needed, True)):
+            usage = namedtuple("usage", "total used free")
+            room_of = {working: usage(10**12, 0, 10**12), RESULT.parent: usage(10**12, 0, free)}
+            monkeypatch.setattr(shutil, "disk_usage", room_of.__getitem__)
+            with nullcontext() if fits else pytest.raises(NoRoom, match=f"are free below {other}; make room"):
+                room.enough(Path("data/base/random"), working, RESULT, recipe)
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):

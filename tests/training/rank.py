@@ -1,4 +1,7 @@
-"""One of the processes that train together: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION`."""
+"""One of the processes that train together: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION [WORKING]`.
+
+They continue the state in the folder WORKING, if there is one.
+"""
 
 import json
 import sys
@@ -7,7 +10,7 @@ from pathlib import Path
 import small
 
 from lima.records import StepMetrics
-from lima.training import checkpoint, launch, selfcheck
+from lima.training import checkpoint, launch, selfcheck, states
 
 folder, losses = map(Path, sys.argv[1:3])
 recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision=sys.argv[3])
@@ -20,7 +23,10 @@ def save(epoch, learner):
     return checkpoint.save_epoch(losses.with_suffix(""), epoch, learner, accelerator, tokenizer, eot_id=eot_id)
 
 
-metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save)
+kept = None
+if working := sys.argv[4:]:
+    kept = states.keep(Path(*working), accelerator, data=[], base=[], recipe=recipe)
+metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save, states=kept)
 steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
 if accelerator.is_main_process:
     told = {"ranks": accelerator.num_processes, "steps": [[step.loss, step.grad_norm] for step in steps]}

@@ -81,7 +81,7 @@ def test_a_stopped_run_is_continued_to_the_bit(tmp_path):
     recipe, told = small.recipe(epochs=2, residual_dropout=0.3, batch_size=2), []
     whole, *_, encoded = start(tmp_path, recipe)
     train(whole, encoded, recipe)
-    kept = states.keep(tmp_path / "work", small.accelerator(recipe), inputs=[], recipe=recipe, lora=LORA)
+    kept = states.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe, lora=LORA)
     first, second = start(tmp_path, recipe)[0], start(tmp_path, recipe)[0]
     with pytest.raises(small.fit.Stopped):
         train(first, encoded, recipe, states=kept, stopping=lambda: told.append(1) or len(told) == 5)
@@ -93,7 +93,7 @@ def test_a_stopped_run_is_continued_to_the_bit(tmp_path):
 def test_other_matrices_never_continue_an_old_run(tmp_path):
     recipe, mark = small.recipe(), tmp_path / "work" / "mark"
     for lora, there in ((None, False), (LORA, False), (LORA, True), (Lora(rank=4, alpha=9), False)):
-        states.keep(tmp_path / "work", small.accelerator(recipe), inputs=[], recipe=recipe, lora=lora)
+        states.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe, lora=lora)
         assert mark.exists() == there
         mark.touch()
 

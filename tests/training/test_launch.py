@@ -13,8 +13,10 @@ from conftest import free_port
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lima.generation import checkpoint as generation
-from lima.training import base, batches, launch
+from lima.records import StepMetrics
+from lima.training import base, batches, launch, states
 from lima.training.encode import Encoded
+from lima.training.fit import Stopped
 from lima.training.launch import LaunchError
 from lima.training.learner import Learner as LossModel
 
@@ -134,3 +136,36 @@ def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_pa
         for key, weight in weights["one"].items():
             # stored in bf16, whose last place is 2^-8 of a weight; six steps move one by at most 6e-3
             torch.testing.assert_close(weights[name][key], weight, rtol=2**-7, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_a_state_of_one_process_is_continued_by_two(tmp_path):
+    recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision="fp32")
+
+    def alone(**more):
+        model, _, _, encoded = small.start(tmp_path, recipe)
+        one = small.accelerator(recipe)
+        steps = []
+        for metric in small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=one, **more):
+            if isinstance(metric, StepMetrics):
+                steps.append([metric.loss, metric.grad_norm])
+        return steps
+
+    undisturbed = alone()
+    kept = states.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped, match=r"stopped at step 3$"):
+        alone(states=kept, stopping=lambda: next(asked))
+    out = tmp_path / "two.json"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    command += [str(RANK), str(tmp_path), str(out), "fp32", str(tmp_path / "work")]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment |= {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert "does not fit" not in done.stderr
+    told = json.loads(out.read_text())
+    assert told["ranks"] == 2
+    assert told["steps"][:3] == undisturbed[:3]  # repeated from the state, not computed
+    assert told["steps"][3:] != undisturbed[3:]  # summed in another order
+    assert torch.allclose(torch.tensor(told["steps"]), torch.tensor(undisturbed), rtol=0, atol=1e-4)

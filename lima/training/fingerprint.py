@@ -1,0 +1,109 @@
+"""Fingerprint of what a training step depends on, and how two fingerprints differ.
+
+Data, base model, recipe, code and libraries. What only speeds a step up, checks it or shows it is left out, and so are
+the micro-batches and the number of processes: a step has the same examples, learning rate and gradient with any of
+them, up to the order of summation and to which elements dropout draws.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+import transformers
+from pydantic import JsonValue
+
+from lima.params.entries import Lora
+from lima.params.sections import Train
+from lima.records import Record
+
+FORMAT = 1  # of the saved states; a change makes earlier ones unreadable
+BESIDE_A_STEP = frozenset(  # modules
+    ("allocator", "base", "fingerprint", "footprint", "pace", "room", "selfcheck", "states")
+)
+BESIDE_THE_RESULT = frozenset(("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss"))
+SHOWN = 60  # characters of a value
+
+Value = TypeVar("Value")
+
+
+class Fingerprint(Record):
+    """Digests (SHA-256, hexadecimal), settings and versions, by name."""
+
+    format: int
+    data: dict[str, str]  # a file
+    base: dict[str, str]  # a file
+    recipe: dict[str, JsonValue]  # train in params.yaml, and the arm's lora
+    code: dict[str, str]  # a module of lima/training
+    libraries: dict[str, str]  # versions
+
+
+def of(*, data: Iterable[Path], base: Iterable[Path], recipe: Train, lora: Lora | None = None) -> Fingerprint:
+    """The fingerprint of a training that starts now."""
+    here = Path(__file__).parent.glob("*.py")
+    return Fingerprint(
+        format=FORMAT,
+        data={path.name: digest(path) for path in sorted(data)},
+        base={path.name: digest(path) for path in sorted(base)},
+        recipe=recipe.model_dump(mode="json", exclude=set(BESIDE_THE_RESULT))
+        | {"lora": lora.model_dump(mode="json") if lora else None},
+        code={path.name: of_code(path.read_text()) for path in sorted(here) if path.stem not in BESIDE_A_STEP},
+        libraries={
+            "torch": str(torch.__version__),
+            "transformers": str(transformers.__version__),
+            "numpy": str(np.__version__),
+        },
+    )
+
+
+def differences(old: Fingerprint, new: Fingerprint) -> list[str]:
+    """What differs, in words for a user: the file, the setting with both values, the module or the library."""
+    texts = [f"the format of saved states {old.format} → {new.format}"] if old.format != new.format else []
+    texts += [f"data: {name} {_how(a, b)}" for name, a, b in _changed(old.data, new.data)]
+    texts += [f"base model: {name} {_how(a, b)}" for name, a, b in _changed(old.base, new.base)]
+    for name, a, b in _changed(old.recipe, new.recipe):
+        place = "the arm's lora" if name == "lora" else f"train.{name}"
+        texts.append(f"{place} {str(a)[:SHOWN]} → {str(b)[:SHOWN]}")
+    texts += [f"code: lima/training/{name} {_how(a, b)}" for name, a, b in _changed(old.code, new.code)]
+    texts += [f"{name} {a} → {b}" for name, a, b in _changed(old.libraries, new.libraries)]
+    return texts
+
+
+def _changed(old: dict[str, Value], new: dict[str, Value]) -> Iterator[tuple[str, Value | None, Value | None]]:
+    for name in [*old, *(name for name in new if name not in old)]:
+        if (name in old) != (name in new) or old.get(name) != new.get(name):
+            yield name, old.get(name), new.get(name)
+
+
+def _how(old: str | None, new: str | None) -> str:
+    return "is new" if old is None else "is missing" if new is None else "changed"
+
+
+def of_code(source: str) -> str:
+    """Digest of Python code without comments, docstrings and layout; the same under every version of Python."""
+    return hashlib.sha256(repr(_shape(ast.parse(source))).encode()).hexdigest()
+
+
+def _shape(node: object) -> object:
+    """A syntax tree as nested lists, without the fields that are empty, which differ between versions of Python."""
+    if isinstance(node, list):
+        return [_shape(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _documented(node):
+        fields["body"] = node.body[1:]
+    return [type(node).__name__, [(name, _shape(part)) for name, part in fields.items() if part not in (None, [])]]
+
+
+def _documented(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return ast.get_docstring(node, clean=False) is not None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
