@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import get_args
 
 import numpy as np
 import openai
@@ -25,7 +26,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from lima import reasoning
 from lima.errors import LimaError
-from lima.protocol import NoReply, Question, Reply
+from lima.protocol import NoReply, Option, Question, Reply
 from lima.records import NoReplyReason, Turn
 from lima.redaction import mask, redact, url_secrets
 
@@ -180,7 +181,7 @@ class Endpoint:
             return Trouble("rejected", f"{says}; this question is too long for the model")
         named = [name for name in question.options if re.search(rf"\b{re.escape(name)}\b", body)]
         if named and not self._has_answered:
-            return Trouble("rejected", f"{says}; {_advice(named[0])}", fatal=True)
+            return Trouble("rejected", f"{says}; {_advice(named[0], list(question.options))}", fatal=True)
         self._rejected += not self._known
         return Trouble("rejected", f"{says}; check url, model and key in params.yaml")
 
@@ -199,11 +200,13 @@ def _message(turn: Turn) -> ChatCompletionMessageParam:
             return {"role": "assistant", "content": turn.content}
 
 
-def _advice(option: str) -> str:
+def _advice(option: str, sent: list[str]) -> str:
     """What to change in params.yaml where a server does not take an option."""
-    if option == "max_tokens":
-        return "it does not take max_tokens: list max_completion_tokens in its place in `send` of this endpoint"
-    return f"it does not take {option}: take it out of `send` or `extra` of this endpoint in params.yaml"
+    if option not in get_args(Option):
+        return f"it does not take {option}: take it out of `extra` of this endpoint in params.yaml"
+    instead = {"max_tokens": ["max_completion_tokens"], "max_completion_tokens": ["max_tokens"]}.get(option, [])
+    others = [name for name in sent if name in get_args(Option) and name != option]
+    return f"it does not take {option}: set `send: [{', '.join(instead + others)}]` for this endpoint in params.yaml"
 
 
 class Part(BaseModel):

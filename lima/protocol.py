@@ -10,6 +10,8 @@ from pydantic import JsonValue, NonNegativeInt
 from lima.errors import LimaError
 from lima.records import NoReplyReason, Record, Turn
 
+GRACE = 10.0  # seconds in which questions under way may still be answered after a failure: their answers are paid for
+
 Answer = TypeVar("Answer")
 Option = Literal["max_tokens", "max_completion_tokens", "temperature", "top_p", "seed"]
 ALL_OPTIONS: tuple[Option, ...] = ("max_tokens", "temperature", "top_p", "seed")
@@ -53,17 +55,36 @@ class FailureLimit:
     def __init__(self, total: int, *, share: float, setting: str) -> None:
         self._allowed, self._total, self._share, self._setting = share * total, total, share, setting
         self._reasons = Counter[str]()
+        self._last = ""
 
     def count(self, failure: NoReply) -> None:
         """Raises TooManyFailures."""
         self._reasons[failure.reason] += 1
+        self._last = failure.detail
+        self.check()
+
+    def check(self) -> None:
+        """Raises TooManyFailures."""
         failed = self._reasons.total()
         if failed > self._allowed:
             raise TooManyFailures(
                 f"{failed} of {self._total} questions have no answer ({counts(self._reasons)}), more than the share of "
-                f"{self._share:g} that {self._setting} allows; the last one: {failure.detail}. All answers are kept: "
+                f"{self._share:g} that {self._setting} allows; the last one: {self._last}. All answers are kept: "
                 f"remove the cause or raise {self._setting} in params.yaml, and run the stage again"
             )
+
+
+def limited(ask: Ask, limit: FailureLimit) -> Ask:
+    """A function that counts questions without an answer, and asks nothing more once there are too many."""
+
+    async def complete(question: Question) -> Reply | NoReply:
+        limit.check()
+        reply = await ask(question)
+        if isinstance(reply, NoReply):
+            limit.count(reply)
+        return reply
+
+    return complete
 
 
 def counts(reasons: Counter[str] | Counter[NoReplyReason]) -> str:
@@ -92,20 +113,44 @@ def options(
 
 
 async def every(
-    jobs: Sequence[Callable[[], Awaitable[Answer]]], *, concurrency: int, done: Callable[[], object]
+    jobs: Sequence[Callable[[], Awaitable[Answer]]],
+    *,
+    concurrency: int,
+    done: Callable[[], object],
+    grace: float = 0.0,
 ) -> list[Answer]:
-    """The jobs' answers in their order, `concurrency` at a time; the first to fail stops the others."""
+    """The jobs' answers in their order, `concurrency` at a time; the first to fail stops the others.
+
+    Args:
+        grace: seconds in which jobs under way may still end after another one has failed; no job is begun in them.
+    """
     slots = asyncio.Semaphore(concurrency)
+    begun: set[asyncio.Task[Answer] | None] = set()
+    failed = False
 
     async def one(job: Callable[[], Awaitable[Answer]]) -> Answer:
+        nonlocal failed
         async with slots:
-            answer = await job()
+            if failed:
+                await asyncio.Event().wait()  # until it is cancelled
+            begun.add(asyncio.current_task())
+            try:
+                answer = await job()
+            except LimaError:
+                failed = True
+                raise
         done()
         return answer
 
     tasks = [asyncio.ensure_future(one(job)) for job in jobs]
     try:
         return await asyncio.gather(*tasks)
+    except LimaError:
+        for task in tasks:
+            if task not in begun:
+                task.cancel()
+        await asyncio.wait(tasks, timeout=grace)
+        raise
     finally:
         for task in tasks:
             task.cancel()

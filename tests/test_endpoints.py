@@ -1,4 +1,5 @@
 import asyncio
+import re
 import socket
 from datetime import UTC, datetime
 
@@ -363,17 +364,18 @@ def test_only_the_options_of_the_question_are_sent():
     [
         (
             "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
-            "it does not take max_tokens: list max_completion_tokens in its place in `send` of this endpoint",
+            "it does not take max_tokens: set `send: [max_completion_tokens, temperature, top_p, seed]` for",
         ),
         (
             "Unsupported value: 'temperature' does not support 0.5",
-            "it does not take temperature: take it out of `send`",
+            "it does not take temperature: set `send: [max_tokens, top_p, seed]` for this endpoint in params.yaml",
         ),
-        ("seed is not permitted", "it does not take seed: take it out of `send`"),
+        ("seed is not permitted", "it does not take seed: set `send: [max_tokens, temperature, top_p]`"),
+        ("reasoning_effort is unknown", "it does not take reasoning_effort: take it out of `extra` of this endpoint"),
     ],
 )
 def test_an_option_that_a_server_does_not_take_is_named_with_the_setting(message, advice):
     with serving(lambda *_: refused(400, message=message)) as server:
-        with pytest.raises(EndpointError, match=advice):
-            ask(server.url)
+        with pytest.raises(EndpointError, match=re.escape(advice)):
+            ask(server.url, question=QUESTION.model_copy(update={"options": OPTIONS | {"reasoning_effort": "low"}}))
         assert len(server.asked) == 1

@@ -35,3 +35,19 @@ def test_the_first_failure_stops_the_other_jobs():
     with pytest.raises(LimaError, match="gone"):
         asyncio.run(every([lambda n=n: job(n) for n in range(9)], concurrency=3, done=lambda: None))
     assert len(begun) <= 4
+
+
+def test_jobs_under_way_may_end_after_a_failure_and_no_other_is_begun():
+    begun, ended = [], []
+
+    async def job(number):
+        begun.append(number)
+        await asyncio.sleep({0: 0.01, 1: 0.05, 2: 0.05}.get(number, 60))
+        if number == 0:
+            raise LimaError("gone")
+        ended.append(number)
+
+    with pytest.raises(LimaError, match="gone"):
+        asyncio.run(every([lambda n=n: job(n) for n in range(9)], concurrency=4, done=lambda: None, grace=0.5))
+    assert begun == [0, 1, 2, 3]
+    assert ended == [1, 2]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from lima import protocol, reasoning
 from lima.params.entries import EndpointContestant
 from lima.params.sections import Decoding
-from lima.protocol import Ask, FailureLimit, NoReply, Question, every
+from lima.protocol import Ask, NoReply, Question, every
 from lima.records import Prompt, Response, Unanswered
 
 
@@ -23,18 +23,13 @@ async def respond(
     concurrency: int,
     decoding: Decoding,
     ask: Ask,
-    limit: FailureLimit,
     done: Callable[[], object],
 ) -> list[Response | Unanswered]:
-    """Every prompt's answers, or the reason why there is none, in the prompts' order; `done` is called after each.
-
-    Raises TooManyFailures where `limit` does.
-    """
+    """Every prompt's answers, or the reason why there is none, in the prompts' order; `done` is called after each."""
 
     async def one(prompt: Prompt, sample: int) -> Response | Unanswered:
         reply = await ask(question(prompt, sample, served=served, decoding=decoding))
         if isinstance(reply, NoReply):
-            limit.count(reply)
             return Unanswered(
                 prompt_id=prompt.id, contestant=contestant, sample=sample, reason=reply.reason, detail=reply.detail
             )
@@ -49,7 +44,7 @@ async def respond(
         )
 
     jobs = [lambda p=prompt, s=sample: one(p, s) for prompt in prompts for sample in range(samples)]
-    return await every(jobs, concurrency=concurrency, done=done)
+    return await every(jobs, concurrency=concurrency, done=done, grace=protocol.GRACE)
 
 
 def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> Question:

@@ -82,15 +82,11 @@ async def asked(
             seed=judge.seed,
             known=cache.knows(annotator.url, annotator.model),
         ) as endpoint:
-            ballots = 2 * len(shown)
-            complete = client.completing(
-                annotator,
-                ask=response_cache.cached(endpoint.ask, cache, url=annotator.url),
-                seed=judge.seed,
-                limit=FailureLimit(ballots, share=judge.max_failed_share, setting="judge.max_failed_share"),
-            )
+            limit = FailureLimit(2 * len(shown), share=judge.max_failed_share, setting="judge.max_failed_share")
+            ask = protocol.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
+            complete = client.completing(annotator, ask=ask, seed=judge.seed)
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
-            return await protocol.every(jobs, concurrency=judge.concurrency, done=done)
+            return await protocol.every(jobs, concurrency=judge.concurrency, done=done, grace=protocol.GRACE)
 
 
 def without_vote(given: Sequence[Verdict]) -> Counter[str]:

@@ -13,7 +13,7 @@ from lima.generation import endpoint, recorded
 from lima.generation.chosen import Chosen
 from lima.params import Params
 from lima.params.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
-from lima.protocol import FailureLimit, counts
+from lima.protocol import FailureLimit, counts, limited
 from lima.records import Prompt, Response, Unanswered
 
 
@@ -72,6 +72,7 @@ async def from_endpoint(
     from lima import endpoints  # imports openai
 
     questions = len(prompts) * p.sample.samples
+    limit = FailureLimit(questions, share=p.sample.max_failed_share, setting="sample.max_failed_share")
     with (
         tqdm(total=questions, desc=contestant, disable=None) as bar,
         response_cache.opened(paths.REPLIES) as cache,
@@ -91,8 +92,7 @@ async def from_endpoint(
                 samples=p.sample.samples,
                 concurrency=p.sample.concurrency,
                 decoding=p.sample.decoding,
-                ask=response_cache.cached(server.ask, cache, url=served.url),
-                limit=FailureLimit(questions, share=p.sample.max_failed_share, setting="sample.max_failed_share"),
+                ask=limited(response_cache.cached(server.ask, cache, url=served.url), limit),
                 done=bar.update,
             )
 

@@ -6,7 +6,6 @@ from lima.endpoints import connected
 from lima.generation import endpoint
 from lima.params.entries import EndpointContestant
 from lima.params.sections import Decoding
-from lima.protocol import FailureLimit
 from lima.records import Prompt, Provenance, Turn, Unanswered
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
@@ -18,7 +17,7 @@ DECODING = Decoding(
 )
 
 
-def answered(url, *, samples=1, share=0.25, done=lambda: None, **entry):
+def answered(url, *, samples=1, done=lambda: None, **entry):
     served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable="", reads="", **entry)
 
     async def run():
@@ -31,7 +30,6 @@ def answered(url, *, samples=1, share=0.25, done=lambda: None, **entry):
                 concurrency=2,
                 decoding=DECODING,
                 ask=server.ask,
-                limit=FailureLimit(3 * samples, share=share, setting="sample.max_failed_share"),
                 done=done,
             )
 
@@ -75,7 +73,7 @@ def test_the_papers_decoding_is_asked_for_as_far_as_the_protocol_goes():
 def test_reasoning_is_no_part_of_an_answer_and_an_answer_of_reasoning_alone_is_none():
     replies = [said("<think>a b</think>\nYes."), said("<think>a b", finish="length"), said("Yes, but", finish="length")]
     with serving(lambda body, _: replies["abc".index(body["messages"][0]["content"][0])]) as server:
-        first, second, third = answered(server.url, share=1.0)
+        first, second, third = answered(server.url)
     assert (first.text, first.finish, first.finish_reason) == ("Yes.", "stop", "stop")
     assert isinstance(second, Unanswered)
     assert (second.prompt_id, second.sample, second.reason) == ("b", 0, "truncated")
@@ -84,7 +82,7 @@ def test_reasoning_is_no_part_of_an_answer_and_an_answer_of_reasoning_alone_is_n
 
 def test_a_filtered_answer_is_none_and_says_why():
     with serving(lambda *_: completed({"content": "I was abo"}, finish="content_filter")) as server:
-        assert {outcome.reason for outcome in answered(server.url, share=1.0)} == {"refused"}
+        assert {outcome.reason for outcome in answered(server.url)} == {"refused"}
 
 
 def test_an_entry_says_which_options_are_sent():

@@ -151,6 +151,24 @@ def test_a_server_that_dies_costs_only_the_answers_that_are_missing(checkout):
     assert [r.text for r in responses("served")] == [f"answer {n}" for n in range(6)]
 
 
+def test_an_answer_under_way_when_the_run_stops_is_kept(checkout):
+    broken = [True]
+
+    def dies(body, number):
+        if number == 0 and broken[0]:
+            return said("slow", delay=0.5)
+        return Sent(status=503, body="overloaded") if broken[0] and number > 1 else said("quick")
+
+    with serving(dies) as server:
+        serve(server.url)
+        set_sample(concurrency=8, retries=0, max_failed_share=0.1)
+        with pytest.raises(LimaError, match="it says 503"):
+            sample.main("served")
+        asked, broken[0] = len(server.asked), False
+        sample.main("served")
+        assert len(server.asked) - asked == 8 - 2
+
+
 def test_a_prompt_that_a_filter_refuses_is_recorded_with_its_reason_and_the_others_go_on(checkout, capsys):
     def filters(body, number):
         if body["messages"][-1]["content"] == "Hi":
