@@ -174,6 +174,12 @@ def test_tables_in_a_folder_of_the_archive_are_read(tmp_path, filters):
     assert candidate.provenance.author.startswith("Ann")
 
 
+def test_tables_at_the_root_win_over_those_in_folders(tmp_path):
+    texts = {"old/Posts.xml": question(9), "Posts.xml": question(1)}
+    archive(tmp_path / "in/s.7z", {name: posts_text(tmp_path, row) for name, row in texts.items()})
+    assert [candidate.provenance.id for candidate in both(tmp_path / "in/s.7z")[0]] == ["1"]
+
+
 def test_an_archive_of_several_sites_names_them_and_the_fix(tmp_path):
     text = posts_text(tmp_path, question(1))
     archive(tmp_path / "in/all.7z", {"beer/Posts.xml": text, "tea/Posts.xml": text}, BZIP2)

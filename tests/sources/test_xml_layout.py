@@ -116,6 +116,27 @@ def test_places_count_the_lines_of_the_file_where_each_row_has_its_own(tmp_path)
     assert both(tmp_path / "s")[1] == [("bad_row", f"{tmp_path / 's/Posts.xml'}:{line}")]
 
 
+def test_places_count_lines_past_rows_that_span_lines(tmp_path):
+    (tmp_path / "s").mkdir()
+    bad, wrapped = '<row Id="5" />', rows()[0].replace(" Score", "\n    Score").replace(" Body", "\r\n    Body")
+    text = f"{DECLARATION}\n<posts>\n{wrapped}\n<!-- two\nlines -->\n\n{bad}\nstray\n</posts>"
+    (tmp_path / "s/Posts.xml").write_bytes(text.encode())
+    line = text.split("\n").index(bad) + 1
+    [candidate], dropped, _ = both(tmp_path / "s")
+    place = tmp_path / "s/Posts.xml"
+    assert (candidate.title, candidate.score) == ("t1", 3)
+    assert dropped == [("bad_row", f"{place}:{line}"), ("bad_row", f"{place}:{line + 1}")]
+
+
+def test_rows_after_the_closing_tag_of_a_regular_table_are_read(tmp_path):
+    """Two tables, one appended to the other."""
+    table = "\n".join([DECLARATION, "<posts>", *rows(), "</posts>", ""])
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/Posts.xml").write_text(table + re.sub(r' (Id|ParentId)="', r' \1="1', table))
+    candidates, dropped, _ = both(tmp_path / "s")
+    assert ([c.provenance.id for c in candidates], dropped) == (["1", "11"], [])
+
+
 def test_users_and_comments_are_read_in_every_layout_too(tmp_path):
     folder = site(tmp_path, comment(1, 2, 7), comment(2, 2, 8))
     [expected] = read_threads(folder, source="se", licence="", tally=Tally())
