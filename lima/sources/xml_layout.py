@@ -186,38 +186,35 @@ class _Framed:
 
     def __init__(self, fill: Fill) -> None:
         self._fill = fill
-        self._held = b""  # the beginning of a tag, for the next chunk
 
     def __call__(self, view: memoryview) -> int:
-        while True:
-            kept = len(self._held)
-            view[:kept] = self._held
-            count = kept + (more := self._fill(view[kept:]))
-            self._held = b""
-            start = max(0, count - TAIL)
-            tail = bytes(view[start:count])
-            last = tail.rfind(b"<")
-            if last < 0 or tail.startswith(b"<row", last):
-                return count
-            if more and len(tail) - last < LONGEST_TAG:
-                self._held = tail[last:]
-                if count := start + last:
-                    return count
-                continue
-            return self._closed(view, count)
-
-    def _closed(self, view: memoryview, count: int) -> int:
-        """Overwrite what follows the last closing tag if it is only comments."""
-        chunk = bytes(view[:count])
-        closing = CLOSING.search(chunk)
-        if not closing:
+        count = self._fill(view)
+        tail = bytes(view[max(0, count - TAIL) : count])
+        last = tail.rfind(b"<")
+        if last < 0:
             return count
-        rest = chunk[closing.end() :] + read(self._fill, HEAD)
-        self._fill = _joined(_blank(rest) if FOOTER.fullmatch(rest) else rest, self._fill)
-        line = chunk[: closing.start()].rpartition(b"\n")[2]
-        tag = _blank(closing[0])
-        view[closing.start() : closing.end()] = b"\n" + tag[1:] if line.strip() else tag
-        return closing.end()
+        begun = tail[last:]
+        if len(begun) < LONGEST_TAG:
+            ahead = read(self._fill, LONGEST_TAG)
+            self._fill = _joined(ahead, self._fill)
+            begun += ahead
+        if not begun.startswith(b"<row"):
+            self._close(view, count, begun[len(tail) - last :])
+        return count
+
+    def _close(self, view: memoryview, count: int, ahead: bytes) -> None:
+        """Overwrite a closing tag in what was read, and what follows the tag if it is only comments."""
+        if not CLOSING.search(bytes(view[:count]) + ahead):
+            return
+        text = bytes(view[:count]) + read(self._fill, HEAD)
+        for closing in CLOSING.finditer(text):
+            start, end = closing.span()
+            row_before = text[:start].rpartition(b"\n")[2].strip()
+            tag = b"\n" + b" " * (end - start - 1) if row_before else b" " * (end - start)
+            after = text[end:]
+            text = text[:start] + tag + (_blank(after) if FOOTER.fullmatch(after) else after)
+        view[:count] = text[:count]
+        self._fill = _joined(text[count:], self._fill)
 
 
 class _Split:

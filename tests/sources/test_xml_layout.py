@@ -201,12 +201,19 @@ def test_a_table_of_one_line_that_is_longer_than_a_row_may_be_is_read(tmp_path):
     assert tally.rows == 2000
 
 
-def test_a_closing_tag_split_between_two_reads_still_ends_the_rows():
-    raw = b"<posts>\n" + rows()[0].encode() + b"</posts>\n" + NOTICE.encode()
-    expected = [rows()[0].encode()]
-    for sizes in range(1, 60):
-        stripped = [line.strip() for line in normalized(raw, sizes).split(b"\n")]
-        assert [line for line in stripped if line] == expected, sizes
+@pytest.mark.parametrize("between", ["", "\n"])
+@pytest.mark.parametrize("after", ["", "\n<!--\n  A notice on how the data\n  may be used.\n-->\n<?end?>\n"])
+def test_a_closing_tag_split_between_two_reads_still_ends_the_rows(monkeypatch, between, after):
+    monkeypatch.setattr(xml_layout, "HEAD", 130)  # bytes: what follows the root, but not a whole row
+    row = rows()[0].encode()
+    assert len(after) <= 130 < len(row)
+    raw = b"<posts>\n" + row + between.encode() + b"</posts>" + after.encode()
+    for size in range(1, len(raw)):
+        fill, view, output = xml_layout.one_row_a_line(filled(raw), shown="t"), memoryview(bytearray(size)), b""
+        while count := fill(view):
+            output += view[:count]
+        lines = [line.strip() for line in output.split(b"\n")]
+        assert ([line for line in lines if line], len(output)) == ([row], len(raw)), size
 
 
 def test_layout_keeps_offsets_of_regular_tables_only():
