@@ -105,7 +105,12 @@ def check_corpus(
 
 @corpus.command("compare")
 def compare_corpora(
-    files: Annotated[list[Path], typer.Argument(help="Sets of prompts: JSON, JSONL, or text with a prompt a line.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Sets of prompts or dialogues: JSON, JSONL, CSV, Parquet, Arrow, or text with a prompt a line."
+        ),
+    ],
 ) -> None:
     """Compare how diverse sets of prompts are, at the size of the smallest."""
     from lima import params, proofsheet

@@ -25,6 +25,7 @@ CHANGES = {
     "suite": "none",
     "lima": "none",
     "alpaca": "instruction and input set as one prompt",
+    "chat": "an instruction and its input set as one prompt; footnote marks of Dolly's contexts cut",
 }
 CREATIVE_COMMONS = re.compile(r"CC (BY(?:-NC)?(?:-ND|-SA)?) (\d\.\d)")
 OTHER_LICENCES = {

@@ -36,7 +36,7 @@ def sift(
         case "natural_instructions":
             tasks = natural_instructions.sift(candidates, p=p.natural_instructions, language=p.language)
             return _fit(tasks, reader=reader, p=p)
-        case "authored" | "suite" | "lima" | "alpaca":
+        case "authored" | "suite" | "lima" | "alpaca" | "chat":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:
             raise ValueError(f"no filters for the reader {reader!r}")

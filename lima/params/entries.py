@@ -62,7 +62,7 @@ Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomMod
 
 class Source(Section):
     reader: Literal[
-        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca"
+        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca", "chat"
     ]
     dumps: str
     licence: str

@@ -117,6 +117,7 @@ class Filter(Section):
     suite: NoThresholds
     lima: NoThresholds
     alpaca: NoThresholds
+    chat: NoThresholds
 
     def of_reader(self, reader: str) -> ReaderFilter:
         section: ReaderFilter = getattr(self, reader)

@@ -1,15 +1,17 @@
-"""Whole lines of a file, plain or packed with zstd, many at a time: a scan over bytes sets the pace, not Python.
+"""Whole lines of a file, plain or compressed (zstd, gzip), many at a time: a scan over bytes sets the pace, not Python.
 
 Memory is bounded whatever a file holds: a block is read while the one before it is looked at, and of a line that is
 longer than MAX_LINE only its length and its head are kept.
 """
 
+import gzip
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from lima.sources import search, zst
 from lima.sources.reading import DumpError
 
+GZIP = ".gz"
 BLOCK = 2**20  # bytes read at a time: smaller ones wait longer for the interpreter than they take
 AHEAD = 4  # blocks that are read before they are asked for
 MAX_LINE = 2**24  # bytes; the longest posts of Reddit take a few hundred thousand
@@ -43,7 +46,7 @@ def read(path: Path) -> Iterator[Lines | Overlong]:
     """Raises DumpError where the file is empty, cut short or damaged."""
     done = 0
     try:
-        for part in whole(_blocks(path)):
+        for part in whole(blocks(path)):
             yield part
             done = part.number + len(part.stops) - 1 if isinstance(part, Lines) else part.number
     except zst.Damaged as error:
@@ -119,11 +122,25 @@ def _line(number: int, length: int, begun: bytearray) -> Lines | Overlong:
     return Lines(number, text, 0, np.array([len(text) - text.endswith(b"\n")]))
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, decompressed where its name ends in .zst or .gz. Raises zst.Damaged"""
+    name = path.name.lower()
     with path.open("rb") as file:
-        packed = path.name.lower().endswith(zst.SUFFIX)
-        reader = partial(zst.reader(file).read, BLOCK) if packed else partial(file.read, BLOCK)
-        yield from zst.unsealed(_ahead(reader), file) if packed else _ahead(reader)
+        if name.endswith(zst.SUFFIX):
+            yield from zst.unsealed(_ahead(partial(zst.reader(file).read, BLOCK)), file)
+        elif name.endswith(GZIP):
+            yield from _unzipped(file)
+        else:
+            yield from _ahead(partial(file.read, BLOCK))
+
+
+def _unzipped(file: BinaryIO) -> Iterator[bytes]:
+    """All members, one after the other."""
+    with gzip.GzipFile(fileobj=file) as members:
+        try:
+            yield from _ahead(partial(members.read1, BLOCK))
+        except (OSError, EOFError, zlib.error) as error:
+            raise zst.Damaged(str(error)) from error
 
 
 def _ahead(block: Callable[[], bytes]) -> Iterator[bytes]:

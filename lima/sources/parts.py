@@ -13,7 +13,7 @@ from lima.sources import dispatch
 from lima.sources.reading import Piece
 
 # readers of many small pieces, in which the same candidate may come again
-SMALL = frozenset(("wikihow", "natural_instructions", "lima", "alpaca"))
+SMALL = frozenset(("wikihow", "natural_instructions", "lima", "alpaca", "chat"))
 
 
 class Part(Record):

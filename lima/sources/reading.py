@@ -141,7 +141,10 @@ def below(path: Path, root: Path) -> str:
 
     The folder counts, since files in different folders often share a name.
     """
-    return path.stem if path == root else path.relative_to(root).with_suffix("").as_posix()
+    path = Path(path.name) if path == root else path.relative_to(root)
+    if path.suffix.lower() in (".gz", ".zst"):
+        path = path.with_suffix("")
+    return path.with_suffix("").as_posix()
 
 
 def bad_row(place: str, detail: str, raw: bytes) -> Dropped:

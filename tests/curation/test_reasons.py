@@ -35,7 +35,7 @@ FILTER = Filter.model_validate(
             "max_chars": 60,
             "prefilter": {"train_subreddits": ["WritingPrompts"], "prompt_subreddits": ["AskReddit"]},
         },
-        **{reader: {"prefilter": {}} for reader in ("authored", "suite", "lima", "alpaca")},
+        **{reader: {"prefilter": {}} for reader in ("authored", "suite", "lima", "alpaca", "chat")},
         "natural_instructions": {
             "prefilter": {},
             "categories": ["Summarization", "Title Generation"],

@@ -1,7 +1,9 @@
+import gzip
 import json
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from lima import params
 from lima.records import Candidate, Dropped
@@ -35,6 +37,13 @@ def lines(*records: object) -> bytes:
         ("train.jsonl", lines({"conversations": ["Hi", "Ho"], "source": "wikihow"}), "lima"),
         ("lima.json", json.dumps([ALPACA | {"history": []}], indent=2).encode(), "lima"),
         ("alpaca.json", json.dumps([ALPACA]).encode(), "alpaca"),
+        ("a.json", json.dumps([{"instruction": "Do.", "output": "Done."}]).encode(), "alpaca"),
+        ("a.csv", b"instruction,output\nDo.,Done.\n", "alpaca"),
+        ("chat.jsonl", lines({"messages": [{"role": "user", "content": "Hi"}]}), "chat"),
+        ("chat.jsonl.gz", gzip.compress(lines({"prompt": "Hi", "completion": "Ho"})), "chat"),
+        ("chat.jsonl.zst", zstandard.compress(lines({"prompt": "Hi", "completion": "Ho"})), "chat"),
+        ("RS_2020-02.zst", zstandard.compress(lines({"id": "a", "subreddit": "AskReddit"})), "reddit"),
+        ("sharegpt.json", json.dumps([{"conversations": [{"from": "human", "value": "Hi"}]}]).encode(), "chat"),
         ("a.jsonl", lines({"id": "a-1", "group": "A", "messages": []}), "authored"),
         ("half.jsonl", b'{"id": "a-1", "gro\n' + lines({"id": "a-2", "group": "A", "messages": []}), "authored"),
     ],
@@ -64,6 +73,15 @@ def test_what_nobody_reads_is_told_what_was_looked_for(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DumpError, match=r"unknown holds nothing that can be read; looked for a Stack Exchange archive"):
         dispatch.detect(path)
+
+
+def test_rows_that_nobody_reads_are_named_by_their_keys_with_the_way_out(tmp_path):
+    for name, content in {"a.jsonl": b'{"a": 1, "b": 2}\n', "b.csv": b"a,b\n1,2\n"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            DumpError, match=r"has rows with the keys `a`, `b`; write it as JSON lines of \{\"messages\""
+        ):
+            dispatch.detect(tmp_path / name)
 
 
 def test_an_empty_dump_is_told_to_be_empty(tmp_path):

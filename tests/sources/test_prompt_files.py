@@ -13,6 +13,10 @@ ROWS = [
     {"question_id": 1, "turns": ["Why?", "And then?"]},
     {"id": "x", "prompt": "Why?"},
     {"instruction": "Why?", "input": "", "output": "Because."},
+    {"question": "Why?"},
+    {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+    {"prompt": {"role": "prompter", "text": "Why?", "replies": []}},
+    {"instruction": "Why?", "context": "", "response": "Because.", "category": "x"},
     {"instruction": "Why?", "instances": [{"input": "", "output": "Because."}]},
 ]
 
@@ -39,16 +43,16 @@ def test_text_is_a_prompt_a_line(tmp_path):
 
 def test_text_in_another_encoding_is_told(tmp_path):
     (tmp_path / "set.txt").write_bytes("Où ?\n".encode("latin-1"))
-    with pytest.raises(DumpError, match=r"set\.txt is no text in UTF-8: .* position 1"):
+    with pytest.raises(DumpError, match=r"set\.txt:1 cannot be read: no text in UTF-8: .* position 1"):
         prompt_files.read(tmp_path / "set.txt")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"prompt": "Why?"}\n{"question": "Why?"}\n', r"set.jsonl:2: no prompt; a row has messages"),
-        ('{"prompt": " "}\n', r"set.jsonl:1: no prompt"),
-        ('{"turns": []}\n', r"set.jsonl:1: no prompt"),
+        ('{"prompt": "Why?"}\n{"answer": "So."}\n', r"set.jsonl:2: no prompt, but rows with the keys `answer`; name"),
+        ('{"prompt": " "}\n', r"set.jsonl:1 cannot be read: prompt: no text"),
+        ('{"turns": []}\n', r"set.jsonl:1 cannot be read: turns: no list of texts"),
         ('{"prompt": \n', r"set.jsonl:1 cannot be read: no JSON"),
         ("\n", "set.jsonl has no prompts"),
     ],
@@ -60,5 +64,5 @@ def test_what_has_no_prompt_is_told_with_its_place(tmp_path, text, says):
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(DumpError, match="there is no file"):
+    with pytest.raises(DumpError, match=r"there is no \S+none\.jsonl"):
         prompt_files.read(tmp_path / "none.jsonl")

@@ -56,14 +56,14 @@ def test_a_table_has_a_head_and_a_folder_several_files(tmp_path):
         (
             "a.jsonl",
             '{"prompt": "Why?"}\n{"answer": 7}\n',
-            r":2 tells no prompt \(keys answer\); name it prompt",
+            r":2 has no prompt but rows with the keys `answer`; name the prompt prompt",
         ),
-        ("a.jsonl", "[]\n", r"a\.jsonl:1 tells no prompt \(list\)"),
+        ("a.jsonl", "7\n", r"a\.jsonl:1 has no prompt but rows of the type int"),
         ("a.jsonl", '{"prompt": "Why', r"a\.jsonl:1 cannot be read: no JSON"),
         ("a.jsonl", "", r"a\.jsonl is empty"),
-        ("a.json", "{", r"a\.json cannot be read: no JSON"),
-        ("a.csv", "id,answer\n1,7\n", r"a\.csv:2 tells no prompt \(keys id, answer\)"),
-        ("a.csv", "id\n1,7\n", r"a\.csv:2 tells no prompt \(keys id, None\)"),  # a row longer than the head
+        ("a.json", "{", r"a\.json:1 cannot be read: no JSON"),
+        ("a.csv", "id,answer\n1,7\n", r"a\.csv:2 has no prompt but rows with the keys `id`, `answer`"),
+        ("a.csv", "id\n1,7\n", r"a\.csv:2 cannot be read: more cells than the header's 1"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_place(tmp_path, name, text, says):
