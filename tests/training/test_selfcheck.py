@@ -120,6 +120,18 @@ def test_a_wrong_gradient_of_a_right_loss_fails(monkeypatch):
     assert failed(ready("llama")) == {GRADIENTS}
 
 
+def test_gradients_are_compared_in_the_first_and_last_layer_and_outside_the_layers():
+    model, _, _ = ready("llama", num_hidden_layers=3)
+    model.model.layers[0].mlp.up_proj.weight.requires_grad_(False)
+    compared = selfcheck._compared(model).keys()
+    assert {name for name in compared if "layers" not in name} == {
+        *("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+    }
+    assert {name.split(".")[2] for name in compared if "layers" in name} == {"0", "2"}
+    assert "model.layers.2.mlp.up_proj.weight" in compared
+    assert "model.layers.0.mlp.up_proj.weight" not in compared  # it is frozen
+
+
 def test_dropout_of_the_bases_own_fails():
     model, tokenizer, eot_id = ready("llama")
     for layer in model.model.layers:
@@ -191,7 +203,10 @@ def test_it_leaves_the_model_and_random_numbers_as_they_are():
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     modes = [module.training for module in model.modules()]
     state, kept = torch.get_rng_state(), model.config._attn_implementation
+    draws = []
+    model.model.norm.register_forward_hook(lambda *_: draws.append(torch.rand(1)))
     selfcheck.run(model, tokenizer, eot_id, recipe=recipe)
+    assert draws
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
     assert model.config._attn_implementation == kept
