@@ -100,12 +100,13 @@ def test_an_accepted_answer_with_fewer_votes_loses_to_the_best(tmp_path):
 @pytest.mark.parametrize("lost", ["Score", "Title", "Body"])
 def test_answers_to_a_question_that_cannot_be_read_are_passed_over(tmp_path, lost):
     broken = re.sub(rf' {lost}="[^"]*"', "", question(1))
-    rows = [broken, answer(2, 1, 5), question(3), answer(4, 3, 5), answer(5, 6, 5)]
+    # 7 answers 6, which is no question but an answer that cannot be read
+    rows = [broken, answer(2, 1, 5), question(3), answer(4, 3, 5), answer(6, 3, "x"), answer(7, 6, 5)]
     candidates, dropped, tally = both(dump(tmp_path / "s", *rows))
     assert [candidate.provenance.id for candidate in candidates] == ["3"]
     path = tmp_path / "s/Posts.xml"
-    assert dropped == [("bad_row", f"{path}:3"), ("orphan_answer", f"{path}:7")]
-    assert tally == Tally(rows=5, questions=1, answers=3)
+    assert dropped == [("bad_row", f"{path}:3"), ("bad_row", f"{path}:7"), ("orphan_answer", f"{path}:8")]
+    assert tally == Tally(rows=6, questions=1, answers=3)
 
 
 @pytest.mark.parametrize(

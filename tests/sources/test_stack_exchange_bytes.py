@@ -138,8 +138,9 @@ def test_a_long_row_is_kept_cut_with_its_length(tmp_path):
     assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
 
 
-def test_answers_to_a_question_that_is_too_long_are_passed_over(tmp_path):
-    path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000), answer(3, 2, 9))
+@pytest.mark.parametrize("size", [1_500_000, 4_000_000], ids=["within a block", "beyond a block"])
+def test_answers_to_a_question_that_is_too_long_are_passed_over(tmp_path, size):
+    path = dump(tmp_path / "s", question(1), question(2, Body="y" * size), answer(3, 2, 9))
     assert both(path)[1] == [("bad_row", f"{path}:4")]
 
 
