@@ -104,6 +104,10 @@ def test_a_story_comes_without_what_its_author_says_to_the_forum(reply):
     assert rewrite.story(reply) == "Once.\n\nUpon a time."
 
 
+def test_a_line_with_a_link_is_cut_where_the_line_before_has_no_full_stop():
+    assert rewrite.story("Once\nupon a time\nr/mystories") == "Once\nupon a time"
+
+
 def test_the_indentation_of_code_and_verses_stays():
     verses = "    So sang\n    the ghost.\n\n\tAnd went.\n\nOnce."
     assert rewrite.story(f"\n{verses}\n\nEdit: typo") == verses

@@ -80,6 +80,7 @@ def test_a_licence_that_the_task_calls_unknown_is_the_collections(tmp_path):
     [
         ({"input": "i"}, "output: Field required"),
         ({"input": "i", "output": []}, "output: List should have at least 1 item"),
+        ({"id": True, "input": "i", "output": ["o"]}, "id: Input should be a valid string, not True"),
         ({"input": 7, "output": ["o"]}, "input: Input should be a valid string, not 7"),
         ("text", "Input should be a valid dictionary"),
     ],
