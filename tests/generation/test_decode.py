@@ -218,3 +218,9 @@ def test_a_rows_generator_depends_on_seed_prompt_and_sample():
 def test_a_checkpoint_computes_in_the_precision_asked_for(tmp_path, precision, dtype):
     loaded = checkpoint.load(tiny_model.save(tmp_path), precision=precision)
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {dtype}
+
+
+def test_reasoning_is_no_part_of_a_sampled_answer(loaded, monkeypatch):
+    monkeypatch.setattr(type(loaded.tokenizer), "decode", lambda *_, **__: "<think>a\nb</think>\n\nYes.")
+    (response,) = decode.respond(loaded, PROMPTS[:1], contestant="tiny", samples=1, decoding=decoding(max_tokens=3))
+    assert response.text == "Yes."
