@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lima.display import visible_json
-from lima.errors import LimaError
+from lima.errors import LimaError, file_fault
 
 app = typer.Typer(
     help="From raw community dumps to an aligned model and an honest report. The pipeline itself is `dvc repro`.",
@@ -157,6 +157,10 @@ def main() -> None:
         app()
     except LimaError as error:
         raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        if (fault := file_fault(error)) is None:
+            raise
+        raise SystemExit(f"error: {fault}") from error
 
 
 if __name__ == "__main__":

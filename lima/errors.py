@@ -1,5 +1,7 @@
 """Errors a user can mend, and how a command tells them."""
 
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +18,32 @@ class LimaError(Exception):
         return visible(super().__str__())  # values come from dumps, answers and servers
 
 
+ADVICE = {  # what a user can do about an error of the file system
+    errno.EACCES: "change its permissions, or run as a user who may read and write it",
+    errno.EPERM: "change its permissions, or run as a user who may read and write it",
+    errno.ENOENT: "correct the path, or put the file there",
+    errno.EISDIR: "it is a folder; name a file, or move the folder away",
+    errno.ENOTDIR: "a part of the path is a file; correct the path",
+    errno.ENOSPC: "make room on its disk, or set TMPDIR to a folder on a larger one",
+    errno.EDQUOT: "make room within the quota, or set TMPDIR to a folder on another disk",
+    errno.EROFS: "its file system is read-only; write to another one",
+    errno.EIO: "the disk or the network file system fails; copy the file again",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+
+
+def file_fault(error: OSError) -> str | None:
+    """One line for an error of the file system: the path, the problem and the fix. None for any other error."""
+    if error.errno not in ADVICE:
+        return None
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    place = f"{' → '.join(names)}: " if names else ""
+    if "No usable temporary directory" in str(error.strerror):
+        return f"{error.strerror}; make room there, or set TMPDIR to a folder with free space"
+    return visible(f"{place}{error.strerror}; {ADVICE[error.errno]}")
+
+
 def command(main: Callable[..., None]) -> None:
     """Run `main` on the command line's words; what a user can mend ends it with status 1 and no traceback.
 
@@ -25,6 +53,10 @@ def command(main: Callable[..., None]) -> None:
         main(*sys.argv[1:])
     except LimaError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (fault := file_fault(error)) is None:
+            raise
+        sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
         print("interrupted; the older result is unchanged", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from lima.errors import LimaError
+from lima.errors import LimaError, file_fault
 from lima.records import Record
 
 ROOT = Path(__file__).resolve().parents[1]  # where this `lima` is imported from; workers import the same
@@ -68,6 +68,9 @@ def answer(work: str, job: str, *, folder: Path) -> Reply:
         return Reply(result=getattr(import_module(module), function)(job), error="", mendable=True)
     except LimaError as error:
         return Reply(result="", error=str(error), mendable=True)
+    except OSError as error:
+        fault = file_fault(error)
+        return Reply(result="", error=fault or traceback.format_exc(), mendable=fault is not None)
     except Exception:  # told whole, and raised again where the jobs were given
         return Reply(result="", error=traceback.format_exc(), mendable=False)
 

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,14 +25,23 @@ class RowError(ValueError):
     """What is wrong with one row; its reader adds the place."""
 
 
+class CutLine(bytes):
+    """The head of a line that is longer than MAX_LINE: `loads` refuses it, so that it is a bad row."""
+
+    length: int  # bytes of the line
+
+    def __new__(cls, head: bytes, *, length: int) -> Self:
+        line = super().__new__(cls, head)
+        line.length = length
+        return line
+
+
 def lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Each line of a file, without its end, and its place, FILE:LINE counted from 1. Raises DumpError"""
     for part in whole_lines.read(path):
         if isinstance(part, whole_lines.Overlong):
-            raise DumpError(
-                f"{path}:{part.number} is a line of {part.length:,} bytes, at most {whole_lines.MAX_LINE:,}; "
-                "take it out of the file"
-            )
+            yield f"{path}:{part.number}", CutLine(part.head, length=part.length)
+            continue
         for number, line in whole_lines.each(part):
             yield f"{path}:{number}", line
 
@@ -55,6 +64,8 @@ def values(path: Path) -> Iterator[tuple[str, Any]]:
 
 def loads(raw: bytes) -> Any:
     """The value; JSON cut short, text that is no UTF-8 and nesting without end are a RowError."""
+    if isinstance(raw, CutLine):
+        raise RowError(f"a line of {raw.length:,} bytes, at most {whole_lines.MAX_LINE:,}")
     try:
         return orjson.loads(raw.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
