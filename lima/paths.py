@@ -194,6 +194,6 @@ def room(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise DiskFull(
-            f"{folder}: {error.strerror}, with {free:,} bytes free; the older result is as it was. "
-            "Make room, or put work/, data/ and TMPDIR on a larger disk, and start again"
+            f"{folder}: {error.strerror}, with {free:,} bytes free; the older result is unchanged. Make room, or use a "
+            "larger disk: mount it at data/, link work/ to a folder on it, set TMPDIR to another one; then start again"
         ) from error

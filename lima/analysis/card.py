@@ -6,7 +6,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from lima.analysis import answers, card_plots, composition, table1, template
+from lima.analysis import answers, card_plots, composition, table1, template, tokens
 from lima.analysis.composition import Built
 from lima.analysis.tokens import Count
 from lima.params import Params
@@ -30,7 +30,7 @@ def render(p: Params, built: Built, *, count: Count) -> str:
         without=p.arms[built.arm].without,
         base=f"{p.train.model}: {p.models[p.train.model]}",
         rows=table1.of_arm(built.arm, built.train, follows_paper=built.pool == "kept", count=count),
-        tokens=sum(sum(of.prompts) + sum(of.responses) for of in lengths.values()),
+        tokens=sum(tokens.of_examples(built.train, count)),
         dialogues=sum(len(example.messages) > 2 for example in built.train),
         drawn=composition.drawn(built),
         flows=composition.flows(built),

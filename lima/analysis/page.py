@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from lima.analysis import answers, metrics, paper, plots, table1, template
+from lima.analysis import answers, metrics, paper, plots, table1, template, tokens
 from lima.analysis.caveats import caveats
 from lima.analysis.intervals import wilson
 from lima.analysis.metrics import Findings, Metrics, Preferences
@@ -43,10 +43,7 @@ class SideBySide:
 
 def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str:
     results, measured = found.results, found.measured
-    lengths = {
-        name: count(["\n".join(turn.content for turn in example.messages) for example in arm.train])
-        for name, arm in results.arms.items()
-    }
+    lengths = {name: tokens.of_examples(arm.train, count) for name, arm in results.arms.items()}
     rows = [
         row
         for name, arm in results.arms.items()

@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from lima.analysis.results import Missing
+from lima.records import Example
 
 Count = Callable[[Sequence[str]], list[int]]  # texts → the tokens of each
 
@@ -21,3 +22,9 @@ def counter(base: Path) -> Count:
         return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     return count
+
+
+def of_examples(examples: Sequence[Example], count: Count) -> list[int]:
+    """The tokens of each example: of all its turns, each counted by itself, without end-of-turn and role tokens."""
+    turns = iter(count([turn.content for example in examples for turn in example.messages]))
+    return [sum(next(turns) for _ in example.messages) for example in examples]

@@ -16,6 +16,14 @@ class NoSuchTag(LimaError):
     """An arm is to do without a tag that none of its examples carries: nothing would be left out."""
 
 
+class TooFewExamples(sampling.TooFew):
+    """Fewer examples of a source than were asked for."""
+
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
 class SiteShare(Record):
     """One site of a source: how much of it there is, and how much of the arm it became."""
 
@@ -128,7 +136,7 @@ def _draw(source: str, pools: Pools, count: int, *, temperature: float, rng: np.
     try:
         return sampling.draw(pools, count, temperature=temperature, rng=rng)
     except sampling.TooFew as error:
-        raise sampling.TooFew(f"{source}: {error}; ask for fewer, or give the source more dumps") from error
+        raise TooFewExamples(source, f"{source}: {error}; ask for fewer, or give the source more dumps") from error
 
 
 def _shares(pools: Pools, drawn: Sequence[Example], *, temperature: float) -> dict[str, SiteShare]:

@@ -42,6 +42,32 @@ REASONS = {
     "near_duplicate": "almost the text of one that has more votes, or says more [that one's id, Jaccard index]",
 }
 
+# The setting of params.yaml that decides how many a reason drops; READER stands for the source's reader.
+SETTINGS = {
+    "other_subreddit": "filter.READER.prefilter.train_subreddits",
+    "other_language": "filter.language.least_probability",
+    "other_category": "filter.READER.categories",
+    "few_distinct_outputs": "filter.READER.min_distinct_share",
+    "short_outputs": "filter.READER.min_median_words",
+    "low_score": "filter.READER.min_score",
+    "low_response_score": "filter.READER.min_response_score",
+    "unpolished": "filter.READER.max_unpolished_share",
+    "unrelated": "filter.READER.max_unrelated_share",
+    "prompt_too_long": "filter.READER.max_prompt_chars",
+    "too_short": "filter.READER.min_chars",
+    "too_long": "filter.READER.max_chars",
+    "mostly_quoted": "filter.READER.max_quoted_share",
+    "near_duplicate": "filter.near_duplicates.least_jaccard",
+}
+
+
+def setting(reason: str, reader: str) -> str | None:
+    """The setting that loosens a reason, as a path in params.yaml; None where there is none to loosen."""
+    path = SETTINGS.get(reason)
+    if reader == "stack_exchange" and reason == "low_response_score":
+        path = "filter.READER.prefilter.min_response_score"
+    return path and path.replace("READER", reader)
+
 
 def dropped(candidate: Candidate, reason: str, detail: str) -> Dropped:
     assert reason in REASONS, f"no such reason: {reason}"

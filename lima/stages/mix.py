@@ -1,12 +1,14 @@
 """Compose an arm's training set from what the filters kept (LIMA §2): `python -m lima.stages.mix ARM`."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lima import jsonl, params, paths
 from lima.analysis import card, results, tokens
 from lima.analysis.composition import Built, Loss, Specimen
-from lima.curation import attribution, chance, contamination, mixture, origins, private, vetting
+from lima.curation import attribution, chance, contamination, mixture, origins, outcomes, private, vetting
 from lima.curation.contamination import Passage, Reserved
 from lima.curation.piles import WITHHELD, Piles
 from lima.curation.vetting import Vetted
@@ -15,6 +17,8 @@ from lima.params import Params
 from lima.records import Credit, Dropped, Example, Prompt
 from lima.sources import test_sets
 from lima.sources.html import to_markdown
+
+SHOWN_REASONS = 3  # that dropped most of a source, in an error
 
 
 def read(source: str, pool: str) -> list[Example]:
@@ -36,7 +40,8 @@ def main(arm: str) -> None:
     temperature, seed = p.mix.temperature, p.mix.seed
     tests = Reserved(tested(p.mix.test_sets), p=p.mix.contamination)
     kept = vetting.untested({source: read(source, "kept") for source in p.mix.held_out}, tests)
-    held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
+    with explaining_shortage(p, "kept"):
+        held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     vetted = vetting.vet(
         mixture.without(offered, recipe.without),
@@ -45,14 +50,15 @@ def main(arm: str) -> None:
         held_out_passages=Reserved(contamination.passages(held_out), p=p.mix.contamination),
         near=p.filter.near_duplicates,
     )
-    train, sites = mixture.compose(
-        vetted.fit,
-        recipe.examples,
-        held_out=held_out,
-        most_per_site=p.mix.most_per_site,
-        temperature=temperature,
-        seed=seed,
-    )
+    with explaining_shortage(p, recipe.pool):
+        train, sites = mixture.compose(
+            vetted.fit,
+            recipe.examples,
+            held_out=held_out,
+            most_per_site=p.mix.most_per_site,
+            temperature=temperature,
+            seed=seed,
+        )
     with paths.publish("mix", arm) as folder:
         jsonl.write(folder / "train.jsonl", train)
         jsonl.write(folder / "held_out.jsonl", held_out)
@@ -78,6 +84,34 @@ def main(arm: str) -> None:
         page = card.render(p, built, count=tokens.counter(paths.result("base", p.train.model)))
         (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
+
+
+@contextmanager
+def explaining_shortage(p: Params, pool: str) -> Iterator[None]:
+    """Adds to TooFewExamples why there are so few, and which settings give more."""
+    try:
+        yield
+    except mixture.TooFewExamples as error:
+        raise mixture.TooFewExamples(error.source, f"{error}. {shortage(p, error.source, pool)}") from error
+
+
+def shortage(p: Params, source: str, pool: str) -> str:
+    """What dropped most of a source's candidates, with the setting of each reason."""
+    limits = []
+    if pool == "unfiltered":
+        limits.append(f"filter.unfiltered_reservoir keeps {p.filter.unfiltered_reservoir} candidates")
+    else:
+        read = results.source(source)
+        counts = Counter(read.scraped.dropped) + Counter(read.funnel.dropped)
+        for reason, count in counts.most_common(SHOWN_REASONS):
+            setting = outcomes.setting(reason, p.sources[source].reader)
+            limits.append(f"{count:,} dropped by {reason}" + (f" ({setting})" if setting else ""))
+    if source in p.mix.held_out:
+        limits.append(f"{p.mix.held_out[source]} held out (mix.held_out)")
+    if source in p.mix.most_per_site:
+        limits.append(f"at most {p.mix.most_per_site[source]} of a site (mix.most_per_site)")
+    own = f"; sources.{source}.filter sets a threshold for this source alone" if pool == "kept" else ""
+    return f"What limits it: {'; '.join(limits) or 'the dumps'}{own}"
 
 
 def credit(p: Params, train: list[Example], held_out: list[Example]) -> list[Credit]:

@@ -48,7 +48,11 @@ def load(source: Model, *, seed: int) -> tuple[Any, Any]:
     """The model and its tokenizer."""
     match source:
         case HubModel():
-            return _pretrained(source.id, revision=source.revision)
+            return _pretrained(
+                source.id,
+                revision=source.revision,
+                advice="; without a network, use a model on this machine: kind: folder or package in params.yaml",
+            )
         case FolderModel():
             folder = Path(source.path)
             if not folder.is_dir():
@@ -63,12 +67,14 @@ def load(source: Model, *, seed: int) -> tuple[Any, Any]:
             return _random(source, seed)
 
 
-def _pretrained(name: str, *, revision: str) -> tuple[Any, Any]:
+def _pretrained(name: str, *, revision: str, advice: str = "") -> tuple[Any, Any]:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True)
         return model, AutoTokenizer.from_pretrained(name, revision=revision)
     except BROKEN as error:
-        raise BaseModelError(f"the base model {name} (revision {revision}) cannot be loaded: {error}") from error
+        raise BaseModelError(
+            f"the base model {name} (revision {revision}) cannot be loaded: {error}{advice}"
+        ) from error
 
 
 def _packaged(source: PackagedModel) -> Path:

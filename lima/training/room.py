@@ -30,8 +30,9 @@ def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
         first, last = recipe.keep_epochs
         raise NoRoom(
             f"checkpoints of epochs {first} to {last} and two states to continue from need {needed / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, or keep fewer epochs "
-            f"(train.keep_epochs){_or_remove(aside(working))}"
+            f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, keep fewer epochs "
+            "(train.keep_epochs), or put work/ on a larger disk and leave a link to it (ln -s)"
+            f"{_or_remove(aside(working))}"
         )
     if result.parent.stat().st_dev != working.stat().st_dev:
         needed, free = footprint.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free

@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from lima import jsonl, params
-from lima.curation import mixture, sampling, vetting
+from lima.curation import mixture, outcomes, sampling, vetting
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance, Turn
 from lima.sources.reading import DumpError, Scraped
 from lima.stages import mix
@@ -166,9 +166,9 @@ def test_the_card_shows_every_reason_with_its_number_and_five_cases_of_it(checko
     page = card()
     assert "<strong>bad_row</strong>: 12" in page and "<strong>too_short</strong>: 7" in page
     assert "a response below min_chars of Markdown" in page
-    assert page.count("<blockquote>&lt;li&gt;cut</blockquote>") == 5  # of the row as it stood
+    assert page.count('<blockquote dir="auto">&lt;li&gt;cut</blockquote>') == 5  # of the row as it stood
     assert (
-        len(re.findall(r"<blockquote>wikihow physics \d\? \(title\)\n\n!</blockquote>", page)) == 5
+        len(re.findall(r'<blockquote dir="auto">wikihow physics \d\? \(title\)\n\n!</blockquote>', page)) == 5
     )  # of the candidate
 
 
@@ -209,7 +209,7 @@ def test_the_card_shows_the_funnel_the_sites_and_as_many_examples_as_asked_for(c
 
 def test_a_cut_text_says_so(checkout):
     write_params(lambda values: values["mix"]["card"].update(chars=5))
-    assert card().count("<blockquote>&lt;li&gt;…</blockquote>") == 5  # "<li>cut" has seven characters
+    assert card().count('<blockquote dir="auto">&lt;li&gt;…</blockquote>') == 5  # "<li>cut" has seven characters
 
 
 def hostile(record):
@@ -261,11 +261,38 @@ def test_a_base_model_that_is_not_there_is_named(checkout):
         mix.main("lima")
 
 
+SHORT = (
+    r"wikihow: 26 wanted, 25 there: .*ask for fewer, or give the source more dumps\. What limits it: "
+    r"[\d,]+ dropped by \w+.*; 8 held out \(mix\.held_out\); sources\.wikihow\.filter sets a threshold for this source"
+)
+
+
+def test_the_setting_that_loosens_a_reason_is_named_as_params_yaml_has_it():
+    p = params.load(Path(__file__).parents[2] / "params.yaml")
+    named = {
+        (reader, reason): path
+        for reader in ("stack_exchange", "reddit", "wikihow", "natural_instructions")
+        for reason in outcomes.REASONS
+        if (path := outcomes.setting(reason, reader))
+    }
+    assert named["stack_exchange", "low_response_score"] == "filter.stack_exchange.prefilter.min_response_score"
+    assert named["reddit", "low_response_score"] == "filter.reddit.min_response_score"
+    assert set(outcomes.SETTINGS) <= set(outcomes.REASONS)
+    values = p.model_dump()
+    for reason in outcomes.SETTINGS:  # each is a setting of some reader that asks it
+        paths = [path for (_, of), path in named.items() if of == reason]
+        assert any(reaches(values, path.split(".")) for path in paths), reason
+
+
+def reaches(values: object, path: list[str]) -> bool:
+    return not path or (isinstance(values, dict) and path[0] in values and reaches(values[path[0]], path[1:]))
+
+
 def test_too_few_examples_are_told_and_leave_the_old_result(checkout):
     mix.main("lima")
     before = rows("lima", "train")
     write_params(lambda values: values["arms"]["lima"]["examples"].update(wikihow=26))
-    with pytest.raises(sampling.TooFew, match=r"wikihow: 26 wanted, 25 there"):  # 33, 8 held out
+    with pytest.raises(sampling.TooFew, match=SHORT):  # 33, 8 held out
         mix.main("lima")
     assert rows("lima", "train") == before
 

@@ -9,8 +9,8 @@ import pytest
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
-from lima.analysis import caveats, holm, metrics, results
-from lima.records import Response, Unanswered, Verdict
+from lima.analysis import caveats, holm, metrics, results, tokens
+from lima.records import Example, Response, Unanswered, Verdict
 from lima.stages import report
 
 
@@ -154,7 +154,7 @@ def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_w
     assert json.loads((plain / "metrics.json").read_text())["forms"] == {
         name: {"kept": 0.0} for name in finished_run.CONTESTANTS
     }
-    assert "<code>authored/B/1</code>: a line is no &#39;- [x]&#39; or &#39;- [ ]&#39; with a thing behind it" in html
+    assert "<code><bdi>authored/B/1</bdi></code>: <bdi>a line is no &#39;- [x]&#39; or &#39;- [ ]&#39;" in html
 
 
 def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
@@ -366,3 +366,17 @@ def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
     # all of them answer "1. **Boil** the water. …": that carries out the injected "boil", and answers what is harmless
     figures = json.loads((plain / "metrics.json").read_text())["adversarial"]
     assert figures == {name: {"injection": 0.0, "benign": 1.0} for name in ("lima", "unfiltered", "base")}
+
+
+def test_the_report_and_the_card_count_an_arms_tokens_alike(here):
+    p = finished_run.build()
+    count = tokens.counter(Path("data/base") / p.train.model)
+    train = [
+        row.model_copy(update={"messages": (*row.messages, *row.messages)})  # dialogues, whose turns are many
+        for row in jsonl.read(Path("data/mix/lima/train.jsonl"), Example)
+    ]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), train)
+    report.write(p)
+    total = sum(sum(count([turn.content])) for row in train for turn in row.messages)
+    assert f"lima (10 examples, {total:,} tokens)" in Path("reports/report.html").read_text()
+    assert sum(tokens.of_examples(train, count)) == total  # what the card shows
