@@ -23,7 +23,7 @@ $(VENV)/installed: requirements.lock pyproject.toml infra/install.sh native/pypr
 reproduce: env ## From the dumps to reports/report.html; does only what has changed
 	@dvc repro
 	@dvc metrics show
-	@echo "look at reports/report.html; every step: dvc dag; runs and pages: make ui"
+	@echo "look at reports/report.html; every step: dvc stage list; runs and pages: make ui"
 
 .PHONY: test
 test: check ## Check the code, then run every test, a module at a time on each core

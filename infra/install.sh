@@ -12,8 +12,9 @@ fail() {
 }
 command -v git >/dev/null || fail "git is missing; DVC and the pipeline need it. Install it and run make again."
 command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or later, or say make PYTHON=/path/to/python3."
+version=$("$python" --version 2>&1) || fail "$python does not run: ${version:-it ended with status $?}; install Python 3.11 or later, or say make PYTHON=/path/to/python3."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  fail "$("$python" --version) is too old; this needs Python 3.11 or later: make PYTHON=/path/to/python3."
+  fail "$version is too old; this needs Python 3.11 or later: make PYTHON=/path/to/python3."
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "$python has no venv module; install it (Debian and Ubuntu: apt install python3-venv) and run make again."
 "$python" -c 'import sys, sysconfig, pathlib; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' ||

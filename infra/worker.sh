@@ -3,6 +3,10 @@
 set -euo pipefail
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}
+health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/health", timeout=10)' "$PREFECT_API_URL" 2>&1) || {
+  echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
+  exit 1
+}
 prefect work-pool inspect gpu >/dev/null 2>&1 || prefect work-pool create gpu --type process
 prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 echo "start a run: prefect deployment run reproduce/reproduce --watch"

@@ -57,7 +57,7 @@ def dialogues(
 @app.command()
 def plan(
     arm: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each node.")],
+    gpus: Annotated[int, typer.Option(help="GPUs of each node.")],
     memory: Annotated[float, typer.Option(min=1, help="GiB of each GPU.")],
     gpu: Annotated[str, typer.Option(help="The GPU's name, for its speed: H100, A100, …")],
     mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of its speed that is assumed to be reached.")],
@@ -67,6 +67,11 @@ def plan(
     from lima import params, planning
     from lima.training.footprint import PEAKS
 
+    if gpus < 1:
+        raise LimaError(
+            f"--gpus is {gpus}; plans are for machines with GPUs. On a processor, `dvc repro train@{arm}` shows the speed "
+            "and the time left after a few steps"
+        )
     p = params.load()
     params.entry(p.arms, "arm", arm)
     machine = planning.Machine(nodes, gpus, memory, params.entry(PEAKS, "GPU", gpu), mfu)

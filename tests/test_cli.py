@@ -46,3 +46,9 @@ def test_a_fault_in_what_is_written_by_hand_ends_the_check_with_status_1(tmp_pat
     assert f"schema: {tmp_path}/rows.jsonl:1: messages: Field required; group: Field required" in " ".join(
         done.stdout.split()
     )
+
+
+def test_a_plan_for_a_machine_without_gpus_says_what_to_do_instead():
+    done = lima("plan", "lima", "--gpus", "0", "--memory", "80", "--gpu", "H100", "--mfu", "0.4")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --gpus is 0; plans are for machines with GPUs. On a processor, `dvc repro ")
