@@ -69,8 +69,8 @@ def plan(
 
     if gpus < 1:
         raise LimaError(
-            f"--gpus is {gpus}; plans are for machines with GPUs. On a processor, `dvc repro train@{arm}` shows the speed "
-            "and the time left after a few steps"
+            f"--gpus is {gpus}; plans are for machines with GPUs. On a processor, `dvc repro train@{arm}` shows the "
+            "speed and the time left after a few steps"
         )
     p = params.load()
     params.entry(p.arms, "arm", arm)

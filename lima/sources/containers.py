@@ -105,7 +105,11 @@ def _array(path: Path) -> Iterator[RawRow]:
     except RowError as error:
         raise DumpError(f"{path} is {error}; fetch it again") from error
     for number, value in enumerate(values, start=1):
-        yield RawRow(f"{path}:{number}", canonical(value), value)
+        raw = canonical(value)
+        if len(raw) > whole_lines.MAX_LINE:
+            value = RowError(f"a row of {len(raw):,} bytes, at most {whole_lines.MAX_LINE:,}")
+            raw = raw[: whole_lines.HEAD]
+        yield RawRow(f"{path}:{number}", raw, value)
 
 
 def _whole(path: Path) -> Iterator[RawRow]:
