@@ -9,6 +9,7 @@ follow a low line (x_i). Nothing is escaped: the reader is a model, and formulas
 import re
 from collections import Counter
 
+from lima import marks
 from lima.sources.markdown import BREAK, SCRIPT_END, Block, Frame, close, flow
 from lima.sources.tags import TOKEN, attribute, unescaped
 
@@ -20,6 +21,7 @@ PARAGRAPHS = frozenset(
 UNSEEN = frozenset(
     "applet audio button canvas del head map math noscript object picture s select strike svg template video".split()  # noqa: SIM905
 )
+MEDIA = frozenset("applet audio canvas embed iframe img object picture svg video".split())  # noqa: SIM905
 VOID = frozenset("area base col embed img input link meta param source track wbr".split())  # noqa: SIM905
 MARKED = frozenset(("a", "sub", "sup", "code", "kbd", "samp", "tt"))
 CELLS = frozenset(("td", "th"))
@@ -30,7 +32,16 @@ START = re.compile(r"-?\d{1,9}")  # of an ordered list
 
 
 def to_markdown(html: str) -> str:
-    page = _Page()
+    return _read(html, marked=False)
+
+
+def to_marked(html: str) -> str:
+    """The Markdown with `lima.marks` where links and images were, for rules that ask what was cut."""
+    return _read(html, marked=True)
+
+
+def _read(html: str, *, marked: bool) -> str:
+    page = _Page(marked=marked)
     if "\r" in html:
         html = html.replace("\r\n", "\n").replace("\r", "\n")
     for token in TOKEN.finditer(html):
@@ -43,13 +54,16 @@ def to_markdown(html: str) -> str:
             page.end(token["end"].lower())
         elif kind == "comment":
             page.comment(token["comment"])
+        elif kind == "raw" and token["raw"].lower() == "iframe":
+            page.cut()
     return page.markdown()
 
 
 class _Page:
     """What has been read so far, the innermost open frame last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, marked: bool) -> None:
+        self._marked = marked
         self._frames = [Frame("")]
         self._open: Counter[str] = Counter()  # frames a tag
         self._too_deep: Counter[str] = Counter()  # elements a tag that got no frame
@@ -59,10 +73,13 @@ class _Page:
 
     def text(self, text: str) -> None:
         if not self._unseen:
-            self._frames[-1].pieces.append(unescaped(text).replace(BREAK, "").replace(SCRIPT_END, ""))
+            text = unescaped(text).replace(BREAK, "").replace(SCRIPT_END, "")
+            self._frames[-1].pieces.append(text if text.isascii() else marks.removed(text))
 
     def start(self, tag: str, attributes: str) -> None:
         frame = self._frames[-1]
+        if tag in MEDIA:
+            self.cut()
         if tag in VOID:
             return
         if self._unseen or tag in UNSEEN:
@@ -88,6 +105,7 @@ class _Page:
         elif tag == "br":
             frame.pieces.append(BREAK)
         elif tag in MARKED:
+            self._mark_link(tag, marks.LINK)
             frame.mark(tag)
 
     def end(self, tag: str) -> None:
@@ -105,6 +123,16 @@ class _Page:
             frame.end_paragraph()
         elif tag in MARKED:
             frame.unmark(tag)
+            self._mark_link(tag, marks.LINK_END)
+
+    def cut(self) -> None:
+        """An image, or whatever else is shown beside the text."""
+        if self._marked and not self._unseen and self._frames[-1].tag != "pre":
+            self._frames[-1].pieces.append(marks.CUT)
+
+    def _mark_link(self, tag: str, mark: str) -> None:
+        if self._marked and tag == "a":
+            self._frames[-1].pieces.append(mark)
 
     def comment(self, text: str) -> None:
         """Stack Exchange tells a code block's language in a comment before it."""

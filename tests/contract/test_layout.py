@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 READERS = get_args(Source.model_fields["reader"].annotation)
 FLOOR = {"records", "errors", "params", "paths", "jsonl", "tracking", "protocol", "endpoints", "response_cache"}
-FLOOR |= {"jobs", "locks", "processes", "cluster", "progress", "display"}
+FLOOR |= {"jobs", "locks", "processes", "cluster", "progress", "display", "marks"}
 
 
 def definition(stage: str) -> dict:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lima.sources.html import to_markdown
+from lima import marks
+from lima.sources.html import to_markdown, to_marked
 
 TAGS = [
     "p",
@@ -111,6 +112,31 @@ def escaped(text: str) -> str:
 )
 def test_what_a_reader_sees_stays_and_markup_goes(html, markdown):
     assert to_markdown(html) == markdown
+
+
+A, Z, CUT = marks.LINK, marks.LINK_END, marks.CUT
+
+
+@pytest.mark.parametrize(
+    ("html", "marked"),
+    [
+        ('<p>Read <a href="x">the manual</a>.</p>', f"Read {A}the manual{Z}."),
+        ("<p>It is there: <a>https://a.org/b</a></p>", f"It is there: {A}{Z}"),
+        ("<p>Look<img src=x></p><iframe src=y></iframe><video>no</video>", f"Look{CUT}\n\n{CUT}{CUT}"),
+        ("<p><a><img></a></p><svg><a>no<img></a></svg>", f"{A}{CUT}{Z}\n\n{CUT}"),
+        ("<pre>a <a>b</a><img></pre>", "```\na b\n```"),
+        (f"<p>{A}a{CUT}&#x10fff2;</p><pre>{Z}b</pre>", "a\n\n```\nb\n```"),
+    ],
+)
+def test_marks_stand_where_links_and_images_were_and_come_from_nowhere_else(html, marked):
+    assert to_marked(html) == marked
+    assert not marks.MARK.search(to_markdown(html))
+
+
+@given(st.text() | SOUP | st.text(alphabet=[A, Z, CUT, "a", "<", ">", "p", " "]))
+def test_without_its_marks_a_marked_text_has_the_same_words(html):
+    plain, unmarked = to_markdown(html), marks.removed(to_marked(html))
+    assert re.findall(r"[^\W\d_]+", unmarked) == re.findall(r"[^\W\d_]+", plain)
 
 
 @given(st.text() | SOUP)
