@@ -13,7 +13,7 @@ from lima.display import visible, visible_line
 from lima.params import Params
 from lima.records import Candidate, Record
 from lima.sources import dispatch, reddit
-from lima.sources.html import to_markdown
+from lima.sources.html import to_markdown, to_marked
 from lima.sources.reading import BAD_ROW, Tally
 
 LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
@@ -61,7 +61,7 @@ def inspect(path: Path, params: Params) -> Inspection:
                 dropped[record.reason] += record.rows
 
     bins = Bins(reader=name, p=params.filter)
-    sifted = sifting.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown)
+    sifted = sifting.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown, to_marked=to_marked)
     dropped.update(drop.reason for drop in bins.fill(sifted))
     return Inspection(
         path=str(path),

@@ -36,7 +36,8 @@ REASONS = {
     "refers_to_missing": "a response that points at a link or an image, which were cut [the words]",
     "incomplete": "a story that goes on elsewhere [the words]",
     "title_not_self_contained": "a title that cannot be understood alone [what it lacks]",
-    "not_a_question": "a title that asks nothing [the title]",
+    "not_a_question": "a title that asks nothing, where no other prompt is left [the title]",
+    "answers_body": "a response to the body of a question of which only the title can be the prompt [the words]",
     # whether it may be shown, and was not shown already
     "secret": "a text with a private key [the kind]",
     "near_duplicate": "almost the text of one that has more votes, or says more [that one's id, Jaccard index]",

@@ -14,6 +14,7 @@ QUOTATION = re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[
 
 SHOWN = (FENCE, BLOCK_QUOTE, INLINE_CODE, DISPLAY_FORMULA, FORMULA, QUOTATION)
 CODE = (FENCE, INLINE_CODE, DISPLAY_FORMULA, FORMULA)
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 INK = re.compile(r"[^\n]")
 EMPTY_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 INDENTED = re.compile(r"(?: {4}| {0,3}\t)")  # an indented code block begins so
@@ -26,11 +27,25 @@ def said(markdown: str) -> str:
     return markdown
 
 
+def blanked(markdown: str) -> str:
+    """The same with a blank for each of their characters, so that every other one is where it was."""
+    for pattern in SHOWN:
+        markdown = pattern.sub(lambda found: INK.sub(" ", found[0]), markdown)
+    return markdown
+
+
 def without_code(markdown: str) -> str:
     """The text with code and formulas blank, every other character where it was."""
     for pattern in CODE:
         markdown = pattern.sub(lambda found: INK.sub(" ", found[0]), markdown)
     return markdown
+
+
+def quotations(markdown: str) -> list[str]:
+    """Each line of a block quotation, its sentences apart, and each quotation in a sentence."""
+    text = without_code(markdown)
+    lines = [line.lstrip("> \t") for line in BLOCK_QUOTE.findall(text)]
+    return [*(part for line in lines for part in SENTENCE_END.split(line)), *QUOTATION.findall(text)]
 
 
 def quoted_share(markdown: str) -> float:

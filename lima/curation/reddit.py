@@ -70,7 +70,7 @@ def asked(candidate: Candidate, *, p: RedditFilter) -> Outcome:
         return bad
     for reason, found in (
         ("has_body", f"{len(candidate.description)} characters" if candidate.description.strip() else None),
-        ("not_a_question", None if title.endswith("?") else title),
+        ("not_a_question", None if titles.asks(title) else title),
         ("refers_to_site", style.reference(title) or site_named(title)),
         ("title_not_self_contained", titles.lacks(title)),
     ):

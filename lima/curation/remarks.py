@@ -44,6 +44,6 @@ def edits(turns: Sequence[Turn]) -> list[str]:
             found.append(f"turn {number}: first person ({words})")
         if words := beside(number, turn):
             found.append(f"turn {number}: {words}")
-        if words := style.missing(turn.content):
+        if words := style.missing(turn.content, links_known=False):
             found.append(f"turn {number}: points at what was cut ({words})")
     return found

@@ -22,13 +22,18 @@ Convert = Callable[[str], str]  # HTML to Markdown
 
 
 def sift(
-    candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert
+    candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert, to_marked: Convert
 ) -> Iterator[tuple[Candidate, Outcome]]:
-    """Each candidate with what becomes of it, in their order; none is held but a task of Super-Natural Instructions."""
-    markdown = partial(_markdown, to_markdown)
+    """Each candidate with what becomes of it, in their order; none is held but a task of Super-Natural Instructions.
+
+    `to_marked` sets `lima.marks` where `to_markdown` leaves links and images out: rules read it, no example has it.
+    """
+    markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
     match reader:
         case "stack_exchange":
-            decide = partial(stack_exchange.decide, p=p.stack_exchange, seed=p.seed, to_markdown=markdown)
+            decide = partial(
+                stack_exchange.decide, p=p.stack_exchange, seed=p.seed, to_markdown=markdown, to_marked=marked
+            )
         case "wikihow":
             decide = partial(wikihow.decide, p=p.wikihow, to_markdown=markdown)
         case "reddit":
@@ -43,18 +48,22 @@ def sift(
     return _fit(((candidate, decide(candidate)) for candidate in candidates), reader=reader, p=p)
 
 
-def unfiltered(candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert) -> Iterator[Example]:
+def unfiltered(
+    candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert, to_marked: Convert
+) -> Iterator[Example]:
     """The candidates as they come, for arms without quality filters (§5).
 
     What has no text to convert is left out, and so is what may not be shown; personal data are masked as in `Bins`.
     """
-    markdown = partial(_markdown, to_markdown)
+    markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
     share = p.stack_exchange.title_share
     for candidate in candidates:
         outcome: Outcome
         if reader == "stack_exchange":
             response = markdown(candidate, candidate.response)
-            outcome = stack_exchange.example(candidate, response, share=share, seed=p.seed, to_markdown=markdown)
+            outcome = stack_exchange.example(
+                candidate, response, share=share, seed=p.seed, to_markdown=markdown, to_marked=marked
+            )
         else:
             outcome = conversations.decide(candidate, to_markdown=markdown)
         told = isinstance(outcome, Example) and all(turn.content.strip() for turn in outcome.messages)

@@ -14,7 +14,9 @@ from lima.records import Candidate, Dropped, Example
 Convert = Callable[[Candidate, str], str]  # a candidate's text to Markdown
 
 
-def decide(candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdown: Convert) -> Outcome:
+def decide(
+    candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdown: Convert, to_marked: Convert
+) -> Outcome:
     """Cheap questions first: most candidates never have their HTML converted."""
     if not candidate.response.strip():
         return outcomes.dropped(candidate, "no_answer", "no response")
@@ -27,8 +29,8 @@ def decide(candidate: Candidate, *, p: StackExchangeFilter, seed: int, to_markdo
     return (
         outcomes.out_of_bounds(candidate, response, min_chars=p.min_chars, max_chars=p.max_chars)
         or mostly_quoted(candidate, response, most=p.max_quoted_share)
-        or style_fault(candidate, response)
-        or example(candidate, response, share=p.title_share, seed=seed, to_markdown=to_markdown)
+        or style_fault(candidate, response, to_marked(candidate, candidate.response))
+        or asked(candidate, response, share=p.title_share, seed=seed, to_markdown=to_markdown, to_marked=to_marked)
     )
 
 
@@ -37,11 +39,12 @@ def mostly_quoted(candidate: Candidate, response: str, *, most: float) -> Droppe
     return outcomes.dropped(candidate, "mostly_quoted", f"{share:.2f}, at most {most}") if share > most else None
 
 
-def style_fault(candidate: Candidate, response: str) -> Dropped | None:
+def style_fault(candidate: Candidate, response: str, marked: str) -> Dropped | None:
+    """`marked` is the same response with `lima.marks`, which says where links and images were."""
     for reason, words in (
         ("first_person", style.first_person(response)),
         ("refers_to_site", style.reference(response)),
-        ("refers_to_missing", style.missing(response)),
+        ("refers_to_missing", style.missing(marked, links_known=candidate.markup == "html")),
         ("title_not_self_contained", titles.lacks(candidate.title)),
     ):
         if words:
@@ -49,14 +52,44 @@ def style_fault(candidate: Candidate, response: str) -> Dropped | None:
     return None
 
 
-def example(candidate: Candidate, response: str, *, share: float, seed: int, to_markdown: Convert) -> Example:
-    """Its prompt is the title for a random `share` of candidates, else the description.
+def asked(
+    candidate: Candidate, response: str, *, share: float, seed: int, to_markdown: Convert, to_marked: Convert
+) -> Outcome:
+    """The example, unless only its title can be the prompt and cannot be asked alone."""
+    prompt, fault = _prompt(candidate, response, share=share, seed=seed, to_markdown=to_markdown, to_marked=to_marked)
+    return fault or outcomes.example(candidate, prompt, response)
+
+
+def example(
+    candidate: Candidate, response: str, *, share: float, seed: int, to_markdown: Convert, to_marked: Convert
+) -> Example:
+    """The example with the best prompt there is, however that asks."""
+    prompt, _ = _prompt(candidate, response, share=share, seed=seed, to_markdown=to_markdown, to_marked=to_marked)
+    return outcomes.example(candidate, prompt, response)
+
+
+def _prompt(
+    candidate: Candidate, response: str, *, share: float, seed: int, to_markdown: Convert, to_marked: Convert
+) -> tuple[str, Dropped | None]:
+    """The title for a random `share` of candidates, else the description, and why the prompt asks too little.
 
     The description stands alone, without the title, as in the released examples. Where there is none, or where it
-    points at what is not there (a picture, another post), the title asks.
+    points at what is not there (a picture, another post), the title asks. Where the title asks nothing, or the response
+    answers the body, the description asks.
     """
-    if chance.share(seed, candidate.id) >= share:
-        description = prose.trimmed(to_markdown(candidate, candidate.description))
-        if description and not style.reference(description) and not style.missing(description):
-            return outcomes.example(candidate, description, response)
-    return outcomes.example(candidate, candidate.title, response)
+    description = prose.trimmed(to_markdown(candidate, candidate.description))
+    marked = to_marked(candidate, candidate.description)
+    stands_alone = bool(description) and not (
+        style.reference(description) or style.missing(marked, links_known=candidate.markup == "html")
+    )
+    by_title = chance.share(seed, candidate.id) < share
+    if stands_alone and not by_title:
+        return description, None
+    fault = None
+    if not titles.asks(candidate.title):
+        fault = outcomes.dropped(candidate, "not_a_question", candidate.title)
+    elif words := titles.answers_body(candidate.title, description, response):
+        fault = outcomes.dropped(candidate, "answers_body", words)
+    if stands_alone and (fault or titles.may_answer_body(candidate.title, description, response)):
+        return description, None
+    return candidate.title, fault

@@ -10,7 +10,7 @@ from lima.curation import chance, edits, sifting
 from lima.curation.bins import Bins
 from lima.errors import command
 from lima.records import Candidate
-from lima.sources.html import to_markdown
+from lima.sources.html import to_markdown, to_marked
 
 
 @paths.alone("filter")
@@ -33,11 +33,13 @@ def main(source: str) -> None:
             yield candidate
 
     with paths.publish("filter", source) as folder:
-        sifted = sifting.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown)
+        sifted = sifting.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked)
         jsonl.write(folder / "dropped.jsonl", bins.fill(edits.applied(sifted, changes)))
         jsonl.write(folder / "kept.jsonl", bins.kept())
         jsonl.write(folder / "prompts.jsonl", bins.prompts())
-        plain = sifting.unfiltered(reservoir.items(), reader=reader, p=rules, to_markdown=to_markdown)
+        plain = sifting.unfiltered(
+            reservoir.items(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked
+        )
         jsonl.write(folder / "unfiltered.jsonl", plain)
         funnel = bins.funnel(source, offered=offered)
         jsonl.write(folder / "funnel.json", [funnel])

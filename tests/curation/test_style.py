@@ -2,7 +2,9 @@
 
 import pytest
 
+from lima import marks
 from lima.curation import prose, style
+from lima.sources.html import to_marked
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,11 @@ from lima.curation import prose, style
         "At the U.S. I saw one",
         "Guests of our restaurant ask for it cold.",
         "Our own kids never noticed.",
+        "i’m not sure",
+        "It fails. i’ve seen it leak",
+        "Type I’ve never seen",
+        "Our software does both.",
+        "Try the ale that we sell.",
     ],
 )
 def test_each_word_of_the_first_person_is_found(answer):
@@ -52,6 +59,7 @@ def test_each_word_of_the_first_person_is_found(answer):
         "J. I. Packer wrote it.",
         "I. Introduction\nII. Method",
         "Two cases: (I) rain, (II) snow.",
+        "Keep it continuous, I.e., with no gap.",
         "They dug the mine; it was a coal mine.",
         "For each i take a look at the list.",  # a variable
         "Use `I = my.value` here.",
@@ -108,6 +116,37 @@ def test_the_detail_shows_the_words_around():
         "There are already two questions about tea.",
         "No repeat of that one, please.",
         "That is another question.",
+        "as Bob wrote above, it boils",
+        "As Bob Miller has already written, it boils.",
+        "as gannet commented, it boils",
+        "Bob explained below how it boils.",
+        "As others have said, it boils.",
+        "As you said, it boils.",
+        "It boils, and as noted above, it foams.",
+        "As stated, it boils.",
+        "In quid's answer it boils.",
+        "Bob’s excellent answer tells how.",
+        "All the answers so far are vague.",
+        "Look at this answer.",
+        "Please leave a comment.",
+        "It is too long for a comment.",
+        "In a comment to the question, Bob asks why.",
+        "In a comment you asked why.",
+        "It is explained in the comments.",
+        "This is a community wiki.",
+        "Feel free to edit it.",
+        "Let us hear what other people say here.",
+        "The SE answer on tea is right.",
+        "On SE it is told.",
+        "This post is about tea.",
+        "The thread has more about tea.",
+        "People here know about tea.",
+        "Tea has been covered by other questions.",
+        "That has been well answered.",
+        "As above, it boils.",
+        "Some of the above has changed since then.",
+        "It boils.\n\nAnswered by: the tea team",
+        "I agree with @media_bob.",
     ],
 )
 def test_each_reference_to_the_site_or_other_answers_is_found(answer):
@@ -128,6 +167,29 @@ def test_each_reference_to_the_site_or_other_answers_is_found(answer):
         "Comment out the line.",
         "Whether it tastes good is another question entirely.",
         "It is already answered by the question itself.",
+        "Each worker waits until the thread finishes; another thread is started then.",
+        "The thread is done when its worker's threads are.",
+        "Glue the post into its hole, and wait before the posts are loaded.",
+        "The post office closes.",
+        "The post distillation step takes long.",
+        "Whether it lives is another question, really.",
+        "Say why in a comment next to the loop.",
+        "Add a comment to each function.",
+        "Licences stand in the comments of each file.",
+        "The rule @media print hides it.",
+        "An @app.route decorator, or the @bob annotation, marks it.",
+        "Mark it with @bob annotations.",
+        "Write @Override before it, or @param name.",
+        "It is false as stated.",
+        "The article points out, as the notes say, that it boils.",
+        "With a beer like that, the sour notes come later.",
+        "As Darwin wrote in his book, they vary.",
+        "The tutor's answer and students' answers differ.",
+        "If it's answer enough, stop.",
+        "Your best answer is a question.",
+        "Write the answer below the line.",
+        "It boils. The above holds for tea too.",
+        "Push it onto this stack.",
     ],
 )
 def test_what_is_no_reference_is_left(answer):
@@ -135,43 +197,113 @@ def test_what_is_no_reference_is_left(answer):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "html",
     [
-        "See the picture below.",
-        "The image above shows it.",
-        "It can be found here.",
-        "You can find a talk on it here.",
-        "Follow this link.",
-        "See these instructions.",
-        "Read the article linked, then stir.",
-        "Malt, dried. (Image: Maltsters' Guild)",
-        "For more details and pictures, see Malting at Home.",
-        "For further information check out the brewers' handbook.",
-        "A longer explanation can be read at the Brewers' Page.",
-        "That is all.\n\nSee also:\n\n- Malting at Home",
-        "That is all.\n\nsee\n\n- Malting at Home",
-        "Here are the strongest ones:",
-        "> A quotation.\n\nAlso;",
+        # an announcement, and what it announced
+        '<p>The right crumb looks like this:</p><p><a href="x"><img src="x"></a></p><p>Then rest.</p>',
+        "<p>Below is a simple diagram.</p><p><img></p><p>Then rest.</p>",
+        "<p>The ratio is shown next.</p><svg><path/></svg><p>Then rest.</p>",
+        "<p>The crumb is open. You get a graph of it.</p><iframe></iframe><p>Then rest.</p>",
+        "<p>Rest it.</p><p><img></p><p>(Source: Bakers' Guild)</p>",
+        "<p>Rest it.</p><p><img></p><p>As you can see, it rose.</p>",
+        "<blockquote><p>Rest it this way:</p><p><img></p></blockquote><p>Then bake.</p>",
+        "<p>Rest it.</p><p><img></p><p>Click on the image to enlarge it.</p>",
+        # a link whose words say nothing without it
+        "<p>It is given <a>here</a> .</p>",
+        "<p>See <a>this</a>.</p>",
+        "<p><a>This 1953 analysis</a> has the details.</p>",
+        "<p>The figures are from this <a>table</a>.</p>",
+        "<p>According to this USDA <a>link</a>, it boils.</p>",
+        "<p>It boils (<a>source</a>).</p>",
+        "<p>It boils. <a>[2]</a></p>",
+        "<p>It boils.<sup><a>Q</a></sup></p>",
+        "<p>As discussed in <a>Why does tea boil?</a>, it boils.</p>",
+        "<p>Follow Bob's <a>other post</a>.</p>",
+        "<p>It boils. <a>Click here for a list</a></p>",
+        # a link that is to be followed
+        "<p>See, for example, <a>the brewers' agenda</a>.</p>",
+        "<p>See the Wikipedia entries for <a>yeast</a> and <a>malt</a>.</p>",
+        "<p>See Wikipedia's page on <a>malting</a> for more.</p>",
+        "<p>Have a look at <a>Malting at Home</a>.</p>",
+        "<p>More can be found in <a>Malting at Home</a>.</p>",
+        "<p>It boils.</p><p>Related reading: <a>Malting at Home</a></p>",
+        "<p>It boils.</p><p>Read more: <a>Malting at Home</a></p>",
+        "<p>It boils.</p><p><a>Malting at Home</a></p><p>Then rest.</p>",
+        # an address that was a part of its sentence
+        "<p>Sourced from <a>http://a.org</a> and <a>http://b.org</a>.</p>",
+        "<p>Use <a>http://a.org</a> to look it up.</p>",
+        "<p>It is there:</p><p><a>http://a.org</a></p><p>Then rest.</p>",
+        # words that may point, beside a link
+        "<p>You can find a talk <a>online</a> here.</p>",
+        "<p>See these instructions: <a>malting</a>.</p>",
+        "<p>Follow this link. <a>Malting</a></p>",
+        "<p>The first link has it. " + "It boils. " * 30 + "<a>Malting</a></p>",
+        "<p>Here is an article that tells how: <a>malting</a>.</p>",
+        # words that always point
+        "<p>See the picture below.</p>",
+        "<p>The image above shows it.</p>",
+        "<p>Read the article linked, then stir.</p>",
+        "<p>The linked article is misleading.</p>",
+        "<p>Malt, dried. (Image: Maltsters' Guild)</p>",
+        "<p>For more details and pictures, see Malting at Home.</p>",
+        "<p>For further information check out the brewers' handbook.</p>",
+        "<p>A longer explanation can be read at the Brewers' Page.</p>",
+        "<p>That is all.</p><p>See also:</p><ul><li>Malting at Home</li></ul>",
+        "<p>That is all.</p><p>Helpful links</p><ul><li>Malting at Home</li></ul>",
+        "<p>The link you provided tells it.</p>",
+        "<p>The article you linked tells it.</p>",
+        "<p>Here is a link that tells it.</p>",
+        "<p>Read more here!</p>",
+        "<p>Here are the strongest ones:</p>",
+        "<blockquote>A quotation.</blockquote><p>Also;</p>",
     ],
 )
-def test_pointers_to_what_was_cut_are_found(answer):
-    assert style.missing(answer)
-    assert style.missing("The image of a set under a function is a set.") is None
+def test_pointers_to_what_was_cut_are_found(html):
+    assert style.missing(to_marked(html), links_known=True)
+    assert not marks.MARK.search(style.missing(to_marked(html), links_known=True))
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "html",
     [
-        "Run this:\n\n```\nmalt --dry\n```",
-        "They say:\n\n> Dry it.",
-        "For more foam, pour higher and see it rise.",
-        "Wild yeast can be found in the air.",
-        "References\n\n- A. Brewer, On Malt, 1901",
-        "You see: it works.",
+        "<p>Run this:</p><pre>malt --dry</pre>",
+        "<p>They say:</p><blockquote>Dry it.</blockquote>",
+        "<p>It comes in three kinds:</p><ul><li>dry</li></ul>",
+        "<p>For more foam, pour higher and see it rise.</p>",
+        "<p>For more details, look up malting.</p>",
+        "<p>Wild yeast can be found in the air.</p>",
+        "<p>References</p><ul><li>A. Brewer, <a>On Malt</a>, 1901</li></ul>",
+        "<p>You see: it works.</p>",
+        "<p>The image of a set under a function is a set.</p>",
+        "<p>To see this, write both as twice a number plus one.</p>",
+        "<p>Many do not see these as faults. It can be seen here that they are none.</p>",
+        "<p>The rule described here is known as Bob's.</p>",
+        "<p>Store the images. Each of these images has 256 bytes.</p>",
+        "<p>Mind the links between the nodes: this link is the link you need.</p>",
+        "<p>Rest it.</p><p><img></p><p>Then bake it.</p>",
+        "<p><a>Yeast</a> eats sugar, and <a>malt</a> gives it.</p>",
+        "<p>These types of <a>cohort studies</a> are hard. These <a>yeasts</a> are not.</p>",
+        "<p>This is <a>telemetry</a>, and there are <a>many other kinds</a>.</p>",
+        "<p>You can see that <a>the yeast</a> is alive.</p>",
+        "<blockquote>Dry it.</blockquote><p><a>On Malt, by A. Brewer</a></p><p>So dry it.</p>",
+        '<p>Type <code>see <a href="x">here</a></code>, then "look <a>here</a>".</p>',
     ],
 )
-def test_what_announces_something_that_is_there_is_left(answer):
-    assert style.missing(answer) is None
+def test_what_points_at_something_that_is_there_is_left(html):
+    assert style.missing(to_marked(html), links_known=True) is None
+
+
+@pytest.mark.parametrize("text", ["It can be found here.", "See these instructions.", "Follow this link."])
+def test_words_that_may_point_count_where_nobody_knows_of_links(text):
+    assert style.missing(text, links_known=False)
+    assert style.missing(text, links_known=True) is None or "this link" in text
+
+
+def test_marks_are_read_as_places_in_the_text_without_them():
+    marked = f"a {marks.LINK}b{marks.LINK_END} {marks.CUT}c {marks.LINK}d\n\ne {marks.LINK}{marks.LINK_END}"
+    # "a b c d⏎⏎e ": b is 2 to 3, the image stood at 4, d is never closed and ends at 7, an address stood at 11
+    assert marks.read(marked) == ("a b c d\n\ne ", ((2, 3), (6, 7), (11, 11)), (4,))
+    assert marks.removed(marked) == marks.read(marked).text
 
 
 def test_the_quoted_share_counts_the_characters_of_quoted_lines():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lima.curation.titles import lacks
+from lima.curation.titles import answers_body, asks, lacks, may_answer_body
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ from lima.curation.titles import lacks
         ("What's the difference?", 'a choice not listed: "What\'s the difference?"'),
         ("Rounding floats, part 2", "an earlier question: 'part 2'"),
         ("Why is it called porter?", "a pronoun without antecedent: 'it'"),
-        ("How do they get beer so strong?", "a pronoun without antecedent: 'they'"),
+        ("How do they ferment in winter?", "a pronoun without antecedent: 'they'"),
+        ("How do they make it?", "a pronoun without antecedent: 'they'"),
         ("Why doesn't it work?", "a pronoun without antecedent: 'it'"),
         ("Unusual solutions", "a fragment: 'Unusual solutions'"),
         ("", "a fragment: ''"),
@@ -58,6 +59,15 @@ def test_a_title_that_needs_its_body_is_told_what_it_lacks(title, lack):
         "Why do students confuse quantifiers? How to fix this?",
         "Why does my beer taste of vinegar?",
         "Border around formatted text in Inkscape",
+        "How do they get beer so strong?",
+        '"We passed that course!" How to answer this?',
+        "What is this process of adding hops called?",
+        "Do cooks still use bitters? Which ones?",
+        "Does it exist, a beer without foam?",
+        "Why is it a ginger ale and not a ginger wine?",
+        "What do they judge at beer competitions?",
+        "How to tell which tequila is for drinks and which one is not",
+        "Can one make a Thing, and then many instances of that Thing?",
         "C++ vs. The Arduino Language?",
         "Layman's explanation of encryption backdoors",
         "¿Cuál es la diferencia entre echo y print en PHP?",
@@ -65,3 +75,80 @@ def test_a_title_that_needs_its_body_is_told_what_it_lacks(title, lack):
 )
 def test_a_title_that_stands_alone_lacks_nothing(title):
     assert lacks(title) is None
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Why is beer flat?",
+        "Why is beer flat",
+        "Men, what do you cook when alone",
+        "It boils over. What can be done about it",
+        "In Python, how to sort a list",
+        'What made you say "no more?"',
+        "Milk: does it boil",
+        "Explain yeast to a child",
+        "¿Cuál es la diferencia entre la cerveza y el vino",
+        "Isn’t beer vegan",
+    ],
+)
+def test_a_title_asks_with_or_without_its_mark(title):
+    assert asks(title)
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Flavour components in beer", "Most effective way to freeze bottles", "Random assignment of markets", "Beer", ""],
+)
+def test_a_title_that_only_names_its_subject_asks_nothing(title):
+    assert not asks(title)
+
+
+TITLE = "Why is beer flat?"
+BODY = "It tastes of iron. My friend says that all beer goes flat after a week. He keeps sour dough too."
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        ("> all beer goes flat after a week\n\nNo.", "all beer goes flat after a week"),
+        (
+            "> Well. My friend says that all beer goes flat after a week.\n\nNo.",
+            "My friend says that all beer goes flat after a week.",
+        ),
+        ('That "all beer goes flat" is false.', '"all beer goes flat"'),
+        ("> It goes flat after a month.\n\nNo.", None),
+        ('Ask "why is beer flat?" again.', None),
+        ("> goes flat\n\nNo.", None),
+        ("As you mentioned, it is old.", "you mentioned"),
+        ("The beer you describe is old.", "you describe"),
+        ("You are right: it is old.", "You are right"),
+        ("To your first point, it is old.", "your first point"),
+        ("In your example it is old.", "your example"),
+        ("By the rule in the question it is old.", "in the question"),
+        ("Your friend is wrong.", None),
+        ("If you ask a brewer, he will tell.", None),
+        ("> my friend said nothing\n\n```\nyou mentioned\n```", None),
+    ],
+)
+def test_a_response_that_quotes_the_body_or_speaks_of_it_does_not_answer_the_title_alone(response, words):
+    assert answers_body(TITLE, BODY, response) == words
+
+
+@pytest.mark.parametrize(
+    ("response", "speaks"),
+    [
+        ("Your friend is wrong.", True),
+        ("Your sour dough is fine.", True),
+        ("Your beer is old.", False),  # the title has beer
+        ("Open your fridge.", False),  # neither has one
+        ("Your week begins.", False),  # no week of the asker's
+        ("Use `your friend` here.", False),
+    ],
+)
+def test_a_response_may_speak_of_what_only_the_body_tells_of(response, speaks):
+    assert may_answer_body(TITLE, BODY, response) is speaks
+
+
+def test_a_quotation_of_the_title_is_no_quotation_of_the_body():
+    assert answers_body(TITLE, f"{TITLE} {BODY}", 'So "why is beer flat?" is the question.') is None

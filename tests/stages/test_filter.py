@@ -8,7 +8,7 @@ from lima import jsonl, params
 from lima.curation import sifting
 from lima.curation.edits import EditError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
-from lima.sources.html import to_markdown
+from lima.sources.html import to_markdown, to_marked
 from lima.stages import filter as stage
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -113,7 +113,9 @@ def test_sifting_takes_no_candidate_before_its_turn(checkout):
             taken.append(number)
             yield candidate(number)
 
-    sifted = sifting.sift(offered(), reader="stack_exchange", p=params.load().filter, to_markdown=to_markdown)
+    sifted = sifting.sift(
+        offered(), reader="stack_exchange", p=params.load().filter, to_markdown=to_markdown, to_marked=to_marked
+    )
     assert isinstance(next(sifted)[1], Example)
     assert taken == [0]
 
