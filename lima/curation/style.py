@@ -70,14 +70,15 @@ REFERENCES = tuple(
         rf"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*{SAID}\s+(?:above|below|here|earlier|in\s+(?:the|his|her|their|an?)\s+(?:other\s+)?(?:answers?|comments?))\b",
         rf"\b[Aa]s\s+(?:[a-z]\w+\s+(?:commented|already\s+{SAID})|(?:already|previously|was|has\s+been)\s+{SAID})\b",
         rf"(?i){CLAUSE}as\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested)\b",
-        r"(?i)\bas\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested)\s+(?:by|in|above|before|earlier|here)\b",
+        r"(?i)\bas\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested|commented|posted)\s+(?:by|in|above|before|earlier|here)\b"
+        r"|\bwhat(?:['’]s|\s+has)\s+(?:already\s+)?been\s+(?:said|mentioned|written)\b",
         r"(?i)\bstack\s*exchange\b|\b(?:stackoverflow|math\s?overflow|mathoverflow|ask\s?ubuntu|serverfault)\b",
         r"\b(?:Stack\s?[Oo]verflow)\b",  # in small letters, with a space, it is what happens to a recursion
         rf"(?i)\b{OTHER_ANSWERS}\s+{ANSWERS}\b|\b(?:top|highest)[\s-]+(?:voted|rated)\s+answers?\b",
         r"(?i)\banswers?\s+(?:above|already\s+given|(?:given|posted|provided)\s+(?:by|here|above)|so\s+far)\b"
         r"|\banswers?\s+(?:below|here)\b(?!\s+(?:the|an?|is|are|depends?)\b)|\b(?:at|see|read)\s+(?:this|that|my|his|her)\s+answer\b",
         rf"(?i)\b(?:your|my|\w+['’]s)\s+comments?\b|\bcomments?\s+(?:above|below)\b{IN_CODE}(?!\s+(?:the|each|every|it|a)\b)"
-        r"|\b(?:this|the)\s+comments?\s+(?:by|from|of\s+yours|on\s+(?:the|your)\s+(?:question|answer|post))\b",
+        r"|\b(?:this|the)\s+comments?\s+(?:by|from|of\s+yours|of\s+(?-i:[A-Z]\w*)|on\s+(?:the|your)\s+(?:question|answer|post))\b",
         rf"(?i)\b(?:in|from|per|see|read|reading)\s+(?:(?:the|your|his|her|their|other|some|earlier|those)\s+)?comments\b{IN_CODE}",
         r"(?i)\bin\s+a\s+(?:\w+\s+)?comment\s*(?:$|[,.;:)]|you\b|to\s+(?:the|your|this)\b|(?:above|below|here)\b(?!\s+(?:the|an?|each|every|it)\b))",
         rf"(?i)\b(?:leave|leaving|add|post|write|drop)\s+(?:me\s+|us\s+)?a\s+comment\b{IN_CODE}|\b(?:for|than)\s+a\s+comment\b|\bcommenters?\b",

@@ -147,6 +147,9 @@ def test_the_detail_shows_the_words_around():
         "Some of the above has changed since then.",
         "It boils.\n\nAnswered by: the tea team",
         "I agree with @media_bob.",
+        "And as commented by Bob, it boils.",
+        "In addition to what’s been said, it boils.",
+        "The comment of Bob Miller raises a point.",
     ],
 )
 def test_each_reference_to_the_site_or_other_answers_is_found(answer):
@@ -319,6 +322,11 @@ def test_the_quoted_share_counts_the_characters_of_quoted_lines():
 def test_without_code_every_other_character_stays_where_it_was(formula):
     shown = prose.without_code(f"so {formula} on")
     assert shown == f"so {''.join(' ' if sign != chr(10) else sign for sign in formula)} on"
+
+
+def test_a_stray_backtick_hides_nothing_beyond_its_paragraph():
+    assert prose.said("It`s dry.\n\nMy malt`s dry.") == "It`s dry.\n\nMy malt`s dry."
+    assert style.first_person("It`s dry.\n\nMy malt`s dry.")
 
 
 def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shorter_ones():
