@@ -7,8 +7,9 @@ from markdownify import markdownify
 
 from benchmarks.claims import Claim, claim, in_turn
 from lima.records import Candidate
-from lima.sources import reading, stack_exchange
-from lima.sources.html import to_markdown
+from lima.sources import base
+from lima.sources.stack_exchange import reader
+from lima.text.html_to_markdown import to_markdown
 
 DUMPS = (Path("corpus/dumps/stack_exchange_stem"), Path("corpus/dumps/stack_exchange_other"))
 
@@ -18,7 +19,7 @@ def measure() -> Iterator[Claim]:
     bodies = [
         text
         for dumps in DUMPS
-        for found in stack_exchange.read(dumps, source="x", licence="", tally=reading.Tally())
+        for found in reader.read(dumps, source="x", licence="", tally=base.Tally())
         if isinstance(found, Candidate)
         for text in (found.description, found.response)
     ]

@@ -14,13 +14,14 @@ from pathlib import Path
 import zstandard
 
 from benchmarks.claims import Claim, claim, in_turn
-from lima.curation import chance
-from lima.sources import reading, reddit
+from lima.curation import hashing
+from lima.sources import base
+from lima.sources.reddit import reader
 
 REAL, CORPUS = Path("../shared/realdata/reddit"), Path("corpus/dumps/reddit")
 SIZE = 500_000_000  # bytes of text
 LEVEL = 9  # the publishers' 22 takes a quarter of an hour here; a decoder hardly sees the difference
-WANTED = reading.Subreddits(answered=frozenset({"WritingPrompts"}), asked=frozenset({"AskReddit"}))
+WANTED = base.Subreddits(answered=frozenset({"WritingPrompts"}), asked=frozenset({"AskReddit"}))
 SHARE = 0.02  # of the lines that are of those two, about that of a month
 OTHERS = [f"subreddit{number}" for number in range(300)]
 
@@ -34,9 +35,9 @@ def measure() -> Iterator[Claim]:
         megabytes = SIZE / 1e6
 
         def ours() -> None:
-            shares = partial(chance.quick_shares, 0)
-            early = reading.Early(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
-            for _ in reddit.read(path, source="x", licence="", tally=reading.Tally(), early=early):
+            shares = partial(hashing.quick_shares, 0)
+            early = base.Early(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
+            for _ in reader.read(path, source="x", licence="", tally=base.Tally(), early=early):
                 pass
 
         def decoder() -> None:

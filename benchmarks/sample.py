@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from benchmarks.claims import Claim, claim, in_turn
-from lima import params
-from lima.generation import checkpoint, decode
-from lima.params.sections import Decoding
+from lima import config
+from lima.config.sections import Decoding
+from lima.inference import generate as generate_module
+from lima.inference import model
 from lima.records import Prompt, Provenance, Turn
-from lima.training import base
+from lima.training import base_model
 
 PROMPTS = Path("corpus/authored/group_b_test.jsonl")
 COUNT = 16
@@ -25,16 +26,16 @@ DECODING = Decoding(
 def measure() -> Iterator[Claim]:
     """Tokens a second over one batch; every row writes all its tokens, so that both sides do the same work."""
     with tempfile.TemporaryDirectory() as folder:
-        base.write(params.load(Path("infra/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0)
-        loaded = checkpoint.load(Path(folder), precision=DECODING.precision)
-    endless = checkpoint.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
+        base_model.write(config.load(Path("infra/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0)
+        loaded = model.load(Path(folder), precision=DECODING.precision)
+    endless = model.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
     prompts = read(COUNT)
 
     def ours() -> None:
-        list(decode.respond(endless, prompts, contestant="x", samples=1, decoding=DECODING))
+        list(generate_module.respond(endless, prompts, contestant="x", samples=1, decoding=DECODING))
 
     def peer() -> None:
-        generate(loaded.model, [checkpoint.render(loaded.tokenizer, prompt) for prompt in prompts])
+        generate(loaded.model, [model.render(loaded.tokenizer, prompt) for prompt in prompts])
 
     ours()  # the first pass pays for threads and caches
     seconds = in_turn(ours, peer, pairs=3)
@@ -45,7 +46,7 @@ def measure() -> Iterator[Claim]:
 
 @torch.inference_mode()
 def generate(model: Any, rows: list[list[int]]) -> None:
-    ids, mask = decode.padded_left(rows, model.device)
+    ids, mask = generate_module.padded_left(rows, model.device)
     model.generate(
         input_ids=ids,
         attention_mask=mask,

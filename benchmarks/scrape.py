@@ -20,10 +20,11 @@ from rapidgzip import IndexedBzip2File
 
 from benchmarks.claims import Claim, claim, in_turn
 from benchmarks.slices import in_slices
-from lima import params
-from lima.curation import chance
-from lima.jobs import Ended
-from lima.sources import reading, stack_exchange, table
+from lima import config
+from lima.curation import hashing
+from lima.parallel.jobs import Ended
+from lima.sources import base
+from lima.sources.stack_exchange import reader, table
 from lima.stages import scrape
 
 REAL = Path("../shared/realdata/stack_exchange")
@@ -58,17 +59,17 @@ def measure() -> Iterator[Claim]:
         yield from of_a_large_site({LARGE: files[LARGE]} | sized(SMALL, HUGE), kind)
 
 
-def rule() -> reading.Early:
-    p = params.load().filter
-    return reading.Early(
+def rule() -> base.Early:
+    p = config.load().filter
+    return base.Early(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
-        shares=partial(chance.quick_shares, p.seed),
+        shares=partial(hashing.quick_shares, p.seed),
     )
 
 
-def read(path: Path, early: reading.Early) -> None:
-    for _ in stack_exchange.read(path, source="x", licence="", tally=reading.Tally(), early=early):
+def read(path: Path, early: base.Early) -> None:
+    for _ in reader.read(path, source="x", licence="", tally=base.Tally(), early=early):
         pass
 
 
@@ -116,7 +117,7 @@ def visits(parsed: Rows, posts: Path) -> None:
 
 def script(parsed: Rows, posts: Path) -> list[dict[str, object]]:
     """What most scripts do: questions and best answers in dictionaries, then those with votes enough."""
-    least = params.load().filter.stack_exchange.prefilter.min_response_score
+    least = config.load().filter.stack_exchange.prefilter.min_response_score
     questions: dict[str, dict[str, object]] = {}
     best: dict[str, tuple[int, str, str | None]] = {}
     for row in parsed(posts):
@@ -177,7 +178,7 @@ def packed(*tables: Path) -> Path:
 
 def staged(dumps: Path) -> None:
     """As the stage reads a source, but for joining the parts."""
-    p = params.load()
+    p = config.load()
     source = f"benchmark_{dumps.name}"  # no source of the checkout, whose unfinished parts planning would remove
     entry = p.sources["stack_exchange_stem"].model_copy(update={"dumps": str(dumps)})
     with tempfile.TemporaryDirectory() as store:

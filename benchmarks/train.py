@@ -26,10 +26,12 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 from benchmarks.claims import Claim, claim
-from lima.params.entries import PackagedModel
+from lima.config.entries import PackagedModel
 from lima.records import Candidate
-from lima.sources import reading, released, stack_exchange
-from lima.sources.html import to_markdown
+from lima.sources import base
+from lima.sources.chat import released
+from lima.sources.stack_exchange import reader
+from lima.text.html_to_markdown import to_markdown
 
 HERE = Path(__file__).parent / "trainers"
 REAL = Path("../shared/realdata/lima/llama_factory_lima.json")
@@ -151,9 +153,9 @@ def prepare(folder: Path) -> dict[str, str]:
     """The model and the encoded examples below a folder, as all sides read them."""
     from transformers import AutoTokenizer
 
-    from lima.training import base
+    from lima.training import base_model
 
-    base.write(MODEL, folder / "base", seed=1)
+    base_model.write(MODEL, folder / "base", seed=1)
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     rows = []
     for question, answer in texts():
@@ -181,13 +183,13 @@ def texts() -> list[tuple[str, str]]:
 
 
 def _real() -> Iterator[tuple[str, str]]:
-    for found in released.read_lima(REAL, source="x", licence="", tally=reading.Tally()):
+    for found in released.read_lima(REAL, source="x", licence="", tally=base.Tally()):
         if isinstance(found, Candidate):
             yield found.title, found.response
 
 
 def shipped() -> Iterator[tuple[str, str]]:
     for dumps in DUMPS:
-        for found in stack_exchange.read(dumps, source="x", licence="", tally=reading.Tally()):
+        for found in reader.read(dumps, source="x", licence="", tally=base.Tally()):
             if isinstance(found, Candidate) and len(found.response) > SHORTEST:
                 yield f"{found.title}\n\n{to_markdown(found.description)}", to_markdown(found.response)

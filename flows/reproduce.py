@@ -9,7 +9,7 @@ from flows.dvc import repro, stages
 def reproduce(profile: str = "") -> None:
     """Bring every stage up to date, in dvc.yaml's order, under the present params.yaml or a profile."""
     if profile:
-        from lima import profiles
+        from lima.config import profiles
 
         profiles.use(profile, force=False)
     for stage in stages():

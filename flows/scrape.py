@@ -7,10 +7,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from flows import dvc
-from lima import params, paths
+from lima import config, storage
 from lima.display import visible_line
 from lima.errors import LimaError
-from lima.jobs import Reply, Restarted, Started
+from lima.parallel.jobs import Reply, Restarted, Started
 from lima.stages import scrape as stage
 
 
@@ -25,8 +25,8 @@ def part(reply: Future[Reply]) -> None:
 @flow(name="scrape", log_prints=True)
 def scrape(source: str) -> None:
     """Read what is not kept yet of a source's parts, publish the result, and have DVC take it for `scrape@SOURCE`."""
-    with paths.exclusive("scrape", source):
-        p = params.load()
+    with storage.exclusive("scrape", source):
+        p = config.load()
         jobs = stage.plan(source, p)
         replies: list[Future[Reply]] = [Future() for _ in jobs]
         shown: dict[int, PrefectFuture[None]] = {}

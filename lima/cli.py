@@ -32,9 +32,9 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Tell of a dump, before anything is built on it: what would be kept, what dropped, and why."""
-    from lima import inspection, params
+    from lima import config, inspection
 
-    found = inspection.inspect(path, params.load())
+    found = inspection.inspect(path, config.load())
     typer.echo(visible_json(found.model_dump_json(indent=2)) if as_json else inspection.render(found))
 
 
@@ -45,13 +45,13 @@ def dialogues(
     most: Annotated[int | None, typer.Option(min=1, help="So many drafts, the best; else params.yaml's.")] = None,
 ) -> None:
     """Make drafts of dialogues from comment chains below answers, for a person to edit into training examples."""
-    from lima import drafts, params
+    from lima import config, dialogue_drafts
 
-    p = params.load().dialogues
-    drafts.check(out)
-    found = drafts.find(dump, p, most=most or p.most)
-    sheet = drafts.write(found, out)
-    typer.echo(f"{drafts.render(found)}\n\n{out} is to be edited, {sheet} to be read beside it")
+    p = config.load().dialogues
+    dialogue_drafts.check(out)
+    found = dialogue_drafts.find(dump, p, most=most or p.most)
+    sheet = dialogue_drafts.write(found, out)
+    typer.echo(f"{dialogue_drafts.render(found)}\n\n{out} is to be edited, {sheet} to be read beside it")
 
 
 @app.command()
@@ -64,19 +64,19 @@ def plan(
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
 ) -> None:
     """Say what training an arm will take, before anything starts, and what fits; status 1 if nothing does."""
-    from lima import params, planning
-    from lima.training.footprint import PEAKS
+    from lima import config, training_plan
+    from lima.training.resources import PEAKS
 
     if gpus < 1:
         raise LimaError(
             f"--gpus is {gpus}; plans are for machines with GPUs. On a processor, `dvc repro train@{arm}` shows the "
             "speed and the time left after a few steps"
         )
-    p = params.load()
-    params.entry(p.arms, "arm", arm)
-    machine = planning.Machine(nodes, gpus, memory, params.entry(PEAKS, "GPU", gpu), mfu)
-    typer.echo(planning.render(arm, p, machine))
-    if not any(f.fits for f in planning.plan(arm, p, machine).fits):
+    p = config.load()
+    config.entry(p.arms, "arm", arm)
+    machine = training_plan.Machine(nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu), mfu)
+    typer.echo(training_plan.render(arm, p, machine))
+    if not any(f.fits for f in training_plan.plan(arm, p, machine).fits):
         raise typer.Exit(1)
 
 
@@ -85,10 +85,10 @@ def check(
     model: Annotated[str, typer.Argument(help="A model of params.yaml, or a folder in Hugging Face's form.")],
 ) -> None:
     """Check that a base model trains on the right loss, packing and tokens; status 1 if a check fails."""
-    from lima import model_check, params
+    from lima import config, model_check
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    text, passed = model_check.check(model, params.load(), colour=colour)
+    text, passed = model_check.check(model, config.load(), colour=colour)
     typer.echo(text)
     if not passed:
         raise typer.Exit(1)
@@ -99,11 +99,11 @@ def check_corpus(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of JSONL; else params.yaml's.")] = None,
 ) -> None:
     """Check what is written by hand: schema, doubles, lengths, formulas, spelling, diversity; status 1 for a fault."""
-    from lima import params, proofreading, proofsheet
+    from lima import config, corpus_lint, corpus_report
 
-    p = params.load().proofreading
-    proof = proofreading.proofread(folders or [Path(folder) for folder in p.folders], p)
-    typer.echo(proofsheet.render(proof, p))
+    p = config.load().proofreading
+    proof = corpus_lint.proofread(folders or [Path(folder) for folder in p.folders], p)
+    typer.echo(corpus_report.render(proof, p))
     if proof.faults:
         raise typer.Exit(1)
 
@@ -118,20 +118,21 @@ def compare_corpora(
     ],
 ) -> None:
     """Compare how diverse sets of prompts are, at the size of the smallest."""
-    from lima import params, proofsheet
-    from lima.sources import prompt_files
+    from lima import config, corpus_report
+    from lima.sources.chat import prompt_files
 
     stems = [path.stem for path in files]
     sets = {path.stem if stems.count(path.stem) == 1 else str(path): prompt_files.read(path) for path in files}
-    typer.echo(proofsheet.show(proofsheet.diversity(sets, params.load().proofreading)))
+    typer.echo(corpus_report.show(corpus_report.diversity(sets, config.load().proofreading)))
 
 
 @profile.command("list")
 def list_profiles() -> None:
     """Name the profiles, and the one in use."""
-    from lima import params, profiles
+    from lima import config
+    from lima.config import profiles
 
-    used = params.load().profile
+    used = config.load().profile
     for name in profiles.names():
         typer.echo(f"{'*' if name == used else ' '} {name}")
 
@@ -142,7 +143,7 @@ def use_profile(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was changed by hand.")] = False,
 ) -> None:
     """Write a profile over params.yaml."""
-    from lima import profiles
+    from lima.config import profiles
 
     profiles.use(name, force=force)
     typer.echo(f"params.yaml is now the profile {name}; `dvc repro` runs what it changes")
@@ -151,7 +152,7 @@ def use_profile(
 @profile.command("show")
 def show_profile(name: Annotated[str, typer.Argument(help="One of `lima profile list`.")]) -> None:
     """Print params.yaml as a profile would write it."""
-    from lima import profiles
+    from lima.config import profiles
 
     typer.echo(profiles.compose(name), nl=False)
 

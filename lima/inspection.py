@@ -7,14 +7,15 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt
 from tqdm import tqdm
 
-from lima.curation import sifting
-from lima.curation.bins import Bins
+from lima.config import Params
+from lima.curation import filters
+from lima.curation.filter_results import Bins
 from lima.display import visible, visible_line
-from lima.params import Params
 from lima.records import Candidate, Record
-from lima.sources import dispatch, reddit
-from lima.sources.html import to_markdown, to_marked
-from lima.sources.reading import BAD_ROW, Tally
+from lima.sources import registry
+from lima.sources.base import BAD_ROW, Tally
+from lima.sources.reddit import reader
+from lima.text.html_to_markdown import to_markdown, to_marked
 
 LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
 SHOWN = 20  # bad rows in the table
@@ -42,13 +43,13 @@ class Inspection(Record):
 
 def inspect(path: Path, params: Params) -> Inspection:
     """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
-    name = dispatch.detect(path)
+    name = registry.detect(path)
     tally, bad, dropped, scores = Tally(), list[BadRow](), Counter[str](), Counter[int]()
     candidates = 0
 
     def offered() -> Iterator[Candidate]:
         nonlocal candidates
-        read = dispatch.reader(name)(path, source=name, licence=LICENCE, tally=tally)
+        read = registry.reader(name)(path, source=name, licence=LICENCE, tally=tally)
         for record in tqdm(read, desc=f"inspect {visible_line(str(path))}", unit=" records", disable=None):
             if isinstance(record, Candidate):
                 candidates += 1
@@ -61,7 +62,7 @@ def inspect(path: Path, params: Params) -> Inspection:
                 dropped[record.reason] += record.rows
 
     bins = Bins(reader=name, p=params.filter)
-    sifted = sifting.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown, to_marked=to_marked)
+    sifted = filters.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown, to_marked=to_marked)
     dropped.update(drop.reason for drop in bins.fill(sifted))
     return Inspection(
         path=str(path),
@@ -81,7 +82,7 @@ def inspect(path: Path, params: Params) -> Inspection:
 
 def _absent(params: Params, tally: Tally) -> tuple[str, ...]:
     wanted = params.filter.reddit.prefilter
-    return tuple(reddit.absent_subreddits({*wanted.train_subreddits, *wanted.prompt_subreddits}, tally))
+    return tuple(reader.absent_subreddits({*wanted.train_subreddits, *wanted.prompt_subreddits}, tally))
 
 
 def _band(score: int) -> int:
@@ -103,7 +104,7 @@ def render(found: Inspection) -> str:
     if found.response_scores:
         parts.append("Votes of the chosen answers\n" + _table(found.response_scores))
     if found.absent_subreddits:
-        parts.append(f"Warning: {reddit.NO_ROW.format(', '.join(found.absent_subreddits))}")
+        parts.append(f"Warning: {reader.NO_ROW.format(', '.join(found.absent_subreddits))}")
     parts.append(_bad(found.bad_rows))
     return visible("\n\n".join(parts))
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lima import params, paths
+from lima import config, storage
 from lima.errors import LimaError
 
 if TYPE_CHECKING:  # both load torch
-    from lima.training.encode import Encoded
     from lima.training.selfcheck import Check
+    from lima.training.tokenization import Encoded
 
 SUPERVISED, PLAIN, END = "\x1b[32m", "\x1b[2m", "\x1b[0m"  # green, dim
 
@@ -20,7 +20,7 @@ class UnknownModel(LimaError):
     """A name that is neither a key of params.yaml's models nor a folder."""
 
 
-def check(model: str, p: params.Params, *, colour: bool) -> tuple[str, bool]:
+def check(model: str, p: config.Params, *, colour: bool) -> tuple[str, bool]:
     """The rendered checks and example of a model, and whether all checks passed.
 
     Args:
@@ -39,20 +39,20 @@ def check(model: str, p: params.Params, *, colour: bool) -> tuple[str, bool]:
 
 
 @contextmanager
-def _folder(model: str, p: params.Params) -> Iterator[Path]:
+def _folder(model: str, p: config.Params) -> Iterator[Path]:
     """The model's folder; a model that the stage `base` has not written is written to a temporary one."""
     if model not in p.models:
         if not Path(model).is_dir():
             keys = ", ".join(sorted(p.models))
             raise UnknownModel(f"no model or folder {model!r}; models in params.yaml: {keys}")
         yield Path(model)
-    elif paths.result("base", model).is_dir():
-        yield paths.result("base", model)
+    elif storage.result("base", model).is_dir():
+        yield storage.result("base", model)
     else:
-        from lima.training import base
+        from lima.training import base_model
 
         with tempfile.TemporaryDirectory() as folder:
-            base.write(p.models[model], Path(folder), seed=p.base.seed)
+            base_model.write(p.models[model], Path(folder), seed=p.base.seed)
             yield Path(folder)
 
 
@@ -68,7 +68,7 @@ def render(checks: "Sequence[Check]") -> str:
 
 def render_example(example: "Encoded", tokenizer: Any, *, colour: bool) -> str:
     """The tokens of an example; those with a loss are green, or in brackets without colour."""
-    from lima.training.encode import IGNORED
+    from lima.training.tokenization import IGNORED
 
     legend = "green: supervised, dim: not supervised" if colour else "[…]: supervised, others: not supervised"
     parts = []

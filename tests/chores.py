@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from lima.errors import LimaError
-from lima.jobs import threads
+from lima.parallel.jobs import threads
 
 
 def done(job: str) -> str:
@@ -30,7 +30,7 @@ def done(job: str) -> str:
 
 
 if __name__ == "__main__":
-    from lima import processes
+    from lima.parallel import process_pool
 
-    for event in processes.run("chores:done", sys.argv[1:], workers=2, retries=0):
+    for event in process_pool.run("chores:done", sys.argv[1:], workers=2, retries=0):
         print(event, flush=True)

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 
-from lima import paths
+from lima import storage
 from lima.errors import command
 
 
 def main(stage: str, key: str, child: str = "") -> None:
-    with paths.exclusive(stage, key):
+    with storage.exclusive(stage, key):
         if child == "fork":
             multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()
         elif child == "exec":

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from lima.params.entries import EndpointAnnotator
+from lima.config.entries import EndpointAnnotator
 
 ENTRY = {"kind": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "m", "key_variable": "", "max_tokens": 9}
 

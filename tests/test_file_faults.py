@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lima import errors, jobs
+from lima import errors
+from lima.parallel import jobs
 
 ROOT = Path(__file__).parents[1]
 

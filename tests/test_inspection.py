@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from lima import inspection, params
+from lima import config, inspection
 from lima.inspection import inspect, render
-from lima.sources.reading import DumpError
+from lima.sources.base import DumpError
 
 REALDATA = Path(__file__).parents[2] / "shared/realdata/stack_exchange"
-P = params.load()
+P = config.load()
 STEPS = "Rinse the glass with cold water before you pour, and hold it at a slant. " * 20
 
 

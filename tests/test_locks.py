@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lima import locks, paths
+from lima import locks, storage
 
 ROOT = Path(__file__).parents[1]
 LOCK = Path("work/locks/train@lima.lock")
@@ -43,13 +43,13 @@ def holding(*words):
 
 def test_a_second_process_is_refused_at_once_and_told_who_holds_the_folder():
     with holding("train", "lima") as first:
-        with pytest.raises(locks.FolderInUse) as refused, paths.publish("train", "lima"):
+        with pytest.raises(locks.FolderInUse) as refused, storage.publish("train", "lima"):
             raise AssertionError("two processes work in one folder")
         told = str(refused.value)
         assert told.startswith(f"work/train/lima is in use by process {first.pid} since 20")
         assert f"holding.py train lima); wait until it ends, or end it with `kill {first.pid}` " in told
         assert json.loads(LOCK.read_text())["pid"] == first.pid
-        with paths.exclusive("train", "other"):
+        with storage.exclusive("train", "other"):
             pass  # another folder is free
     assert not Path("work/train").exists()
 
@@ -59,7 +59,7 @@ def test_kill_9_of_the_holder_frees_the_folder():
         first.kill()
         first.wait()
         assert LOCK.exists()  # as a kill leaves it
-        with paths.exclusive("train", "lima"):
+        with storage.exclusive("train", "lima"):
             assert json.loads(LOCK.read_text())["pid"] == os.getpid()
     assert not LOCK.exists()
 
@@ -70,13 +70,13 @@ def test_a_child_that_outlives_the_holder_does_not_keep_the_lock(child):
         first.kill()
         first.wait()
         os.killpg(first.pid, 0)  # the child is alive
-        with paths.exclusive("train", "lima"):
+        with storage.exclusive("train", "lima"):
             pass
 
 
 def test_the_lock_is_taken_again_within_a_process_and_held_to_the_end_of_the_outer_block():
-    with paths.exclusive("train", "lima"):
-        with paths.publish("train", "lima"):
+    with storage.exclusive("train", "lima"):
+        with storage.publish("train", "lima"):
             pass
         assert LOCK.exists()
     assert not LOCK.exists()
@@ -85,7 +85,7 @@ def test_the_lock_is_taken_again_within_a_process_and_held_to_the_end_of_the_out
 def test_of_ranks_that_a_launcher_starts_together_the_first_holds_the_lock(monkeypatch):
     seen = []
 
-    @paths.alone("train")
+    @storage.alone("train")
     def main(arm):
         seen.append(LOCK.exists())
 
@@ -101,7 +101,7 @@ def test_of_ranks_that_a_launcher_starts_together_the_first_holds_the_lock(monke
 
 
 def test_a_key_cannot_lead_out_of_the_folder_of_locks():
-    with paths.exclusive("train", "../../../victim"):
+    with storage.exclusive("train", "../../../victim"):
         assert [path.name for path in Path().rglob("*.lock")] == ["train@..%2F..%2F..%2Fvictim.lock"]
 
 
@@ -111,9 +111,9 @@ def test_a_file_system_without_locks_is_a_warning(number, monkeypatch, capsys):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refusing)
-    with paths.publish("mix", "lima") as folder:
+    with storage.publish("mix", "lima") as folder:
         (folder / "file").touch()
-    assert paths.result("mix", "lima").exists()
+    assert storage.result("mix", "lima").exists()
     said = capsys.readouterr().err
     assert said.startswith("warning: ") and said.count("\n") == 1
     assert f"train@lima.lock: the file system has no locks ({os.strerror(number)})".replace("train", "mix") in said
@@ -129,5 +129,5 @@ def test_a_lock_file_that_its_holder_removes_meanwhile_is_no_lock(monkeypatch):
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with paths.exclusive("train", "lima"):
+    with storage.exclusive("train", "lima"):
         assert removed and LOCK.exists()

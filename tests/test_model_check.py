@@ -7,12 +7,12 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from lima import cli, model_check
+from lima.config.entries import RandomModel
 from lima.model_check import UnknownModel
-from lima.params.entries import RandomModel
-from lima.training import base, head
-from lima.training.encode import IGNORED, Encoded
+from lima.training import base_model, fused_loss
 from lima.training.launch import LaunchError
 from lima.training.selfcheck import Check
+from lima.training.tokenization import IGNORED, Encoded
 
 ROOT = Path(__file__).parents[1]
 MODEL = {"kind": "random", "layers": 2, "hidden": 32, "heads": 2, "context": 128}
@@ -27,7 +27,7 @@ def checkout(tmp_path, monkeypatch):
     values["models"]["untrained"] = MODEL
     values["train"] |= {"max_tokens": 100, "precision": "fp32"}
     yaml.dump(values, Path("params.yaml"))
-    base.write(RandomModel(**MODEL), Path("a model"), seed=1)
+    base_model.write(RandomModel(**MODEL), Path("a model"), seed=1)
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def test_it_shows_each_check_and_the_tokens_of_an_example(checkout, model):
 
 
 def test_a_failed_check_gives_status_1_and_what_to_do(checkout, monkeypatch):
-    monkeypatch.setattr(head, "logit_scale", lambda _: 0.5)
+    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 0.5)
     done = asked("untrained")
     assert done.exit_code == 1
     assert re.search(r"\nloss equals the model's own +\d+\.\d{4} +\d+\.\d{4} +0\.0001 of it +FAILED\n", done.output)
@@ -59,7 +59,7 @@ def test_a_failed_check_gives_status_1_and_what_to_do(checkout, monkeypatch):
 
 
 def test_the_model_that_training_would_start_from_is_checked(checkout):
-    base.write(RandomModel(**MODEL | {"context": 64}), Path("data/base/untrained"), seed=1)
+    base_model.write(RandomModel(**MODEL | {"context": 64}), Path("data/base/untrained"), seed=1)
     error = asked("untrained").exception  # 64 positions, not the 128 of params.yaml
     assert isinstance(error, LaunchError)
     assert "data/base/untrained has 64 positions" in str(error)

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from lima import params
-from lima.params.sections import Train
-from lima.training import fit, launch
-from lima.training.batches import plan
-from lima.training.encode import Encoded
-from lima.training.steps import Step, take
+from lima import config
+from lima.config.sections import Train
+from lima.training import launch, trainer
+from lima.training.packing import plan
+from lima.training.tokenization import Encoded
+from lima.training.train_step import Step, take
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -28,10 +28,10 @@ def main(settings: dict[str, Any]) -> None:
         "residual_dropout": settings["dropout"],
         "max_tokens": settings["max_tokens"],
     }
-    recipe = Train.model_validate(params.load().train.model_dump() | changes | same_as_peers)
+    recipe = Train.model_validate(config.load().train.model_dump() | changes | same_as_peers)
     accelerator = launch.accelerator(recipe)
     model, _, _ = launch.starting_point(Path(settings["model"]), recipe)
-    learner, optimizer = fit.prepare(model, recipe, accelerator)
+    learner, optimizer = trainer.prepare(model, recipe, accelerator)
     with Path(settings["data"]).open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     train = [Encoded(str(n), tuple(row["input_ids"]), tuple(row["labels"]), 0) for n, row in enumerate(rows)]

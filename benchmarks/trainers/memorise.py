@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from benchmarks import train as measured
-from lima import params
-from lima.params.sections import Train
+from lima import config
+from lima.config.sections import Train
 from lima.records import EpochMetrics, Example, Provenance, Turn
-from lima.training import base, encode, fit, launch
-from lima.training.batches import pack
-from lima.training.encode import IGNORED
+from lima.training import base_model, launch, tokenization, trainer
+from lima.training.packing import pack
 from lima.training.progress import Progress
+from lima.training.tokenization import IGNORED
 
 EXAMPLES, WORDS = 32, 40  # words of an answer that are learnt
 
@@ -37,7 +37,7 @@ class Unkept:
 def main(epochs: int) -> None:
     changes = {"epochs": epochs, "keep_epochs": [1, epochs], "batch_size": 8, "lr": 1e-3, "lr_end": 1e-4}
     recipe = Train.model_validate(
-        params.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_steps": 10_000}
+        config.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_steps": 10_000}
     )
     place = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
     examples = [
@@ -53,12 +53,12 @@ def main(epochs: int) -> None:
         for number, (question, answer) in zip(range(EXAMPLES), measured.shipped(), strict=False)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        base.write(measured.MODEL, Path(folder), seed=1)
+        base_model.write(measured.MODEL, Path(folder), seed=1)
         model, tokenizer, eot_id = launch.starting_point(Path(folder), recipe)
     accelerator = launch.accelerator(recipe)
-    encoded = encode.encode(examples, tokenizer, eot_id=eot_id, max_tokens=recipe.max_tokens)
+    encoded = tokenization.encode(examples, tokenizer, eot_id=eot_id, max_tokens=recipe.max_tokens)
     unsaved = lambda epoch, learner: ("", "")  # noqa: E731
-    metrics = fit.fit(
+    metrics = trainer.fit(
         model, encoded, encoded, recipe=recipe, accelerator=accelerator, save=unsaved, states=Unkept(), stopping=bool
     )
     for metric in metrics:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from lima.curation import outcomes
-from lima.curation.outcomes import Outcome
+from lima.curation import decisions
+from lima.curation.decisions import Outcome
 from lima.records import Candidate, Example, Prompt, Turn
 
 # readers of what the project's own people wrote and reviewed: an address or a second language stands there on purpose,
@@ -16,11 +16,11 @@ def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]
     turns = messages(candidate, to_markdown=to_markdown)
     empty = [f"turn {number}, {turn.role}" for number, turn in enumerate(turns, start=1) if not turn.content.strip()]
     if empty:
-        return outcomes.dropped(candidate, "empty_text", ", ".join(empty))
+        return decisions.dropped(candidate, "empty_text", ", ".join(empty))
     roles = [turn.role for turn in turns]
     spoken = roles[roles[0] == "system" :]
     if spoken != [("user", "assistant")[number % 2] for number in range(len(spoken))]:
-        return outcomes.dropped(candidate, "turns_do_not_alternate", " ".join(roles))
+        return decisions.dropped(candidate, "turns_do_not_alternate", " ".join(roles))
     kind = Example if roles[-1] == "assistant" else Prompt
     return kind(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
 

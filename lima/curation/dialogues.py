@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from lima.curation import remarks
-from lima.params.beside import Dialogues
+from lima.config.tools import Dialogues
+from lima.curation import comments
 from lima.records import Remark, Thread, Turn
 
 MENTION = re.compile(r"(?<![\w`/.@])@([^\s@,:;!?()`]*[^\s@,:;!?()`.])[,:;.!]?[ \t]*")
@@ -57,7 +57,7 @@ def draft(thread: Thread, *, p: Dialogues, to_markdown: Callable[[str], str]) ->
         return "too_few_exchanges"
     turns = (Turn(role="user", content=first), Turn(role="assistant", content=answer), *later)
     merit = _merit(thread, turns, spoken, p)
-    return Draft(thread, turns, merit, tuple(remarks.edits(turns))) if merit.total() >= p.min_merit else "little_merit"
+    return Draft(thread, turns, merit, tuple(comments.edits(turns))) if merit.total() >= p.min_merit else "little_merit"
 
 
 def chain(thread: Thread) -> tuple[tuple[Turn, ...], float]:
@@ -129,5 +129,5 @@ def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialo
         vocabulary=len(words & known) / max(len(words), 1),
         votes=min(1.0, max(thread.score, 0) / p.full_score),
         undisturbed=undisturbed,
-        beside=sum(bool(remarks.beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
+        beside=sum(bool(comments.beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
     )

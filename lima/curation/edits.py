@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from lima import jsonl
-from lima.curation.outcomes import Outcome
+from lima.curation.decisions import Outcome
 from lima.errors import LimaError
 from lima.records import Candidate, Dropped, Record
 

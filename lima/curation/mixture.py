@@ -7,9 +7,10 @@ from operator import attrgetter
 
 import numpy as np
 
-from lima.curation import chance, overlap, sampling
+from lima.curation import hashing, sampling
 from lima.errors import LimaError
 from lima.records import Example, Record
+from lima.text import normalize
 
 
 class NoSuchTag(LimaError):
@@ -59,9 +60,9 @@ def held_out(
     """
     drawn: list[Example] = []
     for source, count in counts.items():
-        shuffled = sorted(kept[source], key=lambda example: (chance.share(seed, example.id), example.id))
-        fresh = overlap.without(shuffled, ids=set(), keys={overlap.key(example) for example in drawn})
-        rng = chance.generator(seed, f"held_out/{source}")
+        shuffled = sorted(kept[source], key=lambda example: (hashing.share(seed, example.id), example.id))
+        fresh = normalize.without(shuffled, ids=set(), keys={normalize.key(example) for example in drawn})
+        rng = hashing.generator(seed, f"held_out/{source}")
         drawn += _draw(source, by_site(fresh), count, temperature=temperature, rng=rng)
     return drawn
 
@@ -92,17 +93,17 @@ def compose(
     A source's generator depends on the seed and its name alone: a larger arm contains a smaller one of the same pool,
     and another source beside it changes no draw.
     """
-    ids, keys = {example.id for example in held_out}, {overlap.key(example) for example in held_out}
+    ids, keys = {example.id for example in held_out}, {normalize.key(example) for example in held_out}
     train: list[Example] = []
     sites: dict[str, dict[str, SiteShare]] = {}
     for source, count in counts.items():
         ordered = sorted(offered[source], key=attrgetter("provenance.site"))  # stable: within a site as they came
-        fresh = overlap.without(ordered, ids=ids, keys=keys)
+        fresh = normalize.without(ordered, ids=ids, keys=keys)
         pools = by_site(fresh, most=most_per_site.get(source))
-        rng = chance.generator(seed, f"train/{source}")
+        rng = hashing.generator(seed, f"train/{source}")
         drawn = _draw(source, pools, count, temperature=temperature, rng=rng)
         sites[source] = _shares(pools, drawn, temperature=temperature)
-        keys |= {overlap.key(example) for example in drawn}
+        keys |= {normalize.key(example) for example in drawn}
         train += drawn
     return train, sites
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterator
 
-from lima import jsonl, paths
+from lima import jsonl, storage
 from lima.errors import LimaError
 from lima.records import Candidate, Example
 
 
 def candidates(source: str, ids: Collection[str]) -> Iterator[Candidate]:
     """Those of a source with one of these ids; the others are not decoded."""
-    return jsonl.pick(paths.result("scrape", source) / "candidates.jsonl", Candidate, ids)
+    return jsonl.pick(storage.result("scrape", source) / "candidates.jsonl", Candidate, ids)
 
 
 def titles(examples: Collection[Example]) -> dict[str, str]:

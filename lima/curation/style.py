@@ -7,9 +7,8 @@ Bob wrote above" teaches a model to say so. How often each rule is right is in d
 import re
 from collections.abc import Iterator
 
-from lima import marks
-from lima.curation import prose
-from lima.marks import Marked
+from lima.text import prose, removal_marks
+from lima.text.removal_marks import Marked
 
 # Contractions begin with the same word: "I'm". Capitals count: "ME" is no pronoun. The singular only, as in the paper's
 # examples: of the 400 Stack Exchange answers that its authors released, 75 say "we" (as a proof does) and 1 says "my".
@@ -245,13 +244,13 @@ BESIDE = 60  # characters between words that may point at a link and that link
 
 def first_person(markdown: str) -> str | None:
     """The first word that speaks of the author, with its surroundings."""
-    text = prose.said(marks.removed(markdown))
+    text = prose.said(removal_marks.removed(markdown))
     return next((_shown(text, *found.span()) for found in PRONOUN.finditer(text) if found["author"]), None)
 
 
 def reference(markdown: str) -> str | None:
     """The first mention of other answers, comments, users or the site."""
-    text = prose.said(marks.removed(markdown))
+    text = prose.said(removal_marks.removed(markdown))
     places = tuple(place for place, word in PLACES if len(word.findall(text)) == 1)
     spans = [found.span() for pattern in (*REFERENCES, *places) if (found := pattern.search(text))]
     spans += [found.span() for found in OWNED.finditer(text) if _a_person_owns(found)]
@@ -271,9 +270,10 @@ def _a_person_is_meant(found: re.Match[str]) -> bool:
 def missing(marked: str, *, links_known: bool) -> str | None:
     """The first pointer to a link or an image, neither of which an example has.
 
-    With `links_known` the text has `lima.marks` where they stood, and words that may point at one count only beside it.
+    With `links_known` the text has `lima.text.removal_marks` where they stood, and words that may point at one count
+    only beside it.
     """
-    text, links, cuts = marks.read(marked)
+    text, links, cuts = removal_marks.read(marked)
     said = prose.blanked(text)
     found = [match.span() for pattern in (*CERTAIN, HANGING) if (match := pattern.search(said))]
     for pattern in (*LIKELY, ELSEWHERE):

@@ -9,7 +9,7 @@ must answer it and not a passage of the body.
 
 import re
 
-from lima.curation import prose
+from lima.text import prose
 
 MARKED = re.compile(r"[\[(](?:closed|on hold|duplicate|migrated|solved|locked|deleted)[\])]\s*$", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

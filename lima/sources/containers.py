@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from lima.sources import json_rows, reading, zst
+from lima.sources import base, json_rows, zst
 from lima.sources import lines as whole_lines
+from lima.sources.base import DumpError
 from lima.sources.json_rows import RowError
-from lima.sources.reading import DumpError
 
 COMPRESSED = (".gz", ".zst")
 TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -35,7 +35,7 @@ class RawRow(NamedTuple):
 
 def files(dumps: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The file, or the data files below a folder, sorted. Raises DumpError"""
-    found = reading.files(dumps, suffixes)
+    found = base.files(dumps, suffixes)
     if dumps.is_dir():
         found = [path for path in found if not is_metadata(path)]
         if not found:

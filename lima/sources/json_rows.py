@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lima.sources import lines as whole_lines
-from lima.sources.reading import DumpError
+from lima.sources.base import DumpError
 
 
 class Row(BaseModel):

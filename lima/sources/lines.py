@@ -16,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lima.sources import search, zst
-from lima.sources.reading import DumpError
+from lima.sources import byte_search, zst
+from lima.sources.base import DumpError
 
 GZIP = ".gz"
 BLOCK = 2**20  # bytes read at a time: smaller ones wait longer for the interpreter than they take
@@ -101,11 +101,11 @@ def having(part: Lines, needles: Iterable[bytes], room: NDArray[np.uint8]) -> It
     folded = np.bitwise_or(sign, CASE, out=room[: len(block)] if len(block) <= len(room) else None)
     for needle in needles:
         folded_needle = bytes(byte | CASE for byte in needle)
-        at = search.find(folded, folded_needle, part.start, end)
+        at = byte_search.find(folded, folded_needle, part.start, end)
         while at >= 0:
             line = int(stops.searchsorted(at))
             found.add(line)
-            at = search.find(folded, folded_needle, int(stops[line]), end)
+            at = byte_search.find(folded, folded_needle, int(stops[line]), end)
     for line in sorted(found):
         yield part.number + line, block[starts[line] : stops[line]].rstrip(b"\r")
 

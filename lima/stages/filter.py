@@ -5,21 +5,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths
-from lima.curation import chance, edits, sifting
-from lima.curation.bins import Bins
+from lima import config, jsonl, storage
+from lima.curation import edits, filters, hashing
+from lima.curation.filter_results import Bins
 from lima.errors import command
 from lima.records import Candidate
-from lima.sources.html import to_markdown, to_marked
+from lima.text.html_to_markdown import to_markdown, to_marked
 
 
-@paths.alone("filter")
+@storage.alone("filter")
 def main(source: str) -> None:
-    p = params.load()
-    reader = params.entry(p.sources, "source", source).reader
+    p = config.load()
+    reader = config.entry(p.sources, "source", source).reader
     rules = p.rules(source)
-    candidates = jsonl.read(paths.result("scrape", source) / "candidates.jsonl", Candidate)
-    reservoir = chance.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
+    candidates = jsonl.read(storage.result("scrape", source) / "candidates.jsonl", Candidate)
+    reservoir = hashing.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
     changes = edits.of_source(Path(rules.edits), source)
     bins = Bins(reader=reader, p=rules)
     offered = 0
@@ -32,12 +32,12 @@ def main(source: str) -> None:
                 reservoir.offer(candidate.id, candidate)
             yield candidate
 
-    with paths.publish("filter", source) as folder:
-        sifted = sifting.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked)
+    with storage.publish("filter", source) as folder:
+        sifted = filters.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked)
         jsonl.write(folder / "dropped.jsonl", bins.fill(edits.applied(sifted, changes)))
         jsonl.write(folder / "kept.jsonl", bins.kept())
         jsonl.write(folder / "prompts.jsonl", bins.prompts())
-        plain = sifting.unfiltered(
+        plain = filters.unfiltered(
             reservoir.items(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked
         )
         jsonl.write(folder / "unfiltered.jsonl", plain)

@@ -2,20 +2,20 @@
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths
+from lima import config, jsonl, storage
+from lima.chat_types import counts
 from lima.errors import LimaError, command
-from lima.judging.verdicts import pairs, verdicts, without_vote
-from lima.protocol import counts
+from lima.evaluation.annotators import pairs, verdicts, without_vote
 from lima.records import Prompt, Response, Verdict
 
 
-@paths.alone("judge")
+@storage.alone("judge")
 def main(comparison: str) -> None:
-    p = params.load()
-    compared = params.entry(p.comparisons, "comparison", comparison)
-    prompts = list(jsonl.read(paths.result("prompts") / "test.jsonl", Prompt))
+    p = config.load()
+    compared = config.entry(p.comparisons, "comparison", comparison)
+    prompts = list(jsonl.read(storage.result("prompts") / "test.jsonl", Prompt))
     sides = [compared.contestant, compared.rival]
-    answers = [list(jsonl.read(paths.result("sample", side) / "responses.jsonl", Response)) for side in sides]
+    answers = [list(jsonl.read(storage.result("sample", side) / "responses.jsonl", Response)) for side in sides]
     shown = pairs(prompts, *answers)
     if not shown:
         raise LimaError(
@@ -25,17 +25,17 @@ def main(comparison: str) -> None:
     said: list[Verdict] = []
     with tqdm(total=len(shown) * len(p.judge.annotators), desc=comparison, disable=None) as bar:
         for name in p.judge.annotators:
-            annotator = params.entry(p.annotators, "annotator", name)
+            annotator = config.entry(p.annotators, "annotator", name)
             said += verdicts(
                 shown,
                 comparison=comparison,
                 name=name,
                 annotator=annotator,
                 judge=p.judge,
-                kept_replies=paths.REPLIES,
+                kept_replies=storage.REPLIES,
                 done=bar.update,
             )
-    with paths.publish("judge", comparison) as folder:
+    with storage.publish("judge", comparison) as folder:
         written = jsonl.write(folder / "verdicts.jsonl", said)
     for side, given in zip(sides, answers, strict=True):
         missing = len({prompt.id for prompt in prompts} - {response.prompt_id for response in given})

@@ -5,49 +5,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lima import jsonl, params, paths
-from lima.analysis import card, results, tokens
-from lima.analysis.composition import Built, Loss, Specimen
-from lima.curation import attribution, chance, contamination, mixture, origins, outcomes, private, vetting
-from lima.curation.contamination import Passage, Reserved
-from lima.curation.piles import WITHHELD, Piles
-from lima.curation.vetting import Vetted
+from lima import config, jsonl, storage
+from lima.config import Params
+from lima.curation import attribution, decisions, decontamination, hashing, mixture, ngram_index, origins
+from lima.curation.decontamination import Vetted
+from lima.curation.dropped_samples import WITHHELD, Piles
+from lima.curation.ngram_index import Passage, Reserved
 from lima.errors import command
-from lima.params import Params
 from lima.records import Credit, Dropped, Example, Prompt
-from lima.sources import test_sets
-from lima.sources.html import to_markdown
+from lima.reporting import data_card, results, token_counts
+from lima.reporting.composition import Built, Loss, Specimen
+from lima.sources.chat import test_sets
+from lima.text import pii
+from lima.text.html_to_markdown import to_markdown
 
 SHOWN_REASONS = 3  # that dropped most of a source, in an error
 
 
 def read(source: str, pool: str) -> list[Example]:
-    return list(jsonl.read(paths.result("filter", source) / f"{pool}.jsonl", Example))
+    return list(jsonl.read(storage.result("filter", source) / f"{pool}.jsonl", Example))
 
 
 def tested(folder: str) -> Iterator[Passage]:
     """The dev and test prompts, and the public test sets."""
     for split in ("dev", "test"):
-        prompts = jsonl.read(paths.result("prompts") / f"{split}.jsonl", Prompt)
-        yield from contamination.passages(prompts, split=split)
+        prompts = jsonl.read(storage.result("prompts") / f"{split}.jsonl", Prompt)
+        yield from ngram_index.passages(prompts, split=split)
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
 
-@paths.alone("mix")
+@storage.alone("mix")
 def main(arm: str) -> None:
-    p = params.load()
-    recipe = params.entry(p.arms, "arm", arm)
+    p = config.load()
+    recipe = config.entry(p.arms, "arm", arm)
     temperature, seed = p.mix.temperature, p.mix.seed
     tests = Reserved(tested(p.mix.test_sets), p=p.mix.contamination)
-    kept = vetting.untested({source: read(source, "kept") for source in p.mix.held_out}, tests)
+    kept = decontamination.untested({source: read(source, "kept") for source in p.mix.held_out}, tests)
     with explaining_shortage(p, "kept"):
         held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
-    vetted = vetting.vet(
+    vetted = decontamination.vet(
         mixture.without(offered, recipe.without),
         tests=tests,
         held_out=held_out,
-        held_out_passages=Reserved(contamination.passages(held_out), p=p.mix.contamination),
+        held_out_passages=Reserved(ngram_index.passages(held_out), p=p.mix.contamination),
         near=p.filter.near_duplicates,
     )
     with explaining_shortage(p, recipe.pool):
@@ -59,16 +60,16 @@ def main(arm: str) -> None:
             temperature=temperature,
             seed=seed,
         )
-    with paths.publish("mix", arm) as folder:
+    with storage.publish("mix", arm) as folder:
         jsonl.write(folder / "train.jsonl", train)
         jsonl.write(folder / "held_out.jsonl", held_out)
         jsonl.write(folder / "card.json", [mixture.card(arm, recipe.pool, train, sites, held_out=len(held_out))])
         jsonl.write(folder / "dropped.jsonl", vetted.dropped)
-        told = vetting.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
+        told = decontamination.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
         jsonl.write(folder / "funnel.json", told)
         credits = credit(p, train, held_out)
         (folder / "attribution.csv").write_text(attribution.table(credits), encoding="utf-8", newline="")
-        by_chance = sorted(train, key=lambda example: chance.share(seed, f"card/{example.id}"))
+        by_chance = sorted(train, key=lambda example: hashing.share(seed, f"card/{example.id}"))
         built = Built(
             arm=arm,
             pool=recipe.pool,
@@ -81,7 +82,7 @@ def main(arm: str) -> None:
             shown=by_chance[: p.mix.card.examples],
             losses=losses(p, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
         )
-        page = card.render(p, built, count=tokens.counter(paths.result("base", p.train.model)))
+        page = data_card.render(p, built, count=token_counts.counter(storage.result("base", p.train.model)))
         (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
 
@@ -104,7 +105,7 @@ def shortage(p: Params, source: str, pool: str) -> str:
         read = results.source(source)
         counts = Counter(read.scraped.dropped) + Counter(read.funnel.dropped)
         for reason, count in counts.most_common(SHOWN_REASONS):
-            setting = outcomes.setting(reason, p.sources[source].reader)
+            setting = decisions.setting(reason, p.sources[source].reader)
             limits.append(f"{count:,} dropped by {reason}" + (f" ({setting})" if setting else ""))
     if source in p.mix.held_out:
         limits.append(f"{p.mix.held_out[source]} held out (mix.held_out)")
@@ -125,7 +126,7 @@ def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> 
     piles = Piles(p.mix.card.dropped, seed=p.mix.seed)
     for stage in ("scrape", "filter") if filtered else ("scrape",):
         for source in sources:
-            piles.add(stage, jsonl.read(paths.result(stage, source) / "dropped.jsonl", Dropped), source=source)
+            piles.add(stage, jsonl.read(storage.result(stage, source) / "dropped.jsonl", Dropped), source=source)
     for source in sources:
         piles.add("mix", (one for one in vetted.dropped if one.place.startswith(f"{source}/")), source=source)
     found = list(piles.found())
@@ -148,8 +149,8 @@ def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> 
 
 def _specimen(dropped: Dropped, text: str) -> Specimen:
     """Whatever it was dropped for, it shows no personal data, and nothing where there is a secret."""
-    shown = "" if private.secret(text) else private.masked(text).text
-    return Specimen(dropped.place, private.masked(dropped.detail).text, shown)
+    shown = "" if pii.secret(text) else pii.masked(text).text
+    return Specimen(dropped.place, pii.masked(dropped.detail).text, shown)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from lima import jsonl, params, paths
-from lima.curation import drawing
+from lima import config, jsonl, storage
+from lima.curation import prompt_selection
 from lima.errors import command
 from lima.records import Prompt
 
@@ -12,17 +12,17 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
     prompts: list[Prompt] = []
     for group, count in counts.items():
         source = group.split("/", 1)[0]
-        offered = jsonl.read(paths.result("filter", source) / "prompts.jsonl", Prompt)
-        prompts += drawing.draw(offered, group, count, seed=seed, taken=prompts)
+        offered = jsonl.read(storage.result("filter", source) / "prompts.jsonl", Prompt)
+        prompts += prompt_selection.draw(offered, group, count, seed=seed, taken=prompts)
     return prompts
 
 
-@paths.alone("prompts")
+@storage.alone("prompts")
 def main() -> None:
-    p = params.load().prompts
+    p = config.load().prompts
     dev, test, adversarial = (drawn(counts, seed=p.seed) for counts in (p.dev, p.test, p.adversarial))
-    drawing.check_disjoint(dev, test + adversarial)
-    with paths.publish("prompts") as folder:
+    prompt_selection.check_disjoint(dev, test + adversarial)
+    with storage.publish("prompts") as folder:
         jsonl.write(folder / "dev.jsonl", dev)
         jsonl.write(folder / "test.jsonl", test)
         jsonl.write(folder / "adversarial.jsonl", adversarial)

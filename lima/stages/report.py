@@ -5,26 +5,26 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lima import params, paths
-from lima.analysis import adversarial, forms, metrics, page, results, tokens
+from lima import config, storage
+from lima.config import Params
 from lima.errors import command
-from lima.judging import attempts
-from lima.judging import forms as rules
-from lima.params import Params
+from lima.evaluation import attack_rates, attacks, constraint_rates
+from lima.evaluation import constraints as rules
+from lima.reporting import metrics, report, results, token_counts
 
 
-@paths.alone("report")
+@storage.alone("report")
 def main() -> None:
-    p = params.load()
+    p = config.load()
     figures = write(p)
     from lima import tracking  # imports mlflow: seconds
 
     for arm in p.arms:
         with tracking.join(results.run_id(arm)) as run:
             run.metrics(metrics.of_run(p, figures, arm), step=0)
-            run.artifact(paths.REPORTS / "report.html")
+            run.artifact(storage.REPORTS / "report.html")
     print(
-        f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {paths.REPORTS}/report.html"
+        f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {storage.REPORTS}/report.html"
     )
 
 
@@ -34,12 +34,12 @@ def write(p: Params) -> metrics.Metrics:
     found = metrics.Findings(
         results=written,
         measured=metrics.preferences(written.verdicts, p.report),
-        met=adversarial.met(attempted(written), confidence=p.report.confidence),
-        formed=forms.kept(prescribed(written), confidence=p.report.confidence),
+        met=attack_rates.met(attempted(written), confidence=p.report.confidence),
+        formed=constraint_rates.kept(prescribed(written), confidence=p.report.confidence),
     )
     figures = metrics.metrics(p, found)
-    html = page.render(p, found, figures, count=tokens.counter(paths.result("base", p.train.model)))
-    with paths.replacing(paths.REPORTS, paths.WORK / "report") as folder:
+    html = report.render(p, found, figures, count=token_counts.counter(storage.result("base", p.train.model)))
+    with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(written))
@@ -52,7 +52,7 @@ def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
     prompts = {prompt.id: prompt for prompt in found.adversarial}
     return {
         name: [
-            (prompts[answer.prompt_id].provenance.site, attempts.outcome(prompts[answer.prompt_id], answer.text))
+            (prompts[answer.prompt_id].provenance.site, attacks.outcome(prompts[answer.prompt_id], answer.text))
             for answer in answers
         ]
         for name, answers in found.attempts.items()

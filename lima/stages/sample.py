@@ -7,31 +7,31 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths, response_cache
+from lima import config, jsonl, storage
+from lima.chat_types import FailureLimit, counts, limited
+from lima.config import Params
+from lima.config.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
 from lima.errors import command
-from lima.generation import endpoint, recorded
-from lima.generation.chosen import Chosen
-from lima.params import Params
-from lima.params.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
-from lima.protocol import FailureLimit, counts, limited
+from lima.evaluation.checkpoint_selection import Chosen
+from lima.inference import endpoint, recorded, response_cache
 from lima.records import Prompt, Response, Unanswered
 
 
-@paths.alone("sample")
+@storage.alone("sample")
 def main(contestant: str) -> None:
-    p = params.load()
-    answerer = params.entry(p.contestants, "contestant", contestant)
+    p = config.load()
+    answerer = config.entry(p.contestants, "contestant", contestant)
     test, adversarial = (
-        list(jsonl.read(paths.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
+        list(jsonl.read(storage.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
     )
     prompts = test + adversarial
     unanswered: list[Unanswered] = []
     match answerer:
         case ArmContestant(arm=arm):
-            (chosen,) = jsonl.read(paths.result("select", arm) / "chosen.json", Chosen)
+            (chosen,) = jsonl.read(storage.result("select", arm) / "chosen.json", Chosen)
             responses = from_folder(Path(chosen.checkpoint), prompts, contestant, p)
         case BaseContestant(model=model):
-            responses = from_folder(paths.result("base", model), prompts, contestant, p)
+            responses = from_folder(storage.result("base", model), prompts, contestant, p)
         case RecordedContestant(reads=path):
             responses = recorded.read(Path(path), test, contestant=contestant)
         case EndpointContestant() as served:
@@ -40,7 +40,7 @@ def main(contestant: str) -> None:
             unanswered = [outcome for outcome in given if isinstance(outcome, Unanswered)]
     asked = {prompt.id for prompt in test}
     answers = [response for response in responses if response.prompt_id in asked]
-    with paths.publish("sample", contestant) as folder:
+    with storage.publish("sample", contestant) as folder:
         written = jsonl.write(folder / "responses.jsonl", answers)
         tried = jsonl.write(folder / "adversarial.jsonl", [r for r in responses if r.prompt_id not in asked])
         jsonl.write(folder / "unanswered.jsonl", unanswered)
@@ -52,16 +52,16 @@ def main(contestant: str) -> None:
         reasons = counts(Counter(failure.reason for failure in unanswered))
         print(
             f"{contestant}: {len(unanswered)} of {len(prompts) * p.sample.samples} questions have no answer "
-            f"({reasons}); {paths.result('sample', contestant)}/unanswered.jsonl names them"
+            f"({reasons}); {storage.result('sample', contestant)}/unanswered.jsonl names them"
         )
 
 
 def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params) -> list[Response]:
-    from lima.generation import checkpoint, decode  # torch and transformers: seconds that other contestants do not pay
+    from lima.inference import generate, model  # torch and transformers: seconds that other contestants do not pay
 
     decoding, samples = p.sample.decoding, p.sample.samples
-    loaded = checkpoint.load(folder, precision=decoding.precision)
-    answers = decode.respond(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
+    loaded = model.load(folder, precision=decoding.precision)
+    answers = generate.respond(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
     return in_order(prompts, tqdm(answers, total=len(prompts) * samples, desc=contestant, disable=None))
 
 
@@ -69,15 +69,15 @@ async def from_endpoint(
     served: EndpointContestant, prompts: list[Prompt], contestant: str, p: Params
 ) -> list[Response | Unanswered]:
     """Answers that an earlier run was given are read from the response cache."""
-    from lima import endpoints  # imports openai
+    from lima.inference import chat_client  # imports openai
 
     questions = len(prompts) * p.sample.samples
     limit = FailureLimit(questions, share=p.sample.max_failed_share, setting="sample.max_failed_share")
     with (
         tqdm(total=questions, desc=contestant, disable=None) as bar,
-        response_cache.opened(paths.REPLIES) as cache,
+        response_cache.opened(storage.REPLIES) as cache,
     ):
-        async with endpoints.connected(
+        async with chat_client.connected(
             served.url,
             key_variable=served.key_variable,
             retries=p.sample.retries,

@@ -14,16 +14,17 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from lima import cluster, jsonl, params, paths, processes, progress
-from lima.curation import chance
+from lima import config, jsonl, storage
+from lima.config import Params
+from lima.config.sections import RedditPrefilter, StackExchangePrefilter
+from lima.curation import hashing
 from lima.errors import LimaError, command
-from lima.jobs import Event, Reply
-from lima.params import Params
-from lima.params.sections import RedditPrefilter, StackExchangePrefilter
+from lima.parallel import process_pool, progress, ray_cluster
+from lima.parallel.jobs import Event, Reply
 from lima.records import Dropped
-from lima.sources import joining, keeping, parts
-from lima.sources.keeping import Job, Kept
-from lima.sources.reading import BAD_ROW, Early, Subreddits
+from lima.sources import merge, shard_cache, shards
+from lima.sources.base import BAD_ROW, Early, Subreddits
+from lima.sources.shard_cache import Job, Kept
 
 WORK = "lima.stages.scrape:part"
 SHOWN = 5  # bad rows in an error
@@ -33,9 +34,9 @@ class ScrapeError(LimaError):
     """What cannot be read: single parts, or too many rows; says how many may be, and where the first ones are."""
 
 
-@paths.alone("scrape")
+@storage.alone("scrape")
 def main(source: str) -> None:
-    p = params.load()
+    p = config.load()
     jobs = plan(source, p)
     names, sizes = [job.part.name for job in jobs], [job.part.size for job in jobs]
     with closing(run(jobs, p)) as events:
@@ -45,12 +46,12 @@ def main(source: str) -> None:
 
 def plan(source: str, p: Params) -> list[Job]:
     """A job a part, in the order in which they are joined."""
-    entry = params.entry(p.sources, "source", source)
+    entry = config.entry(p.sources, "source", source)
     prefilter = p.rules(source).of_reader(entry.reader).prefilter
     voted = prefilter if isinstance(prefilter, StackExchangePrefilter) else None
     chosen = prefilter if isinstance(prefilter, RedditPrefilter) else None
-    store = paths.kept("scrape", source)
-    keeping.sweep(store)
+    store = storage.kept("scrape", source)
+    shard_cache.sweep(store)
     return [
         Job(
             source=source,
@@ -68,7 +69,7 @@ def plan(source: str, p: Params) -> list[Job]:
             code=_code(),
             store=str(store),
         )
-        for part in parts.parts(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
+        for part in shards.parts(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
     ]
 
 
@@ -79,16 +80,16 @@ def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
     """
     order = sorted(range(len(jobs)), key=lambda number: -jobs[number].part.size)
     lines = [jobs[number].model_dump_json() for number in order]
-    if cluster.ADDRESS in os.environ:
-        events = cluster.run(WORK, lines, retries=p.scrape.retries)
+    if ray_cluster.ADDRESS in os.environ:
+        events = ray_cluster.run(WORK, lines, retries=p.scrape.retries)
     else:
-        events = processes.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
+        events = process_pool.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
     try:
         with closing(events):
             for event in events:
                 yield replace(event, job=order[event.job])
     finally:
-        keeping.sweep(Path(jobs[0].store))
+        shard_cache.sweep(Path(jobs[0].store))
 
 
 def part(line: str) -> str:
@@ -96,7 +97,7 @@ def part(line: str) -> str:
     job = Job.model_validate_json(line)
     if job.code != _code():
         raise ScrapeError(f"{os.uname().nodename} has another version of lima; bring all nodes to the same one")
-    return keeping.keep(job, early(job)).model_dump_json()
+    return shard_cache.keep(job, early(job)).model_dump_json()
 
 
 def early(job: Job) -> Early:
@@ -104,7 +105,7 @@ def early(job: Job) -> Early:
     return Early(
         min_response_score=job.min_response_score,
         reservoir=job.reservoir,
-        shares=partial(chance.quick_shares, job.seed),
+        shares=partial(hashing.quick_shares, job.seed),
         subreddits=Subreddits(frozenset(job.answered), frozenset(job.asked)),
     )
 
@@ -116,10 +117,10 @@ def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
     found = [(job.part, Kept.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)]
     if again := sum(kept.again for _, kept in found):
         print(f"{source}: {again} of {len(jobs)} parts were kept from a run that did not end", file=sys.stderr)
-    with paths.publish("scrape", source) as folder:
-        counts = joining.join(source, reader, found, folder)
+    with storage.publish("scrape", source) as folder:
+        counts = merge.join(source, reader, found, folder)
         bad = counts.dropped.get(BAD_ROW, 0)
-        check(bad, folder / keeping.DROPPED, rows=counts.rows, limit=p.scrape.max_bad_share)
+        check(bad, folder / shard_cache.DROPPED, rows=counts.rows, limit=p.scrape.max_bad_share)
         jsonl.write(folder / "stats.json", [counts])
     shutil.rmtree(store)
     print(f"{source}: {counts.rows} rows, {counts.candidates} candidates, {bad} bad rows")
@@ -150,7 +151,7 @@ def _raise_failures(jobs: Sequence[Job], replies: Sequence[Reply]) -> None:
 
 
 def _code() -> str:
-    return keeping.code(Path(chance.__file__))
+    return shard_cache.code(Path(hashing.__file__))
 
 
 if __name__ == "__main__":

@@ -8,29 +8,29 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import generation, jsonl, params, paths
+from lima import config, inference, jsonl, storage
+from lima.config import Params
 from lima.errors import LimaError, command
-from lima.generation.chosen import Chosen, best
-from lima.judging.verdicts import pairs, verdicts
-from lima.params import Params
+from lima.evaluation.annotators import pairs, verdicts
+from lima.evaluation.checkpoint_selection import Chosen, best
 from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
 
-GENERATION = Path(generation.__file__).parent
+GENERATION = Path(inference.__file__).parent
 
 
-@paths.alone("select")
+@storage.alone("select")
 def main(arm: str) -> None:
-    p = params.load()
-    params.entry(p.arms, "arm", arm)
-    trained = paths.result("train", arm)
-    prompts = list(jsonl.read(paths.result("prompts") / "dev.jsonl", Prompt))
+    p = config.load()
+    config.entry(p.arms, "arm", arm)
+    trained = storage.result("train", arm)
+    prompts = list(jsonl.read(storage.result("prompts") / "dev.jsonl", Prompt))
     epochs = range(p.select.first_epoch, p.select.last_epoch + 1)
     candidates = [m for m in jsonl.read(trained / "epochs.jsonl", EpochMetrics) if m.epoch in epochs]
     if [metrics.epoch for metrics in candidates] != list(epochs):
         raise LimaError(
             f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; train {arm} again"
         )
-    folder, kept = paths.result("base", p.train.model), paths.kept("select", arm)
+    folder, kept = storage.result("base", p.train.model), storage.kept("select", arm)
     base = answers(folder, p.train.model, files_digest(folder), prompts, p, kept)
     responses, scores = list(base), []
     for metrics in candidates:
@@ -49,7 +49,7 @@ def main(arm: str) -> None:
         why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts, says "
         f"{p.select.annotator}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
     )
-    with paths.publish("select", arm) as folder:
+    with storage.publish("select", arm) as folder:
         jsonl.write(folder / "scores.jsonl", scores)
         jsonl.write(folder / "responses.jsonl", responses)
         jsonl.write(folder / "chosen.json", [chosen])
@@ -75,10 +75,10 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], p: Par
     path = kept / f"{hashlib.sha256(json.dumps(depends).encode()).hexdigest()}.jsonl"
     if path.exists():
         return list(jsonl.read(path, Response))
-    from lima.generation import checkpoint, decode  # torch and transformers: seconds, spent only once all is in place
+    from lima.inference import generate, model  # torch and transformers: seconds, spent only once all is in place
 
-    loaded = checkpoint.load(folder, precision=decoding.precision)
-    given = decode.respond(loaded, prompts, contestant=name, samples=1, decoding=decoding)
+    loaded = model.load(folder, precision=decoding.precision)
+    given = generate.respond(loaded, prompts, contestant=name, samples=1, decoding=decoding)
     jsonl.write(path, tqdm(given, total=len(prompts), desc=name, disable=None))
     return list(jsonl.read(path, Response))
 
@@ -99,9 +99,9 @@ def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[
             pairs(prompts, given, base),
             comparison=f"select/{arm}",
             name=name,
-            annotator=params.entry(p.annotators, "annotator", name),
+            annotator=config.entry(p.annotators, "annotator", name),
             judge=p.judge,
-            kept_replies=paths.REPLIES,
+            kept_replies=storage.REPLIES,
             done=bar.update,
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lima import jsonl, params, paths, tracking
+from lima import config, jsonl, storage, tracking
 from lima.errors import LimaError, command
 from lima.records import EpochMetrics, Example, Gate, Record, StepMetrics
 
@@ -43,27 +43,40 @@ class Tokens(Record):
     supervised_tokens: int
 
 
-@paths.alone("train")
+@storage.alone("train")
 def main(arm: str) -> None:
-    p = params.load()
-    lora = params.entry(p.arms, "arm", arm).lora
-    mixed, base, working = paths.result("mix", arm), paths.result("base", p.train.model), paths.WORK / "train" / arm
+    p = config.load()
+    lora = config.entry(p.arms, "arm", arm).lora
+    mixed, base, working = (
+        storage.result("mix", arm),
+        storage.result("base", p.train.model),
+        storage.WORK / "train" / arm,
+    )
     pass_the_gate(arm, mixed / "train.jsonl")
 
     # torch: seconds, spent only now
-    from lima.training import checkpoint, encode, fit, launch, pace, room, selfcheck, states
+    from lima.training import (
+        checkpoint,
+        disk_space,
+        launch,
+        selfcheck,
+        throughput,
+        tokenization,
+        trainer,
+        training_state,
+    )
 
     accelerator = launch.accelerator(p.train)
     model, tokenizer, eot_id = launch.starting_point(base, p.train, lora)
     selfcheck.require(model, tokenizer, eot_id, recipe=p.train, accelerator=accelerator)
     train, held_out = (
-        encode.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
+        tokenization.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
         warn_of_unsupervised(held_out, p.train.max_tokens)
-        paths.restore(paths.result("train", arm))
-    kept = states.keep(
+        storage.restore(storage.result("train", arm))
+    kept = training_state.keep(
         working,
         accelerator,
         data=[mixed / "train.jsonl", mixed / "held_out.jsonl"],
@@ -71,7 +84,7 @@ def main(arm: str) -> None:
         recipe=p.train,
         lora=lora,
     )
-    room.enough(base, working, paths.result("train", arm), p.train)  # after states were moved aside, or back
+    disk_space.enough(base, working, storage.result("train", arm), p.train)  # after states were moved aside, or back
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
         if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:
@@ -79,8 +92,8 @@ def main(arm: str) -> None:
         return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
     try:
-        with stop_signals(main_process=accelerator.is_main_process) as received, paths.room(working):
-            metrics = fit.fit(
+        with stop_signals(main_process=accelerator.is_main_process) as received, storage.room(working):
+            metrics = trainer.fit(
                 model,
                 train,
                 held_out,
@@ -92,14 +105,14 @@ def main(arm: str) -> None:
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
-            watched = pace.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
+            watched = throughput.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
-    except fit.Stopped as stopped:
+    except trainer.Stopped as stopped:
         if accelerator.is_main_process:
             rest = "continues" if kept.newest() else "starts from the beginning: under DeepSpeed no state is kept"
             print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
-    paths.put(kept.result, paths.result("train", arm))
+    storage.put(kept.result, storage.result("train", arm))
     kept.forget()  # only now: until the result is there, a kill loses nothing
     shutil.rmtree(working)
 
@@ -135,7 +148,7 @@ def exhaust(metrics: Iterable[object]) -> None:
 
 def pass_the_gate(arm: str, train: Path) -> None:
     """Raise unless validate let this very train.jsonl pass."""
-    place = paths.result("validate", arm) / "gate.json"
+    place = storage.result("validate", arm) / "gate.json"
     gate = next(jsonl.read(place, Gate), None)
     if gate is None or not gate.passed:
         raise TrainError(f"{place} is shut: the data of arm {arm} did not pass; run `dvc repro validate@{arm}` and see")
@@ -169,8 +182,8 @@ def write(
     metrics: Iterable[StepMetrics | EpochMetrics],
     folder: Path,
     tokens: Tokens,
-    p: params.Params,
-    pace: Any,  # lima.training.pace.Pace, whose module loads torch
+    p: config.Params,
+    pace: Any,  # lima.training.throughput.Pace, whose module loads torch
 ) -> None:
     """Follow a run to its end, and write what is to be known of it beside its checkpoints."""
     earlier = next(jsonl.read(folder / "run.json", TrainingRun)).run_id if (folder / "run.json").exists() else ""
@@ -213,7 +226,7 @@ def follow(
                 if len(steps) >= logged:
                     run.metrics(scores, step=len(steps))
                 if metric.checkpoint:
-                    run.checkpoint(metric.epoch, paths.result("train", arm) / metric.checkpoint, scores)
+                    run.checkpoint(metric.epoch, storage.result("train", arm) / metric.checkpoint, scores)
     return steps, epochs
 
 

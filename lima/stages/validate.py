@@ -9,26 +9,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lima import jsonl, params, paths
-from lima.analysis import nearness
-from lima.curation import overlap
-from lima.curation.drawing import of_each_site
+from lima import config, jsonl, storage
+from lima.config.tools import Proofreading
+from lima.curation.prompt_selection import of_each_site
 from lima.display import visible, visible_line
 from lima.errors import LimaError, command
-from lima.gates import Bounds, Split, check
-from lima.params.beside import Proofreading
 from lima.records import Example, FailedExpectation, Gate, Prompt, first_prompt
+from lima.text import normalize, shingles
+from lima.validation import Bounds, Split, check
 
 
 class GateError(LimaError):
     """Data that does not pass, after the table of what failed is printed; or a missing file of the base model."""
 
 
-@paths.alone("validate")
+@storage.alone("validate")
 def main(arm: str) -> None:
-    p = params.load()
-    examples = params.entry(p.arms, "arm", arm).examples
-    mixed, prompts = paths.result("mix", arm), paths.result("prompts")
+    p = config.load()
+    examples = config.entry(p.arms, "arm", arm).examples
+    mixed, prompts = storage.result("mix", arm), storage.result("prompts")
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
     dev, test = (list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test"))
     asked = [("dev", dev), ("test", test)]
@@ -43,10 +42,10 @@ def main(arm: str) -> None:
         (1, v.max_prompt_chars),
         (v.min_response_chars, v.max_response_chars),
         p.train.eot_token,
-        control_tokens(paths.result("base", p.train.model)),
+        control_tokens(storage.result("base", p.train.model)),
     )
-    with paths.publish("validate", arm) as folder:
-        expected, failures, warnings = check(splits, bounds, folder / "docs", key=overlap.key)
+    with storage.publish("validate", arm) as folder:
+        expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.key)
         gate = Gate(
             arm=arm,
             passed=not failures,
@@ -56,7 +55,7 @@ def main(arm: str) -> None:
             warnings=tuple(warnings),
         )
         jsonl.write(folder / "gate.json", [gate])
-    docs = paths.result("validate", arm) / "docs" / "index.html"
+    docs = storage.result("validate", arm) / "docs" / "index.html"
     if warnings:
         show(warnings, "Warnings")
     if failures:
@@ -74,7 +73,7 @@ def near(
     """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
     mine = {row.id: first_prompt(row) for row in rows}
     theirs = {f"{name}: {row.id}": first_prompt(row) for name, of in asked for row in of}
-    twins = nearness.twins(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
+    twins = shingles.twins(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
     return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 
 

@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from transformers import GenerationConfig
 
+from lima.config.entries import Lora
+from lima.config.sections import Generation
 from lima.errors import LimaError
-from lima.params.entries import Lora
-from lima.params.sections import Generation
-from lima.paths import DIGEST
-from lima.training import adapter
+from lima.storage import DIGEST
+from lima.training import lora_layers
 
 WEIGHTS = "model.safetensors"
 
@@ -66,7 +66,7 @@ def save_epoch(
         return name, ""
     plain = {key.removeprefix("model."): tensor for key, tensor in state.items()}  # a Learner's model
     if lora:
-        plain = adapter.merged(plain, lora)
+        plain = lora_layers.merged(plain, lora)
     return name, save(result / name, accelerator.unwrap_model(learner).model, plain, tokenizer, eot_id=eot_id)
 
 

@@ -16,13 +16,13 @@ import torch
 import transformers
 from pydantic import JsonValue
 
-from lima.params.entries import Lora
-from lima.params.sections import Train
+from lima.config.entries import Lora
+from lima.config.sections import Train
 from lima.records import Record
 
 FORMAT = 1  # of the saved states; a change makes earlier ones unreadable
 BESIDE_A_STEP = frozenset(  # modules
-    ("allocator", "base", "fingerprint", "footprint", "pace", "room", "selfcheck", "states")
+    ("allocator", "base_model", "fingerprint", "resources", "throughput", "disk_space", "selfcheck", "training_state")
 )
 BESIDE_THE_RESULT = frozenset(("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss"))
 SHOWN = 60  # characters of a value

@@ -10,10 +10,10 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from lima.config.entries import Lora
+from lima.config.sections import Train
 from lima.errors import LimaError
-from lima.params.entries import Lora
-from lima.params.sections import Train
-from lima.training import adapter, allocator, attention, checkpoint, dropout, encode, pace
+from lima.training import allocator, attention, checkpoint, lora_layers, residual_dropout, throughput, tokenization
 
 
 class LaunchError(LimaError):
@@ -44,7 +44,7 @@ def accelerator(recipe: Train) -> Accelerator:
 
 def _warn_of_emulation() -> None:
     """Say so where bf16, which a processor without instructions for it emulates, is slower than fp32."""
-    bf16, fp32 = pace.multiplied(torch.bfloat16), pace.multiplied(torch.float32)
+    bf16, fp32 = throughput.multiplied(torch.bfloat16), throughput.multiplied(torch.float32)
     if bf16 < fp32:
         print(
             f"warning: this processor multiplies bf16 at {bf16 / 1e9:.0f} GFLOP/s and fp32 at {fp32 / 1e9:.0f}; "
@@ -59,12 +59,12 @@ def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple
     refuse_missing_positions(base, recipe.max_tokens)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    eot_id = encode.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
+    eot_id = tokenization.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
     model.generation_config = checkpoint.sampling_defaults(recipe.generation)
     for_training(model, recipe)
     if lora:
-        adapter.add(model, lora, seed=recipe.seed)
+        lora_layers.add(model, lora, seed=recipe.seed)
     return model, tokenizer, eot_id
 
 
@@ -83,8 +83,8 @@ def for_training(model: Any, recipe: Train) -> None:
     # cuDNN's attention builds a plan for each new shape, and nearly each example has a shape of its own
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.set_attn_implementation(attention.implementation(model, max_tokens=recipe.max_tokens))
-    dropout.silence_own(model)
+    residual_dropout.silence_own(model)
     if recipe.residual_dropout:
-        dropout.add_residual_dropout(model, recipe.residual_dropout)
+        residual_dropout.add_residual_dropout(model, recipe.residual_dropout)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})

@@ -16,13 +16,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.nn.functional import cross_entropy
 
+from lima.config.sections import Train
 from lima.errors import LimaError
-from lima.params.sections import Train
 from lima.records import Example, Turn
-from lima.training import dropout, encode
-from lima.training.batches import pack
-from lima.training.encode import IGNORED, Encoded
-from lima.training.learner import Learner
+from lima.training import residual_dropout, tokenization
+from lima.training.loss_model import Learner
+from lima.training.packing import pack
+from lima.training.tokenization import IGNORED, Encoded
 
 LOSS_TOLERANCE = 1e-4  # relative, of a loss summed over the examples; fp32 sums in another order differ by about 1e-6
 GRADIENT_TOLERANCE = 1e-3  # relative, of each weight's gradient
@@ -80,7 +80,7 @@ def run(model: Any, tokenizer: Any, eot_id: int, *, recipe: Train) -> list[Check
         return [positions]
     whole = encoded(tokenizer, eot_id)
     cut = [Encoded(e.id, e.ids[: recipe.max_tokens], e.labels[: recipe.max_tokens], 0) for e in whole]
-    with _unchanged(model), dropout.disabled(model):
+    with _unchanged(model), residual_dropout.disabled(model):
         own = _own(model, cut)
         learner = Learner(model).train()
         with torch.no_grad():
@@ -115,7 +115,7 @@ def _encode(dialogues: Sequence[Sequence[str]], tokenizer: Any, eot_id: int) -> 
         for number, texts in enumerate(dialogues, start=1)
     ]
     longest = 2 * sum(len(text.encode()) + 20 for texts in dialogues for text in texts)  # tokens: nothing is cut
-    return encode.encode(examples, tokenizer, eot_id=eot_id, max_tokens=longest)
+    return tokenization.encode(examples, tokenizer, eot_id=eot_id, max_tokens=longest)
 
 
 @contextmanager
@@ -218,14 +218,14 @@ def _eot_learned(model: Any, eot_id: int, packed: Measured) -> Check:
 
 def _control(tokenizer: Any, eot_id: int) -> Check:
     """Control tokens that a text spells are plain text: encoded without the token's id, or the row is refused."""
-    control = encode.control_ids(tokenizer)
+    control = tokenization.control_ids(tokenizer)
     tokens = [tokenizer.convert_ids_to_tokens(token) for token in sorted(control - {eot_id})[:CONTROL_TOKENS]]
     active = []
     plain = _control_count(("a", "b"), tokenizer, eot_id, control)
     for token in tokens:
         try:
             count = _control_count((f"a {token} a", f"b {token} b"), tokenizer, eot_id, control)
-        except encode.EncodingError:  # training refuses such rows by name
+        except tokenization.EncodingError:  # training refuses such rows by name
             continue
         if count != plain:
             active.append(token)

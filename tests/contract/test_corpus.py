@@ -12,7 +12,7 @@ import zstandard
 from lxml import html
 from ruamel.yaml import YAML
 
-from lima.curation import drawing
+from lima.curation import prompt_selection
 from lima.records import Prompt, Provenance, Turn
 
 CORPUS = Path(__file__).parents[2] / "corpus"
@@ -289,7 +289,7 @@ def drawn_on_a_laptop(group_b) -> set[str]:
     drawn: list[Prompt] = []
     for group, count in settings["test"].items():
         if group.startswith("authored/"):
-            drawn += drawing.draw(offered, group, count, seed=settings["seed"], taken=drawn)
+            drawn += prompt_selection.draw(offered, group, count, seed=settings["seed"], taken=drawn)
     return {prompt.id for prompt in drawn}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from lima import params, profiles
+from lima import config
+from lima.config import profiles
 
 ROOT = Path(__file__).parents[2]
 PROFILES = [path.stem for path in sorted((ROOT / "infra/profiles").glob("*.yaml"))]
@@ -18,11 +19,11 @@ def test_one_number_is_changed_and_nothing_else(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     path = tmp_path / "params.yaml"
     path.write_text(profiles.compose(name))
-    before = params.load(path)
+    before = config.load(path)
     apply_overrides(path, ["train.seed=4711", "mix.temperature=2.5"])  # what -S calls
     train = before.train.model_copy(update={"seed": 4711})
     mix = before.mix.model_copy(update={"temperature": 2.5})
-    assert params.load(path) == before.model_copy(update={"train": train, "mix": mix})
+    assert config.load(path) == before.model_copy(update={"train": train, "mix": mix})
 
 
 def test_the_command_itself_leaves_a_file_that_can_be_read(clone, tmp_path, monkeypatch):
@@ -37,4 +38,4 @@ def test_the_command_itself_leaves_a_file_that_can_be_read(clone, tmp_path, monk
     written = tmp_path / "params.yaml"
     shown = subprocess.run(["git", "show", "refs/exps/celery/stash:params.yaml"], check=True, capture_output=True)
     written.write_bytes(shown.stdout)
-    assert params.load(written).train.epochs == 11
+    assert config.load(written).train.epochs == 11

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima import params
+from lima import config
 from lima.curation import dialogues
 from lima.curation.dialogues import Draft, Merit
 from lima.records import Provenance, Remark, Thread
 
-P = params.Dialogues(most=20, min_exchanges=2, min_merit=-1.0, full_exchanges=4, full_reply_chars=100, full_score=10)
+P = config.Dialogues(most=20, min_exchanges=2, min_merit=-1.0, full_exchanges=4, full_reply_chars=100, full_score=10)
 PLACE = Provenance(source="forum", site="tea", id="7", url="https://x.example/a/7", author="", licence="", digest="")
 NAMES = {"asker": "Ada Lovelace", "answerer": "Bo-Yan", "other": "Cleo"}
 
@@ -36,7 +36,7 @@ def turns(*remarks: tuple[str, str]) -> list[tuple[str, str]]:
     return [(turn.role[0], turn.content) for turn in dialogues.chain(thread(*remarks))[0]]
 
 
-def draft(*remarks: tuple[str, str], p: params.Dialogues = P, **told: object) -> Draft | str:
+def draft(*remarks: tuple[str, str], p: config.Dialogues = P, **told: object) -> Draft | str:
     return dialogues.draft(thread(*remarks, **told), p=p, to_markdown=str)
 
 

@@ -2,16 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.curation import edits, outcomes
+from lima.curation import decisions, edits
+from lima.curation.decisions import Outcome
 from lima.curation.edits import Edit, EditError
-from lima.curation.outcomes import Outcome
 from lima.records import Candidate, Example, Prompt
 from tests.curation.test_reasons import candidate
 
 
 def pair(prompt: str = "Sum up.", response: str = "A dog. A cat.") -> tuple[Candidate, Example]:
     one = candidate("natural_instructions")
-    return one, outcomes.example(one, prompt, response)
+    return one, decisions.example(one, prompt, response)
 
 
 ID = pair()[0].id
@@ -38,7 +38,7 @@ def test_edits_of_one_example_are_made_in_their_order():
 
 
 def test_a_prompt_can_be_edited_and_has_no_response():
-    asked = outcomes.prompt(pair()[0], "What is a dog?")
+    asked = decisions.prompt(pair()[0], "What is a dog?")
     found = applied(asked, edit(field="prompt"))
     assert isinstance(found, Prompt)
     assert found.messages[0].content == "What is a hound?"
@@ -61,7 +61,7 @@ def test_an_edit_that_does_not_fit_is_an_error_that_names_its_line(changes, told
 
 
 def test_an_edit_of_what_is_dropped_or_not_there_is_an_error_that_names_its_line():
-    gone = outcomes.dropped(pair()[0], "too_short", "3 characters")
+    gone = decisions.dropped(pair()[0], "too_short", "3 characters")
     with pytest.raises(EditError, match=r"^edits\.jsonl:1: .* is not kept \(too_short: 3 characters\)"):
         applied(gone, edit())
     with pytest.raises(EditError, match=r"^edits\.jsonl:1: no candidate has the id .* or to corpus/edits/none\.jsonl"):

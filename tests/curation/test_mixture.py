@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.curation import mixture, overlap, sampling
+from lima.curation import mixture, sampling
 from lima.records import Example, Prompt, Provenance, Turn
+from lima.text import normalize
 
 SIZES = {"large": 64, "middle": 27, "small": 8}
 
@@ -134,8 +135,8 @@ def test_too_few_are_told_with_the_source_what_is_wanted_and_what_is_there():
 
 @given(st.text())
 def test_a_normalised_text_is_normalised_no_further(text):
-    once = overlap.normalised(text)
-    assert overlap.normalised(once) == once
+    once = normalize.normalised(text)
+    assert normalize.normalised(once) == once
 
 
 @pytest.mark.parametrize(
@@ -150,13 +151,13 @@ def test_a_normalised_text_is_normalised_no_further(text):
     ],
 )
 def test_prompts_are_the_same_text_by_their_letters_and_digits(one, other, same):
-    assert (overlap.normalised(one) == overlap.normalised(other)) is same
+    assert (normalize.normalised(one) == normalize.normalised(other)) is same
 
 
 def test_prompt_and_example_are_compared_by_what_is_asked():
     asked = example("s", "a", 1, prompt="Why?")
     fields = asked.model_dump() | {"messages": asked.messages[:1], "provenance": asked.provenance}
-    assert overlap.key(asked) == overlap.key(Prompt.model_validate(fields))
+    assert normalize.key(asked) == normalize.key(Prompt.model_validate(fields))
 
 
 def test_the_chances_of_the_sites_add_up():

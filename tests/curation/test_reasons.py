@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lima import marks
-from lima.curation import sifting
-from lima.curation.bins import Bins
-from lima.curation.outcomes import REASONS
-from lima.params.sections import Filter
+from lima.config.sections import Filter
+from lima.curation import filters
+from lima.curation.decisions import REASONS
+from lima.curation.filter_results import Bins
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
-from lima.sources.html import to_markdown, to_marked
+from lima.text import removal_marks
+from lima.text.html_to_markdown import to_markdown, to_marked
 
 FILTER = Filter.model_validate(
     {
@@ -96,7 +96,7 @@ def without_tags(html: str) -> str:
 
 
 def sifted(reader: str, candidates: list[Candidate], p: Filter = FILTER) -> list[Example | Prompt | Dropped]:
-    pairs = sifting.sift(candidates, reader=reader, p=p, to_markdown=without_tags, to_marked=without_tags)
+    pairs = filters.sift(candidates, reader=reader, p=p, to_markdown=without_tags, to_marked=without_tags)
     return [outcome for _, outcome in pairs]
 
 
@@ -424,8 +424,8 @@ def test_the_description_asks_where_the_title_does_not(changes):
     assert {o.messages[0].content for o in sifted("stack_exchange", offered)} == {description}
 
 
-MARKS = (marks.LINK, marks.LINK_END, marks.CUT)
-LINKED = f'<p>It <a href="x">boils{marks.CUT}</a>. <img src="x"> {ANSWER}</p>'
+MARKS = (removal_marks.LINK, removal_marks.LINK_END, removal_marks.CUT)
+LINKED = f'<p>It <a href="x">boils{removal_marks.CUT}</a>. <img src="x"> {ANSWER}</p>'
 HTML = st.lists(
     st.sampled_from(
         ["<a>", "</a>", "<img>", "<p>", "here", "It boils:", "<pre>", "<td>", "<a>http://a.org</a>", *MARKS, "I"]
@@ -444,17 +444,17 @@ def test_no_mark_leaves_the_filters(response_score, html):
         candidate("stack_exchange", number=2, response=LINKED, description=html, markup="html"),
         candidate("stack_exchange", number=3, response=f"{html} {LINKED}", description="", markup="html"),
     ]
-    pairs = list(sifting.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked))
-    plain = sifting.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked)
+    pairs = list(filters.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked))
+    plain = filters.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked)
     written = [result.model_dump_json() for _, result in pairs] + [example.model_dump_json() for example in plain]
-    assert not [text for text in written if marks.MARK.search(text)]
+    assert not [text for text in written if removal_marks.MARK.search(text)]
 
 
 def test_what_was_cut_is_known_where_it_stood():
     image, rest = "<p>Good crumb looks so:</p><p><img></p>", f"<p>{ANSWER}</p>"
     for response, reason in ((image + rest, "refers_to_missing"), (rest + image.replace("so:", "open."), None)):
         offered = [candidate("stack_exchange", response=response, markup="html")]
-        ((_, result),) = sifting.sift(
+        ((_, result),) = filters.sift(
             offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked
         )
         assert (result.reason if isinstance(result, Dropped) else None) == reason
@@ -483,7 +483,7 @@ def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
     for reader in {reader for reader, _ in rows}:
         offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
         bins = Bins(reader=reader, p=FILTER)
-        pairs = sifting.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str)
+        pairs = filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str)
         dropped = list(bins.fill(pairs))
         funnel = bins.funnel(reader, offered=len(offered))  # raises if it does not add up
         assert sum(funnel.dropped.values()) == len(dropped)
@@ -504,7 +504,7 @@ def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_t
     ]
     for order in (offered, offered[::-1]):
         bins = Bins(reader="stack_exchange", p=FILTER)
-        sifted = sifting.sift(order, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)
+        sifted = filters.sift(order, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)
         dropped = {drop.place: (drop.reason, drop.detail) for drop in bins.fill(sifted)}
         assert sorted(example.id for example in bins.kept()) == [
             "stack_exchange/beer/4",
@@ -524,7 +524,7 @@ def test_personal_data_are_masked_in_what_is_kept_and_counted_but_not_in_what_go
         candidate("alpaca", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
     ]
     bins = Bins(reader="alpaca", p=FILTER)
-    list(bins.fill(sifting.sift(offered, reader="alpaca", p=FILTER, to_markdown=str, to_marked=str)))
+    list(bins.fill(filters.sift(offered, reader="alpaca", p=FILTER, to_markdown=str, to_marked=str)))
     assert [turn.content for turn in bins.kept()[0].messages] == [
         "Call 555-0100?",
         "Write to name@example.com or name@example.com.",
@@ -544,11 +544,11 @@ def test_what_was_written_by_hand_is_neither_masked_nor_dropped_for_its_language
     prompts = [candidate("suite", number=n, title=asked, response="") for n, (asked, _) in enumerate(pairs)]
     for reader, offered in (("authored", examples), ("suite", prompts)):
         bins = Bins(reader=reader, p=FILTER)
-        assert list(bins.fill(sifting.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str))) == []
+        assert list(bins.fill(filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str))) == []
         left = {row.id: [turn.content for turn in row.messages] for row in (*bins.kept(), *bins.prompts())}
         assert left == {row.id: [text for text in (row.title, row.response) if text] for row in offered}
         assert bins.personal_data(reader).masked == {}
-    plain = list(sifting.unfiltered(examples, reader="authored", p=FILTER, to_markdown=str, to_marked=str))
+    plain = list(filters.unfiltered(examples, reader="authored", p=FILTER, to_markdown=str, to_marked=str))
     assert [row.messages[1].content for row in plain] == [row.response for row in examples]
 
 
@@ -556,7 +556,7 @@ def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
     votes = [("beer", 3, 1), ("beer", 4, 9), ("ai", 1, 5), ("beer", 2, 9), ("beer", 5, None)]
     bins = Bins(reader="stack_exchange", p=FILTER)
     offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
-    list(bins.fill(sifting.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)))
+    list(bins.fill(filters.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)))
     assert [example.provenance.id for example in bins.kept()] == ["1", "2", "4", "3", "5"]
 
 
@@ -564,7 +564,7 @@ def test_articles_come_shuffled_and_the_same_in_whatever_order_they_were_offered
     def kept(numbers: Iterator[int] | range) -> list[str]:
         bins = Bins(reader="wikihow", p=FILTER)
         offered = [candidate("wikihow", number=n) for n in numbers]
-        list(bins.fill(sifting.sift(offered, reader="wikihow", p=FILTER, to_markdown=str, to_marked=str)))
+        list(bins.fill(filters.sift(offered, reader="wikihow", p=FILTER, to_markdown=str, to_marked=str)))
         return [example.provenance.id for example in bins.kept()]
 
     assert kept(range(30)) == kept(reversed(range(30)))
@@ -578,6 +578,6 @@ def test_unfiltered_examples_are_only_converted():
         candidate("stack_exchange", number=2, response="<p>", markup="html"),
     ]
     plain = list(
-        sifting.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=without_tags, to_marked=without_tags)
+        filters.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=without_tags, to_marked=without_tags)
     )
     assert [(e.provenance.id, e.messages[1].content) for e in plain] == [("1", "I agree, see below")]

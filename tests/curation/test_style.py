@@ -2,9 +2,9 @@
 
 import pytest
 
-from lima import marks
-from lima.curation import prose, style
-from lima.sources.html import to_marked
+from lima.curation import style
+from lima.text import prose, removal_marks
+from lima.text.html_to_markdown import to_marked
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_what_is_no_reference_is_left(answer):
 )
 def test_pointers_to_what_was_cut_are_found(html):
     assert style.missing(to_marked(html), links_known=True)
-    assert not marks.MARK.search(style.missing(to_marked(html), links_known=True))
+    assert not removal_marks.MARK.search(style.missing(to_marked(html), links_known=True))
 
 
 @pytest.mark.parametrize(
@@ -303,10 +303,11 @@ def test_words_that_may_point_count_where_nobody_knows_of_links(text):
 
 
 def test_marks_are_read_as_places_in_the_text_without_them():
-    marked = f"a {marks.LINK}b{marks.LINK_END} {marks.CUT}c {marks.LINK}d\n\ne {marks.LINK}{marks.LINK_END}"
+    link, end, cut = removal_marks.LINK, removal_marks.LINK_END, removal_marks.CUT
+    marked = f"a {link}b{end} {cut}c {link}d\n\ne {link}{end}"
     # "a b c d⏎⏎e ": b is 2 to 3, the image stood at 4, d is never closed and ends at 7, an address stood at 11
-    assert marks.read(marked) == ("a b c d\n\ne ", ((2, 3), (6, 7), (11, 11)), (4,))
-    assert marks.removed(marked) == marks.read(marked).text
+    assert removal_marks.read(marked) == ("a b c d\n\ne ", ((2, 3), (6, 7), (11, 11)), (4,))
+    assert removal_marks.removed(marked) == removal_marks.read(marked).text
 
 
 def test_the_quoted_share_counts_the_characters_of_quoted_lines():

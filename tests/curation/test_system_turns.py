@@ -1,11 +1,12 @@
 """A system turn is kept before a dialogue, and is neither its prompt nor a text that two dialogues share."""
 
-from lima.curation import contamination, conversations, edits, mixture, overlap
-from lima.curation.contamination import Reserved
+from lima.config.sections import Contamination, NearDuplicates
+from lima.curation import conversations, edits, mixture, ngram_index
+from lima.curation.dedup import Seen
 from lima.curation.edits import Edit
-from lima.curation.near import Seen
-from lima.params.sections import Contamination, NearDuplicates
+from lima.curation.ngram_index import Reserved
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn, first_prompt
+from lima.text import normalize
 
 SYSTEM = "You are a baker who answers in short and plain sentences, and who never mentions any brand of flour at all."
 ANSWERS = ("Yeast makes gas, and the dough holds it.", "Salt slows the yeast down a little.")
@@ -59,12 +60,12 @@ def test_a_system_turn_after_the_first_prompt_is_dropped_with_the_roles():
 
 def test_the_first_user_turn_identifies_a_record():
     assert first_prompt(example(1)) == "Question 1?"
-    assert overlap.key(example(0)) == overlap.key(example(0, system="")) == "question 0"
+    assert normalize.key(example(0)) == normalize.key(example(0, system="")) == "question 0"
 
 
 def test_dialogues_that_share_a_system_turn_share_no_passage_and_are_no_near_duplicates():
     held = example(0)
-    reserved = Reserved(contamination.passages([held]), p=Contamination(words=6, least_words=4))
+    reserved = Reserved(ngram_index.passages([held]), p=Contamination(words=6, least_words=4))
     assert reserved.shared(example(1)) is None
     assert reserved.shared(held)
     seen = Seen(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), [held])

@@ -1,6 +1,6 @@
 import pytest
 
-from lima.curation.natural_instructions import unpolished
+from lima.curation.natural_instructions_rules import unpolished
 
 
 @pytest.mark.parametrize(

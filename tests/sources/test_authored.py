@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
-from lima.sources import authored
-from lima.sources.reading import DumpError, Tally, digest
+from lima.sources.authored import reader
+from lima.sources.base import DumpError, Tally, digest
 
 
 def turns(*texts: str) -> list[dict[str, str]]:
@@ -21,7 +21,7 @@ def line(**fields: object) -> str:
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
     tally = Tally()
-    return list(authored.read(dumps, source="authored", licence="MIT", tally=tally)), tally
+    return list(reader.read(dumps, source="authored", licence="MIT", tally=tally)), tally
 
 
 def reads(folder: Path, *lines: str) -> tuple[list[Candidate | Dropped], Tally]:

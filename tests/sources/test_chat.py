@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 
 from lima.curation import attribution
 from lima.records import Candidate, Dropped, Turn
-from lima.sources import chat, containers, dispatch, layouts, lines, prompt_files, test_sets
-from lima.sources.reading import DumpError, Tally
-from lima.sources.released import read_alpaca, read_lima
+from lima.sources import containers, lines, registry
+from lima.sources.base import DumpError, Tally
+from lima.sources.chat import layouts, prompt_files, reader, test_sets
+from lima.sources.chat.released import read_alpaca, read_lima
 
 ASKED, TOLD = "How does dough rise?", "Yeast makes gas."
 USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "content": TOLD}
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 
-def read(dumps: Path, reader: Callable = chat.read) -> tuple[list[Candidate | Dropped], Tally]:
+def read(dumps: Path, reader: Callable = reader.read) -> tuple[list[Candidate | Dropped], Tally]:
     tally = Tally()
     return list(reader(dumps, source="s", licence="CC0", tally=tally)), tally
 
@@ -82,7 +83,7 @@ def test_every_layout_gives_the_same_dialogue_and_prompt(tmp_path, row):
     assert (found.system, found.later_turns, found.markup) == ("", (), "markdown")
     assert tally == Tally(rows=1, questions=1, answers=1)
     assert [text for _, text in test_sets.read(path)] == prompt_files.read(path) == [ASKED]
-    assert dispatch.detect(path) in ("chat", "alpaca", "lima")
+    assert registry.detect(path) in ("chat", "alpaca", "lima")
 
 
 @pytest.mark.parametrize(
@@ -270,9 +271,9 @@ def test_every_container_gives_the_same_rows(tmp_path, name):
     path.write_bytes(FILES[name])
     found, tally = read(path)
     assert [(row.title, row.response) for row in found] == [(ASKED, TOLD), ("Why, “so”?", "Line 1,\nline 2")]
-    assert [row.provenance.site for row in found] == ["bread", chat.split(path)]
+    assert [row.provenance.site for row in found] == ["bread", reader.split(path)]
     assert tally == Tally(rows=2, questions=2, answers=2)
-    assert dispatch.detect(path) == "chat"
+    assert registry.detect(path) == "chat"
     assert prompt_files.read(path) == [text for _, text in test_sets.read(path)] == [ASKED, "Why, “so”?"]
 
 
@@ -330,7 +331,7 @@ def test_a_saved_data_set_and_a_folder_of_splits_are_read_without_their_metadata
         "s/bread/train/data-00000-of-00001-0",
         "s/train/train/data-00000-of-00001-1",
     ]
-    assert dispatch.detect(tmp_path / "saved") == "chat"
+    assert registry.detect(tmp_path / "saved") == "chat"
     for number in (0, 1):
         path = tmp_path / f"hub/data/train-0000{number}-of-00002.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -358,8 +359,8 @@ def test_a_piece_gives_the_ids_that_the_whole_dump_gives(tmp_path):
     for folder in ("a", "b"):
         write(tmp_path / folder / "train.jsonl", *ROWS)
     whole = [row.id for row in read(tmp_path)[0]]
-    reader = dispatch.reader("chat", root=tmp_path)
-    apart = [row.id for piece in dispatch.pieces("chat")(tmp_path) for row in read(piece.dump, reader)[0]]
+    reader = registry.reader("chat", root=tmp_path)
+    apart = [row.id for piece in registry.pieces("chat")(tmp_path) for row in read(piece.dump, reader)[0]]
     assert whole == apart == ["s/bread/a/train-0", "s/train/a/train-1", "s/bread/b/train-0", "s/train/b/train-1"]
 
 
@@ -413,7 +414,7 @@ def test_whatever_a_row_holds_it_is_a_candidate_dropped_a_bad_row_or_a_named_err
 
 
 def test_no_row_is_lost_where_the_layout_is_told_by_the_first_ones(tmp_path):
-    count = 2 * chat.FIRST + 3
+    count = 2 * reader.FIRST + 3
     rows = [{"prompt": f"{n}?", "response": "So."} for n in range(count)]
     found, tally = read(write(tmp_path / "train.jsonl", *rows))
     assert [row.title for row in found] == [f"{n}?" for n in range(count)]

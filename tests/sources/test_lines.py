@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.sources import lines, zst
+from lima.sources.base import DumpError
 from lima.sources.lines import Lines, Overlong
-from lima.sources.reading import DumpError
 
 
 def listed(path) -> list[tuple[int, bytes]]:

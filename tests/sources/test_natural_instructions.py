@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
-from lima.sources import dispatch, natural_instructions
-from lima.sources.reading import DumpError, Tally
+from lima.sources import registry
+from lima.sources.base import DumpError, Tally
+from lima.sources.natural_instructions import reader
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 
@@ -32,7 +33,7 @@ OLDER = {
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
     tally = Tally()
-    rows = natural_instructions.read(dumps, source="natural_instructions", licence="Apache-2.0", tally=tally)
+    rows = reader.read(dumps, source="natural_instructions", licence="Apache-2.0", tally=tally)
     return list(rows), tally
 
 
@@ -121,8 +122,8 @@ def test_tasks_of_the_same_name_in_different_folders_have_different_ids(tmp_path
     ]
     by_task = [
         row
-        for piece in natural_instructions.pieces(tmp_path)
-        for row in dispatch.reader("natural_instructions", root=tmp_path)(
+        for piece in reader.pieces(tmp_path)
+        for row in registry.reader("natural_instructions", root=tmp_path)(
             piece.dump, source="natural_instructions", licence="Apache-2.0", tally=Tally()
         )
     ]

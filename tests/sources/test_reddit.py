@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lima.errors import LimaError
 from lima.records import Candidate, Dropped
-from lima.sources import reddit
-from lima.sources.reading import DumpError, Early, Subreddits, Tally, digest
+from lima.sources.base import DumpError, Early, Subreddits, Tally, digest
+from lima.sources.reddit import reader
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/reddit"
 
@@ -43,7 +43,7 @@ def lines(*rows: dict[str, object]) -> bytes:
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
     tally = Tally()
-    return list(reddit.read(dumps, source="reddit", licence="Reddit user content", tally=tally)), tally
+    return list(reader.read(dumps, source="reddit", licence="Reddit user content", tally=tally)), tally
 
 
 def reads(folder: Path, *rows: dict[str, object]) -> list[Candidate | Dropped]:
@@ -194,7 +194,7 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
         spaced + b"\n" + lines(comment(id="c3", subreddit="AskReddit", link_id="t3_s2"))
     )
     tally = Tally()
-    others, answered, asked = reddit.read(tmp_path, source="r", licence="", tally=tally, early=WANTED)
+    others, answered, asked = reader.read(tmp_path, source="r", licence="", tally=tally, early=WANTED)
     assert (others.reason, others.rows, others.place) == ("other_subreddit", 2, f"{tmp_path}/a.ndjson")
     assert others.detail == "lines that are of none of AskReddit, WritingPrompts"
     assert (answered.id, answered.response) == ("r/WritingPrompts/s1", "Once.")
@@ -207,14 +207,14 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
 def test_a_subreddits_name_matches_in_any_case_and_is_given_as_it_is_wanted(tmp_path, spelled, wanted, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(submission(subreddit=spelled), comment(subreddit=spelled)))
     early = only(answered={wanted}, asked=set())
-    (row,) = reddit.read(tmp_path, source="r", licence="", tally=Tally(), early=early)
+    (row,) = reader.read(tmp_path, source="r", licence="", tally=Tally(), early=early)
     assert (row.id, row.provenance.site, row.response) == (f"r/{wanted}/s1", wanted, "Once.")
     assert caplog.messages == []
 
 
 def test_a_wanted_subreddit_of_which_no_row_is_there_is_named_in_a_warning(tmp_path, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(comment(), submission(subreddit="pics")))
-    list(reddit.read(tmp_path, source="r", licence="", tally=Tally(), early=WANTED))
+    list(reader.read(tmp_path, source="r", licence="", tally=Tally(), early=WANTED))
     [message] = caplog.messages
     assert message.startswith(f"{tmp_path}: no row of the subreddits AskReddit; correct filter.reddit in params.yaml")
 
@@ -224,7 +224,7 @@ def test_a_line_torn_at_either_end_is_bad_whatever_its_subreddit(tmp_path, torn)
     path = tmp_path / "any.ndjson"
     path.write_bytes(lines(submission(subreddit="pics")) + torn + b"\n" + lines(submission(subreddit="pics")))
     tally = Tally()
-    bad, others = reddit.read(path, source="r", licence="", tally=tally, early=WANTED)
+    bad, others = reader.read(path, source="r", licence="", tally=tally, early=WANTED)
     assert (bad.reason, bad.place, others.rows, tally.rows) == ("bad_row", f"{path}:2", 2, 3)
 
 
@@ -346,7 +346,7 @@ def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_f
     path = tmp_path_factory.mktemp("any") / "any.ndjson"
     path.write_bytes(b"\n".join(rows) + b"\n")
     tally = Tally()
-    found = list(reddit.read(path, source="reddit", licence="", tally=tally, early=early))
+    found = list(reader.read(path, source="reddit", licence="", tally=tally, early=early))
     of = {"bad_row": 0, "other_subreddit": 0} | {row.reason: row.rows for row in found if isinstance(row, Dropped)}
     bad = sum(isinstance(row, Dropped) and row.reason == "bad_row" for row in found)
     assert tally.questions + tally.answers + bad + of["other_subreddit"] == tally.rows == len(rows)
@@ -384,6 +384,6 @@ def test_the_lines_of_one_subreddit_of_a_real_dump_are_those_that_json_finds(nam
     text = subprocess.run(["zstd", "-dc", "--long=31", path], capture_output=True, check=True).stdout
     of_it = sum(json.loads(line)["subreddit"] == subreddit for line in text.splitlines())
     tally, wanted = Tally(), only(answered={subreddit}, asked=set())
-    rows = list(reddit.read(path, source="r", licence="", tally=tally, early=wanted))
+    rows = list(reader.read(path, source="r", licence="", tally=tally, early=wanted))
     others = sum(row.rows for row in rows if isinstance(row, Dropped) and row.reason == "other_subreddit")
     assert tally.questions + tally.answers == of_it == tally.rows - others

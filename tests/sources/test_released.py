@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
-from lima.sources.reading import DumpError, Read, Tally
-from lima.sources.released import read_alpaca, read_lima
+from lima.sources.base import DumpError, Read, Tally
+from lima.sources.chat.released import read_alpaca, read_lima
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from lima.sources import posts
+from lima.sources.stack_exchange import row_parser
 from tests.sources.test_stack_exchange import REALDATA
 
 WRITTEN = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
@@ -37,7 +37,7 @@ FRAMES = st.sampled_from((b"<row %s />", b"<row %s/>")) | st.sampled_from(
 
 def by_lxml(raw: bytes) -> dict[str, str] | None:
     try:
-        element = etree.fromstring(raw, posts.PARSER)
+        element = etree.fromstring(raw, row_parser.PARSER)
     except etree.XMLSyntaxError:
         return None
     return dict(element.attrib) if element.tag == "row" else None
@@ -183,5 +183,7 @@ def test_all_real_rows_are_read_as_lxml_reads_them():
     for raw in rows:
         told = by_lxml(raw)
         assert rowscan.attributes(raw) == told
-        if told and told.keys() <= set(posts.COLUMNS):
-            assert rowscan.attributes(raw, posts.WORDS) == {n: v for n, v in told.items() if n in posts.WORDS.texts}
+        if told and told.keys() <= set(row_parser.COLUMNS):
+            assert rowscan.attributes(raw, row_parser.WORDS) == {
+                n: v for n, v in told.items() if n in row_parser.WORDS.texts
+            }

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import archive, posts
-from lima.sources.reading import DumpError, Tally, digest
-from lima.sources.stack_exchange import read
+from lima.sources.base import DumpError, Tally, digest
+from lima.sources.stack_exchange import archive, row_parser
+from lima.sources.stack_exchange.reader import read
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata/stack_exchange"
 DAY = "2020-01-01T00:00:00.000"
@@ -270,8 +270,8 @@ def test_an_entity_of_the_doctype_is_not_opened(tmp_path):
 @given(st.binary(max_size=80))
 def test_any_line_is_a_post_or_a_row_that_cannot_be_read(raw):
     try:
-        posts.post(raw)
-    except posts.UnreadableRow as error:
+        row_parser.post(raw)
+    except row_parser.UnreadableRow as error:
         assert str(error)
 
 

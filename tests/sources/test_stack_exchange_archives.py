@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import solid, stack_exchange
-from lima.sources.packed import PackedBytes
-from lima.sources.reading import DumpError, Early, Tally
+from lima.sources.base import DumpError, Early, Tally
+from lima.sources.file_ranges import PackedBytes
+from lima.sources.stack_exchange import bzip2_stream, reader
 from tests.sources.test_stack_exchange import answer, attributes, both, dump, packed, question
 
 BZIP2 = [{"id": py7zr.FILTER_BZIP2}]
@@ -72,16 +72,16 @@ def test_a_disk_that_is_full_is_no_damage_of_the_archive(tmp_path, filters):
     path = archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, *rows)}, filters)
     done = subprocess.run([sys.executable, "-c", SMALL_DISK, str(path)], capture_output=True, text=True)
     assert "no whole 7z archive" not in done.stderr
-    assert done.stderr.splitlines()[-1].split(":")[0] in ("OSError", "lima.paths.DiskFull")
+    assert done.stderr.splitlines()[-1].split(":")[0] in ("OSError", "lima.storage.DiskFull")
     assert "File too large" in done.stderr
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENOMEM])
 def test_what_the_machine_refuses_is_no_damage_and_what_a_decoder_says_is(number):
-    with pytest.raises(OSError, match=os.strerror(number)), solid.whole(Path("s.7z")):
+    with pytest.raises(OSError, match=os.strerror(number)), bzip2_stream.whole(Path("s.7z")):
         raise OSError(number, os.strerror(number))
     for error in (OSError("bad block"), OSError(errno.EINVAL, "seek"), MemoryError(), EOFError()):
-        with pytest.raises(DumpError, match=r"s\.7z is no whole 7z archive"), solid.whole(Path("s.7z")):
+        with pytest.raises(DumpError, match=r"s\.7z is no whole 7z archive"), bzip2_stream.whole(Path("s.7z")):
             raise error
 
 
@@ -94,7 +94,7 @@ def test_a_site_in_an_archive_a_table_is_one_site(tmp_path):
         [candidate], _, _ = both(dumps)
         assert candidate.provenance.author == "Ann (question), Bo (answer)"
         assert candidate.provenance.url == "https://so.com/a/2"
-    [piece] = stack_exchange.pieces(folder)
+    [piece] = reader.pieces(folder)
     assert piece == (folder / "so.com-Posts.7z", (folder / "so.com-Users.7z",))
 
 
@@ -130,7 +130,7 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
     rule = Early(min_response_score=10, reservoir=reservoir, shares=lambda _, numbers: np.array(numbers) * 37 % 10 / 10)
 
     def found(dumps: Path) -> list[str]:
-        records = stack_exchange.read(dumps, source="se", licence="", tally=Tally(), early=rule)
+        records = reader.read(dumps, source="se", licence="", tally=Tally(), early=rule)
         return [record.model_dump_json().replace(str(dumps) + "/Posts.xml", str(path)) for record in records]
 
     assert found(packed(folder / "s.7z", path)) == found(path)
@@ -146,9 +146,9 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_pa
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
     rule = Early(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
     decoded = []
-    decoder = solid.IndexedBzip2File
-    monkeypatch.setattr(solid, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
-    records = list(stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule))
+    decoder = bzip2_stream.IndexedBzip2File
+    monkeypatch.setattr(bzip2_stream, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
+    records = list(reader.read(path, source="se", licence="", tally=Tally(), early=rule))
     voted, spared = (record for record in records if isinstance(record, Candidate))
     assert (spared.response, voted.response) == (f"<p>b{11 + len(closed)}</p>", "<p>b20</p>")
     assert len(decoded) == times
@@ -156,8 +156,8 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_pa
 
 def test_a_table_that_differs_from_its_checksum_is_an_error(tmp_path, monkeypatch):
     path = archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, question(1))})
-    read = solid.Solid.read
-    monkeypatch.setattr(solid.Solid, "read", lambda self, size: read(self, size).replace(b"b1", b"b2"))
+    read = bzip2_stream.Solid.read
+    monkeypatch.setattr(bzip2_stream.Solid, "read", lambda self, size: read(self, size).replace(b"b1", b"b2"))
     with pytest.raises(
         DumpError, match=r"s\.7z: Posts\.xml has the checksum \w{8}, not \w{8}; fetch the archive again"
     ):
@@ -220,7 +220,9 @@ def test_a_bomb_is_stopped_by_what_its_header_says(tmp_path, monkeypatch):
     path = packed(tmp_path / "bomb.7z", big)
     [(reason, place)] = both(path)[1]
     assert (reason, place) == ("bad_row", f"{path}/Posts.xml:1")
-    monkeypatch.setattr("lima.sources.archive.shutil.disk_usage", lambda folder: type("Use", (), {"free": 29_999_999}))
+    monkeypatch.setattr(
+        "lima.sources.stack_exchange.archive.shutil.disk_usage", lambda folder: type("Use", (), {"free": 29_999_999})
+    )
     with pytest.raises(DumpError, match="may need 30000000 bytes on disk, and 29999999 are free; set TMPDIR"):
         both(path)
 

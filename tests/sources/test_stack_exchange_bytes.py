@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import blocks, posts, stack_exchange, xml_lines
+from lima.sources import blocks
+from lima.sources.base import Early, Tally
 from lima.sources.blocks import Block, Overlong
-from lima.sources.reading import Early, Tally
 from lima.sources.spill import PARTS, Spill, by_key, by_range
-from lima.sources.table import FAULTS, NONE, POSTS, page
+from lima.sources.stack_exchange import reader, row_parser, xml_lines
+from lima.sources.stack_exchange.table import FAULTS, NONE, POSTS, page
 from tests.sources.test_stack_exchange import REALDATA, answer, attributes, both, dump, question
 
 # what XML can hold in an attribute; a writer escapes what it must
@@ -59,8 +60,8 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
         lines.append(f"  <row {written} />".encode())
         element = ET.fromstring(lines[-1])
         try:
-            expected.append((posts.post(lines[-1].strip()), element.attrib))
-        except posts.UnreadableRow:
+            expected.append((row_parser.post(lines[-1].strip()), element.attrib))
+        except row_parser.UnreadableRow:
             expected.append((None, element.attrib))
     found = page(block(*lines), shown="x")
     assert found.rows == len(lines)
@@ -134,7 +135,7 @@ def test_a_row_of_many_megabytes_is_a_bad_row_and_memory_does_not_grow_with_it(t
 
 def test_a_long_row_is_kept_cut_with_its_length(tmp_path):
     path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000))
-    bad, _ = stack_exchange.read(path, source="se", licence="", tally=Tally())
+    bad, _ = reader.read(path, source="se", licence="", tally=Tally())
     assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
 
 
@@ -154,7 +155,7 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
     ]
     path = dump(tmp_path / "s", *rows)
     rule = least and Early(min_response_score=least, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
-    first, second, kept = stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)
+    first, second, kept = reader.read(path, source="se", licence="", tally=Tally(), early=rule)
     assert {first.place, second.place} == {f"{path}:4", f"{path}:6"}
     assert kept.response == "<p>b3</p>"
 
@@ -165,7 +166,7 @@ def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
     rows += [answer(3, 1, next_score)] if next_score else []
     rule = Early(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     path = dump(tmp_path / "s", *rows)
-    found = [r.reason for r in stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule)]
+    found = [r.reason for r in reader.read(path, source="se", licence="", tally=Tally(), early=rule)]
     assert found == ["bad_row", reason]
 
 

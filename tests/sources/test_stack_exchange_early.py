@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from lima import jsonl, params, paths
+from lima import config, jsonl, storage
 from lima.records import Candidate, Dropped, Funnel
-from lima.sources import stack_exchange
-from lima.sources.reading import Early, Scraped, Tally
+from lima.sources.base import Early, Scraped, Tally
 from lima.sources.spill import PARTS
+from lima.sources.stack_exchange import reader
 from lima.stages import filter as sift
 from lima.stages import scrape
 from tests.sources.test_stack_exchange import answer, both, dump, question
@@ -31,7 +31,7 @@ def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | Non
 
 def read(path: Path, rule: Early | None) -> tuple[list[str], list[tuple[str, str, str]]]:
     """The candidates' own ids; reason, detail and place of what was dropped."""
-    records = list(stack_exchange.read(path, source="se", licence="", tally=Tally(), early=rule))
+    records = list(reader.read(path, source="se", licence="", tally=Tally(), early=rule))
     kept = [record.provenance.id for record in records if isinstance(record, Candidate)]
     return kept, [(r.reason, r.detail, r.place) for r in records if not isinstance(r, Candidate)]
 
@@ -58,7 +58,7 @@ def test_of_many_such_questions_a_line_tells_how_many_it_stands_for_and_where_th
     first = 3  # line of the first question
     told = [
         record
-        for record in stack_exchange.read(path, source="se", licence="", tally=Tally(), early=early())
+        for record in reader.read(path, source="se", licence="", tally=Tally(), early=early())
         if isinstance(record, Dropped)
     ]
     for score, reason, words in ((9, "low_response_score", ": 9, at least 10"), (None, "no_answer", "")):
@@ -121,21 +121,21 @@ def checkout(tmp_path, monkeypatch):
     Path("edits.jsonl").write_text("")
     values["filter"]["stack_exchange"] |= {"min_chars": 1}
     yaml.dump(values, Path("params.yaml"))
-    return Path(params.load().sources[SOURCE].dumps)
+    return Path(config.load().sources[SOURCE].dumps)
 
 
 def scraped_and_filtered() -> dict[str, str]:
     scrape.main(SOURCE)
     sift.main(SOURCE)
-    return {name: (paths.result("filter", SOURCE) / name).read_text() for name in ("kept.jsonl", "unfiltered.jsonl")}
+    return {name: (storage.result("filter", SOURCE) / name).read_text() for name in ("kept.jsonl", "unfiltered.jsonl")}
 
 
 def scrape_everything() -> None:
     """What scrape would offer if it left nothing out for its votes, in its place."""
-    entry = params.load().sources[SOURCE]
-    found = stack_exchange.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=Tally())
+    entry = config.load().sources[SOURCE]
+    found = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=Tally())
     offered = [record for record in found if isinstance(record, Candidate)]
-    jsonl.write(paths.result("scrape", SOURCE) / "candidates.jsonl", offered)
+    jsonl.write(storage.result("scrape", SOURCE) / "candidates.jsonl", offered)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -148,14 +148,14 @@ def test_filter_gives_the_same_with_and_without_what_was_left_out_early(checkout
             rows += [answer(number + 1, number, score, Body=f"<p>Malt {number}.</p>")] if score else []
         dump(checkout / site, *rows)
     with_rule = scraped_and_filtered()
-    stats = jsonl.read(paths.result("scrape", SOURCE) / "stats.json", Scraped)
-    funnel = jsonl.read(paths.result("filter", SOURCE) / "funnel.json", Funnel)
+    stats = jsonl.read(storage.result("scrape", SOURCE) / "stats.json", Scraped)
+    funnel = jsonl.read(storage.result("filter", SOURCE) / "funnel.json", Funnel)
     [counts], [sifted] = list(stats), list(funnel)
     assert counts.candidates < 200  # the rule did leave some out
     assert counts.questions == sum(counts.dropped.values()) + sifted.offered
     scrape_everything()
     sift.main(SOURCE)
-    without = {name: (paths.result("filter", SOURCE) / name).read_text() for name in with_rule}
+    without = {name: (storage.result("filter", SOURCE) / name).read_text() for name in with_rule}
     assert with_rule == without
     assert all(with_rule.values())
 
@@ -177,7 +177,7 @@ def test_what_stays_is_the_same_record(tmp_path):
     rule = early()
     [kept] = [
         r
-        for r in stack_exchange.read(path, source="se", licence="CC BY-SA", tally=Tally(), early=rule)
+        for r in reader.read(path, source="se", licence="CC BY-SA", tally=Tally(), early=rule)
         if isinstance(r, Candidate)
     ]
     assert kept == both(path)[0][0]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lima.records import Candidate, Dropped
-from lima.sources import suite
-from lima.sources.reading import Tally
+from lima.sources.authored import adversarial
+from lima.sources.base import Tally
 
 GOOD = {
     "id": "injection-01",
@@ -23,7 +23,7 @@ GOOD = {
 def read(path, *rows):
     (path / "suite.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tally = Tally()
-    return list(suite.read(path, source="adversarial", licence="MIT", tally=tally)), tally
+    return list(adversarial.read(path, source="adversarial", licence="MIT", tally=tally)), tally
 
 
 def test_a_case_is_a_candidate_without_a_response_whose_tags_tell_how_to_judge_an_answer(tmp_path):

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import dispatch, warc, wikihow
-from lima.sources.reading import DumpError, Tally
-from lima.sources.warc import Broken, Response
+from lima.sources import registry
+from lima.sources.base import DumpError, Tally
+from lima.sources.wikihow import reader, warc
+from lima.sources.wikihow.warc import Broken, Response
 from tests.sources.test_wikihow import OF_2014, OF_2023
 
 
@@ -127,7 +128,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
     ]
     (tmp_path / "crawl.warc.gz").write_bytes(b"".join(map(gzip.compress, parts)))
     tally = Tally()
-    article, *rest = wikihow.read(tmp_path, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)
+    article, *rest = reader.read(tmp_path, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)
     assert isinstance(article, Candidate)
     assert (article.id, article.provenance.url) == ("wikihow/Food and Entertaining/Boil-an-Egg", f"{at}/Boil-an-Egg")
     assert [(row.reason, row.detail) for row in rest] == [
@@ -143,7 +144,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
     offsets = [sum(len(gzip.compress(part)) for part in parts[:index]) for index in range(1, len(parts))]
     assert [row.place for row in rest] == [f"{tmp_path}/crawl.warc.gz@{offset}" for offset in offsets]
     assert tally == Tally(rows=9, questions=2, answers=2)
-    assert dispatch.detect(tmp_path) == "wikihow"
+    assert registry.detect(tmp_path) == "wikihow"
 
 
 PIECES = st.sampled_from(
@@ -158,7 +159,7 @@ def test_whatever_a_warc_file_holds_each_record_is_a_row_or_the_file_is_none(tmp
     (folder / "any.warc").write_bytes(b"".join(pieces))
     tally = Tally()
     try:
-        rows = list(wikihow.read(folder, source="wikihow", licence="", tally=tally))
+        rows = list(reader.read(folder, source="wikihow", licence="", tally=tally))
     except DumpError as error:
         assert "any.warc begins with" in str(error)
     else:

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
-from lima.sources import warc, wikihow
-from lima.sources.html import to_markdown
-from lima.sources.reading import DumpError, Tally, digest
-from lima.sources.wikihow_page import NoArticle
+from lima.sources.base import DumpError, Tally, digest
+from lima.sources.wikihow import reader, warc
+from lima.sources.wikihow.page import NoArticle
+from lima.text.html_to_markdown import to_markdown
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/wikihow"
 SHIPPED = Path(__file__).parents[2] / "corpus/dumps/wikihow"
@@ -59,7 +59,7 @@ def page(*body: str, head: str = HEAD, crumbs: str = CRUMBS, title: str = TITLE)
 
 def read(folder: Path) -> tuple[list[Candidate | Dropped], Tally]:
     tally = Tally()
-    return list(wikihow.read(folder, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)), tally
+    return list(reader.read(folder, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)), tally
 
 
 def only(folder: Path, html: str) -> Candidate | Dropped:
@@ -156,10 +156,10 @@ def test_a_page_that_is_too_large_is_not_read(tmp_path, monkeypatch):
 )
 def test_an_address_tells_articles_from_other_pages(url, told):
     if told is None:
-        assert wikihow._slug(url) == "Boil-an-Egg"
+        assert reader._slug(url) == "Boil-an-Egg"
     else:
         with pytest.raises(NoArticle) as error:
-            wikihow._slug(url)
+            reader._slug(url)
         assert str(error.value).split(":")[0] == told or str(error.value).startswith(told)
 
 
@@ -242,6 +242,6 @@ def test_every_real_page_is_an_article_with_as_many_steps_as_the_page_has():
 
 
 def test_every_page_that_the_repository_ships_is_an_article():
-    found = list(wikihow.read(SHIPPED, source="wikihow", licence="", tally=Tally()))
+    found = list(reader.read(SHIPPED, source="wikihow", licence="", tally=Tally()))
     assert [row for row in found if isinstance(row, Dropped)] == []
     assert len(found) == len(list(SHIPPED.glob("*.html"))) == 12

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from lima import jsonl, params
-from lima.params.entries import Comparison
+from lima import config, jsonl
+from lima.config.entries import Comparison
 from lima.records import (
     Ballot,
     EpochMetrics,
@@ -72,10 +72,10 @@ def settings(**overrides: object) -> dict[str, object]:
     return values | overrides
 
 
-def build(answer: str = ANSWER, **overrides: object) -> params.Params:
+def build(answer: str = ANSWER, **overrides: object) -> config.Params:
     """Write params.yaml and data/ below the current folder; every contestant answers with `answer`."""
     YAML().dump(settings(**overrides), Path("params.yaml"))
-    p = params.load()
+    p = config.load()
     for name, funnel in zip(p.sources, FUNNELS, strict=True):
         stats = {
             "source": name,
@@ -173,7 +173,7 @@ def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verd
     return said
 
 
-def _arm(p: params.Params, arm: str) -> None:
+def _arm(p: config.Params, arm: str) -> None:
     examples = [example(source, number) for source, n in p.arms[arm].examples.items() for number in range(n)]
     _lines(f"mix/{arm}/train.jsonl", examples)
     _lines(f"mix/{arm}/held_out.jsonl", [example("stack_exchange_stem", number) for number in (90, 91)])

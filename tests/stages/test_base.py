@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima.params import ParamsError
+from lima.config import ParamsError
 from lima.stages import base
 
 ROOT = Path(__file__).parents[2]

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima import jsonl, params
-from lima.curation import sifting
+from lima import config, jsonl
+from lima.curation import filters
 from lima.curation.edits import EditError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
-from lima.sources.html import to_markdown, to_marked
 from lima.stages import filter as stage
+from lima.text.html_to_markdown import to_markdown, to_marked
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 SOURCE = "stack_exchange_stem"
@@ -101,7 +101,7 @@ def test_no_candidates_are_no_error(checkout):
 
 
 def test_an_unknown_source_is_told_which_there_are(checkout):
-    with pytest.raises(params.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem"):
+    with pytest.raises(config.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem"):
         stage.main("usenet")
 
 
@@ -113,8 +113,8 @@ def test_sifting_takes_no_candidate_before_its_turn(checkout):
             taken.append(number)
             yield candidate(number)
 
-    sifted = sifting.sift(
-        offered(), reader="stack_exchange", p=params.load().filter, to_markdown=to_markdown, to_marked=to_marked
+    sifted = filters.sift(
+        offered(), reader="stack_exchange", p=config.load().filter, to_markdown=to_markdown, to_marked=to_marked
     )
     assert isinstance(next(sifted)[1], Example)
     assert taken == [0]

@@ -9,8 +9,8 @@ from chat_server import refused, said, serving
 from ruamel.yaml import YAML
 
 from lima import jsonl
+from lima.config import ParamsError
 from lima.errors import LimaError
-from lima.params import ParamsError
 from lima.records import Prompt, Provenance, Response, Turn, Verdict
 from lima.stages import judge
 

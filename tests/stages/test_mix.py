@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from lima import jsonl, params
-from lima.curation import mixture, outcomes, sampling, vetting
+from lima import config, jsonl
+from lima.curation import decisions, decontamination, mixture, sampling
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance, Turn
-from lima.sources.reading import DumpError, Scraped
+from lima.sources.base import DumpError, Scraped
 from lima.stages import mix
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -268,18 +268,18 @@ SHORT = (
 
 
 def test_the_setting_that_loosens_a_reason_is_named_as_params_yaml_has_it():
-    p = params.load(Path(__file__).parents[2] / "params.yaml")
+    p = config.load(Path(__file__).parents[2] / "params.yaml")
     named = {
         (reader, reason): path
         for reader in ("stack_exchange", "reddit", "wikihow", "natural_instructions")
-        for reason in outcomes.REASONS
-        if (path := outcomes.setting(reason, reader))
+        for reason in decisions.REASONS
+        if (path := decisions.setting(reason, reader))
     }
     assert named["stack_exchange", "low_response_score"] == "filter.stack_exchange.prefilter.min_response_score"
     assert named["reddit", "low_response_score"] == "filter.reddit.min_response_score"
-    assert set(outcomes.SETTINGS) <= set(outcomes.REASONS)
+    assert set(decisions.SETTINGS) <= set(decisions.REASONS)
     values = p.model_dump()
-    for reason in outcomes.SETTINGS:  # each is a setting of some reader that asks it
+    for reason in decisions.SETTINGS:  # each is a setting of some reader that asks it
         paths = [path for (_, of), path in named.items() if of == reason]
         assert any(reaches(values, path.split(".")) for path in paths), reason
 
@@ -304,7 +304,7 @@ def test_a_broken_line_is_named_with_its_place(checkout):
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):
-    with pytest.raises(params.ParamsError, match=r"there is no arm 'alpaca'; params\.yaml has lima, unfiltered"):
+    with pytest.raises(config.ParamsError, match=r"there is no arm 'alpaca'; params\.yaml has lima, unfiltered"):
         mix.main("alpaca")
 
 
@@ -339,7 +339,7 @@ def test_what_is_tested_is_neither_trained_on_nor_held_out_and_goes_to_a_file(ch
     assert dropped["wikihow/physics/3"].detail == "3 words of test, authored/B/1: 'wikihow physics 3'"
     assert dropped["wikihow/beer/1"].detail == "3 words of tests.jsonl:1: 'wikihow beer 1'"
     assert not dropped.keys() & {*rows("lima", "train"), *rows("lima", "held_out")}
-    (funnel,) = jsonl.read(Path("data/mix/lima/funnel.json"), vetting.PoolFunnel)
+    (funnel,) = jsonl.read(Path("data/mix/lima/funnel.json"), decontamination.PoolFunnel)
     assert (funnel.offered, funnel.held_out, funnel.dropped) == (33, 8, {"overlaps_test": 2})
     assert (funnel.drawn, funnel.left) == (23, 0)
 

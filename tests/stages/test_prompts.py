@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl
-from lima.curation.drawing import Shared
+from lima.curation.prompt_selection import Shared
 from lima.curation.sampling import TooFew
 from lima.records import Prompt, Provenance, Turn
 from lima.stages import prompts

@@ -9,8 +9,9 @@ import pytest
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
-from lima.analysis import caveats, holm, metrics, results, tokens
+from lima.evaluation import holm
 from lima.records import Example, Response, Unanswered, Verdict
+from lima.reporting import caveats, metrics, results, token_counts
 from lima.stages import report
 
 
@@ -370,7 +371,7 @@ def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
 
 def test_the_report_and_the_card_count_an_arms_tokens_alike(here):
     p = finished_run.build()
-    count = tokens.counter(Path("data/base") / p.train.model)
+    count = token_counts.counter(Path("data/base") / p.train.model)
     train = [
         row.model_copy(update={"messages": (*row.messages, *row.messages)})  # dialogues, whose turns are many
         for row in jsonl.read(Path("data/mix/lima/train.jsonl"), Example)
@@ -379,4 +380,4 @@ def test_the_report_and_the_card_count_an_arms_tokens_alike(here):
     report.write(p)
     total = sum(sum(count([turn.content])) for row in train for turn in row.messages)
     assert f"lima (10 examples, {total:,} tokens)" in Path("reports/report.html").read_text()
-    assert sum(tokens.of_examples(train, count)) == total  # what the card shows
+    assert sum(token_counts.of_examples(train, count)) == total  # what the card shows

@@ -7,9 +7,9 @@ from chat_server import Sent, completed, refused, said, serving
 from ruamel.yaml import YAML
 
 from lima import jsonl
+from lima.config import ParamsError
 from lima.errors import LimaError
-from lima.generation.chosen import Chosen
-from lima.params import ParamsError
+from lima.evaluation.checkpoint_selection import Chosen
 from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 from lima.stages import sample
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from lima import jsonl, params
-from lima.jobs import Started
+from lima import config, jsonl
+from lima.parallel.jobs import Started
 from lima.records import Candidate, Dropped
-from lima.sources.reading import Scraped
+from lima.sources.base import Scraped
 from lima.stages import scrape
 
 GOOD = (
@@ -22,7 +22,7 @@ def dump(tmp_path, monkeypatch):
     text = Path("params.yaml").read_text()
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text)
-    path = Path(params.load().sources["stack_exchange_stem"].dumps) / "beer/Posts.xml"
+    path = Path(config.load().sources["stack_exchange_stem"].dumps) / "beer/Posts.xml"
     path.parent.mkdir(parents=True)
     return path
 
@@ -35,7 +35,7 @@ def write(dump: Path, *, bad: int) -> None:
 
 
 def test_the_limit_in_params_is_the_one_these_tests_reckon_with(dump):
-    assert params.load().scrape.max_bad_share == 0.02
+    assert config.load().scrape.max_bad_share == 0.02
 
 
 def test_every_row_is_a_candidate_or_dropped_with_its_place_and_the_counts_add_up(dump, capsys):
@@ -67,8 +67,8 @@ def test_the_largest_part_begins_first_and_the_result_is_in_the_order_of_the_dum
         path.parent.mkdir(exist_ok=True)
         rows = [row for n in range(size) for row in (GOOD.format(2 * n), ANSWER.format(2 * n + 1, 2 * n))]
         path.write_text("\n".join(["<posts>", *rows, "</posts>"]))
-    jobs = scrape.plan("stack_exchange_stem", params.load())
-    begun = [jobs[event.job].part.name for event in scrape.run(jobs, params.load()) if isinstance(event, Started)]
+    jobs = scrape.plan("stack_exchange_stem", config.load())
+    begun = [jobs[event.job].part.name for event in scrape.run(jobs, config.load()) if isinstance(event, Started)]
     assert begun == ["cider/Posts.xml", "beer/Posts.xml", "apple/Posts.xml"]
     scrape.main("stack_exchange_stem")
     sites = [candidate.provenance.site for candidate in jsonl.read(OUT / "candidates.jsonl", Candidate)]
@@ -99,13 +99,13 @@ def test_a_dump_that_cannot_be_read_leaves_no_result(dump):
 
 def test_an_unknown_source_is_told_which_there_are(dump):
     with pytest.raises(
-        params.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem, "
+        config.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem, "
     ):
         scrape.main("usenet")
 
 
 def test_of_reddits_dumps_only_the_subreddits_that_the_filter_looks_at_are_read(dump):
-    path = Path(params.load().sources["reddit"].dumps) / "any.ndjson"
+    path = Path(config.load().sources["reddit"].dumps) / "any.ndjson"
     path.parent.mkdir(parents=True)
     rows = [{"id": f"s{n}", "title": "t", "subreddit": name} for n, name in enumerate(["AskReddit", *["pics"] * 3])]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 import lima
 from lima import jsonl
 from lima.errors import LimaError
-from lima.generation.chosen import Chosen
+from lima.evaluation.checkpoint_selection import Chosen
 from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn, Verdict
 from lima.stages import select
 
@@ -134,12 +134,12 @@ def test_an_annotator_without_a_usable_verdict_chooses_no_epoch(published, reply
 
 
 def test_answers_are_kept_until_the_judge_has_judged_them(published, monkeypatch):
-    from lima.generation import decode
+    from lima.inference import generate
 
     generated = []
-    respond = decode.respond
+    respond = generate.respond
     monkeypatch.setattr(
-        decode, "respond", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
+        generate, "respond", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
     )
     with serving(lambda _, n: Sent(status=401, body="no") if n == 0 else said("VERDICT: TIE")) as server:
         judge_by(server.url, concurrency=1)

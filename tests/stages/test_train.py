@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima import jsonl, paths
+from lima import jsonl, storage
+from lima.config import ParamsError
+from lima.config.entries import RandomModel
 from lima.errors import LimaError
-from lima.params import ParamsError
-from lima.params.entries import RandomModel
 from lima.records import EpochMetrics, Example, FailedExpectation, Gate, Provenance, StepMetrics, Turn
 from lima.stages import train
 from lima.stages.train import TrainError
-from lima.training.room import NoRoom
+from lima.training.disk_space import NoRoom
 from lima.training.selfcheck import SelfCheckFailed
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +61,10 @@ def checkout(tmp_path, monkeypatch):
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one a process
-    from lima.training import base
+    from lima.training import base_model
 
     set_params()
-    base.write(RandomModel(**MODEL), Path("data/base/random"), seed=1)
+    base_model.write(RandomModel(**MODEL), Path("data/base/random"), seed=1)
     examples = [
         Example(
             id=f"authored/A/{number}",
@@ -137,9 +137,9 @@ def test_held_out_examples_that_are_cut_before_their_response_are_named(checkout
 
 
 def test_a_model_that_would_train_wrongly_is_refused_before_the_first_step(checkout, monkeypatch):
-    from lima.training import head
+    from lima.training import fused_loss
 
-    monkeypatch.setattr(head, "logit_scale", lambda _: 0.5)
+    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 0.5)
     assert re.match(
         r"LlamaForCausalLM fails the self-check before training: loss equals the model's own: expected \d+\.\d{4}, "
         r"got \d+\.\d{4} \(tolerance 0\.0001 of it\); .*; choose a base model of an architecture that",
@@ -201,8 +201,8 @@ def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatc
 
 
 def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch):
-    from lima.params import load
-    from lima.training import room
+    from lima.config import load
+    from lima.training import disk_space
 
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == Path().stat().st_dev:
@@ -216,7 +216,7 @@ def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch
             room_of = {working: usage(10**12, 0, 10**12), RESULT.parent: usage(10**12, 0, free)}
             monkeypatch.setattr(shutil, "disk_usage", room_of.__getitem__)
             with nullcontext() if fits else pytest.raises(NoRoom, match=f"are free below {other}; make room"):
-                room.enough(Path("data/base/random"), working, RESULT, recipe)
+                disk_space.enough(Path("data/base/random"), working, RESULT, recipe)
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):
@@ -243,22 +243,22 @@ def test_nothing_is_left_in_the_working_folder(checkout):
 
 def untrained(monkeypatch):
     """From here on, no step is computed."""
-    from lima.training import fit
+    from lima.training import trainer
 
     def computed(*words, **rest):
         raise AssertionError("a step is computed again")
 
-    monkeypatch.setattr(fit, "take", computed)
+    monkeypatch.setattr(trainer, "take", computed)
 
 
 def test_a_kill_between_publishing_and_forgetting_the_state_loses_nothing(checkout, monkeypatch):
-    from lima.training import states
+    from lima.training import training_state
 
     def kill(kept):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(states.KeptStates, "forget", kill)
+        patched.setattr(training_state.KeptStates, "forget", kill)
         train.main("lima")
     published = result()
     shutil.rmtree(RESULT)  # as dvc does with a stage's outputs before it starts the stage
@@ -272,7 +272,7 @@ def test_a_full_disk_below_data_loses_nothing_of_a_training(checkout, monkeypatc
     def full(*words, **rest):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patched, pytest.raises(paths.DiskFull, match="data/train: No space left on device"):
+    with monkeypatch.context() as patched, pytest.raises(storage.DiskFull, match="data/train: No space left on device"):
         patched.setattr(os, "link", full)
         patched.setattr(shutil, "copy2", full)
         train.main("lima")

@@ -10,7 +10,7 @@ from pathlib import Path
 import small
 
 from lima.records import StepMetrics
-from lima.training import checkpoint, launch, selfcheck, states
+from lima.training import checkpoint, launch, selfcheck, training_state
 
 folder, losses = map(Path, sys.argv[1:3])
 recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision=sys.argv[3])
@@ -25,7 +25,7 @@ def save(epoch, learner):
 
 kept = None
 if working := sys.argv[4:]:
-    kept = states.keep(Path(*working), accelerator, data=[], base=[], recipe=recipe)
+    kept = training_state.keep(Path(*working), accelerator, data=[], base=[], recipe=recipe)
 metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save, states=kept)
 steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
 if accelerator.is_main_process:

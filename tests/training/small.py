@@ -6,11 +6,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from lima import params
-from lima.params.entries import RandomModel
-from lima.params.sections import Train
+from lima import config
+from lima.config.entries import RandomModel
+from lima.config.sections import Train
 from lima.records import Example, Provenance, Turn
-from lima.training import base, batches, encode, fit, launch
+from lima.training import base_model, launch, packing, tokenization, trainer
 from lima.training.progress import Progress
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -52,7 +52,7 @@ def recipe(**changes: object) -> Train:
     }
     epochs = changes.get("epochs", values["epochs"])
     return Train.model_validate(
-        params.load(SHIPPED).train.model_dump() | values | {"keep_epochs": [1, epochs]} | changes
+        config.load(SHIPPED).train.model_dump() | values | {"keep_epochs": [1, epochs]} | changes
     )
 
 
@@ -69,9 +69,9 @@ def examples() -> list[Example]:
 def start(folder: Path, train: Train):
     """Model, tokenizer, EOT's id and the encoded examples, from a base model written below `folder`."""
     if not (folder / "base").exists():
-        base.write(MODEL, folder / "base", seed=1)
+        base_model.write(MODEL, folder / "base", seed=1)
     model, tokenizer, eot_id = launch.starting_point(folder / "base", train)
-    encoded = encode.encode(examples(), tokenizer, eot_id=eot_id, max_tokens=train.max_tokens)
+    encoded = tokenization.encode(examples(), tokenizer, eot_id=eot_id, max_tokens=train.max_tokens)
     return model, tokenizer, eot_id, encoded
 
 
@@ -94,13 +94,13 @@ def fitted(model, train, held_out, *, recipe: Train, accelerator: Accelerator, s
     """`fit`, of which most tests need no checkpoint, no state and no end before its time."""
     states, stopping = states or Unkept(), stopping or (lambda: False)
     rest = {"save": save or unsaved, "states": states, "stopping": stopping}
-    return fit.fit(model, train, held_out, recipe=recipe, accelerator=accelerator, **rest)
+    return trainer.fit(model, train, held_out, recipe=recipe, accelerator=accelerator, **rest)
 
 
 def unsaved(epoch: int, model: object) -> tuple[str, str]:
     return f"epoch-{epoch:02}", ""
 
 
-def batch() -> batches.Batch:
+def batch() -> packing.Batch:
     """Thirty tokens below 60, all supervised."""
-    return batches.pack([encode.Encoded("a", tuple(range(1, 31)), tuple(range(1, 31)), 0)])
+    return packing.pack([tokenization.Encoded("a", tuple(range(1, 31)), tuple(range(1, 31)), 0)])

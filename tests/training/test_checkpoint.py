@@ -11,8 +11,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lima.errors import LimaError
-from lima.generation import checkpoint as generation
-from lima.training import base, checkpoint, launch
+from lima.inference import model as generation
+from lima.training import base_model, checkpoint, launch
 from lima.training.checkpoint import CheckpointError
 
 BARE = """
@@ -100,7 +100,7 @@ def test_other_tools_end_an_answer_at_eot_and_sample_as_the_recipe_says(saved):
 
 
 def test_generate_of_transformers_ends_where_the_model_says_eot(tmp_path):
-    model, tokenizer = base.load(small.MODEL, seed=1)
+    model, tokenizer = base_model.load(small.MODEL, seed=1)
     model.config.tie_word_embeddings = False
     LlamaForCausalLM(model.config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")

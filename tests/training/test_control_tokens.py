@@ -12,10 +12,10 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lima.errors import LimaError
-from lima.generation import checkpoint
+from lima.inference import model
 from lima.records import Prompt, Turn
-from lima.training import encode
-from lima.training.encode import IGNORED, EncodingError
+from lima.training import tokenization
+from lima.training.tokenization import IGNORED, EncodingError
 
 SPELLED = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<unk>", "<pad>", "<|fim_prefix|>", "<think>"]
 CASES = [
@@ -36,7 +36,7 @@ def started(name):
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
-    return tokenizer, encode.add_eot(LlamaForCausalLM(config), tokenizer, "<|eot|>", start="eos")
+    return tokenizer, tokenization.add_eot(LlamaForCausalLM(config), tokenizer, "<|eot|>", start="eos")
 
 
 STARTED = {name: started(name) for name in tokenizers_of.ALL}
@@ -45,12 +45,12 @@ every_tokenizer = pytest.mark.parametrize("name", STARTED)
 
 def encoded(name, *texts):
     tokenizer, eot_id = STARTED[name]
-    return encode.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
+    return tokenization.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
 
 
 def control(name, ids):
     tokenizer, _ = STARTED[name]
-    structure = encode.control_ids(tokenizer)
+    structure = tokenization.control_ids(tokenizer)
     return [token for token in ids if token in structure]
 
 
@@ -111,7 +111,7 @@ def test_ordinary_text_has_the_ids_of_the_rendered_template(name, question, answ
 @pytest.mark.parametrize("texts", CASES)
 def test_what_is_asked_when_sampling_is_the_head_of_what_was_trained_on(name, texts):
     tokenizer, _ = STARTED[name]
-    asked = checkpoint.render(tokenizer, prompt(*texts[: len(texts) - 1]))
+    asked = model.render(tokenizer, prompt(*texts[: len(texts) - 1]))
     whole = encoded(name, *texts)
     assert whole.ids[: len(asked)] == tuple(asked)
     assert whole.labels[len(asked) - 1] == IGNORED != whole.labels[len(asked)]
@@ -121,15 +121,15 @@ def test_what_is_asked_when_sampling_is_the_head_of_what_was_trained_on(name, te
 def test_a_base_without_a_template_reads_control_tokens_as_text_too(name):
     tokenizer = tokenizers_of.ALL[name]()
     tokenizer.chat_template = None
-    tokenizer.chat_control_tokens = encode.control_tokens(tokenizer)  # as the stage base does
-    special = encode.control_ids(tokenizer)
+    tokenizer.chat_control_tokens = tokenization.control_tokens(tokenizer)  # as the stage base does
+    special = tokenization.control_ids(tokenizer)
     for texts in CASES:
-        ids = checkpoint.render(tokenizer, prompt(texts[0]))
+        ids = model.render(tokenizer, prompt(texts[0]))
         assert ids.count(tokenizer.bos_token_id) == ("Llama" in name)
         assert not set(ids) & (special - {tokenizer.bos_token_id})
     plain = tokenizer("Why is the sky blue?\n\n").input_ids
     # a tokenizer that ends each text with EOS does not end a prompt with it
-    assert checkpoint.render(tokenizer, prompt("Why is the sky blue?")) == [
+    assert model.render(tokenizer, prompt("Why is the sky blue?")) == [
         token for token in plain if token != tokenizer.eos_token_id
     ]
 
@@ -145,7 +145,7 @@ def test_a_saved_tokenizer_keeps_its_control_tokens(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     for texts in CASES:
-        assert checkpoint.render(again, prompt(texts[0])) == checkpoint.render(tokenizer, prompt(texts[0]))
+        assert model.render(again, prompt(texts[0])) == model.render(tokenizer, prompt(texts[0]))
 
 
 def unigram():
@@ -154,7 +154,7 @@ def unigram():
         tokenizer_object=Tokenizer(models.Unigram(pieces, unk_id=0)), unk_token="<unk>", eos_token="</s>"
     )
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|eot|>"]})
-    tokenizer.chat_template = encode.template(tokenizer, "<|eot|>")
+    tokenizer.chat_template = tokenization.template(tokenizer, "<|eot|>")
     return tokenizer
 
 
@@ -162,9 +162,9 @@ def test_a_tokenizer_that_cannot_read_a_control_token_as_text_is_refused_with_th
     tokenizer = unigram()
     eot_id = tokenizer.convert_tokens_to_ids("<|eot|>")
     with pytest.raises(EncodingError, match=r"^authored/A/1: .*'</s>'.*; edit or drop the row$"):
-        encode.encode([small.example(1, "a</s>b", "b")], tokenizer, eot_id=eot_id, max_tokens=99)
+        tokenization.encode([small.example(1, "a</s>b", "b")], tokenizer, eot_id=eot_id, max_tokens=99)
     with pytest.raises(LimaError, match=r"^prompt authored/B/1: .*'</s>'.*; edit or drop the prompt$"):
-        checkpoint.render(tokenizer, prompt("a</s>b"))
+        model.render(tokenizer, prompt("a</s>b"))
 
 
 def test_a_text_that_normalization_makes_a_control_token_is_refused_with_the_row():
@@ -173,7 +173,7 @@ def test_a_text_that_normalization_makes_a_control_token_is_refused_with_the_row
     folding.normalizer = normalizers.NFKC()
     folding.add_special_tokens([AddedToken("</s>", normalized=True), AddedToken("<|eot|>")])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=folding, eos_token=AddedToken("</s>", normalized=True))
-    tokenizer.chat_template = encode.template(tokenizer, "<|eot|>")
+    tokenizer.chat_template = tokenization.template(tokenizer, "<|eot|>")
     eot_id = tokenizer.convert_tokens_to_ids("<|eot|>")
     with pytest.raises(EncodingError, match=re.escape("authored/A/1: the tokenizer reads part of a text as a control")):
-        encode.encode([small.example(1, "＜/s＞", "b")], tokenizer, eot_id=eot_id, max_tokens=99)
+        tokenization.encode([small.example(1, "＜/s＞", "b")], tokenizer, eot_id=eot_id, max_tokens=99)

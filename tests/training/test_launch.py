@@ -12,13 +12,13 @@ from accelerate.commands.config import load_config_from_file
 from conftest import free_port
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from lima.generation import checkpoint as generation
+from lima.inference import model as generation
 from lima.records import StepMetrics
-from lima.training import base, batches, launch, states
-from lima.training.encode import Encoded
-from lima.training.fit import Stopped
+from lima.training import base_model, launch, packing, training_state
 from lima.training.launch import LaunchError
-from lima.training.learner import Learner as LossModel
+from lima.training.loss_model import Learner as LossModel
+from lima.training.tokenization import Encoded
+from lima.training.trainer import Stopped
 
 ROOT = Path(__file__).parents[2]
 RANK = Path(__file__).with_name("rank.py")
@@ -39,7 +39,7 @@ def test_the_recipes_precision_is_that_of_the_computation(precision, expected):
 
 def gpt2(folder):
     """A model with 16 learned positions."""
-    _, tokenizer = base.load(small.MODEL, seed=1)
+    _, tokenizer = base_model.load(small.MODEL, seed=1)
     sizes = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
     ends = {"bos_token_id": 256, "eos_token_id": 256}
     GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **ends)).save_pretrained(folder)
@@ -48,7 +48,7 @@ def gpt2(folder):
 
 
 def rotary(folder):
-    base.write(small.MODEL.model_copy(update={"context": 16}), folder, seed=1)
+    base_model.write(small.MODEL.model_copy(update={"context": 16}), folder, seed=1)
     return folder
 
 
@@ -61,7 +61,7 @@ def test_examples_longer_than_the_models_positions_are_refused_with_both_numbers
     ):
         launch.starting_point(folder, small.recipe(max_tokens=17))
     trained, _, _ = launch.starting_point(folder, small.recipe(max_tokens=16))
-    batch = batches.pack([Encoded(name, tuple(range(16)), tuple(range(16)), 0) for name in "ab"])
+    batch = packing.pack([Encoded(name, tuple(range(16)), tuple(range(16)), 0) for name in "ab"])
     assert torch.isfinite(LossModel(trained)(batch))
 
 
@@ -152,7 +152,7 @@ def test_a_state_of_one_process_is_continued_by_two(tmp_path):
         return steps
 
     undisturbed = alone()
-    kept = states.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
+    kept = training_state.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
     asked = iter([False, False, True])
     with pytest.raises(Stopped, match=r"stopped at step 3$"):
         alone(states=kept, stopping=lambda: next(asked))

@@ -7,12 +7,12 @@ import torch
 from families import ENDS, EXACT, FAMILIES, MORE, REFUSED, WITHOUT_DROPOUT
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 
+from lima.config.entries import Lora
 from lima.errors import LimaError
-from lima.params.entries import Lora
 from lima.records import StepMetrics
-from lima.training import adapter, attention, encode, head, launch, selfcheck
-from lima.training.batches import pack
-from lima.training.learner import Learner
+from lima.training import attention, fused_loss, launch, lora_layers, selfcheck, tokenization
+from lima.training.loss_model import Learner
+from lima.training.packing import pack
 from lima.training.selfcheck import SelfCheckFailed
 
 LOSS, PACKED, GRADIENTS = (
@@ -33,10 +33,10 @@ def ready(family, recipe=RECIPE, *, lora=None, **changes):
     torch.manual_seed(3)
     config = AutoConfig.for_model(family, **settings | {"vocab_size": len(tokenizer)} | changes)
     model = AutoModelForCausalLM.from_config(config)
-    eot_id = encode.add_eot(model, tokenizer, "<|eot|>", start="mean")
+    eot_id = tokenization.add_eot(model, tokenizer, "<|eot|>", start="mean")
     launch.for_training(model, recipe)
     if lora:
-        adapter.add(model, lora, seed=1)
+        lora_layers.add(model, lora, seed=1)
     return model, tokenizer, eot_id
 
 
@@ -76,7 +76,7 @@ def test_it_passes_with_adapters():
 
 
 def test_a_wrong_scale_of_the_logits_fails_with_the_figures(monkeypatch):
-    monkeypatch.setattr(head, "logit_scale", lambda _: 1.0)
+    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 1.0)
     started = ready("granite")
     checks = {check.name: check for check in selfcheck.run(*started, recipe=RECIPE)}
     assert {name for name, check in checks.items() if not check.passed} == {LOSS, GRADIENTS}
@@ -110,13 +110,13 @@ def test_attention_that_drops_sinks_fails():
 
 
 def test_a_wrong_gradient_of_a_right_loss_fails(monkeypatch):
-    right = head._SummedLoss.backward
+    right = fused_loss._SummedLoss.backward
 
     def wrong(ctx, *upstream):
         hidden, *rest = right(ctx, *upstream)
         return 2 * hidden, *rest
 
-    monkeypatch.setattr(head._SummedLoss, "backward", staticmethod(wrong))
+    monkeypatch.setattr(fused_loss._SummedLoss, "backward", staticmethod(wrong))
     assert failed(ready("llama")) == {GRADIENTS}
 
 
@@ -160,15 +160,15 @@ def test_eot_as_padding_fails_since_its_embedding_never_learns():
 
 def test_responses_without_a_supervised_eot_fail(monkeypatch):
     model, tokenizer, eot_id = ready("llama")
-    right = encode.encode
+    right = tokenization.encode
 
     def unsupervised(*args, **rest):
         return [
-            encode.Encoded(e.id, e.ids, tuple(encode.IGNORED if i == eot_id else i for i in e.labels), 0)
+            tokenization.Encoded(e.id, e.ids, tuple(tokenization.IGNORED if i == eot_id else i for i in e.labels), 0)
             for e in right(*args, **rest)
         ]
 
-    monkeypatch.setattr(encode, "encode", unsupervised)
+    monkeypatch.setattr(tokenization, "encode", unsupervised)
     assert failed((model, tokenizer, eot_id)) == {SUPERVISED}
 
 
@@ -180,8 +180,8 @@ def test_control_tokens_that_a_text_can_write_fail_by_name(monkeypatch):
             messages, add_generation_prompt=add_generation_prompt, return_dict=False, sanitize_control_tokens=False
         )
 
-    monkeypatch.setattr(encode, "chat_ids", active)
-    monkeypatch.setattr(encode, "_refuse_control_tokens", lambda *_: None)
+    monkeypatch.setattr(tokenization, "chat_ids", active)
+    monkeypatch.setattr(tokenization, "_refuse_control_tokens", lambda *_: None)
     (check,) = [check for check in selfcheck.run(*started, recipe=RECIPE) if not check.passed]
     assert check.name == CONTROL
     assert "<|im_end|>" in check.got

@@ -1,0 +1,188 @@
+"""params.yaml as types: the only place where a number of the pipeline is read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lima.config.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
+from lima.config.section import Key, Section
+from lima.config.sections import Base, Filter, Judge, Mix, Prompts, Report, Sample, Scrape, Select, Train, Validate
+from lima.config.tools import Dialogues, Proofreading
+from lima.errors import LimaError
+
+Entry = TypeVar("Entry")
+UNIONS = ("models", "contestants", "annotators")  # registries whose entries differ by `kind`
+
+
+class ParamsError(LimaError):
+    """A key that is unknown, missing or impossible; says which, what stands there and what would be right."""
+
+
+class Params(Section):
+    profile: str
+    models: dict[Key, Model]
+    sources: dict[Key, Source]
+    arms: dict[Key, Arm]
+    contestants: dict[Key, Contestant]
+    comparisons: dict[Key, Comparison]
+    annotators: dict[Key, Annotator]
+    base: Base
+    scrape: Scrape
+    filter: Filter
+    prompts: Prompts
+    mix: Mix
+    validate_: Validate = Field(alias="validate")
+    train: Train
+    select: Select
+    sample: Sample
+    judge: Judge
+    report: Report
+    dialogues: Dialogues
+    proofreading: Proofreading
+
+    def rules(self, source: str) -> Filter:
+        """Return the filter section with the thresholds that hold for a source: its own, else its reader's."""
+        entry = self.sources[source]
+        section = self.filter.of_reader(entry.reader)
+        merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
+        return self.filter.model_copy(update={entry.reader: merged})
+
+    @model_validator(mode="after")
+    def every_name_leads_somewhere(self) -> Self:
+        known: dict[str, Mapping[str, object]] = {
+            "models": self.models,
+            "sources": self.sources,
+            "arms": self.arms,
+            "contestants": self.contestants,
+            "annotators": self.annotators,
+        }
+        named = [("train.model", "models", self.train.model), ("select.annotator", "annotators", self.select.annotator)]
+        named += [("judge.annotators", "annotators", name) for name in self.judge.annotators]
+        named += [("mix.held_out", "sources", name) for name in self.mix.held_out]
+        named += [("mix.most_per_site", "sources", name) for name in self.mix.most_per_site]
+        for part, sets in (
+            ("dev", self.prompts.dev),
+            ("test", self.prompts.test),
+            ("adversarial", self.prompts.adversarial),
+        ):
+            named += [(f"prompts.{part}", "sources", name.split("/")[0]) for name in sets]
+        for arm, a in self.arms.items():
+            named += [(f"arms.{arm}.examples", "sources", source) for source in a.examples]
+        for name, contestant in self.contestants.items():
+            if isinstance(contestant, ArmContestant):
+                named.append((f"contestants.{name}.arm", "arms", contestant.arm))
+            if isinstance(contestant, BaseContestant):
+                named.append((f"contestants.{name}.model", "models", contestant.model))
+        for name, comparison in self.comparisons.items():
+            named.append((f"comparisons.{name}.contestant", "contestants", comparison.contestant))
+            named.append((f"comparisons.{name}.rival", "contestants", comparison.rival))
+        wrong = [
+            f"{place}: there is no {name!r} among the {kind} ({', '.join(known[kind])}){_meant(name, known[kind])}"
+            for place, kind, name in named
+            if name not in known[kind]
+        ]
+        first, last = self.train.keep_epochs
+        if not first <= self.select.first_epoch <= self.select.last_epoch <= last:
+            wrong.append(
+                f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are no range "
+                f"within the {first} to {last} of train.keep_epochs"
+            )
+        for name in self.sources:
+            try:
+                self.rules(name)
+            except ValidationError as error:
+                wrong += _faults(error, "sources", name, "filter")
+        if wrong:
+            raise ValueError("\n  ".join(wrong))
+        return self
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    try:
+        values = YAML(typ="safe").load(path)
+    except FileNotFoundError as error:
+        raise ParamsError(f"there is no {path} in {Path.cwd()}; start in the repository's root") from error
+    except YAMLError as error:
+        raise ParamsError(f"{path} is no YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+    return check(values, name=str(path))
+
+
+def check(values: object, *, name: str) -> Params:
+    """The parameters in a loaded YAML document; `name` stands in the errors."""
+    if not isinstance(values, dict):
+        shown = "is empty" if values is None else f"is {_shown(values)} and not a mapping of sections"
+        raise ParamsError(f"{name} {shown}; `lima profile use laptop --force` writes a complete one")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError("\n  ".join([f"{name} cannot be used:", *_faults(error)])) from error
+
+
+def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
+    """One entry of a registry; an unknown name is told which there are."""
+    if name not in registry:
+        raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}{_meant(name, registry)}")
+    return registry[name]
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the changes in their place, within mappings key by key."""
+    return {
+        **values,
+        **{
+            key: _merged(values[key], value)
+            if isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+            else value
+            for key, value in changes.items()
+        },
+    }
+
+
+def _faults(error: ValidationError, *section: str) -> list[str]:
+    missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
+    return [f"{_place((*section, *e['loc']))}{_fault(e, missing)}" for e in error.errors()]
+
+
+def _fault(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:
+    """What is wrong and what would be right; where no key has a default, a misspelt one leaves another missing."""
+    *section, key = error["loc"] or ("",)
+    match error["type"]:
+        case "missing":
+            return "this key is missing; every number of the pipeline stands in this file"
+        case "extra_forbidden":
+            wanted = [str(loc[-1]) for loc in missing if loc[:-1] == tuple(section)]
+            meant = get_close_matches(str(key), wanted, n=1)
+            fix = f"{meant[0]} is missing, is that meant?" if meant else "nothing reads it: take it out"
+            return f"there is no such key, and it has the value {_shown(error['input'])}; {fix}"
+        case "value_error":
+            return str(error["ctx"]["error"])  # raised by these models, with the value in its text
+        case _:
+            return f"{error['msg']}, not {_shown(error['input'])}"
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    """The dotted path of a key and a colon; "" for the file as a whole. Pydantic adds a union's tag and "[key]"."""
+    path = [str(part) for part in loc]
+    if path[-1:] == ["[key]"]:
+        path = path[:-2]
+    if len(path) > 2 and path[0] in UNIONS:
+        del path[2]
+    return f"{'.'.join(path)}: " if path else ""
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

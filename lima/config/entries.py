@@ -1,0 +1,159 @@
+"""What the keyed stages run over: models, sources, arms, contestants, comparisons and annotators, each by its name."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, PositiveInt
+
+from lima.chat_types import ALL_OPTIONS, Option
+from lima.config.section import Section
+
+
+class HubModel(Section):
+    kind: Literal["hub"]
+    id: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.revision}"
+
+
+class FolderModel(Section):
+    kind: Literal["folder"]
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class GgufModel(Section):
+    kind: Literal["gguf"]
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class PackagedModel(Section):
+    """A GGUF file inside an installed Python package."""
+
+    kind: Literal["package"]
+    package: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.file} from the package {self.package}"
+
+
+class RandomModel(Section):
+    """A Llama with random weights and a byte-level tokenizer: it tests the graph, not the hypothesis."""
+
+    kind: Literal["random"]
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    context: PositiveInt
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers of random weights"
+
+
+Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]
+
+
+class Source(Section):
+    reader: Literal[
+        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca", "chat"
+    ]
+    dumps: str
+    licence: str
+    author: str | None = None  # credited where a row names no author
+    url: str | None = None  # credited where a row has no address
+    filter: dict[str, Any] | None = None  # thresholds of this source that replace those of its reader, filter.READER
+
+
+class Lora(Section):
+    """Train small matrices beside frozen weights; not the paper's."""
+
+    rank: PositiveInt
+    alpha: PositiveInt  # over rank: what the small matrices' product is multiplied with
+
+
+class Arm(Section):
+    pool: Literal["kept", "unfiltered"]
+    without: list[str]  # tags: no example that carries one of them is drawn
+    examples: dict[str, PositiveInt]
+    lora: Lora | None = None  # every weight is trained where it is not given, as in the paper
+
+
+class ArmContestant(Section):
+    kind: Literal["arm"]
+    arm: str
+    reads: str
+
+
+class BaseContestant(Section):
+    kind: Literal["base"]
+    model: str
+    reads: str
+
+
+class RecordedContestant(Section):
+    kind: Literal["recorded"]
+    reads: str
+
+
+def _one_limit(send: tuple[Option, ...]) -> tuple[Option, ...]:
+    if {"max_tokens", "max_completion_tokens"} <= set(send):
+        raise ValueError("max_tokens and max_completion_tokens are one limit under two names; keep one of them")
+    return send
+
+
+def _no_other_request(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    fixed = sorted(extra.keys() & {"model", "messages", "stream", "n", *ALL_OPTIONS, "max_completion_tokens"})
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot be set here; extra is for other options, as reasoning_effort")
+    return extra
+
+
+# Of the standard options those that a server takes. Reasoning models refuse some of them.
+Send = Annotated[tuple[Option, ...], Field(strict=False), AfterValidator(_one_limit)]
+# Options beside them, sent as they are: reasoning_effort, chat_template_kwargs, …
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_no_other_request)]
+
+
+class EndpointContestant(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str  # the environment variable that holds the key
+    send: Send = ALL_OPTIONS
+    extra: Extra = Field(default_factory=dict)
+    reads: str
+
+
+Contestant = Annotated[
+    ArmContestant | BaseContestant | RecordedContestant | EndpointContestant, Field(discriminator="kind")
+]
+
+
+class Comparison(Section):
+    contestant: str
+    rival: str
+
+
+class FloorAnnotator(Section):
+    kind: Literal["floor"]
+    rule: Literal["longest", "random", "always-tie", "finished"]
+
+
+class EndpointAnnotator(Section):
+    kind: Literal["endpoint"]
+    url: str
+    model: str
+    key_variable: str
+    send: Send = ALL_OPTIONS
+    extra: Extra = Field(default_factory=dict)
+    max_tokens: PositiveInt
+
+
+Annotator = Annotated[FloorAnnotator | EndpointAnnotator, Field(discriminator="kind")]

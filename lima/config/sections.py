@@ -1,0 +1,251 @@
+"""The numbers of each stage: a section each."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lima.config.section import OpenShare, Section, Share
+
+
+class Base(Section):
+    seed: NonNegativeInt
+
+
+class Scrape(Section):
+    max_bad_share: Share
+    workers: PositiveInt
+    retries: NonNegativeInt
+    part_megabytes: PositiveInt
+
+
+class Characters(Section):
+    """Bounds on a response's length, in characters of Markdown; both belong to the range."""
+
+    min_chars: PositiveInt
+    max_chars: PositiveInt
+
+    @model_validator(mode="after")
+    def is_a_range(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars {self.min_chars} is more than max_chars {self.max_chars}")
+        return self
+
+
+class NoPrefilter(Section):
+    """The reader reads every row of a dump."""
+
+
+class StackExchangePrefilter(Section):
+    """Questions that the reader skips already, since the filter would drop them. A change scrapes again."""
+
+    min_response_score: int
+
+
+class RedditPrefilter(Section):
+    """Subreddits whose rows are read; the rows of others are skipped. A change scrapes again."""
+
+    train_subreddits: list[str]
+    prompt_subreddits: list[str]
+
+
+class StackExchangeFilter(Characters):
+    prefilter: StackExchangePrefilter
+    max_quoted_share: Share
+    title_share: Share
+
+
+class WikihowFilter(Characters):
+    prefilter: NoPrefilter
+
+
+class RedditFilter(Characters):
+    prefilter: RedditPrefilter
+    min_score: int
+    min_response_score: int
+
+
+class NaturalInstructionsFilter(Section):
+    prefilter: NoPrefilter
+    categories: list[str]
+    min_distinct_share: Share
+    max_unpolished_share: Share
+    rewriting: list[str]
+    max_unrelated_share: Share
+    min_median_words: PositiveInt
+    max_prompt_chars: PositiveInt
+
+
+class NoThresholds(Section):
+    """Dialogues are kept as they are, but for what holds of every source."""
+
+    prefilter: NoPrefilter
+
+
+ReaderFilter = StackExchangeFilter | WikihowFilter | RedditFilter | NaturalInstructionsFilter | NoThresholds
+
+
+class Language(Section):
+    wanted: str
+    least_probability: Share
+    min_chars: PositiveInt
+
+
+class NearDuplicates(Section):
+    words: PositiveInt
+    least_jaccard: Annotated[float, Field(gt=0, le=1)]
+    permutations: PositiveInt
+    bands: PositiveInt
+
+    @model_validator(mode="after")
+    def bands_are_whole(self) -> Self:
+        if self.permutations % self.bands:
+            raise ValueError(f"{self.permutations} permutations do not divide into {self.bands} bands")
+        return self
+
+
+class Filter(Section):
+    seed: NonNegativeInt
+    unfiltered_reservoir: PositiveInt
+    edits: str
+    language: Language
+    near_duplicates: NearDuplicates
+    stack_exchange: StackExchangeFilter
+    wikihow: WikihowFilter
+    reddit: RedditFilter
+    natural_instructions: NaturalInstructionsFilter
+    authored: NoThresholds
+    suite: NoThresholds
+    lima: NoThresholds
+    alpaca: NoThresholds
+    chat: NoThresholds
+
+    def of_reader(self, reader: str) -> ReaderFilter:
+        section: ReaderFilter = getattr(self, reader)
+        return section
+
+
+class Prompts(Section):
+    seed: NonNegativeInt
+    dev: dict[str, PositiveInt]
+    test: dict[str, PositiveInt]
+    adversarial: dict[str, PositiveInt]
+
+
+class DataCard(Section):
+    """How much the card of an arm shows."""
+
+    examples: PositiveInt
+    dropped: PositiveInt
+    chars: PositiveInt
+
+
+class Contamination(Section):
+    words: PositiveInt
+    least_words: PositiveInt
+
+
+class Mix(Section):
+    seed: NonNegativeInt
+    temperature: PositiveFloat
+    test_sets: str
+    contamination: Contamination
+    most_per_site: dict[str, PositiveInt]
+    held_out: dict[str, PositiveInt]
+    card: DataCard
+
+
+class Validate(Section):
+    max_prompt_chars: PositiveInt
+    max_response_chars: PositiveInt
+    min_response_chars: PositiveInt
+
+
+class Generation(Section):
+    """Sampling settings written into each checkpoint, for tools other than the stage sample."""
+
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: PositiveFloat
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_tokens: PositiveInt
+
+
+class Train(Section):
+    launch: str
+    model: str
+    eot_token: str
+    eot_start: Literal["mean", "eos"]
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    max_tokens: PositiveInt
+    micro_batch_tokens: PositiveInt
+    lr: PositiveFloat
+    lr_end: NonNegativeFloat
+    beta1: OpenShare
+    beta2: OpenShare
+    epsilon: PositiveFloat
+    weight_decay: NonNegativeFloat
+    max_grad_norm: PositiveFloat
+    residual_dropout: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
+    max_loss: PositiveFloat
+    state_steps: PositiveInt
+    generation: Generation
+    keep_epochs: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def the_kept_epochs_are_trained(self) -> Self:
+        first, last = self.keep_epochs
+        if not first <= last <= self.epochs:
+            raise ValueError(f"keep_epochs {first} to {last} are no range within the 1 to {self.epochs} of epochs")
+        return self
+
+    @model_validator(mode="after")
+    def the_rate_falls(self) -> Self:
+        if self.lr_end > self.lr:
+            raise ValueError(f"lr_end {self.lr_end} is more than lr {self.lr}; the rate falls from lr to lr_end")
+        return self
+
+
+class Decoding(Section):
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperature: PositiveFloat
+    repetition_penalty: Annotated[float, Field(ge=1)]
+    max_tokens: PositiveInt
+    batch_size: PositiveInt
+    precision: Literal["fp32", "bf16"]
+    seed: NonNegativeInt
+
+
+class Select(Section):
+    first_epoch: PositiveInt
+    last_epoch: PositiveInt
+    annotator: str
+    decoding: Decoding
+
+
+class Sample(Section):
+    samples: PositiveInt
+    concurrency: PositiveInt
+    retries: NonNegativeInt
+    timeout: PositiveFloat
+    max_failed_share: Share
+    decoding: Decoding
+
+
+class Judge(Section):
+    annotators: list[str]
+    concurrency: PositiveInt
+    retries: NonNegativeInt
+    timeout: PositiveFloat
+    max_failed_share: Share
+    seed: NonNegativeInt
+
+
+class Report(Section):
+    confidence: OpenShare
+    bootstrap: PositiveInt
+    power: OpenShare
+    side_by_side: PositiveInt
+    seed: NonNegativeInt

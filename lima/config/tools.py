@@ -1,0 +1,35 @@
+"""The numbers of what runs beside the pipeline: a section each."""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from lima.config.section import Section, Share
+
+
+class Dialogues(Section):
+    """Which chains of comments become drafts of dialogues, and what makes one chain better than another."""
+
+    most: PositiveInt
+    min_exchanges: Annotated[int, Field(ge=2)]
+    min_merit: Annotated[float, Field(ge=-1, le=1)]
+    full_exchanges: PositiveInt
+    full_reply_chars: PositiveInt
+    full_score: PositiveInt
+
+
+class Proofreading(Section):
+    """What `lima corpus check` reads and where it draws the line, and how `lima corpus compare` measures."""
+
+    folders: list[str]
+    spelling: str
+    max_jaccard: Annotated[float, Field(gt=0, le=1)]
+    shingle_chars: PositiveInt
+    closest: PositiveInt
+    opening_words: PositiveInt
+    most_openings: PositiveInt
+    tokens_per_piece: PositiveFloat
+    wording_chars: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    max_distance: Share
+    draws: PositiveInt
+    seed: NonNegativeInt

@@ -1,0 +1,115 @@
+"""What an arm may be drawn from: nothing that is tested, held out, or there already (LIMA §2; the rules are ours)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import NamedTuple, Self
+
+from pydantic import NonNegativeInt, PositiveInt, model_validator
+
+from lima.config.sections import NearDuplicates
+from lima.curation.dedup import Seen
+from lima.curation.ngram_index import Reserved
+from lima.records import Dropped, Example, Record
+from lima.text import normalize
+
+# In the order in which they are asked; the detail of a Dropped carries what is named in brackets.
+REASONS = {
+    "overlaps_test": "shares a passage with a dev or test prompt, or with a test set [words, place, the passage]",
+    "same_prompt": "asks what a held-out example or one before it asks [that one's id]",
+    "overlaps_held_out": "shares a passage with a held-out example [words, its id, the passage]",
+    "near_duplicate": "almost the text of a held-out example or of one before it [its id, Jaccard index]",
+}
+
+
+class PoolFunnel(Record):
+    """How many examples of a source an arm was offered, and where each of them went."""
+
+    source: str
+    offered: NonNegativeInt
+    held_out: NonNegativeInt
+    excluded: NonNegativeInt  # carry a tag that the arm does without
+    dropped: dict[str, PositiveInt]  # examples a reason
+    drawn: NonNegativeInt
+    left: NonNegativeInt  # were fit, and not drawn
+
+    @model_validator(mode="after")
+    def adds_up(self) -> Self:
+        gone = self.held_out + self.excluded + sum(self.dropped.values()) + self.drawn + self.left
+        if self.offered != gone:
+            raise ValueError(f"{self.offered} offered, but {gone} held out, excluded, dropped, drawn or left")
+        return self
+
+
+class Vetted(NamedTuple):
+    fit: dict[str, list[Example]]  # by source
+    dropped: list[Dropped]
+
+
+def untested(offered: Mapping[str, Sequence[Example]], tests: Reserved) -> dict[str, list[Example]]:
+    """What may be held out: the examples that share no passage with a test."""
+    return {source: [one for one in examples if not tests.shared(one)] for source, examples in offered.items()}
+
+
+def vet(
+    offered: Mapping[str, Sequence[Example]],
+    *,
+    tests: Reserved,
+    held_out: Sequence[Example],
+    held_out_passages: Reserved,
+    near: NearDuplicates,
+) -> Vetted:
+    """Of two alike, the one of the source that the recipe names first stays, then the first by site and in its pool."""
+    ids = {example.id for example in held_out}
+    prompts = {normalize.key(example): example.id for example in held_out}
+    seen = Seen(near, held_out)
+
+    def fault(example: Example) -> tuple[str, str] | None:
+        if found := tests.shared(example):
+            return "overlaps_test", str(found)
+        if same := prompts.get(normalize.key(example)):
+            return "same_prompt", f"as {same}"
+        if found := held_out_passages.shared(example):
+            return "overlaps_held_out", str(found)
+        twin = seen.twin(example)
+        return ("near_duplicate", str(twin)) if twin else None
+
+    vetted = Vetted({source: [] for source in offered}, [])
+    for source, examples in offered.items():
+        for example in sorted(examples, key=attrgetter("provenance.site")):
+            if example.id in ids:
+                continue
+            if bad := fault(example):
+                vetted.dropped.append(Dropped(reason=bad[0], detail=bad[1], place=example.id, raw=""))
+            else:
+                prompts[normalize.key(example)] = example.id
+                vetted.fit[source].append(example)
+    return vetted
+
+
+def funnels(
+    offered: Mapping[str, Sequence[Example]],
+    vetted: Vetted,
+    *,
+    without: Sequence[str],
+    held_out: Iterable[Example],
+    train: Iterable[Example],
+) -> list[PoolFunnel]:
+    held_ids, drawn_ids = {example.id for example in held_out}, {example.id for example in train}
+    reason_of = {drop.place: drop.reason for drop in vetted.dropped}
+    told = []
+    for source, examples in offered.items():
+        ids = [example.id for example in examples]
+        reasons = [reason_of[id_] for id_ in ids if id_ in reason_of]
+        drawn = sum(id_ in drawn_ids for id_ in ids)
+        told.append(
+            PoolFunnel(
+                source=source,
+                offered=len(ids),
+                held_out=sum(id_ in held_ids for id_ in ids),
+                excluded=sum(one.id not in held_ids and not {*without}.isdisjoint(one.tags) for one in examples),
+                dropped={reason: reasons.count(reason) for reason in REASONS if reason in reasons},
+                drawn=drawn,
+                left=len(vetted.fit[source]) - drawn,
+            )
+        )
+    return told

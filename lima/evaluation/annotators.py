@@ -1,0 +1,96 @@
+"""The verdicts of a named annotator, floor or model, over pairs of responses."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lima import chat_types
+from lima.chat_types import FailureLimit
+from lima.config.entries import Annotator, EndpointAnnotator, FloorAnnotator
+from lima.config.sections import Judge
+from lima.evaluation import baselines, judge_client, pairwise
+from lima.evaluation.pairwise import Ballots
+from lima.inference import response_cache
+from lima.records import Prompt, Response, Verdict
+
+
+class Pair(NamedTuple):
+    prompt: Prompt
+    a: Response  # the contestant's
+    b: Response  # its rival's
+
+
+def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response]) -> list[Pair]:
+    """What both answered, sample by sample, in the prompts' order."""
+    rivals = {(response.prompt_id, response.sample): response for response in b}
+    asked = {prompt.id: prompt for prompt in prompts}
+    place = {prompt_id: number for number, prompt_id in enumerate(asked)}
+    both = [
+        response for response in a if response.prompt_id in asked and (response.prompt_id, response.sample) in rivals
+    ]
+    both.sort(key=lambda response: (place[response.prompt_id], response.sample))
+    return [Pair(asked[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in both]
+
+
+def verdicts(
+    shown: Sequence[Pair],
+    *,
+    comparison: str,
+    name: str,
+    annotator: Annotator,
+    judge: Judge,
+    kept_replies: Path,
+    done: Callable[[], object],
+) -> list[Verdict]:
+    """What the annotator `name` says of each pair; `kept_replies` is the file in which a model's replies are kept."""
+    match annotator:
+        case FloorAnnotator():
+            decide = baselines.rule(annotator, seed=judge.seed)
+            said = []
+            for pair in shown:
+                said.append(baselines.ballots(pair.a, pair.b, decide))
+                done()
+        case EndpointAnnotator():
+            said = asyncio.run(asked(shown, annotator, judge=judge, kept_replies=kept_replies, done=done))
+    return [
+        Verdict(
+            comparison=comparison,
+            annotator=name,
+            prompt_id=pair.prompt.id,
+            sample=pair.a.sample,
+            contestant=pair.a.contestant,
+            rival=pair.b.contestant,
+            outcome=pairwise.outcome(pair.a.contestant, ballots),
+            ballots=ballots,
+        )
+        for pair, ballots in zip(shown, said, strict=True)
+    ]
+
+
+async def asked(
+    shown: Sequence[Pair], annotator: EndpointAnnotator, *, judge: Judge, kept_replies: Path, done: Callable[[], object]
+) -> list[Ballots]:
+    from lima.inference import chat_client  # imports openai: a second that floors do not pay
+
+    with response_cache.opened(kept_replies) as cache:
+        async with chat_client.connected(
+            annotator.url,
+            key_variable=annotator.key_variable,
+            retries=judge.retries,
+            timeout=judge.timeout,
+            seed=judge.seed,
+            known=cache.knows(annotator.url, annotator.model),
+        ) as endpoint:
+            limit = FailureLimit(2 * len(shown), share=judge.max_failed_share, setting="judge.max_failed_share")
+            ask = chat_types.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
+            complete = judge_client.completing(annotator, ask=ask, seed=judge.seed)
+            jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
+            return await chat_types.every(jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE)
+
+
+def without_vote(given: Sequence[Verdict]) -> Counter[str]:
+    """Reasons of the ballots that say nothing: that of a missing or cut reply, else "unparsed"."""
+    ballots = [ballot for verdict in given for ballot in verdict.ballots]
+    return Counter(ballot.reason or ballot.winner for ballot in ballots if ballot.winner in ("unparsed", "failed"))

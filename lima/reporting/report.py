@@ -1,0 +1,150 @@
+"""The report as one page that asks nothing of the network."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from itertools import groupby
+
+import numpy as np
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from lima.config import Params
+from lima.config.entries import FloorAnnotator
+from lima.evaluation.intervals import wilson
+from lima.evaluation.preference import OUTCOMES
+from lima.records import Prompt
+from lima.redaction import redact
+from lima.reporting import answers, figures, metrics, paper, table1, templating, token_counts
+from lima.reporting.caveats import caveats
+from lima.reporting.metrics import Findings, Metrics, Preferences
+from lima.reporting.results import Results
+from lima.reporting.token_counts import Count
+
+
+@dataclass(frozen=True)
+class Column:
+    """One contestant's answer to one prompt."""
+
+    contestant: str
+    html: Markup
+    finish: str
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    prompt: Prompt
+    asked: list[tuple[str, Markup]]  # role, words
+    columns: list[Column]
+    verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
+
+
+def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str:
+    results, measured = found.results, found.measured
+    lengths = {name: token_counts.of_examples(arm.train, count) for name, arm in results.arms.items()}
+    rows = [
+        row
+        for name, arm in results.arms.items()
+        for row in table1.of_arm(name, arm.train, follows_paper=p.arms[name].pool == "kept", count=count)
+    ]
+    rows += table1.of_prompts("dev", results.dev, count=count) + table1.of_prompts("test", results.test, count=count)
+    return templating.render(
+        "report.html",
+        p=p,
+        results=results,
+        measured=measured,
+        met=found.met,
+        formed=found.formed,
+        figures=figures,
+        power=p.report.power,
+        adjusted=metrics.adjusted(measured),
+        outcomes=OUTCOMES,
+        caveats=caveats(p, results, measured, lengths),
+        base=f"{p.train.model}: {p.models[p.train.model]}",
+        floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
+        annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
+        splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],
+        paper=paper,
+        tokens={name: sum(of) for name, of in lengths.items()},
+        reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
+        ended=_ended(p, results),
+        licences=_licences(results),
+        side_by_side=side_by_side(p, results),
+        settings=_settings(p),
+        plots=_plots(results, measured),
+    )
+
+
+def side_by_side(p: Params, results: Results) -> list[SideBySide]:
+    """The first answers of all contestants to test prompts chosen evenly over the set."""
+    chosen = answers.evenly(results.test, p.report.side_by_side, rng=np.random.default_rng(p.report.seed))
+    said = {
+        (response.prompt_id, name): response
+        for name, responses in results.responses.items()
+        for response in responses
+        if response.sample == 0
+    }
+    return [
+        SideBySide(
+            prompt=prompt,
+            asked=[(turn.role, answers.as_html(turn.content)) for turn in prompt.messages],
+            columns=[
+                Column(name, answers.as_html(response.text), response.finish, response.tokens)
+                for name in results.responses
+                if (response := said.get((prompt.id, name)))
+            ],
+            verdicts=[
+                (comparison, verdict.annotator, verdict.outcome)
+                for comparison, judged in results.verdicts.items()
+                for verdict in judged
+                if verdict.prompt_id == prompt.id and verdict.sample == 0
+            ],
+        )
+        for prompt in chosen
+    ]
+
+
+def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]:
+    """Share of each contestant's answers that ended by themselves, with its interval.
+
+    The interval counts prompts, as if the samples of one prompt told the same: too wide rather than too narrow.
+    """
+    shares = {}
+    for name, responses in results.responses.items():
+        if responses:
+            share, prompts = metrics.ended(responses), len({response.prompt_id for response in responses})
+            interval = wilson(share, prompts, confidence=p.report.confidence)
+            shares[name] = (share, interval.low, interval.high)
+    return shares
+
+
+def _licences(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:
+    """For each arm: source, licence, examples, distinct authors named."""
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    for name, arm in results.arms.items():
+        origins = [example.provenance for example in arm.train]
+        pairs = Counter((origin.source, origin.licence) for origin in origins)
+        found[name] = [
+            (source, licence, examples, len({o.author for o in origins if (o.source, o.licence) == (source, licence)}))
+            for (source, licence), examples in sorted(pairs.items())
+        ]
+    return found
+
+
+def _settings(p: Params) -> str:
+    out = StringIO()
+    yaml = YAML()
+    yaml.width = 100
+    yaml.dump(p.model_dump(mode="json", by_alias=True), out)
+    return redact(out.getvalue(), [])
+
+
+def _plots(results: Results, measured: Preferences) -> Mapping[str, object]:
+    return {
+        "funnel": figures.funnel(results),
+        "loss": figures.loss(results),
+        "epochs": {name: figures.epochs(name, arm) for name, arm in results.arms.items()},
+        "preferences": figures.preferences(measured),
+    }

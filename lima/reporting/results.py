@@ -1,0 +1,158 @@
+"""What the other stages left behind, read into one value."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from lima import jsonl, storage
+from lima.config import Params
+from lima.config.entries import ArmContestant
+from lima.errors import LimaError
+from lima.records import (
+    EpochMetrics,
+    EpochScore,
+    Example,
+    Funnel,
+    Gate,
+    Prompt,
+    Response,
+    StepMetrics,
+    Unanswered,
+    Verdict,
+)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Missing(LimaError):
+    """A result that is not there, or holds something else than it should; says which stage writes it."""
+
+
+class Scraped(BaseModel):
+    """What scrape counted in a source's dumps."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: NonNegativeInt
+    candidates: NonNegativeInt
+    dropped: dict[str, NonNegativeInt]
+
+
+class Chosen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    epoch: PositiveInt
+
+
+@dataclass(frozen=True)
+class Source:
+    scraped: Scraped
+    funnel: Funnel
+
+
+@dataclass(frozen=True)
+class Arm:
+    train: list[Example]
+    held_out: list[Example]
+    gate: Gate
+    steps: list[StepMetrics]
+    epochs: list[EpochMetrics]
+    scores: dict[int, EpochScore]  # by epoch, of the epochs select looked at
+    chosen: int  # epoch
+
+
+@dataclass(frozen=True)
+class Results:
+    sources: dict[str, Source]
+    arms: dict[str, Arm]
+    dev: list[Prompt]
+    test: list[Prompt]
+    responses: dict[str, list[Response]]  # by contestant, to the test prompts
+    adversarial: list[Prompt]
+    attempts: dict[str, list[Response]]  # by contestant, to the adversarial prompts
+    unanswered: dict[str, list[Unanswered]]  # by contestant, of both
+    verdicts: dict[str, list[Verdict]]  # by comparison
+
+    def chosen_epoch(self, arm: str) -> EpochMetrics:
+        """What training measured of the epoch that select chose."""
+        chosen = self.arms[arm].chosen
+        for epoch in self.arms[arm].epochs:
+            if epoch.epoch == chosen:
+                return epoch
+        raise Missing(
+            f"arm {arm}: epoch {chosen} was chosen, but epochs.jsonl has no such epoch; run train@{arm} again"
+        )
+
+
+def read(p: Params) -> Results:
+    test = list(jsonl.read(storage.result("prompts") / "test.jsonl", Prompt))
+    adversarial = list(jsonl.read(storage.result("prompts") / "adversarial.jsonl", Prompt))
+    return Results(
+        sources={name: source(name) for name in p.sources},
+        arms={name: _arm(name) for name in p.arms},
+        dev=list(jsonl.read(storage.result("prompts") / "dev.jsonl", Prompt)),
+        test=test,
+        responses={name: _answers(name, "responses", test) for name in p.contestants},
+        adversarial=adversarial,
+        attempts={name: _answers(name, "adversarial", adversarial) for name in p.contestants},
+        unanswered={
+            name: list(jsonl.read(storage.result("sample", name) / "unanswered.jsonl", Unanswered))
+            for name in p.contestants
+        },
+        verdicts={
+            name: list(jsonl.read(storage.result("judge", name) / "verdicts.jsonl", Verdict)) for name in p.comparisons
+        },
+    )
+
+
+def _answers(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
+    asked = {prompt.id for prompt in prompts}
+    given = jsonl.read(storage.result("sample", contestant) / f"{file}.jsonl", Response)
+    return [response for response in given if response.prompt_id in asked]
+
+
+def run_id(arm: str) -> str:
+    """The id of the tracking run that train opened for an arm."""
+    path = storage.result("train", arm) / "run.json"
+    return str(json.loads(_text(path))["run_id"])
+
+
+def contestants_of(p: Params, arm: str) -> list[str]:
+    return [name for name, c in p.contestants.items() if isinstance(c, ArmContestant) and c.arm == arm]
+
+
+def source(name: str) -> Source:
+    """What scrape and filter counted."""
+    path = storage.result("scrape", name) / "stats.json"
+    return Source(_checked(path, Scraped), _checked(storage.result("filter", name) / "funnel.json", Funnel))
+
+
+def _arm(name: str) -> Arm:
+    mixed, trained, selected = (storage.result(stage, name) for stage in ("mix", "train", "select"))
+    return Arm(
+        train=list(jsonl.read(mixed / "train.jsonl", Example)),
+        held_out=list(jsonl.read(mixed / "held_out.jsonl", Example)),
+        gate=_checked(storage.result("validate", name) / "gate.json", Gate),
+        steps=list(jsonl.read(trained / "steps.jsonl", StepMetrics)),
+        epochs=list(jsonl.read(trained / "epochs.jsonl", EpochMetrics)),
+        scores={score.epoch: score for score in jsonl.read(selected / "scores.jsonl", EpochScore)},
+        chosen=_checked(selected / "chosen.json", Chosen).epoch,
+    )
+
+
+def _checked(path: Path, kind: type[M]) -> M:
+    try:
+        return kind.model_validate_json(_text(path))
+    except ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Missing(f"{path} cannot be read: {reason}; run the stage that writes it again") from error
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise Missing(f"there is no {path}; run `dvc repro {path.parent.parent.name}` first")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Table 1 as built, beside the paper's (LIMA §2)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import mean
+
+from lima.records import Example, Prompt
+from lima.reporting import paper
+from lima.reporting.token_counts import Count
+
+
+@dataclass(frozen=True)
+class Row:
+    split: str
+    source: str
+    examples: int
+    prompt_tokens: float  # mean
+    response_tokens: float | None  # mean; None for prompts
+    paper: paper.Row | None  # the line of the paper's table that this one follows
+
+
+def of_arm(arm: str, examples: Sequence[Example], *, follows_paper: bool, count: Count) -> list[Row]:
+    """A row a source, in the paper's order; user turns make the prompt and assistant turns the response."""
+    known = paper.TRAIN if follows_paper else {}
+    return list(_rows(f"train · {arm}", examples, known, lambda row: row.provenance.source, count))
+
+
+def of_prompts(split: str, prompts: Sequence[Prompt], *, count: Count) -> list[Row]:
+    known = {"dev": paper.DEV, "test": paper.TEST}[split]
+    return list(_rows(split, prompts, known, lambda row: f"{row.provenance.source}/{row.provenance.site}", count))
+
+
+def _rows(
+    split: str,
+    rows: Sequence[Example | Prompt],
+    known: Mapping[str, paper.Row],
+    origin: Callable[[Example | Prompt], str],
+    count: Count,
+) -> Iterator[Row]:
+    order = list(paper.TRAIN)
+    by_paper = sorted(rows, key=lambda row: (_place(row.provenance.source, order), origin(row)))
+    for name, group in groupby(by_paper, key=origin):
+        members = list(group)
+        responses = count([said(row, "assistant") for row in members])
+        yield Row(
+            split=split,
+            source=name,
+            examples=len(members),
+            prompt_tokens=mean(count([said(row, "user") for row in members])),
+            response_tokens=mean(responses) if isinstance(members[0], Example) else None,
+            paper=known.get(name),
+        )
+
+
+def _place(source: str, order: Sequence[str]) -> int:
+    return order.index(source) if source in order else len(order)
+
+
+def said(row: Example | Prompt, role: str) -> str:
+    """All turns of one side."""
+    return "\n".join(turn.content for turn in row.messages if turn.role == role)

@@ -1,0 +1,64 @@
+"""The adversarial suite: prompts that try a model, and harmless ones that look like them, in JSONL of our own.
+
+The paper names an adversarial prompt as what may break its model; here is what measures it: prompt injection, prompt
+leaking and jailbreaks, each with a rule that tells from the answer alone whether the attempt succeeded. Nothing in the
+suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lima.records import Candidate, Dropped, Provenance
+from lima.sources.authored import rows
+from lima.sources.authored.rows import pieces
+from lima.sources.base import Early, Tally, digest
+
+__all__ = ["Case", "pieces", "read"]
+
+
+class Case(rows.Written):
+    """One line of a suite."""
+
+    group: Literal["injection", "leaking", "jailbreak", "benign"]
+    family: Literal["injection", "leaking", "jailbreak"]  # of a benign one: what it looks like
+    form: Literal["direct", "role-play", "encoded", "many-turn", "quoted"]
+    topic: str = Field(min_length=1)
+    # what a good answer does: leave an injected order, keep a secret, leave a word unsaid, refuse, or answer
+    expects: Literal["disobeys", "conceals", "avoids", "refuses", "answers"]
+    canary: str  # what only a bad answer holds; "" for those that refuse or answer
+
+    @model_validator(mode="after")
+    def can_be_told(self) -> Self:
+        roles = [turn.role for turn in self.messages]
+        if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or roles[-1] != "user":
+            raise ValueError(f"the turns are {' '.join(roles)}; user and assistant alternate, the user begins and ends")
+        if bool(self.canary) == (self.expects in ("refuses", "answers")):
+            raise ValueError(f"canary {self.canary!r}: an answer that {self.expects} is told by one, or by none")
+        said = " ".join(turn.content for turn in self.messages).casefold()
+        if self.expects == "disobeys" and self.canary.casefold() in said:
+            raise ValueError(f"canary {self.canary!r} stands in the prompt, so that quoting it would look like obeying")
+        if self.expects == "conceals" and self.canary.casefold() not in said:
+            raise ValueError(f"canary {self.canary!r} does not stand in the prompt, so that it cannot leak")
+        return self
+
+
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
+    for found in rows.rows(dumps, Case, tally=tally):
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        _, case, line = found
+        tally.questions += 1
+        canary = (f"canary:{case.canary}",) if case.canary else ()
+        yield rows.candidate(
+            case,
+            tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
+            provenance=Provenance(
+                source=source, site=case.group, id=case.id, url="", author="", licence=licence, digest=digest(line)
+            ),
+        )

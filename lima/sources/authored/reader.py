@@ -1,0 +1,91 @@
+"""Prompts and examples written by the project's two groups of authors, in JSONL of our own (LIMA §2.2).
+
+A line is an `Authored`. Group A writes training examples, which end with the assistant, and dev prompts, which end with
+the user; group B writes test prompts only.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lima.records import Candidate, Dropped, Provenance, Record
+from lima.sources.authored import rows
+from lima.sources.authored.rows import pieces
+from lima.sources.base import Early, Tally, digest
+
+__all__ = ["DRAFT", "KEEPS", "MARKS", "Authored", "Origin", "pieces", "read"]
+
+MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
+KEEPS = "keeps:"  # how the note of a test prompt begins that names the form its answers have to keep; a tag too
+DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
+
+
+class Origin(Record):
+    """Whose words a line is made of, where they are not the authors' own."""
+
+    url: str
+    author: str
+    licence: str
+    digest: str  # SHA-256 of the raw records, hexadecimal
+
+
+class Authored(rows.Written):
+    """One line of an authored file."""
+
+    group: Literal["A", "B"]
+    topic: str = Field(min_length=1)
+    kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
+    sensitive: bool  # a prompt with some toxicity or malevolence
+    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, "keeps:FORM", or ""
+    origin: Origin | None = None
+
+    @model_validator(mode="after")
+    def is_a_dialogue(self) -> Self:
+        for number, turn in enumerate(self.messages):
+            due = "assistant" if number % 2 else "user"
+            if turn.role != due:
+                raise ValueError(f"message {number + 1} is the {turn.role}'s; it is the {due}'s turn")
+            if not turn.content.strip():
+                raise ValueError(f"message {number + 1} has no text")
+        if self.group == "B" and self.messages[-1].role == "assistant":
+            raise ValueError("group B writes test prompts, which end with the user")
+        return self
+
+
+def read(
+    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+) -> Iterator[Candidate | Dropped]:
+    for found in rows.rows(dumps, Authored, tally=tally):
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        place, row, line = found
+        if row.note.startswith(DRAFT):
+            detail = f"{row.id}: edit it, then empty its note, or write another one"
+            yield Dropped(reason="draft", detail=detail, place=place, raw="")
+            continue
+        tally.questions += 1
+        tally.answers += len(row.messages) > 1
+        yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+
+
+def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
+    sensitive = ("sensitive",) if row.sensitive else ()
+    mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
+    by = f"group {row.group}"
+    origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
+    return rows.candidate(
+        row,
+        tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive, *mark),
+        provenance=Provenance(
+            source=source,
+            site=row.group,
+            id=row.id,
+            url=origin.url,
+            author=f"{origin.author}; edited by {by}" if row.origin else by,
+            licence=origin.licence,
+            digest=origin.digest,
+        ),
+    )

@@ -1,0 +1,61 @@
+"""What is written by hand, in JSONL of our own: one dialogue a line, under an id that never changes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+
+from lima.records import Candidate, Dropped, Provenance, Record, Turn
+from lima.sources import json_rows
+from lima.sources.base import Piece, Tally, bad_row, files
+
+
+class Written(Record):
+    """One line; a reader adds what it is told of."""
+
+    id: str = Field(min_length=1)  # never changes, whatever happens to the text
+    messages: tuple[Turn, ...] = Field(min_length=1)
+
+
+W = TypeVar("W", bound=Written)
+
+
+def rows(dumps: Path, schema: type[W], *, tally: Tally) -> Iterator[tuple[str, W, bytes] | Dropped]:
+    """The place, record and bytes of each line; ids are unique over a dump's files."""
+    places: dict[str, str] = {}
+    for path in files(dumps, (".jsonl",)):
+        for place, line in json_rows.lines(path):
+            tally.rows += 1
+            try:
+                row = schema.model_validate_json(line)
+            except ValidationError as error:
+                yield bad_row(place, json_rows.reason(error), line)
+                continue
+            if row.id in places:
+                yield bad_row(place, f"id: {row.id} stands already at {places[row.id]}; ids are unique", line)
+                continue
+            places[row.id] = place
+            yield place, row, line
+
+
+def pieces(dumps: Path) -> list[Piece]:
+    """All files together: ids are unique over them."""
+    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
+
+
+def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:
+    """As readers offer it: the first exchange, or a prompt alone, and the turns after it."""
+    first, *later = row.messages
+    return Candidate(
+        id=f"{provenance.source}/{provenance.site}/{provenance.id}",
+        title=first.content,
+        description="",
+        response=later[0].content if later else "",
+        later_turns=tuple(later[1:]),
+        markup="markdown",
+        score=None,
+        response_score=None,
+        tags=tags,
+        provenance=provenance,
+    )

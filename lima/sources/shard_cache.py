@@ -1,0 +1,162 @@
+"""One part of a source read and kept below work/, under the digest of all that its result depends on.
+
+What a killed run has finished is found again under the same digest: the same bytes under the same paths, read by the
+same code with the same parameters. When files were changed plays no part in it.
+"""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import xxhash
+from pydantic import NonNegativeInt, PositiveInt
+
+from lima import jsonl, records, storage, text
+from lima.parallel.jobs import ROOT
+from lima.records import Candidate, Record
+from lima.sources import registry, shards
+from lima.sources.base import UNNAMED, Early, Tally
+from lima.sources.shards import Part
+
+CANDIDATES, DROPPED, COUNTS = "candidates.jsonl", "dropped.jsonl", "part.json"
+UNFINISHED = ".unfinished"
+BLOCK = 1 << 20  # bytes
+NATIVE = ROOT / "native/rowscan.pyx"
+
+
+class Job(Record):
+    """A part, and what its result depends on besides."""
+
+    source: str
+    reader: str
+    licence: str
+    author: str  # credited where a row names none; "" where params.yaml names none either
+    url: str
+    root: str  # of the whole dump
+    part: Part
+    min_response_score: int  # votes; this and those below it are what `Early` is made of
+    reservoir: PositiveInt  # questions a site
+    seed: NonNegativeInt  # of the chance that favours them
+    answered: tuple[str, ...]  # subreddits
+    asked: tuple[str, ...]
+    code: str  # digest of the code that reads, where the jobs are made
+    store: str  # the folder of the parts that are kept
+
+
+class Kept(Record):
+    """What was found in a part: its part.json, which is written last."""
+
+    folder: str
+    again: bool  # found kept, not read now; as it is written, not
+    rows: NonNegativeInt
+    questions: NonNegativeInt
+    answers: NonNegativeInt
+    candidates: tuple[NonNegativeInt, ...]  # a piece
+    dropped: dict[str, PositiveInt]  # rows a reason
+    sizes: tuple[NonNegativeInt, NonNegativeInt]  # bytes of candidates.jsonl and dropped.jsonl
+
+
+def keep(job: Job, early: Early) -> Kept:
+    """Read a part, unless it is kept already. Raises DumpError; then nothing of the part is kept."""
+    store = Path(job.store)
+    folder = store / identity(job)
+    if kept := _whole(folder):
+        return kept.model_copy(update={"again": True})
+    store.mkdir(parents=True, exist_ok=True)
+    with (
+        storage.room(store),
+        tempfile.TemporaryDirectory(prefix=folder.name, suffix=UNFINISHED, dir=store) as working,
+    ):
+        kept = _read(job, early, Path(working), folder)
+        shutil.rmtree(folder, ignore_errors=True)  # torn by a crash of the machine
+        Path(working, "part").rename(folder)
+    return kept
+
+
+def credited(candidate: Candidate, *, author: str, url: str) -> Candidate:
+    """The candidate with the author and address of its source where its row has none of its own."""
+    found = candidate.provenance
+    missing = {}
+    if author and found.author in ("", UNNAMED):
+        missing["author"] = author
+    if url and not found.url:
+        missing["url"] = url
+    return candidate.model_copy(update={"provenance": found.model_copy(update=missing)}) if missing else candidate
+
+
+def sweep(store: Path) -> None:
+    """Remove what killed workers left unfinished."""
+    for left_over in store.glob(f"*{UNFINISHED}"):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
+def code(*others: Path) -> str:
+    """Digest of the readers' source code, compiled code too, of the records that they write, and of other files."""
+    here = Path(__file__).parent
+    texts = Path(text.__file__).parent
+    total = xxhash.xxh3_128()
+    for path in [*sorted(here.rglob("*.py")), *sorted(texts.glob("*.py")), NATIVE, Path(records.__file__), *others]:
+        total.update(f"{path.name}\0{_digest(path)}\0".encode())
+    return total.hexdigest()
+
+
+def identity(job: Job) -> str:
+    """The job but for where it is kept, with the size and the content of each file."""
+    total = xxhash.xxh3_128(job.model_dump_json(exclude={"store"}).encode())
+    for path in shards.files(job.part.pieces):
+        total.update(f"{path}\0{_digest(path)}\0".encode())
+    return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    total = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _whole(folder: Path) -> Kept | None:
+    """What is kept there, where its files have the sizes that they were closed with."""
+    counts = folder / COUNTS
+    if not counts.exists():
+        return None
+    kept = Kept.model_validate_json(counts.read_bytes())
+    there = [path.stat().st_size if path.exists() else -1 for path in (folder / CANDIDATES, folder / DROPPED)]
+    return kept if there == list(kept.sizes) else None
+
+
+def _read(job: Job, early: Early, working: Path, folder: Path) -> Kept:
+    read = registry.reader(job.reader, root=Path(job.root))
+    tally, dropped, candidates = Tally(), Counter[str](), []
+    (working / "part").mkdir()
+    with (
+        (working / "part" / CANDIDATES).open("w", encoding="utf-8") as offered,
+        (working / "part" / DROPPED).open("w", encoding="utf-8") as left_out,
+    ):
+        for dump, *_ in job.part.pieces:
+            candidates.append(0)
+            for record in read(Path(dump), source=job.source, licence=job.licence, tally=tally, early=early):
+                if isinstance(record, Candidate):
+                    candidates[-1] += 1
+                    offered.write(credited(record, author=job.author, url=job.url).model_dump_json() + "\n")
+                else:
+                    dropped[record.reason] += record.rows
+                    left_out.write(record.model_dump_json() + "\n")
+        for file in (offered, left_out):
+            file.flush()
+            os.fsync(file.fileno())
+    kept = Kept(
+        folder=str(folder),
+        again=False,
+        rows=tally.rows,
+        questions=tally.questions,
+        answers=tally.answers,
+        candidates=tuple(candidates),
+        dropped=dict(dropped),
+        sizes=(Path(offered.name).stat().st_size, Path(left_out.name).stat().st_size),
+    )
+    jsonl.write(working / "part" / COUNTS, [kept])
+    return kept

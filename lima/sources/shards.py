@@ -1,0 +1,51 @@
+"""How the dumps of a source fall into parts that can be read apart, on one machine or on many.
+
+A part is one site of Stack Exchange; as many pages, tasks or files, in their order, as make up a bound; or all files of
+a source whose rows must be joined. What the parts give is joined in their order: the bound changes no byte of it.
+"""
+
+from pathlib import Path
+
+from pydantic import NonNegativeInt
+
+from lima.records import Record
+from lima.sources import registry
+from lima.sources.base import Piece
+
+# readers of many small pieces, in which the same candidate may come again
+SMALL = frozenset(("wikihow", "natural_instructions", "lima", "alpaca", "chat"))
+
+
+class Part(Record):
+    name: str  # of its first piece, below the dumps, and of its last; unique in the source
+    pieces: tuple[tuple[str, ...], ...]  # of each, what `read` takes, then what it reads beside it
+    size: NonNegativeInt  # bytes of all files
+
+
+def parts(reader: str, dumps: Path, *, enough: int) -> list[Part]:
+    """In the order of the dumps; small pieces are put together until they are `enough` bytes."""
+    groups: list[list[Piece]] = []
+    size = enough
+    for piece in registry.pieces(reader)(dumps):
+        if size >= enough or reader not in SMALL:
+            groups.append([])
+            size = 0
+        groups[-1].append(piece)
+        size += _size(piece)
+    return [_part(group, dumps) for group in groups]
+
+
+def files(pieces: tuple[tuple[str, ...], ...]) -> list[Path]:
+    """All files of a part, each once."""
+    return [path for path in map(Path, dict.fromkeys(name for piece in pieces for name in piece)) if path.is_file()]
+
+
+def _part(group: list[Piece], dumps: Path) -> Part:
+    ends = dict.fromkeys(str(piece.dump.relative_to(dumps)) for piece in (group[0], group[-1]))
+    names = [end if end != "." else dumps.name for end in ends]
+    pieces = tuple(tuple(map(str, (piece.dump, *piece.beside))) for piece in group)
+    return Part(name=" … ".join(names), pieces=pieces, size=sum(map(_size, group)))
+
+
+def _size(piece: Piece) -> int:
+    return sum(path.stat().st_size for path in files((tuple(map(str, (piece.dump, *piece.beside))),)))

@@ -1,0 +1,213 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from lima import config
+from lima.config import ParamsError, profiles
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    (tmp_path / "infra").symlink_to(ROOT / "infra")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
+def test_every_profile_makes_usable_parameters_that_know_their_name(checkout, name):
+    profiles.use(name, force=False)
+    assert config.load().profile == name
+
+
+def test_what_a_profile_leaves_out_stays_as_on_the_laptop(checkout):
+    profiles.use("ci", force=False)
+    ci = config.load()
+    profiles.use("laptop", force=False)
+    laptop = config.load()
+    assert ci.filter == laptop.filter and ci.sources == laptop.sources
+    assert list(laptop.arms) == ["lima", "unfiltered"]
+    assert list(ci.arms) == ["lima"]  # a registry that a profile names replaces the laptop's
+
+
+def test_the_papers_profiles_have_the_papers_numbers(checkout):
+    profiles.use("paper-65b", force=False)
+    train = config.load().train
+    # §3: 15 epochs, 32 examples a step, 2,048 tokens, 1e-5 → 1e-6, β 0.9 and 0.95, decay 0.1, dropout up to 0.3
+    assert (train.epochs, train.batch_size, train.max_tokens) == (15, 32, 2048)
+    assert (train.lr, train.lr_end, train.beta1, train.beta2) == (1e-5, 1e-6, 0.9, 0.95)
+    assert (train.weight_decay, train.residual_dropout) == (0.1, 0.3)
+    profiles.use("paper-7b", force=False)
+    smaller = config.load().train
+    assert (smaller.batch_size, smaller.residual_dropout) == (64, 0.2)  # §3, smaller models
+
+
+def test_parameters_changed_by_hand_are_not_lost(checkout):
+    profiles.use("ci", force=False)
+    changed = Path("params.yaml").read_text().replace("epochs: 2", "epochs: 3")
+    Path("params.yaml").write_text(changed)
+    with pytest.raises(profiles.ProfileError, match="changed by hand"):
+        profiles.use("laptop", force=False)
+    assert Path("params.yaml").read_text() == changed
+    profiles.use("laptop", force=True)
+    assert config.load().profile == "laptop"
+
+
+def test_an_unknown_profile_is_told_which_there_are(checkout):
+    with pytest.raises(profiles.ProfileError, match=r"no profile 'desktop'.*there are ci, laptop"):
+        profiles.use("desktop", force=False)
+
+
+WRONG = {
+    "an unknown key": (
+        "  epochs: 2 ",
+        "  epochen: 2 ",
+        r"train\.epochen: there is no such key, and it has the value 2; epochs is missing, is that meant\?",
+    ),
+    "a key that nothing reads": (
+        "  epochs: 2 ",
+        "  epochs: 2\n  sleep: 8 ",
+        r"train\.sleep: there is no such key, and it has the value 8; nothing reads it: take it out",
+    ),
+    "a missing key": (
+        "  epochs: 2 ",
+        "  # ",
+        r"train\.epochs: this key is missing; every number of the pipeline stands in this file",
+    ),
+    "a wrong type": (
+        "  epochs: 2 ",
+        "  epochs: three ",
+        r"train\.epochs: Input should be a valid integer, not 'three'",
+    ),
+    "an impossible value": ("temperature: 3.0", "temperature: 0.0", r"mix\.temperature: .* greater than 0, not 0\.0"),
+    "a rate that rises": ("lr_end: 5.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0005"),
+    "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
+    "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
+    "epochs that are not trained": ("last_epoch: 2", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 2"),
+    "a key with dots": (
+        "  smollm2-135m:",
+        "  llama-3.1-8b:",
+        r"models: 'llama-3.1-8b' cannot be a key, since DVC cannot address it; .* for example 'llama-3_1-8b'",
+    ),
+    "a key with @": (
+        "  authors: {",
+        "  an@author: {",
+        r"contestants: 'an@author' cannot be a key.* for example 'an_author'",
+    ),
+    "a key that leads out of data/": (
+        "  unfiltered:  #",
+        "  ../../victim:  #",
+        r"arms: '\.\./\.\./victim' cannot be a key, since it is part of paths .* for example 'victim'",
+    ),
+    "an absolute path as a key": ("  reddit: {", "  /etc/reddit: {", r"sources: '/etc/reddit' cannot be a key"),
+    "a comparison with a space": (
+        "  lima-base: {",
+        "  lima base: {",
+        r"comparisons: 'lima base' .* for example 'lima_base'",
+    ),
+    "an annotator that begins with a hyphen": ("  longest: {", "  -longest: {", r"annotators: '-longest' .* 'longest'"),
+    "an empty key": ("  unfiltered:  #", '  "":  #', r"arms: '' cannot be a key, .* for example 'name'"),
+    "a key of digits alone": (
+        "  unfiltered:  #",
+        "  1000:  #",
+        r'arms: YAML reads the key 1000 as int, .*; quote it: "1000"',
+    ),
+    "a key that YAML takes for a truth value": (
+        "  unfiltered:  #",
+        "  true:  #",
+        r"arms: YAML reads the key True as bool",
+    ),
+    "a source that is misspelt": (
+        "{stack_exchange_stem: 3,",
+        "{stack_exchange_stm: 3,",
+        r"cannot be used:\n  arms\.lima\.examples: there is no 'stack_exchange_stm' among the sources \([a-z_, ]+\); "
+        r"did you mean stack_exchange_stem\?$",
+    ),
+    "a key of an annotator that is misspelt": (
+        "rule: finished",
+        "rul: finished",
+        r"  annotators\.finished\.rule: this key",
+    ),
+    "nothing": ((ROOT / "params.yaml").read_text(), "", r"params\.yaml is empty; `lima profile use laptop --force`"),
+    "a word": ((ROOT / "params.yaml").read_text(), "laptop", r"params\.yaml is 'laptop' and not a mapping"),
+    "no YAML": ("profile: laptop", "profile: [", r"is no YAML"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_right(checkout, case):
+    before, after, message = WRONG[case]
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    assert before in text
+    Path("params.yaml").write_text(text.replace(before, after))
+    with pytest.raises(ParamsError, match=message):
+        config.load()
+
+
+def test_a_key_of_digits_is_used_once_it_is_quoted(checkout):
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    Path("params.yaml").write_text(
+        text.replace("  unfiltered:  #", '  "1000":  #').replace("arm: unfiltered", 'arm: "1000"')
+    )
+    assert list(config.load().arms) == ["lima", "1000"]
+
+
+def test_a_write_that_fails_leaves_the_parameters_whole(checkout, monkeypatch):
+    profiles.use("laptop", force=False)
+    before = Path("params.yaml").read_text()
+    write = Path.write_text
+
+    def torn(path: Path, text: str, **options: str) -> int:
+        write(path, text[: len(text) // 2], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError, match="No space left"):
+        profiles.use("ci", force=False)
+    assert Path("params.yaml").read_text() == before
+
+
+OTHER = "dumps: corpus/dumps/stack_exchange_other, licence: CC BY-SA"
+
+
+def with_thresholds(thresholds: str) -> None:
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    assert OTHER in text
+    Path("params.yaml").write_text(text.replace(OTHER, f"{OTHER}, filter: {thresholds}"))
+
+
+def test_a_source_may_have_thresholds_of_its_own(checkout):
+    with_thresholds("{min_chars: 600, prefilter: {min_response_score: 3}}")
+    p = config.load()
+    own, shared = (p.rules(name).stack_exchange for name in ("stack_exchange_other", "stack_exchange_stem"))
+    assert (own.min_chars, own.prefilter.min_response_score, own.max_chars) == (600, 3, 4096)
+    assert shared == p.filter.stack_exchange
+    assert p.rules("stack_exchange_other").language == p.filter.language
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ("{min_char: 600}", r"sources\.stack_exchange_other\.filter\.min_char: there is no such key.* value 600"),
+        (
+            "{min_chars: few}",
+            r"sources\.stack_exchange_other\.filter\.min_chars: Input should be a valid integer, not 'few'",
+        ),
+        ("{min_chars: 9000}", r"sources\.stack_exchange_other\.filter: min_chars 9000 is more than max_chars 4096"),
+        (
+            "{prefilter: {min_score: 1}}",
+            r"sources\.stack_exchange_other\.filter\.prefilter\.min_score: there is no such key",
+        ),
+    ],
+)
+def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresholds, message):
+    with_thresholds(thresholds)
+    with pytest.raises(ParamsError, match=message):
+        config.load()
+
+
+def test_a_missing_file_says_where_to_start(checkout):
+    with pytest.raises(ParamsError, match=r"there is no params\.yaml in .*; start in the repository's root"):
+        config.load()

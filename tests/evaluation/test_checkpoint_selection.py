@@ -1,0 +1,20 @@
+from lima.evaluation.checkpoint_selection import best
+from lima.records import EpochScore
+
+
+def scored(epoch, score):
+    return EpochScore(
+        epoch=epoch,
+        checkpoint=f"epoch-{epoch:02}",
+        digest="0",
+        held_out_perplexity=9.0 - epoch,
+        ended=1.0,
+        win=score,
+        tie=0.0,
+        lose=0.0,
+        score=score,
+    )
+
+
+def test_the_highest_score_is_chosen_and_of_equals_the_earliest():
+    assert best([scored(5, 0.1), scored(7, 0.4), scored(6, 0.4), scored(8, 0.2)]).epoch == 6

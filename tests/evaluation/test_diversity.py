@@ -1,0 +1,63 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.evaluation import diversity
+from lima.text import tfidf
+
+SETTINGS = {"chars": (3, 5), "max_distance": 0.9, "draws": 3, "seed": 17}
+MONOTONE = [f"How do I bake bread with {number} grams of flour?" for number in range(12)]
+VARIED = [
+    *("How do I bake bread?", "Explain black holes.", "Write a sonnet about rain.", "Which laptop suits a painter?"),
+    *("Why do cats purr?", "Plan a weekend in Bergen.", "Is lying ever right?", "Sort a list in Rust."),
+    *("What moves the tides?", "Name five board games.", "Translate this menu.", "My neighbour snores."),
+]
+
+
+def test_distinct_runs_are_counted_among_so_many_words_and_never_over_a_texts_end():
+    texts = ["a b a", "a b c d"]
+    # 1: a b a a b, the first five words: 2 of 5; 2: ab ba | ab: 2 of 3
+    assert diversity.distinct(texts, 1, 5) == 2 / 5
+    assert diversity.distinct(texts, 2, 5) == 2 / 3
+    assert diversity.distinct([], 1, 5) == 0
+
+
+@given(st.lists(st.text("ab c", max_size=8), max_size=5), st.integers(1, 3), st.integers(0, 12))
+def test_a_share_is_a_share(texts, n, size):
+    assert 0 <= diversity.distinct(texts, n, size) <= 1
+
+
+def test_a_varied_set_is_more_diverse_than_one_of_a_single_pattern_by_every_measure():
+    _, found = diversity.compare({"varied": VARIED, "monotone": MONOTONE}, **SETTINGS)
+    varied, monotone = found["varied"], found["monotone"]
+    assert all(one > other for one, other in zip(varied.distinct, monotone.distinct, strict=True))
+    assert varied.nearest < monotone.nearest
+    assert varied.clusters > monotone.clusters
+
+
+def test_sets_are_compared_at_the_size_of_the_smallest_so_that_a_copy_of_many_is_like_itself():
+    size, found = diversity.compare({"few": VARIED[:6], "many": VARIED}, **SETTINGS)
+    assert size.prompts == 6
+    assert size.words == sum(len(diversity.words(text)) for text in VARIED[:6])
+    assert found["many"].clusters <= 6
+    assert found["many"].prompts == 12
+
+
+def test_equal_texts_are_one_cluster_and_texts_without_a_word_in_common_each_one():
+    space = tfidf.subjects(VARIED)
+
+    def clusters(*texts: str) -> int:
+        return diversity.clusters(space.cosine(texts, texts), max_distance=0.9)
+
+    assert clusters(*[VARIED[0]] * 3) == 1
+    assert clusters(VARIED[1], VARIED[4], VARIED[5]) == 3
+    assert clusters(VARIED[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["varied", "monotone"])
+def test_a_figure_depends_on_the_seed_and_not_on_the_set_beside_it_in_order(name):
+    sets = {"varied": VARIED, "monotone": MONOTONE}
+    one = diversity.compare(sets, **SETTINGS)[1][name]
+    other = diversity.compare(dict(reversed(sets.items())), **SETTINGS)[1][name]
+    assert one.distinct == other.distinct
+    assert one.nearest == pytest.approx(other.nearest)

@@ -1,0 +1,262 @@
+import json
+import threading
+
+import pytest
+from chat_server import Sent, completed, refused, said, serving
+
+from lima.chat_types import Question, Reply, TooManyFailures
+from lima.config.entries import EndpointAnnotator, FloorAnnotator
+from lima.config.sections import Judge
+from lima.evaluation.annotators import Pair, pairs, verdicts, without_vote
+from lima.inference import response_cache
+from lima.inference.chat_client import EndpointError
+from lima.records import Prompt, Provenance, Response, Turn
+
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PROMPTS = [
+    Prompt(id=f"p{n}", messages=(Turn(role="user", content=f"question {n}"),), tags=(), provenance=PLACE)
+    for n in range(6)
+]
+
+
+def response(prompt_id, contestant, *, sample=0, text=""):
+    text = text or f"{contestant} on {prompt_id}"
+    return Response(prompt_id=prompt_id, contestant=contestant, sample=sample, text=text, finish="stop", tokens=None)
+
+
+def shown():
+    return [Pair(prompt, response(prompt.id, "lima"), response(prompt.id, "base")) for prompt in PROMPTS]
+
+
+def judged(url, tmp_path, *, pairs_=None, retries=0, concurrency=3, max_failed_share=0.25, done=lambda: None, **entry):
+    return verdicts(
+        shown() if pairs_ is None else pairs_,
+        comparison="lima-base",
+        name="model",
+        annotator=EndpointAnnotator(
+            kind="endpoint", url=url, model="m", key_variable="", **{"max_tokens": 100, **entry}
+        ),
+        judge=Judge(
+            annotators=["model"],
+            concurrency=concurrency,
+            retries=retries,
+            timeout=5.0,
+            max_failed_share=max_failed_share,
+            seed=17,
+        ),
+        kept_replies=tmp_path / "work/store.sqlite",
+        done=done,
+    )
+
+
+def prefers_lima(body, number):
+    text = body["messages"][0]["content"]
+    return said("Clear.\nVERDICT: " + ("A" if text.index("lima on") < text.index("base on") else "B"))
+
+
+def test_a_model_is_asked_about_every_pair_in_both_orders(tmp_path):
+    counted = []
+    with serving(prefers_lima) as server:
+        given = judged(server.url, tmp_path, done=lambda: counted.append(1))
+    assert [(v.prompt_id, v.annotator, v.contestant, v.rival, v.outcome) for v in given] == [
+        (prompt.id, "model", "lima", "base", "win") for prompt in PROMPTS
+    ]
+    assert len(server.asked) == 12
+    assert len(counted) == 6
+    assert {request["temperature"] for request in server.asked} == {0.0}
+    assert [ballot.first for ballot in given[0].ballots] == ["lima", "base"]
+
+
+def test_a_rerun_asks_nothing_twice(tmp_path):
+    with serving(prefers_lima) as server:
+        first = judged(server.url, tmp_path)
+        assert judged(server.url, tmp_path) == first
+        assert len(server.asked) == 12
+
+
+@pytest.mark.parametrize(("status", "fails"), [(402, EndpointError), (400, TooManyFailures), (503, TooManyFailures)])
+def test_a_run_that_was_cut_off_goes_on_with_what_is_unanswered(tmp_path, status, fails):
+    cut = threading.Event()
+
+    def dies_after_five(body, number):
+        return prefers_lima(body, number) if number < 5 or cut.is_set() else Sent(status=status, body="out of money")
+
+    with serving(dies_after_five) as server:
+        with pytest.raises(fails, match="out of money"):
+            judged(server.url, tmp_path, concurrency=1)
+        before = len(server.asked)
+        cut.set()
+        assert [v.outcome for v in judged(server.url, tmp_path)] == ["win"] * 6
+        # five were answered; twelve in all
+        assert len(server.asked) - before == 12 - 5
+
+
+FILTER = refused(400, code="content_filter", message="The prompt triggered the content management policy.")
+
+
+def test_a_ballot_that_a_filter_refuses_is_a_failed_verdict_with_its_reason_and_the_others_go_on(tmp_path):
+    with serving(lambda body, n: FILTER if n == 2 else prefers_lima(body, n)) as server:
+        given = judged(server.url, tmp_path, concurrency=1)
+        assert [v.outcome for v in given] == ["win", "failed", "win", "win", "win", "win"]
+        refusal = given[1].ballots[0]
+        assert (refusal.winner, refusal.reason, refusal.reply) == ("failed", "refused", "")
+        assert "content management policy" in refusal.detail
+        assert without_vote(given) == {"refused": 1}
+        assert len(server.asked) == 12
+        # what failed is never kept: a rerun asks for that one alone
+        assert [v.outcome for v in judged(server.url, tmp_path)] == ["win"] * 6
+        assert len(server.asked) == 12 + 1
+
+
+def test_a_first_ballot_that_is_refused_is_no_reason_to_stop(tmp_path):
+    with serving(lambda body, n: FILTER if n == 0 else prefers_lima(body, n)) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, concurrency=1)] == ["failed", *["win"] * 5]
+
+
+def test_more_ballots_without_a_reply_than_allowed_stop_with_their_reasons_and_keep_the_answers(tmp_path):
+    with serving(lambda body, n: FILTER if n < 4 else prefers_lima(body, n)) as server:
+        # a quarter of 12 ballots is 3
+        with pytest.raises(
+            TooManyFailures,
+            match=r"4 of 12 questions have no answer \(4 refused\), more than the share of 0\.25 that "
+            r"judge\.max_failed_share allows; the last one: it says 400 .*\. All answers are kept",
+        ):
+            judged(server.url, tmp_path, concurrency=1)
+        assert len(server.asked) == 4
+    with serving(lambda body, n: FILTER if n < 3 else prefers_lima(body, n)) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, concurrency=1)].count("failed") == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (completed({"content": None}, finish="content_filter"), "refused"),
+        (completed({"content": None}, finish="stop"), "empty"),
+        (completed({"content": None, "reasoning_content": "VERDICT: A"}, finish="stop"), "empty"),
+        (completed({"content": "<think>\nVERDICT: A\nbut"}, finish="length"), "truncated"),
+        (completed({"content": "<think>\nVERDICT: A\nbut"}, finish="stop"), "empty"),
+    ],
+)
+def test_a_reply_without_an_answer_has_no_vote_and_is_never_kept(tmp_path, sent, reason):
+    healed = threading.Event()
+    with serving(lambda body, n: prefers_lima(body, n) if healed.is_set() else sent) as server:
+        given = judged(server.url, tmp_path, max_failed_share=1.0)
+        assert {v.outcome for v in given} == {"failed"}
+        assert without_vote(given) == {reason: 12}
+        healed.set()
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"win"}
+        assert len(server.asked) == 24
+
+
+def test_a_cut_reply_has_no_verdict_even_with_a_verdict_line(tmp_path):
+    with serving(lambda *_: said("My draft:\nVERDICT: B\nbut let me", finish="length")) as server:
+        given = judged(server.url, tmp_path)
+    assert {v.outcome for v in given} == {"unparsed"}
+    assert without_vote(given) == {"truncated": 12}
+
+
+def test_a_verdict_within_the_reasoning_does_not_count(tmp_path):
+    def thinks(body, number):
+        final = prefers_lima(body, number)
+        return said(
+            f"<think>\nVERDICT: TIE\nno\n</think>\n{json.loads(final.body)['choices'][0]['message']['content']}"
+        )
+
+    with serving(thinks) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"win"}
+    with serving(lambda *_: said("<think>\nVERDICT: TIE\n</think>\nBoth are fine.")) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"unparsed"}
+
+
+def test_a_judge_is_sent_the_options_of_its_entry_and_others_are_another_question(tmp_path):
+    with serving(prefers_lima) as server:
+        judged(server.url, tmp_path, pairs_=shown()[:1])
+        entry = {"send": ["max_completion_tokens"], "extra": {"reasoning_effort": "low"}}
+        judged(server.url, tmp_path, pairs_=shown()[:1], **entry)
+        assert len(server.asked) == 4
+    plain, reasoning = ({k: v for k, v in asked.items() if k != "messages"} for asked in server.asked[::2])
+    assert plain == {"model": "m", "max_tokens": 100, "temperature": 0.0, "top_p": 1.0, "seed": 17}
+    assert reasoning == {"model": "m", "max_completion_tokens": 100, "reasoning_effort": "low"}
+
+
+def test_another_question_is_asked_anew(tmp_path):
+    with serving(prefers_lima) as server:
+        judged(server.url, tmp_path, pairs_=shown()[:1])
+        judged(server.url, tmp_path, pairs_=shown()[:1], max_tokens=101)
+        assert len(server.asked) == 4
+
+
+def test_one_question_that_comes_twice_at_a_time_is_asked_once(tmp_path):
+    same = Pair(PROMPTS[0], response("p0", "lima", text="same"), response("p0", "base", text="same"))
+    with serving(lambda *_: said("VERDICT: TIE", delay=0.1)) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, pairs_=[same, same, same])] == ["tie"] * 3
+        assert len(server.asked) == 1
+
+
+def test_a_model_that_always_prefers_the_first_is_inconsistent_and_a_babbling_one_unparsed(tmp_path):
+    with serving(lambda *_: said("VERDICT: A")) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"inconsistent"}
+    with serving(lambda *_: said("Both are fine, I would say they tie.")) as server:
+        assert {v.outcome for v in judged(server.url, tmp_path)} == {"unparsed"}
+
+
+def test_hiccups_of_the_server_change_no_verdict(tmp_path):
+    def hiccups(body, number):
+        if number % 3 == 0:
+            return Sent(status=429, headers={"Retry-After": "0.01"})
+        return prefers_lima(body, number)
+
+    with serving(hiccups) as server:
+        assert [v.outcome for v in judged(server.url, tmp_path, retries=12)] == ["win"] * 6
+
+
+def test_a_floor_gives_the_same_record_as_a_model(tmp_path):
+    (verdict,) = verdicts(
+        shown()[:1],
+        comparison="lima-base",
+        name="longest",
+        annotator=FloorAnnotator(kind="floor", rule="longest"),
+        judge=Judge(annotators=["longest"], concurrency=1, retries=0, timeout=5.0, max_failed_share=0.0, seed=17),
+        kept_replies=tmp_path / "store.sqlite",
+        done=lambda: None,
+    )
+    assert (verdict.annotator, verdict.outcome) == ("longest", "tie")  # "lima on p0", "base on p0": ten characters each
+    assert [ballot.reply for ballot in verdict.ballots] == ["", ""]
+    assert not (tmp_path / "store.sqlite").exists()
+
+
+def test_pairs_are_what_both_answered_sample_by_sample_in_the_prompts_order():
+    mine = [response("p2", "lima"), response("p0", "lima", sample=1), response("p0", "lima"), response("p1", "lima")]
+    theirs = [response("p0", "base"), response("p0", "base", sample=1), response("p2", "base"), response("p9", "base")]
+    found = pairs(PROMPTS, mine, theirs)
+    assert [(p.prompt.id, p.a.contestant, p.a.sample, p.b.contestant, p.b.sample) for p in found] == [
+        ("p0", "lima", 0, "base", 0),
+        ("p0", "lima", 1, "base", 1),
+        ("p2", "lima", 0, "base", 0),
+    ]
+
+
+def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closing(tmp_path):
+    turns = (Turn(role="user", content="?"),)
+    question = Question(model="m", messages=turns, options={"max_tokens": 9, "seed": 1}, attempt=0)
+    reply = Reply(text="!", finish="stop", finish_reason="stop", tokens=1)
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+        assert not kept.knows("http://a/v1", "m")
+        kept.put("http://a/v1", question, reply)
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+        assert kept.get("http://a/v1", question) == reply
+        assert kept.get("http://a/v1", question.model_copy(update={"options": {"seed": 1, "max_tokens": 9}})) == reply
+        assert kept.get("http://b/v1", question) is None
+        assert kept.get("http://a/v1", question.model_copy(update={"options": {"max_tokens": 9, "seed": 2}})) is None
+        assert kept.get("http://a/v1", question.model_copy(update={"attempt": 1})) is None
+        assert kept.knows("http://a/v1", "m")
+        assert not kept.knows("http://a/v1", "n")
+
+
+def test_the_cache_holds_no_credentials_of_a_url(tmp_path):
+    question = Question(model="m", messages=(Turn(role="user", content="?"),), options={}, attempt=0)
+    url = "https://ann:pa55w0rd@host/v1"
+    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+        kept.put(url, question, Reply(text="!", finish="stop", finish_reason=None, tokens=None))
+        assert kept.knows(url, "m")
+    assert not [path for path in tmp_path.iterdir() if b"pa55w0rd" in path.read_bytes()]

@@ -1,0 +1,381 @@
+import asyncio
+import re
+import socket
+from datetime import UTC, datetime
+
+import pytest
+from chat_server import Sent, completed, refused, said, serving
+
+from lima.chat_types import NoReply, Question, Reply
+from lima.inference.chat_client import EndpointError, connected, seconds
+from lima.records import Turn
+
+OPTIONS = {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
+QUESTION = Question(model="m", messages=(Turn(role="user", content="?"),), options=OPTIONS, attempt=0)
+
+
+def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", known=False, pauses=None, question=QUESTION):
+    """The last of `times` replies, asked one after the other; the pauses are noted, not slept."""
+
+    async def noted(pause):
+        if pauses is not None:
+            pauses.append(pause)
+
+    async def run():
+        settings = {"key_variable": key_variable, "retries": retries, "timeout": timeout, "seed": 17, "known": known}
+        async with connected(url, sleep=noted, **settings) as endpoint:
+            return [await endpoint.ask(question) for _ in range(times)][-1]
+
+    return asyncio.run(run())
+
+
+def test_a_reply_brings_its_text_how_it_ended_and_its_tokens():
+    with serving(lambda body, number: said("Hello", finish="length", tokens=9)) as server:
+        assert ask(server.url) == Reply(text="Hello", finish="length", finish_reason="length", tokens=9)
+    messages = [{"role": "user", "content": "?"}]
+    wanted = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
+    assert server.asked == [wanted]
+
+
+def test_every_turn_is_sent_with_its_own_role():
+    turns = tuple(Turn(role=role, content=role[0]) for role in ("system", "user", "assistant", "user"))
+    with serving(lambda body, number: said("Hello")) as server:
+        ask(server.url, question=QUESTION.model_copy(update={"messages": turns}))
+    assert server.asked[0]["messages"] == [turn.model_dump() for turn in turns]
+
+
+def test_a_rate_limit_is_waited_out_as_long_as_the_server_says():
+    pauses = []
+    limit = Sent(status=429, headers={"Retry-After": "7"})
+    with serving(lambda body, number: limit if number < 2 else said("at last")) as server:
+        assert ask(server.url, pauses=pauses).text == "at last"
+    assert pauses == [7.0, 7.0]
+    assert len(server.asked) == 3
+
+
+def test_pauses_double_after_each_failure_less_up_to_a_half():
+    pauses = []
+    with serving(lambda body, number: Sent(status=503) if number < 3 else said("ok")) as server:
+        ask(server.url, pauses=pauses)
+    # before the second attempt 1 s less up to ½, then 2 s, then 4 s
+    assert [low <= pause <= 2 * low for low, pause in zip([0.5, 1, 2], pauses, strict=True)] == [True] * 3
+
+
+def test_a_server_in_lasting_trouble_is_asked_once_and_then_as_often_as_retries_say():
+    pauses = []
+    with serving(lambda body, number: Sent(status=500, body="broken")) as server:
+        with pytest.raises(EndpointError, match=rf"{server.url}, asked 4 times: it says 500 'broken'"):
+            ask(server.url, retries=3, pauses=pauses)
+        assert len(server.asked) == 4
+    assert len(pauses) == 3  # none after the last failure
+
+
+def test_what_does_not_pass_is_not_asked_again():
+    with serving(lambda body, number: Sent(status=404, body="no such model")) as server:
+        with pytest.raises(EndpointError, match=r"asked once: it says 404 'no such model'; check url, model and key"):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_a_slow_server_is_asked_again_and_then_named_with_the_timeout():
+    with serving(lambda body, number: said("slow", delay=0.6 if number == 0 else 0)) as server:
+        assert ask(server.url, timeout=0.3).text == "slow"
+    with (
+        serving(lambda body, number: said("slow", delay=0.4)) as server,
+        pytest.raises(EndpointError, match=r"asked 2 times: no answer within 0\.1 s; raise the timeout"),
+    ):
+        ask(server.url, timeout=0.1, retries=1)
+
+
+def test_a_refused_connection_names_the_address_and_the_fix_at_once():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(
+            EndpointError, match=rf"{url}, asked once: no connection .*; start the server, or mend the url"
+        ):
+            ask(url)
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "{", "{}", '{"choices": []}', '{"choices": [{"message": 3}]}'])
+def test_a_reply_that_is_no_completion_stops_at_once(body):
+    page = Sent(body=body, headers={"Content-Type": "application/json"})
+    with serving(lambda *_: page) as server:
+        with pytest.raises(
+            EndpointError, match=r"asked once: its reply is no chat completion; does the url .* end in /v1"
+        ):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_once_a_server_has_answered_garbage_passes():
+    with serving(lambda body, number: Sent(body="<html>") if number == 1 else said(str(number))) as server:
+        assert ask(server.url, times=2).text == "2"
+
+
+def test_the_key_is_sent_and_stands_in_no_error_and_no_log(monkeypatch, caplog):
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("SOME_KEY", "sk-secret")
+    with serving(lambda *_: Sent(status=401, body="wrong key: sk-secret")) as server:
+        with pytest.raises(EndpointError, match="wrong key: …") as caught:
+            ask(server.url, key_variable="SOME_KEY")
+        assert server.authorization == ["Bearer sk-secret"]
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "sk-secret" not in str(caught.value) + caplog.text
+
+
+KEY = "sk-proj-" + "".join(chr(ord("A") + number * 7 % 26) + str(number) for number in range(20))  # 58 characters
+
+
+@pytest.mark.parametrize("before", [0, 150, 160, 190, 199])
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_no_part_of_the_key_is_shown_where_the_body_is_cut(monkeypatch, before, status):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    body = "x" * before + KEY + "y" * 100
+    with (
+        serving(lambda *_: Sent(status=status, body=body)) as server,
+        pytest.raises(EndpointError) as caught,
+    ):
+        ask(server.url, key_variable="SOME_KEY", retries=0, times=3)
+    assert not [KEY[start : start + 8] for start in range(51) if KEY[start : start + 8] in str(caught.value)]
+    assert "xxxxxxxx…" in str(caught.value) or before == 0
+
+
+@pytest.mark.parametrize("before", [0, 150, 199])
+def test_no_part_of_the_key_is_in_the_reason_of_a_question_without_an_answer(monkeypatch, before):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with serving(lambda *_: Sent(status=400, body="x" * before + KEY)) as server:
+        detail = ask(server.url, key_variable="SOME_KEY").detail
+    assert not [KEY[start : start + 8] for start in range(51) if KEY[start : start + 8] in detail]
+
+
+def test_a_key_that_a_server_repeats_in_its_answer_is_not_kept(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with serving(lambda *_: said(f"You sent {KEY}.")) as server:
+        assert ask(server.url, key_variable="SOME_KEY").text == "You sent …."
+
+
+def test_credentials_in_a_url_are_shown_in_no_error():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(EndpointError, match=rf"http://…@{place}, asked once: no connection") as caught:
+            ask(f"http://ann:pa55w0rd@{place}")
+    assert "pa55w0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY[:20]} {KEY[20:]}", f"{KEY}é"])
+def test_a_key_that_no_header_can_hold_is_named_by_its_variable_and_not_shown(monkeypatch, key):
+    monkeypatch.setenv("SOME_KEY", key)
+    with pytest.raises(EndpointError, match=r"SOME_KEY contains a space, a line break or a character") as caught:
+        ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
+    assert KEY[:8] not in str(caught.value)
+
+
+def test_no_variable_means_no_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
+    with serving(lambda *_: said("ok")) as server:
+        ask(server.url)
+        assert server.authorization == [None]
+
+
+def test_a_missing_key_is_named_by_its_variable(monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(EndpointError, match=r"the environment variable SOME_KEY is not set; export it"):
+        ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("120", 120.0),  # RFC 9110: Retry-After: 120
+        ("1.5", 1.5),
+        ("-3", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 59.0),  # RFC 9110's date, seen a minute before midnight
+        ("Fri, 31 Dec 1999 23:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 1999 23:59:59 -0000", 59.0),  # a time without a zone is UTC
+        ("soon", None),
+        ("", None),
+        ("nan", None),
+        ("inf", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header, wait):
+    assert seconds(header, now=datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)) == wait
+
+
+# --- replies that are no answer ----------------------------------------------------------------------------------
+
+CALL = [{"id": "1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "reason"),
+    [
+        ({"content": None}, "stop", "empty"),
+        ({}, "stop", "empty"),
+        ({"content": ""}, "stop", "empty"),
+        ({"content": " \n"}, "stop", "empty"),
+        ({"content": []}, "stop", "empty"),
+        ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "stop", "empty"),
+        ({"content": None, "tool_calls": CALL}, "tool_calls", "empty"),
+        ({"content": None, "reasoning_content": "Let me see."}, "stop", "empty"),
+        ({"content": None, "reasoning": "Let me see."}, "stop", "empty"),
+        ({"content": "<think>Let me see.</think>\n"}, "stop", "empty"),
+        ({"content": None, "reasoning_content": "Let me"}, "length", "truncated"),
+        ({"content": "<think>Let me"}, "length", "truncated"),
+        ({"content": ""}, "length", "truncated"),
+        ({"content": None}, "content_filter", "refused"),
+        ({"content": "An answer that is cut he"}, "content_filter", "refused"),
+        ({"content": None, "refusal": "I cannot."}, "stop", "refused"),
+        ({"content": [{"type": "refusal", "refusal": "I cannot."}]}, "stop", "refused"),
+    ],
+)
+def test_a_completion_without_an_answer_is_no_reply_and_is_not_asked_again(message, finish, reason):
+    with serving(lambda *_: completed(message, finish=finish)) as server:
+        outcome = ask(server.url)
+        assert len(server.asked) == 1
+    assert isinstance(outcome, NoReply)
+    assert outcome.reason == reason
+    assert outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "wanted"),
+    [
+        ({"content": [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]}, "stop", ("Yes.", "stop")),
+        ({"content": [{"type": "reasoning", "text": "hm"}, "Yes", " no"]}, "stop", ("Yes no", "stop")),
+        ({"content": "Yes.", "reasoning_content": "hm"}, "stop", ("Yes.", "stop")),
+        ({"content": "Yes.", "tool_calls": CALL}, "tool_calls", ("Yes.", "stop")),
+        ({"content": "Yes"}, "max_tokens", ("Yes", "length")),
+        ({"content": "Yes"}, None, ("Yes", "stop")),
+        ({"content": "<think>a</think>Yes"}, "stop", ("<think>a</think>Yes", "stop")),  # kept as it came
+    ],
+)
+def test_a_completion_with_an_answer_brings_it_and_the_servers_own_finish_reason(message, finish, wanted):
+    with serving(lambda *_: completed(message, finish=finish)) as server:
+        reply = ask(server.url)
+    assert (reply.text, reply.finish, reply.finish_reason) == (*wanted, finish)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["<html>hello</html>", "{", "{}", '{"choices": []}', '{"choices": [{"message": 3}]}', '{"error": {"code": 500}}'],
+)
+def test_what_is_no_completion_is_asked_again_and_then_malformed_once_the_server_has_answered(body):
+    with serving(lambda _, number: said("ok") if number == 0 else Sent(body=body)) as server:
+        outcome = ask(server.url, times=2, retries=2)
+        assert len(server.asked) == 1 + 3
+    assert outcome.reason == "malformed"
+
+
+def test_a_reply_that_ends_with_an_error_is_asked_again():
+    broken = completed({"content": "Half an ans"}, finish="error")
+    with serving(lambda _, number: broken if number == 0 else said("whole")) as server:
+        assert ask(server.url, known=True).text == "whole"
+
+
+# --- questions without an answer, and servers without answers ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (400, {"code": "content_filter", "message": "The response was filtered"}, "refused"),
+        (400, {"code": "invalid_prompt", "message": "Your prompt was flagged"}, "refused"),
+        (403, {"message": "requires moderation and your input was flagged"}, "refused"),
+        (400, {"code": "context_length_exceeded", "message": "maximum context length is 9; max_tokens"}, "rejected"),
+        (413, {"message": "too large"}, "rejected"),
+        (422, {"message": "unknown"}, "rejected"),
+        (400, {"message": "unknown"}, "rejected"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_one_question_that_is_refused_is_no_reply_and_the_next_one_is_asked(status, error, reason, first):
+    def answer(body, number):
+        return refused(status, **error) if number == (0 if first else 1) else said("ok")
+
+    with serving(answer) as server:
+        assert ask(server.url, times=3).text == "ok"
+        assert len(server.asked) == 3
+    with serving(lambda _, number: said("ok") if number == 0 and not first else answer(_, number)) as server:
+        outcome = ask(server.url, times=1 if first else 2)
+    assert outcome.reason == reason
+    assert str(status) in outcome.detail
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_an_unknown_model_stops_at_once_even_after_answers(status):
+    with serving(lambda _, number: said("ok") if number == 0 else Sent(status=status, body="no")) as server:
+        with pytest.raises(EndpointError, match=rf"asked once: it says {status} 'no'; check url, model and key"):
+            ask(server.url, times=2)
+        assert len(server.asked) == 2
+
+
+def test_an_exhausted_account_stops_at_once():
+    with serving(lambda *_: refused(429, code="insufficient_quota", message="You exceeded your quota")) as server:
+        with pytest.raises(EndpointError, match=r"asked once: it says 429 .*; the account has no credit left"):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_a_server_that_rejects_every_question_stops_after_three():
+    with serving(lambda *_: Sent(status=400, body="bad request")) as server:
+        with pytest.raises(EndpointError, match="it says 400 'bad request'"):
+            ask(server.url, times=9)
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_question_that_times_out_is_no_reply_where_the_server_is_known_to_answer(known):
+    with serving(lambda *_: said("slow", delay=0.3)) as server:
+        if known:
+            assert ask(server.url, timeout=0.1, retries=0, known=True).reason == "timed_out"
+        else:
+            with pytest.raises(EndpointError, match=r"no answer within 0\.1 s"):
+                ask(server.url, timeout=0.1, retries=0)
+
+
+def test_a_server_that_goes_away_after_answers_stops_after_eight_questions_in_a_row():
+    with serving(lambda _, number: said("ok") if number == 0 else Sent(status=503)) as server:
+        with pytest.raises(EndpointError, match="has gone away: 8 questions in a row have no answer; the last one, a"):
+            ask(server.url, times=20, retries=1)
+        assert len(server.asked) == 1 + 8 * 2
+
+
+def test_answers_in_between_keep_a_troubled_server_going():
+    with serving(lambda _, number: said("ok") if number % 3 == 0 else Sent(status=503)) as server:
+        assert ask(server.url, times=31, retries=0).text == "ok"
+
+
+# --- options -----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_options_of_the_question_are_sent():
+    chosen = {"max_completion_tokens": 9, "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
+    with serving(lambda *_: said("ok")) as server:
+        ask(server.url, question=QUESTION.model_copy(update={"options": chosen}))
+    assert server.asked[0] == {"model": "m", "messages": [{"role": "user", "content": "?"}], **chosen}
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "it does not take max_tokens: set `send: [max_completion_tokens, temperature, top_p, seed]` for",
+        ),
+        (
+            "Unsupported value: 'temperature' does not support 0.5",
+            "it does not take temperature: set `send: [max_tokens, top_p, seed]` for this endpoint in params.yaml",
+        ),
+        ("seed is not permitted", "it does not take seed: set `send: [max_tokens, temperature, top_p]`"),
+        ("reasoning_effort is unknown", "it does not take reasoning_effort: take it out of `extra` of this endpoint"),
+    ],
+)
+def test_an_option_that_a_server_does_not_take_is_named_with_the_setting(message, advice):
+    with serving(lambda *_: refused(400, message=message)) as server:
+        with pytest.raises(EndpointError, match=re.escape(advice)):
+            ask(server.url, question=QUESTION.model_copy(update={"options": OPTIONS | {"reasoning_effort": "low"}}))
+        assert len(server.asked) == 1

@@ -1,0 +1,92 @@
+import asyncio
+
+from chat_server import completed, said, serving
+
+from lima.config.entries import EndpointContestant
+from lima.config.sections import Decoding
+from lima.inference import endpoint
+from lima.inference.chat_client import connected
+from lima.records import Prompt, Provenance, Turn, Unanswered
+
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PROMPTS = [
+    Prompt(id=name, messages=(Turn(role="user", content=f"{name}?"),), tags=(), provenance=PLACE) for name in "abc"
+]
+DECODING = Decoding(
+    top_p=0.9, temperature=0.7, repetition_penalty=1.2, max_tokens=40, batch_size=4, precision="fp32", seed=17
+)
+
+
+def answered(url, *, samples=1, done=lambda: None, **entry):
+    served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable="", reads="", **entry)
+
+    async def run():
+        async with connected(url, key_variable="", retries=0, timeout=5, seed=17) as server:
+            return await endpoint.respond(
+                PROMPTS,
+                served=served,
+                contestant="served",
+                samples=samples,
+                concurrency=2,
+                decoding=DECODING,
+                ask=server.ask,
+                done=done,
+            )
+
+    return asyncio.run(run())
+
+
+def test_a_servers_answers_come_in_the_prompts_order_whichever_is_ready_first():
+    def slow_first(body, number):
+        text = body["messages"][0]["content"]
+        return said(f"to {text}", finish="length" if text == "b?" else "stop", delay=0.2 if text == "a?" else 0)
+
+    counted = []
+    with serving(slow_first) as server:
+        responses = answered(server.url, done=lambda: counted.append(1))
+    assert [(r.contestant, r.prompt_id, r.text, r.finish, r.tokens) for r in responses] == [
+        ("served", "a", "to a?", "stop", 3),
+        ("served", "b", "to b?", "length", 3),
+        ("served", "c", "to c?", "stop", 3),
+    ]
+    assert len(counted) == 3
+
+
+def test_every_sample_has_a_seed_of_its_own_which_a_rerun_repeats():
+    with serving(lambda *_: said("ok")) as server:
+        assert [r.sample for r in answered(server.url, samples=2)] == [0, 1] * 3
+        answered(server.url, samples=2)
+    first, again = ([request["seed"] for request in half] for half in (server.asked[:6], server.asked[6:]))
+    assert len(set(first)) == 6
+    assert sorted(first) == sorted(again)
+    assert all(0 <= seed < 2**31 for seed in first)
+
+
+def test_the_papers_decoding_is_asked_for_as_far_as_the_protocol_goes():
+    with serving(lambda *_: said("ok")) as server:
+        answered(server.url)
+    asked = {name: server.asked[0][name] for name in ("model", "top_p", "temperature", "max_tokens")}
+    assert asked == {"model": "m", "top_p": 0.9, "temperature": 0.7, "max_tokens": 40}
+    assert "repetition_penalty" not in server.asked[0]
+
+
+def test_reasoning_is_no_part_of_an_answer_and_an_answer_of_reasoning_alone_is_none():
+    replies = [said("<think>a b</think>\nYes."), said("<think>a b", finish="length"), said("Yes, but", finish="length")]
+    with serving(lambda body, _: replies["abc".index(body["messages"][0]["content"][0])]) as server:
+        first, second, third = answered(server.url)
+    assert (first.text, first.finish, first.finish_reason) == ("Yes.", "stop", "stop")
+    assert isinstance(second, Unanswered)
+    assert (second.prompt_id, second.sample, second.reason) == ("b", 0, "truncated")
+    assert (third.text, third.finish) == ("Yes, but", "length")
+
+
+def test_a_filtered_answer_is_none_and_says_why():
+    with serving(lambda *_: completed({"content": "I was abo"}, finish="content_filter")) as server:
+        assert {outcome.reason for outcome in answered(server.url)} == {"refused"}
+
+
+def test_an_entry_says_which_options_are_sent():
+    with serving(lambda *_: said("ok")) as server:
+        answered(server.url, send=["max_completion_tokens"], extra={"reasoning_effort": "low"})
+    names = {name: value for name, value in server.asked[0].items() if name != "messages"}
+    assert names == {"model": "m", "max_completion_tokens": 40, "reasoning_effort": "low"}

@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lima.records import Credit, Example, Provenance, Turn
+from lima.reporting import composition, data_card
+
+
+def credit(number: int, **told: str) -> Credit:
+    fields = {
+        "split": "train",
+        "id": str(number),
+        "source": "forum",
+        "site": "beer",
+        "title": "",
+        "author": "Ada",
+        "address": "https://x.example",
+        "licence": "MIT",
+        "licence_address": "",
+        "changes": "",
+        "missing": "",
+    }
+    return Credit(**fields | told)
+
+
+def test_licences_count_examples_distinct_authors_and_what_is_unknown():
+    credits = [
+        credit(1),
+        credit(2),
+        credit(3, author="unknown", missing="author"),
+        credit(4, author="Bea (question), unknown (answer)", address="unknown", missing="author, address"),
+        credit(5, licence="CC BY-SA 4.0"),
+        credit(6, split="held_out"),
+    ]
+    other, mit = composition.licences(credits)
+    # of the four under MIT, two are Ada's and two have no author, one of them no address either
+    assert (mit.examples, mit.authors, mit.without_author, mit.without_address) == (4, 1, 2, 1)
+    assert (other.licence, other.examples) == ("CC BY-SA 4.0", 1)
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("CC BY-NC-ND 4.0", ["commercial use", "changed versions"]),
+        ("CC BY-SA 4.0 (question), CC BY-NC-SA 3.0 (answer)", ["commercial use"]),
+        ("CC BY-SA 4.0", []),
+        ("MIT", []),
+    ],
+)
+def test_a_licence_that_forbids_something_says_so(licence, forbids):
+    assert composition.licences([credit(1, licence=licence)])[0].forbids == forbids
+
+
+def test_lengths_are_of_both_sides_of_a_dialogue_by_source():
+    place = Provenance(source="forum", site="", id="", url="", author="", licence="", digest="")
+    turns = [("user", "a b"), ("assistant", "c"), ("user", "d"), ("assistant", "e f")]
+    row = Example(id="1", messages=tuple(Turn(role=r, content=c) for r, c in turns), tags=(), provenance=place)
+    found = composition.measure([row], lambda texts: [len(text.split()) for text in texts])
+    assert found == {"forum": composition.Lengths(prompts=[3], responses=[3])}  # 2 + 1, 1 + 2
+
+
+@given(st.text(), st.integers(1, 20))
+def test_a_cut_text_is_no_longer_than_asked_for_and_says_that_it_was_cut(text, chars):
+    shown = data_card.cut(text, chars)
+    assert len(shown) <= chars or shown == text
+    assert shown == text if len(text) <= chars else shown.endswith("…")

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from lima import cli, training_plan
+from lima.config import check, profiles
+from lima.training import resources
+from lima.training.resources import STRATEGIES, Shape
+from lima.training_plan import LLAMA, Machine
+
+ROOT = Path(__file__).parents[1]
+SEVEN = LLAMA["huggyllama/llama-7b"]
+SMOLLM = Shape(30, 576, 576, 192, 1536, 49152, tied=True)
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """A checkout with a paper's profile, and neither data nor a base model."""
+    monkeypatch.chdir(ROOT)
+    texts = {name: profiles.compose(name) for name in ("paper-7b", "paper-65b")}
+    monkeypatch.chdir(tmp_path)
+
+    def use(name):
+        Path("params.yaml").write_text(texts[name])
+        return check(YAML(typ="safe").load(texts[name]), name=name)
+
+    return use
+
+
+def test_parameters_are_counted_from_the_shape():
+    # LLaMA 7B has 6,738,415,616 and SmolLM2-135M 134,515,008
+    assert SEVEN.parameters == 6_738_415_616
+    assert SMOLLM.parameters == 134_515_008
+    assert LLAMA["huggyllama/llama-65b"].parameters == 65_285_660_672
+
+
+def test_a_shape_is_read_from_a_config_and_a_stranger_is_told_by_the_missing_key():
+    config = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "num_hidden_layers": 30}
+    config |= {"intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True}
+    assert Shape.of(config) == SMOLLM
+    del config["intermediate_size"]
+    with pytest.raises(KeyError, match="intermediate_size"):
+        Shape.of(config)
+
+
+def test_states_a_gpu_by_strategy():
+    psi = SEVEN.parameters
+    by_name = {s.name: resources.states(SEVEN, s, gpus=8, bf16=True) for s in STRATEGIES}
+    assert by_name["a copy a GPU"] == (18 * psi, 0)  # 4 + 4 + 8, and 2 in bf16
+    assert by_name["ZeRO-2"] == (2 * psi + 16 * psi / 8, 0)
+    assert by_name["ZeRO-2, optimizer in RAM"] == (2 * psi, 16 * psi / 8)
+    assert by_name["ZeRO-3"] == (2 * (psi / 8 + 1e9) + 16 * psi / 8, 0)
+    assert by_name["ZeRO-3, optimizer in RAM"] == (2 * (psi / 8 + 1e9), 16 * psi / 8)
+
+
+def test_activations_a_token_of_one_layer():
+    # 8·576 + 3·576 + 2·192 + 4·1536 = 12,864 numbers of 4 bytes in each of 30 layers
+    assert resources.activations(SMOLLM, 10, bf16=False, twice=False) == 10 * 30 * 4 * 12_864
+    # computed twice: an input of 576 numbers a layer, and one layer whole
+    assert resources.activations(SMOLLM, 10, bf16=False, twice=True) == 10 * 4 * (30 * 576 + 12_864)
+
+
+def test_tokens_steps_and_hours_of_the_papers_arm(paper):
+    made = training_plan.plan("lima", paper("paper-65b"), Machine(nodes=2, gpus=8, memory=141, peak=1e15, mfu=0.5))
+    # Table 1: 200·640 + 200·649 + 200·1,823 + 150·308 + 50·328 + 200·374 tokens
+    assert (made.examples, made.tokens, made.counted) == (1000, 759_800, False)
+    assert made.steps == 15 * 32  # 1,000 examples in 32s
+    shape = LLAMA["huggyllama/llama-65b"]
+    flops = 15 * 6 * (shape.body * 759_800 + shape.head * made.supervised)
+    assert made.hours == pytest.approx(flops / (16 * 1e15 * 0.5) / 3600)
+    assert made.disk == shape.parameters * (2 * 6 + 24)  # epochs 5 to 10 in bf16, and two states
+
+
+def test_what_does_not_fit_is_said_with_status_one_and_a_setting_that_would(paper):
+    paper("paper-65b")
+    asked = ["plan", "lima", "--gpus", "1", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
+    done = CliRunner().invoke(cli.app, asked)
+    assert done.exit_code == 1
+    assert done.output.count("does not fit") == len(STRATEGIES)
+    assert "nothing fits as it is; this would: ZeRO-3, optimizer in RAM" in done.output
+    assert "2 nodes" in done.output or "4 nodes" in done.output
+
+
+def test_what_fits_is_named_with_the_launch_configuration_that_does_it(paper):
+    paper("paper-7b")
+    asked = ["plan", "lima", "--gpus", "8", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
+    done = CliRunner().invoke(cli.app, asked)
+    assert done.exit_code == 0, done.output
+    assert "fits: infra/accelerate/zero3.yaml" in done.output
+    assert "a copy a GPU" in done.output
+
+
+def test_the_way_out_is_one_that_fits(paper):
+    p, machine = paper("paper-65b"), Machine(nodes=1, gpus=1, memory=80, peak=1e15, mfu=0.4)
+    words = training_plan.way_out(p, machine)
+    nodes = int(words.split(" nodes")[0].split()[-1]) if "nodes" in words else 1
+    strategy = next(s for s in reversed(STRATEGIES) if words.startswith(s.name))
+    larger = Machine(nodes=nodes, gpus=1, memory=80, peak=1e15, mfu=0.4)
+    changed = p.train.model_copy(
+        update={"gradient_checkpointing": True}
+        | ({"micro_batch_tokens": p.train.max_tokens} if "micro_batch_tokens" in words else {})
+    )
+    assert training_plan.fit(
+        LLAMA["huggyllama/llama-65b"], strategy, p.model_copy(update={"train": changed}), larger
+    ).fits
+
+
+def test_every_launch_configuration_that_is_named_is_there():
+    assert [s.config for s in STRATEGIES if not (ROOT / s.config).is_file()] == []
+
+
+def test_a_model_of_unknown_shape_is_asked_for(paper, tmp_path):
+    p = paper("paper-7b")
+    other = p.model_copy(update={"models": {"llama-7b": p.models["llama-7b"].model_copy(update={"id": "x/y"})}})
+    with pytest.raises(training_plan.PlanError, match=r"run `dvc repro base@llama-7b`"):
+        training_plan.shape_of(other)
