@@ -32,7 +32,7 @@ def measure() -> Iterator[Claim]:
         judge = Judge(annotators=[], concurrency=CONCURRENCY, retries=5, timeout=30.0, max_failed_share=0.0, seed=0)
 
         def ours() -> None:
-            said = annotators.verdicts(
+            said = annotators.annotate(
                 shown,
                 comparison="x",
                 name="m",
@@ -49,7 +49,7 @@ def measure() -> Iterator[Claim]:
     yield claim(words, **speeds, unit="verdicts/s", target="≥ 0.9")
 
 
-async def bare(url: str, shown: list[annotators.Pair]) -> None:
+async def bare(url: str, shown: list[annotators.ResponsePair]) -> None:
     """The calls alone, with the client's own retries; nothing is parsed or kept."""
     turns = asyncio.Semaphore(CONCURRENCY)
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=5) as client:
@@ -62,7 +62,7 @@ async def bare(url: str, shown: list[annotators.Pair]) -> None:
         await asyncio.gather(*(call(pairwise.instruction(p, a.text, b.text)) for p, a, b in orders))
 
 
-def pairs() -> list[annotators.Pair]:
+def pairs() -> list[annotators.ResponsePair]:
     origin = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
     made = []
     for number in range(PAIRS):
@@ -73,7 +73,7 @@ def pairs() -> list[annotators.Pair]:
             Response(prompt_id=prompt.id, contestant=name, sample=0, text=name * 400, finish="stop", tokens=400)
             for name in ("a", "b")
         )
-        made.append(annotators.Pair(prompt, a, b))
+        made.append(annotators.ResponsePair(prompt, a, b))
     return made
 
 

@@ -35,9 +35,9 @@ def measure() -> Iterator[Claim]:
         megabytes = SIZE / 1e6
 
         def ours() -> None:
-            shares = partial(hashing.quick_shares, 0)
-            early = base.Early(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
-            for _ in reader.read(path, source="x", licence="", tally=base.Tally(), early=early):
+            shares = partial(hashing.fast_hash_uniforms, 0)
+            early = base.Prefilter(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
+            for _ in reader.read(path, source="x", licence="", tally=base.ReadStats(), early=early):
                 pass
 
         def decoder() -> None:

@@ -32,7 +32,7 @@ def measure() -> Iterator[Claim]:
     prompts = read(COUNT)
 
     def ours() -> None:
-        list(generate_module.respond(endless, prompts, contestant="x", samples=1, decoding=DECODING))
+        list(generate_module.generate(endless, prompts, contestant="x", samples=1, decoding=DECODING))
 
     def peer() -> None:
         generate(loaded.model, [model.render(loaded.tokenizer, prompt) for prompt in prompts])

@@ -59,17 +59,17 @@ def measure() -> Iterator[Claim]:
         yield from of_a_large_site({LARGE: files[LARGE]} | sized(SMALL, HUGE), kind)
 
 
-def rule() -> base.Early:
+def rule() -> base.Prefilter:
     p = config.load().filter
-    return base.Early(
+    return base.Prefilter(
         min_response_score=p.stack_exchange.min_response_score,
         reservoir=p.unfiltered_reservoir,
-        shares=partial(hashing.quick_shares, p.seed),
+        shares=partial(hashing.fast_hash_uniforms, p.seed),
     )
 
 
-def read(path: Path, early: base.Early) -> None:
-    for _ in reader.read(path, source="x", licence="", tally=base.Tally(), early=early):
+def read(path: Path, early: base.Prefilter) -> None:
+    for _ in reader.read(path, source="x", licence="", tally=base.ReadStats(), early=early):
         pass
 
 

@@ -17,7 +17,7 @@ Option = Literal["max_tokens", "max_completion_tokens", "temperature", "top_p", 
 ALL_OPTIONS: tuple[Option, ...] = ("max_tokens", "temperature", "top_p", "seed")
 
 
-class Question(Record):
+class ChatRequest(Record):
     """Everything an answer depends on, but the server's address."""
 
     model: str
@@ -26,7 +26,7 @@ class Question(Record):
     attempt: NonNegativeInt  # number of this answer among several to one question; not sent
 
 
-class Reply(Record):
+class ChatResponse(Record):
     """An answer: never empty, and never one that the provider's filter cut."""
 
     text: str  # as the server sent it, with reasoning blocks
@@ -42,7 +42,7 @@ class NoReply(Record):
     detail: str
 
 
-Ask = Callable[[Question], Awaitable[Reply | NoReply]]
+CompletionFn = Callable[[ChatRequest], Awaitable[ChatResponse | NoReply]]
 
 
 class TooManyFailures(LimaError):
@@ -74,10 +74,10 @@ class FailureLimit:
             )
 
 
-def limited(ask: Ask, limit: FailureLimit) -> Ask:
+def limited(ask: CompletionFn, limit: FailureLimit) -> CompletionFn:
     """A function that counts questions without an answer, and asks nothing more once there are too many."""
 
-    async def complete(question: Question) -> Reply | NoReply:
+    async def complete(question: ChatRequest) -> ChatResponse | NoReply:
         limit.check()
         reply = await ask(question)
         if isinstance(reply, NoReply):
@@ -112,7 +112,7 @@ def options(
     return {**{name: values[name] for name in send}, **extra}
 
 
-async def every(
+async def gather_limited(
     jobs: Sequence[Callable[[], Awaitable[Answer]]],
     *,
     concurrency: int,

@@ -102,7 +102,7 @@ def check_corpus(
     from lima import config, corpus_lint, corpus_report
 
     p = config.load().proofreading
-    proof = corpus_lint.proofread(folders or [Path(folder) for folder in p.folders], p)
+    proof = corpus_lint.lint(folders or [Path(folder) for folder in p.folders], p)
     typer.echo(corpus_report.render(proof, p))
     if proof.faults:
         raise typer.Exit(1)

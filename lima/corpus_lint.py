@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lima.config.tools import Proofreading
+from lima.config.tools import CorpusLint
 from lima.evaluation.diversity import words
 from lima.records import Dropped
 from lima.sources.authored import rows
 from lima.sources.authored.reader import DRAFT, Authored
-from lima.sources.base import Tally
+from lima.sources.base import ReadStats
 from lima.text import shingles, spelling, tfidf
-from lima.text.shingles import Pair
+from lima.text.shingles import SimilarPair
 from lima.text.tfidf import Distance
 
 PARTS = ("train", "dialogues", "dev", "test", "crowd", "openings")
@@ -27,7 +27,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Read:
+class LintedFile:
     """The lines of all folders by the part that they play, and what could not be read."""
 
     parts: dict[str, list[Authored]]
@@ -35,22 +35,22 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Proof:
+class LintResult:
     parts: dict[str, list[Authored]]
     faults: list[Finding]  # what has to be mended
     doubtful: list[Finding]  # prompts that are misspelt, which may be meant: people write so
-    closest: list[Pair]
+    closest: list[SimilarPair]
     unseen: Distance | None  # None where no prompt is of the kind unseen, or none is trained on
 
 
-def proofread(folders: Sequence[Path], p: Proofreading) -> Proof:
+def lint(folders: Sequence[Path], p: CorpusLint) -> LintResult:
     found = read(folders)
     rows = [row for part in PARTS for row in found.parts[part]]
     allowed = {line.strip().casefold() for line in Path(p.spelling).read_text(encoding="utf-8").splitlines()}
     misspelt = list(spelt(rows, allowed))
     texts = {row.id: row.messages[0].content for row in rows}
     near = [pair for pair in shingles.pairs(texts, chars=p.shingle_chars) if pair.jaccard >= p.max_jaccard]
-    return Proof(
+    return LintResult(
         parts=found.parts,
         faults=[
             *found.bad,
@@ -64,12 +64,12 @@ def proofread(folders: Sequence[Path], p: Proofreading) -> Proof:
     )
 
 
-def read(folders: Sequence[Path]) -> Read:
+def read(folders: Sequence[Path]) -> LintedFile:
     """Ids are unique over all folders."""
     parts: dict[str, list[Authored]] = {part: [] for part in PARTS}
     bad, places = list[Finding](), dict[str, str]()
     for folder in folders:
-        for found in rows.rows(folder, Authored, tally=Tally()):
+        for found in rows.rows(folder, Authored, tally=ReadStats()):
             if isinstance(found, Dropped):
                 bad.append(Finding("schema", found.place, found.detail))
                 continue
@@ -80,7 +80,7 @@ def read(folders: Sequence[Path]) -> Read:
                 bad.append(Finding("schema", place, f"{row.id} is a draft that nobody has edited"))
             places[row.id] = place
             parts[part(row)].append(row)
-    return Read(parts, bad)
+    return LintedFile(parts, bad)
 
 
 def part(row: Authored) -> str:
@@ -91,7 +91,7 @@ def part(row: Authored) -> str:
     return special or ("dev" if row.group == "A" else "test")
 
 
-def doubled(near: Sequence[Pair], parts: Mapping[str, Sequence[Authored]]) -> Iterator[Finding]:
+def doubled(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Authored]]) -> Iterator[Finding]:
     where = {row.id: name for name, rows in parts.items() for row in rows}
     for pair in near:
         one, other = (f"{id_} ({where[id_]})" for id_ in (pair.one, pair.other))

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lima.config.tools import Proofreading
-from lima.corpus_lint import Proof, repeated
+from lima.config.tools import CorpusLint
+from lima.corpus_lint import LintResult, repeated
 from lima.display import visible, visible_line
 from lima.evaluation.diversity import compare
 from lima.reporting import paper
@@ -31,7 +31,7 @@ def show(table: Table) -> str:
     return shown.get().rstrip()
 
 
-def render(proof: Proof, p: Proofreading) -> str:
+def render(proof: LintResult, p: CorpusLint) -> str:
     out = Console(width=WIDTH)
     with out.capture() as shown:
         out.print(lengths(proof.parts, p))
@@ -54,7 +54,7 @@ def render(proof: Proof, p: Proofreading) -> str:
     return shown.get().rstrip()
 
 
-def lengths(parts: Mapping[str, Sequence[Authored]], p: Proofreading) -> Table:
+def lengths(parts: Mapping[str, Sequence[Authored]], p: CorpusLint) -> Table:
     table = Table(title="As built, beside Table 1; tokens are words and marks times tokens_per_piece")
     for column in ("part", "lines", "paper's", "prompt", "paper's", "answer", "paper's", "topics", "kinds", "opening"):
         table.add_column(column, justify="left" if column in ("part", "opening") else "right")
@@ -78,7 +78,7 @@ def lengths(parts: Mapping[str, Sequence[Authored]], p: Proofreading) -> Table:
     return table
 
 
-def tokens(rows: Sequence[Authored], role: str, p: Proofreading) -> str:
+def tokens(rows: Sequence[Authored], role: str, p: CorpusLint) -> str:
     """Mean over the lines, all turns of one side together."""
     sizes = [
         sum(len(re.findall(r"\w+|[^\w\s]", turn.content)) for turn in row.messages if turn.role == role) for row in rows
@@ -86,7 +86,7 @@ def tokens(rows: Sequence[Authored], role: str, p: Proofreading) -> str:
     return f"{mean(sizes) * p.tokens_per_piece:.0f}"
 
 
-def diversity(sets: Mapping[str, Sequence[str]], p: Proofreading) -> Table:
+def diversity(sets: Mapping[str, Sequence[str]], p: CorpusLint) -> Table:
     """Sets of prompts at the size of the smallest."""
     fewest, most = p.wording_chars
     size, found = compare(sets, chars=(fewest, most), max_distance=p.max_distance, draws=p.draws, seed=p.seed)
@@ -101,7 +101,7 @@ def diversity(sets: Mapping[str, Sequence[str]], p: Proofreading) -> Table:
     return table
 
 
-def closest(proof: Proof, p: Proofreading) -> Table:
+def closest(proof: LintResult, p: CorpusLint) -> Table:
     texts = {row.id: row.messages[0].content for rows in proof.parts.values() for row in rows}
     table = Table(title=f"The {p.closest} closest pairs of prompts, by runs of {p.shingle_chars} characters")
     table.add_column("Jaccard", justify="right")

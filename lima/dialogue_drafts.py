@@ -18,7 +18,7 @@ from lima.display import visible, visible_line
 from lima.errors import LimaError
 from lima.records import Dropped
 from lima.sources.authored.reader import DRAFT, Authored, Origin
-from lima.sources.base import Tally
+from lima.sources.base import ReadStats
 from lima.sources.stack_exchange import comments
 from lima.text.html_to_markdown import to_markdown
 
@@ -36,7 +36,7 @@ class Found:
 
 def find(dump: Path, p: Dialogues, *, most: int) -> Found:
     """The `most` best chains of a dump; no more than those are held."""
-    tally, left_out = Tally(), Counter[str]()
+    tally, left_out = ReadStats(), Counter[str]()
     spoken = chains = 0
 
     def drafts() -> Iterator[Draft]:

@@ -44,7 +44,7 @@ def file_fault(error: OSError) -> str | None:
     return visible(f"{place}{error.strerror}; {ADVICE[error.errno]}")
 
 
-def command(main: Callable[..., None]) -> None:
+def run_command(main: Callable[..., None]) -> None:
     """Run `main` on the command line's words; what a user can mend ends it with status 1 and no traceback.
 
     So does Ctrl-C, with status 130.

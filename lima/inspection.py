@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from lima.config import Params
 from lima.curation import filters
-from lima.curation.filter_results import Bins
+from lima.curation.filter_results import FilterResults
 from lima.display import visible, visible_line
 from lima.records import Candidate, Record
 from lima.sources import registry
-from lima.sources.base import BAD_ROW, Tally
+from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
 
@@ -44,7 +44,7 @@ class Inspection(Record):
 def inspect(path: Path, params: Params) -> Inspection:
     """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
     name = registry.detect(path)
-    tally, bad, dropped, scores = Tally(), list[BadRow](), Counter[str](), Counter[int]()
+    tally, bad, dropped, scores = ReadStats(), list[BadRow](), Counter[str](), Counter[int]()
     candidates = 0
 
     def offered() -> Iterator[Candidate]:
@@ -61,7 +61,7 @@ def inspect(path: Path, params: Params) -> Inspection:
             else:
                 dropped[record.reason] += record.rows
 
-    bins = Bins(reader=name, p=params.filter)
+    bins = FilterResults(reader=name, p=params.filter)
     sifted = filters.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown, to_marked=to_marked)
     dropped.update(drop.reason for drop in bins.fill(sifted))
     return Inspection(
@@ -80,7 +80,7 @@ def inspect(path: Path, params: Params) -> Inspection:
     )
 
 
-def _absent(params: Params, tally: Tally) -> tuple[str, ...]:
+def _absent(params: Params, tally: ReadStats) -> tuple[str, ...]:
     wanted = params.filter.reddit.prefilter
     return tuple(reader.absent_subreddits({*wanted.train_subreddits, *wanted.prompt_subreddits}, tally))
 

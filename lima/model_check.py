@@ -46,8 +46,8 @@ def _folder(model: str, p: config.Params) -> Iterator[Path]:
             keys = ", ".join(sorted(p.models))
             raise UnknownModel(f"no model or folder {model!r}; models in params.yaml: {keys}")
         yield Path(model)
-    elif storage.result("base", model).is_dir():
-        yield storage.result("base", model)
+    elif storage.result_dir("base", model).is_dir():
+        yield storage.result_dir("base", model)
     else:
         from lima.training import base_model
 

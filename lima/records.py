@@ -42,7 +42,7 @@ class Candidate(Record):
     system: str = ""  # of a released dialogue: its system turn, "" where there is none
 
 
-class Remark(Record):
+class Comment(Record):
     """A comment below an answer."""
 
     speaker: Literal["asker", "answerer", "other"]
@@ -60,7 +60,7 @@ class Thread(Record):
     score: int  # the answer's
     asker: str  # names
     answerer: str
-    remarks: tuple[Remark, ...]  # in the order of time
+    remarks: tuple[Comment, ...]  # in the order of time
     tags: tuple[str, ...]
     provenance: Provenance  # of all that asker and answerer wrote
 
@@ -195,7 +195,7 @@ class Unanswered(Record):
     detail: str  # the server's words, redacted
 
 
-class Ballot(Record):
+class Judgment(Record):
     """An annotator's answer on one showing of two responses."""
 
     first: str  # the contestant shown first
@@ -215,7 +215,7 @@ class Verdict(Record):
     contestant: str
     rival: str
     outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]  # the contestant's
-    ballots: tuple[Ballot, ...]
+    ballots: tuple[Judgment, ...]
 
 
 class FailedExpectation(Record):
@@ -225,7 +225,7 @@ class FailedExpectation(Record):
     ids: tuple[str, ...]  # of the rows that do not meet it; () where the table as a whole is meant
 
 
-class Gate(Record):
+class ValidationResult(Record):
     """What validate found, and train asks for before it starts."""
 
     arm: str

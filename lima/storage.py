@@ -33,12 +33,12 @@ class MountPoint(LimaError):
     """A result's folder is a mount point, which cannot be renamed; says which folder to mount instead."""
 
 
-def result(stage: str, key: str = "") -> Path:
+def result_dir(stage: str, key: str = "") -> Path:
     """The folder that a stage writes: data/STAGE/KEY."""
     return DATA / stage / key
 
 
-def kept(stage: str, key: str) -> Path:
+def kept_dir(stage: str, key: str) -> Path:
     """What a stage has finished of a result that is not whole yet: work/kept/STAGE/KEY."""
     return WORK / "kept" / stage / key
 
@@ -76,7 +76,11 @@ def publish(stage: str, key: str = "") -> Iterator[Path]:
 
     A kill, or an error, leaves the older result as it was, and the half-finished folder below work/ to look into.
     """
-    with exclusive(stage, key), replacing(result(stage, key), WORK / stage / key) as folder, room(folder):
+    with (
+        exclusive(stage, key),
+        replacing(result_dir(stage, key), WORK / stage / key) as folder,
+        report_disk_full(folder),
+    ):
         yield folder
 
 
@@ -87,11 +91,11 @@ def replacing(finished: Path, working: Path) -> Iterator[Path]:
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
     yield working
-    put(working, finished)
+    publish_folder(working, finished)
     shutil.rmtree(working)
 
 
-def put(working: Path, finished: Path) -> None:
+def publish_folder(working: Path, finished: Path) -> None:
     """Atomically replace the folder `finished` by a clone of `working`, which may be on another file system.
 
     The clone (hard links, else copies) is written and synced beside `finished`, below STAGING. Then the older result
@@ -102,7 +106,7 @@ def put(working: Path, finished: Path) -> None:
     staging = finished.parent / STAGING / finished.name
     new, older = staging / "new", staging / "older"
     try:
-        with room(finished.parent):
+        with report_disk_full(finished.parent):
             _clone(working, new)
             if os.path.lexists(finished):
                 _set_aside(finished, older)
@@ -185,7 +189,7 @@ def _remove(staging: Path) -> None:
 
 
 @contextmanager
-def room(folder: Path) -> Iterator[None]:
+def report_disk_full(folder: Path) -> Iterator[None]:
     """Raises DiskFull where a disk, a quota or a limit on the size of files is met while writing below `folder`."""
     try:
         yield

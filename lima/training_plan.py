@@ -86,7 +86,7 @@ def fit(shape: Shape, strategy: Strategy, p: Params, machine: Machine) -> Fit:
 
 def shape_of(p: Params) -> Shape:
     """The base model's shape, from its folder if it was made, else from LLAMA."""
-    config, source = storage.result("base", p.train.model) / "config.json", p.models[p.train.model]
+    config, source = storage.result_dir("base", p.train.model) / "config.json", p.models[p.train.model]
     if config.is_file():
         try:
             return Shape.of(json.loads(config.read_text()))
@@ -101,7 +101,7 @@ def shape_of(p: Params) -> Shape:
 
 def tokens_of(arm: str, p: Params) -> tuple[int, int, int, bool]:
     """Examples, and an epoch's tokens and supervised tokens; counted where train.jsonl and the base are there."""
-    mixed, base = storage.result("mix", arm) / "train.jsonl", storage.result("base", p.train.model)
+    mixed, base = storage.result_dir("mix", arm) / "train.jsonl", storage.result_dir("base", p.train.model)
     if mixed.is_file() and (base / "tokenizer.json").is_file():
         lengths = list(_lengths(mixed, base / "tokenizer.json"))
         most = p.train.max_tokens

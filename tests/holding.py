@@ -10,7 +10,7 @@ import sys
 import time
 
 from lima import storage
-from lima.errors import command
+from lima.errors import run_command
 
 
 def main(stage: str, key: str, child: str = "") -> None:
@@ -24,4 +24,4 @@ def main(stage: str, key: str, child: str = "") -> None:
         os._exit(0) if child else None
 
 
-command(main)
+run_command(main)

@@ -7,17 +7,17 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import config, corpus_lint, corpus_report
-from lima.config.tools import Proofreading
+from lima.config.tools import CorpusLint
 from lima.errors import LimaError
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def settings(tmp_path) -> Proofreading:
+def settings(tmp_path) -> CorpusLint:
     (tmp_path / "allowed.txt").write_text("ser\n")
     shipped = YAML(typ="safe").load(ROOT / "params.yaml")["proofreading"]
-    return Proofreading.model_validate(shipped | {"spelling": str(tmp_path / "allowed.txt"), "most_openings": 2})
+    return CorpusLint.model_validate(shipped | {"spelling": str(tmp_path / "allowed.txt"), "most_openings": 2})
 
 
 def row(id_: str, *turns: str, group: str = "A", kind: str = "explain", note: str = "") -> dict:
@@ -38,14 +38,14 @@ GOOD = [
 ]
 
 
-def proof(tmp_path: Path, settings: Proofreading, *rows: dict) -> corpus_lint.Proof:
+def proof(tmp_path: Path, settings: CorpusLint, *rows: dict) -> corpus_lint.LintResult:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "all.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in rows), encoding="utf-8")
-    return corpus_lint.proofread([folder], settings)
+    return corpus_lint.lint([folder], settings)
 
 
-def told(found: corpus_lint.Proof) -> list[tuple[str, str]]:
+def told(found: corpus_lint.LintResult) -> list[tuple[str, str]]:
     return [(finding.law, finding.says) for finding in found.faults]
 
 
@@ -95,11 +95,11 @@ def test_an_id_is_unique_over_folders_and_a_folder_without_a_file_is_told(tmp_pa
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows.jsonl").write_text(json.dumps(GOOD[0]) + "\n")
-    found = corpus_lint.proofread([tmp_path / "one", tmp_path / "two"], settings)
+    found = corpus_lint.lint([tmp_path / "one", tmp_path / "two"], settings)
     assert [law for law, _ in told(found)] == ["schema"]
     (tmp_path / "three").mkdir()
     with pytest.raises(LimaError, match="three"):
-        corpus_lint.proofread([tmp_path / "three"], settings)
+        corpus_lint.lint([tmp_path / "three"], settings)
 
 
 def test_the_sheet_shows_table_1_the_closest_pairs_the_distance_and_the_faults(tmp_path, settings):
@@ -115,7 +115,7 @@ def test_the_sheet_shows_table_1_the_closest_pairs_the_distance_and_the_faults(t
 
 def test_what_is_shipped_keeps_the_laws_and_no_two_prompts_are_near_each_other():
     p = config.load(ROOT / "params.yaml").proofreading
-    found = corpus_lint.proofread(
+    found = corpus_lint.lint(
         [ROOT / folder for folder in p.folders], p.model_copy(update={"spelling": str(ROOT / p.spelling)})
     )
     assert told(found) == []

@@ -12,7 +12,7 @@ from lima.curation import conversations
 from lima.errors import LimaError
 from lima.records import Candidate, Dropped, Example
 from lima.sources.authored import reader
-from lima.sources.base import Tally
+from lima.sources.base import ReadStats
 
 ROOT = Path(__file__).parents[1]
 SITES = [
@@ -32,7 +32,7 @@ def _params() -> object:
 
 
 def read(folder: Path) -> list[Candidate | Dropped]:
-    return list(reader.read(folder, source="authored", licence="MIT", tally=Tally()))
+    return list(reader.read(folder, source="authored", licence="MIT", tally=ReadStats()))
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -40,7 +40,7 @@ def test_a_fault_of_the_file_system_is_one_line_with_its_path_and_what_to_do(fau
 
     monkeypatch.setattr(sys, "argv", ["stage"])
     with pytest.raises(SystemExit) as ended:
-        errors.command(main)
+        errors.run_command(main)
     assert str(ended.value).startswith(line)
     assert "\n" not in str(ended.value)
 
@@ -52,11 +52,11 @@ def test_any_other_error_keeps_its_traceback(bug, monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["stage"])
     with pytest.raises(type(bug)):
-        errors.command(main)
+        errors.run_command(main)
 
 
 def test_a_part_whose_file_cannot_be_opened_is_told_in_one_line_beside_the_others(tmp_path):
-    reply = jobs.answer("os:listdir", str(tmp_path / "gone"), folder=tmp_path)
+    reply = jobs.run_job("os:listdir", str(tmp_path / "gone"), folder=tmp_path)
     assert reply.mendable
     assert reply.error == f"{tmp_path}/gone: No such file or directory; correct the path, or put the file there"
 

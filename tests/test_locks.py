@@ -113,7 +113,7 @@ def test_a_file_system_without_locks_is_a_warning(number, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "flock", refusing)
     with storage.publish("mix", "lima") as folder:
         (folder / "file").touch()
-    assert storage.result("mix", "lima").exists()
+    assert storage.result_dir("mix", "lima").exists()
     said = capsys.readouterr().err
     assert said.startswith("warning: ") and said.count("\n") == 1
     assert f"train@lima.lock: the file system has no locks ({os.strerror(number)})".replace("train", "mix") in said

@@ -19,8 +19,8 @@ def checkout(tmp_path, monkeypatch):
 def test_a_result_is_there_whole_when_the_block_ends():
     with storage.publish("mix", "lima") as folder:
         (folder / "train.jsonl").write_text("new")
-        assert not storage.result("mix", "lima").exists()
-    assert [path.name for path in storage.result("mix", "lima").iterdir()] == ["train.jsonl"]
+        assert not storage.result_dir("mix", "lima").exists()
+    assert [path.name for path in storage.result_dir("mix", "lima").iterdir()] == ["train.jsonl"]
     assert not folder.exists()
 
 
@@ -30,7 +30,7 @@ def test_an_error_leaves_the_older_result_as_it_was():
     with pytest.raises(KeyboardInterrupt), storage.publish("mix", "lima") as folder:
         (folder / "train.jsonl").write_text("half")
         raise KeyboardInterrupt
-    assert (storage.result("mix", "lima") / "train.jsonl").read_text() == "old"
+    assert (storage.result_dir("mix", "lima") / "train.jsonl").read_text() == "old"
     assert (folder / "train.jsonl").read_text() == "half"  # to look into
 
 
@@ -40,7 +40,7 @@ def test_a_result_holds_nothing_of_an_older_or_a_broken_run():
         (storage.WORK / "mix/lima/left-over").write_text("of a kill")
         with storage.publish("mix", "lima") as folder:
             (folder / name).touch()
-    assert [path.name for path in storage.result("mix", "lima").iterdir()] == ["newer"]
+    assert [path.name for path in storage.result_dir("mix", "lima").iterdir()] == ["newer"]
 
 
 def files(folder):
@@ -57,7 +57,7 @@ def write(name, content="x"):
 
 def read():
     """The names and contents at the result's root; the files below are as many as they should be."""
-    place = storage.result("mix", "lima")
+    place = storage.result_dir("mix", "lima")
     assert [path.name for path in place.rglob("page")] == ["page"]
     return {path.name: path.read_text() for path in place.iterdir() if path.is_file()}
 
@@ -107,7 +107,7 @@ def test_a_folder_on_a_real_other_file_system(top):
 
 @pytest.mark.parametrize("options", [[], ["-t", "tmpfs", "none"]])
 def test_a_result_that_is_itself_a_mount_point_is_refused_with_the_way_out(options, tmp_path):
-    place = storage.result("mix", "lima").absolute()
+    place = storage.result_dir("mix", "lima").absolute()
     place.mkdir(parents=True)
     (tmp_path / "other").mkdir()
     words = ["mount", *(options or ["--bind", str(tmp_path / "other")]), str(place)]
@@ -128,7 +128,7 @@ def test_a_result_that_is_itself_a_mount_point_is_refused_with_the_way_out(optio
 def test_a_folder_that_an_overlay_cannot_rename_is_replaced_too(monkeypatch):
     """Of an overlay file system, a folder of a lower layer: EXDEV, wherever it is to go."""
     write("old")
-    place = storage.result("mix", "lima")
+    place = storage.result_dir("mix", "lima")
     rename = Path.rename
 
     def refusing(source, target):
@@ -171,7 +171,7 @@ def killed_at(step, name):
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_result(step):
     write("file", "old")
     assert killed_at(step, "file") == 9
-    storage.restore(storage.result("mix", "lima"))  # what the next start does first
+    storage.restore(storage.result_dir("mix", "lima"))  # what the next start does first
     assert read()["file"] in ("old", "new")
     assert not left_over()
     write("file", "newer")
@@ -187,7 +187,7 @@ def test_the_steps_of_a_kill_are_those_that_there_are():
 def test_a_kill_between_the_two_renames_leaves_the_older_result_to_the_next_start():
     write("file", "old")
     assert killed_at("rename 2", "file") == 9
-    assert not storage.result("mix", "lima").exists()
+    assert not storage.result_dir("mix", "lima").exists()
     with pytest.raises(KeyboardInterrupt), storage.publish("mix", "lima"):
         raise KeyboardInterrupt
     assert read() == {"file": "old"}
@@ -239,7 +239,7 @@ def test_dvc_does_not_see_what_a_kill_left_beside_a_result(clone, monkeypatch):
     monkeypatch.chdir(clone)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "-f"], check=True)
     write("file", "old")
-    storage.put(storage.result("mix", "lima"), storage.result("prompts"))
+    storage.publish_folder(storage.result_dir("mix", "lima"), storage.result_dir("prompts"))
 
     def digest(folder):
         from dvc_data.hashfile.build import build

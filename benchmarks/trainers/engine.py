@@ -14,7 +14,7 @@ from lima.config.sections import Train
 from lima.training import launch, trainer
 from lima.training.packing import plan
 from lima.training.tokenization import Encoded
-from lima.training.train_step import Step, take
+from lima.training.train_step import StepBatch, train_step
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -45,8 +45,8 @@ def main(settings: dict[str, Any]) -> None:
             if not sys.stdin.readline():
                 return
             start = time.perf_counter(), time.process_time()
-            step = Step([[train[place] for place in part] for part in parts], number, recipe.lr)
-            take(step, learner, optimizer, accelerator, recipe, stop=False)
+            step = StepBatch([[train[place] for place in part] for part in parts], number, recipe.lr)
+            train_step(step, learner, optimizer, accelerator, recipe, stop=False)
             number += 1
             told = {
                 "seconds": time.perf_counter() - start[0],

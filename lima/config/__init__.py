@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from lima.config.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
 from lima.config.section import Key, Section
 from lima.config.sections import Base, Filter, Judge, Mix, Prompts, Report, Sample, Scrape, Select, Train, Validate
-from lima.config.tools import Dialogues, Proofreading
+from lima.config.tools import CorpusLint, Dialogues
 from lima.errors import LimaError
 
 Entry = TypeVar("Entry")
@@ -44,7 +44,7 @@ class Params(Section):
     judge: Judge
     report: Report
     dialogues: Dialogues
-    proofreading: Proofreading
+    proofreading: CorpusLint
 
     def rules(self, source: str) -> Filter:
         """Return the filter section with the thresholds that hold for a source: its own, else its reader's."""

@@ -18,7 +18,7 @@ class Dialogues(Section):
     full_score: PositiveInt
 
 
-class Proofreading(Section):
+class CorpusLint(Section):
     """What `lima corpus check` reads and where it draws the line, and how `lima corpus compare` measures."""
 
     folders: list[str]

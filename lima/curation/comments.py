@@ -24,7 +24,7 @@ EVASIVE = re.compile(
 )
 
 
-def beside(number: int, turn: Turn) -> str:
+def off_topic(number: int, turn: Turn) -> str:
     """What in a turn is not about the matter, in words; "" where nothing is."""
     if words := style.reference(turn.content):
         return f"refers to the site ({words})"
@@ -42,7 +42,7 @@ def edits(turns: Sequence[Turn]) -> list[str]:
     for number, turn in enumerate(turns, start=1):
         if turn.role == "assistant" and (words := style.first_person(turn.content)):
             found.append(f"turn {number}: first person ({words})")
-        if words := beside(number, turn):
+        if words := off_topic(number, turn):
             found.append(f"turn {number}: {words}")
         if words := style.missing(turn.content, links_known=False):
             found.append(f"turn {number}: points at what was cut ({words})")

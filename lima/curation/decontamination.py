@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from lima.config.sections import NearDuplicates
-from lima.curation.dedup import Seen
-from lima.curation.ngram_index import Reserved
+from lima.curation.dedup import NearDuplicateIndex
+from lima.curation.ngram_index import NgramIndex
 from lima.records import Dropped, Example, Record
 from lima.text import normalize
 
@@ -40,40 +40,40 @@ class PoolFunnel(Record):
         return self
 
 
-class Vetted(NamedTuple):
+class CleanPool(NamedTuple):
     fit: dict[str, list[Example]]  # by source
     dropped: list[Dropped]
 
 
-def untested(offered: Mapping[str, Sequence[Example]], tests: Reserved) -> dict[str, list[Example]]:
+def without_overlap(offered: Mapping[str, Sequence[Example]], tests: NgramIndex) -> dict[str, list[Example]]:
     """What may be held out: the examples that share no passage with a test."""
     return {source: [one for one in examples if not tests.shared(one)] for source, examples in offered.items()}
 
 
-def vet(
+def clean_pool(
     offered: Mapping[str, Sequence[Example]],
     *,
-    tests: Reserved,
+    tests: NgramIndex,
     held_out: Sequence[Example],
-    held_out_passages: Reserved,
+    held_out_passages: NgramIndex,
     near: NearDuplicates,
-) -> Vetted:
+) -> CleanPool:
     """Of two alike, the one of the source that the recipe names first stays, then the first by site and in its pool."""
     ids = {example.id for example in held_out}
-    prompts = {normalize.key(example): example.id for example in held_out}
-    seen = Seen(near, held_out)
+    prompts = {normalize.comparison_key(example): example.id for example in held_out}
+    seen = NearDuplicateIndex(near, held_out)
 
     def fault(example: Example) -> tuple[str, str] | None:
         if found := tests.shared(example):
             return "overlaps_test", str(found)
-        if same := prompts.get(normalize.key(example)):
+        if same := prompts.get(normalize.comparison_key(example)):
             return "same_prompt", f"as {same}"
         if found := held_out_passages.shared(example):
             return "overlaps_held_out", str(found)
         twin = seen.twin(example)
         return ("near_duplicate", str(twin)) if twin else None
 
-    vetted = Vetted({source: [] for source in offered}, [])
+    vetted = CleanPool({source: [] for source in offered}, [])
     for source, examples in offered.items():
         for example in sorted(examples, key=attrgetter("provenance.site")):
             if example.id in ids:
@@ -81,14 +81,14 @@ def vet(
             if bad := fault(example):
                 vetted.dropped.append(Dropped(reason=bad[0], detail=bad[1], place=example.id, raw=""))
             else:
-                prompts[normalize.key(example)] = example.id
+                prompts[normalize.comparison_key(example)] = example.id
                 vetted.fit[source].append(example)
     return vetted
 
 
 def funnels(
     offered: Mapping[str, Sequence[Example]],
-    vetted: Vetted,
+    vetted: CleanPool,
     *,
     without: Sequence[str],
     held_out: Iterable[Example],

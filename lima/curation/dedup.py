@@ -16,7 +16,7 @@ from lima.records import Example, Prompt
 from lima.text import normalize
 
 
-class Twin(NamedTuple):
+class NearDuplicate(NamedTuple):
     id: str
     jaccard: float
 
@@ -29,7 +29,7 @@ class Signatures(NamedTuple):
     answer: RMinHash | None  # of a prompt, which has none
 
 
-class Seen:
+class NearDuplicateIndex:
     """The records that were kept so far; a new one is compared with all of them.
 
     Two are alike if the whole exchanges are, and if the answers are: tasks share their definitions without being alike,
@@ -45,7 +45,7 @@ class Seen:
         for record in kept:
             self._add(record, self._signatures(record))
 
-    def twin(self, record: Example | Prompt) -> Twin | None:
+    def twin(self, record: Example | Prompt) -> NearDuplicate | None:
         """The one most like it, of equals the first; if there is none, the record counts as kept."""
         signatures = self._signatures(record)
         alike = [self._likeness(record, self._kept[place]) for place in sorted(self._found(signatures))]
@@ -71,14 +71,14 @@ class Seen:
             self._unanswered.add(place)
         self._kept.append(record)
 
-    def _likeness(self, one: Example | Prompt, other: Example | Prompt) -> Twin:
+    def _likeness(self, one: Example | Prompt, other: Example | Prompt) -> NearDuplicate:
         """The smaller of the two indices: of the whole exchange, and of the answers."""
         words = self._p.words
         whole = jaccard(shingles(_text(one), words=words), shingles(_text(other), words=words))
         answers = _text(one, "assistant"), _text(other, "assistant")
         if all(answers):
             whole = min(whole, jaccard(*(shingles(answer, words=words) for answer in answers)))
-        return Twin(other.id, whole)
+        return NearDuplicate(other.id, whole)
 
     def _bands(self) -> RMinHashLSH:
         return RMinHashLSH(threshold=self._p.least_jaccard, num_perm=self._p.permutations, num_bands=self._p.bands)
@@ -95,7 +95,7 @@ class Seen:
 
 def shingles(text: str, *, words: int) -> frozenset[str]:
     """Each run of `words` words, of the text's letters and digits in lower case; a shorter text is one run."""
-    all_words = normalize.normalised(text).split()
+    all_words = normalize.normalize(text).split()
     return frozenset(" ".join(all_words[at : at + words]) for at in range(max(1, len(all_words) - words + 1)))
 
 

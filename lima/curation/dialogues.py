@@ -11,7 +11,7 @@ from itertools import groupby
 
 from lima.config.tools import Dialogues
 from lima.curation import comments
-from lima.records import Remark, Thread, Turn
+from lima.records import Comment, Thread, Turn
 
 MENTION = re.compile(r"(?<![\w`/.@])@([^\s@,:;!?()`]*[^\s@,:;!?()`.])[,:;.!]?[ \t]*")
 LINK = re.compile(r"!?\[([^\]\n]+)\]\([^)\s]+(?:\s+\"[^\"]*\")?\)")
@@ -19,7 +19,7 @@ WORD = re.compile(r"[^\W\d_]{4,}")
 
 
 @dataclass(frozen=True)
-class Merit:
+class QualityScore:
     """What speaks for a chain, each from 0 to 1, and what speaks against it."""
 
     exchanges: float  # how many
@@ -40,7 +40,7 @@ class Merit:
 class Draft:
     thread: Thread
     turns: tuple[Turn, ...]
-    merit: Merit
+    merit: QualityScore
     edits: tuple[str, ...]  # what a person must look at
 
 
@@ -82,7 +82,7 @@ def chain(thread: Thread) -> tuple[tuple[Turn, ...], float]:
     return tuple(turns), len(said) / (1 + said[-1][0] - said[0][0]) if said else 0.0
 
 
-def _addressed(thread: Thread, remark: Remark) -> str:
+def _addressed(thread: Thread, remark: Comment) -> str:
     """What asker or answerer say to each other, without "@name" and links' targets; "" where it is to a third person.
 
     One that opens with a name nobody there has is to somebody who has left.
@@ -117,17 +117,17 @@ def _meant(mention: str, names: list[str]) -> str | None:
     return found[0] if found and len(wanted) > 1 else None
 
 
-def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialogues) -> Merit:
+def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialogues) -> QualityScore:
     later = turns[2:]
     asked, replied = ([turn.content for turn in later if turn.role == role] for role in ("user", "assistant"))
     words = {word.casefold() for turn in later for word in WORD.findall(turn.content)}
     known = {word.casefold() for turn in turns[:2] for word in WORD.findall(turn.content)}
-    return Merit(
+    return QualityScore(
         exchanges=min(1.0, (1 + len(asked)) / p.full_exchanges),
         questions=sum("?" in text for text in asked) / len(asked),
         replies=min(1.0, sum(map(len, replied)) / len(replied) / p.full_reply_chars),
         vocabulary=len(words & known) / max(len(words), 1),
         votes=min(1.0, max(thread.score, 0) / p.full_score),
         undisturbed=undisturbed,
-        beside=sum(bool(comments.beside(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
+        beside=sum(bool(comments.off_topic(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
     )

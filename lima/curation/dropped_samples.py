@@ -14,7 +14,7 @@ MEANINGS = REASONS | decontamination.REASONS
 
 
 @dataclass(frozen=True)
-class Pile:
+class DropReason:
     """What one stage dropped for one reason."""
 
     stage: str
@@ -24,7 +24,7 @@ class Pile:
     shown: list[Dropped]
 
 
-class Piles:
+class DroppedSamples:
     """`size` of each stage's and reason's dropped records, drawn evenly by the seed and their places."""
 
     def __init__(self, size: int, *, seed: int) -> None:
@@ -42,7 +42,7 @@ class Piles:
             self._counts[key][source] += record.rows
             self._shown[key].offer(f"{record.place} {record.detail}", record)
 
-    def found(self) -> Iterator[Pile]:
+    def found(self) -> Iterator[DropReason]:
         """Stages as they were added; within one, the filters' order of asking, other reasons by name."""
         stages = list(dict.fromkeys(stage for stage, _ in self._counts))
         order = list(MEANINGS)
@@ -51,4 +51,4 @@ class Piles:
             key=lambda key: (stages.index(key[0]), order.index(key[1]) if key[1] in MEANINGS else -1, key[1]),
         ):
             shown = self._shown[stage, reason].items()
-            yield Pile(stage, reason, MEANINGS.get(reason, ""), self._counts[stage, reason], shown)
+            yield DropReason(stage, reason, MEANINGS.get(reason, ""), self._counts[stage, reason], shown)

@@ -11,7 +11,7 @@ from lima.config.sections import Filter
 from lima.curation import decisions, hashing
 from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.decisions import REASONS, Outcome
-from lima.curation.dedup import Seen
+from lima.curation.dedup import NearDuplicateIndex
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Record
 from lima.text import pii
 
@@ -31,7 +31,7 @@ class Passed(NamedTuple, Generic[Kind]):
     masked: Counter[str]
 
 
-class Bins:
+class FilterResults:
     """Where candidates go: the dropped ones on, the others here."""
 
     def __init__(self, *, reader: str, p: Filter) -> None:
@@ -87,7 +87,7 @@ class Bins:
 
     def _distinct(self, passed: list[Passed[Kind]]) -> tuple[list[Passed[Kind]], list[Dropped]]:
         """Of near duplicates the one whose answer has more votes, then the longer one, then the smaller id."""
-        seen, distinct, repeated = Seen(self._p.near_duplicates), list[Passed[Kind]](), list[Dropped]()
+        seen, distinct, repeated = NearDuplicateIndex(self._p.near_duplicates), list[Passed[Kind]](), list[Dropped]()
         for one in sorted(passed, key=_worth):
             if twin := seen.twin(one.record):
                 repeated.append(decisions.dropped(one.candidate, "near_duplicate", str(twin)))
@@ -96,7 +96,7 @@ class Bins:
         return distinct, repeated
 
     def _rank(self, candidate: Candidate) -> tuple[str, float, str]:
-        merit = -float(candidate.score or 0) if self._voted else hashing.share(self._p.seed, candidate.id)
+        merit = -float(candidate.score or 0) if self._voted else hashing.hash_uniform(self._p.seed, candidate.id)
         return candidate.provenance.site, merit, candidate.id
 
 

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_intdigest
 Item = TypeVar("Item")
 
 
-def share(seed: int, name: str) -> float:
+def hash_uniform(seed: int, name: str) -> float:
     """A number in [0, 1), uniform over names: the first 53 bits of SHA-256 of "seed:name".
 
     Prompts and examples are drawn by it, and answers to such prompts were recorded, so it stays what it is.
@@ -21,12 +21,12 @@ def share(seed: int, name: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def quick_share(seed: int, name: str) -> float:
+def fast_hash_uniform(seed: int, name: str) -> float:
     """Another such number, of XXH3: what goes by in millions is offered to a reservoir by it."""
     return (xxh3_64_intdigest(f"{seed}:{name}".encode()) >> 11) / 2**53
 
 
-def quick_shares(seed: int, prefix: str, numbers: Sequence[int]) -> NDArray[np.float64]:
+def fast_hash_uniforms(seed: int, prefix: str, numbers: Sequence[int]) -> NDArray[np.float64]:
     """(numbers,) That of each name "PREFIXNUMBER", in less than half the time that they take one by one."""
     begun = f"{seed}:{prefix}".encode()
     found = np.array([xxh3_64_intdigest(begun + b"%d" % number) for number in numbers], np.uint64)
@@ -50,7 +50,7 @@ class Reservoir(Generic[Item]):
     def offer(self, name: str, item: Item) -> None:
         """Of items that share a name, the order in which they come decides."""
         self._offered += 1
-        entry = (-quick_share(self._seed, name), name, self._offered, item)
+        entry = (-fast_hash_uniform(self._seed, name), name, self._offered, item)
         if len(self._heap) < self._size:
             heapq.heappush(self._heap, entry)
         elif entry[0] > self._heap[0][0]:

@@ -17,7 +17,7 @@ class NoSuchTag(LimaError):
     """An arm is to do without a tag that none of its examples carries: nothing would be left out."""
 
 
-class TooFewExamples(sampling.TooFew):
+class TooFewExamples(sampling.TooFewExamples):
     """Fewer examples of a source than were asked for."""
 
     def __init__(self, source: str, message: str) -> None:
@@ -60,8 +60,8 @@ def held_out(
     """
     drawn: list[Example] = []
     for source, count in counts.items():
-        shuffled = sorted(kept[source], key=lambda example: (hashing.share(seed, example.id), example.id))
-        fresh = normalize.without(shuffled, ids=set(), keys={normalize.key(example) for example in drawn})
+        shuffled = sorted(kept[source], key=lambda example: (hashing.hash_uniform(seed, example.id), example.id))
+        fresh = normalize.without(shuffled, ids=set(), keys={normalize.comparison_key(example) for example in drawn})
         rng = hashing.generator(seed, f"held_out/{source}")
         drawn += _draw(source, by_site(fresh), count, temperature=temperature, rng=rng)
     return drawn
@@ -93,7 +93,7 @@ def compose(
     A source's generator depends on the seed and its name alone: a larger arm contains a smaller one of the same pool,
     and another source beside it changes no draw.
     """
-    ids, keys = {example.id for example in held_out}, {normalize.key(example) for example in held_out}
+    ids, keys = {example.id for example in held_out}, {normalize.comparison_key(example) for example in held_out}
     train: list[Example] = []
     sites: dict[str, dict[str, SiteShare]] = {}
     for source, count in counts.items():
@@ -103,7 +103,7 @@ def compose(
         rng = hashing.generator(seed, f"train/{source}")
         drawn = _draw(source, pools, count, temperature=temperature, rng=rng)
         sites[source] = _shares(pools, drawn, temperature=temperature)
-        keys |= {normalize.key(example) for example in drawn}
+        keys |= {normalize.comparison_key(example) for example in drawn}
         train += drawn
     return train, sites
 
@@ -136,7 +136,7 @@ def _draw(source: str, pools: Pools, count: int, *, temperature: float, rng: np.
     """Sites by p_i ∝ n_i^(1/τ), within a site in the pool's order, the best first (§2.1)."""
     try:
         return sampling.draw(pools, count, temperature=temperature, rng=rng)
-    except sampling.TooFew as error:
+    except sampling.TooFewExamples as error:
         raise TooFewExamples(source, f"{source}: {error}; ask for fewer, or give the source more dumps") from error
 
 

@@ -20,7 +20,7 @@ class Passage(NamedTuple):
     text: str
 
 
-class Shared(NamedTuple):
+class SharedNgrams(NamedTuple):
     place: str
     span: str  # the words shared, the longest run around the first that was found
 
@@ -30,36 +30,36 @@ class Shared(NamedTuple):
         return f"{len(words)} words of {self.place}: {shown!r}"
 
 
-class Reserved:
+class NgramIndex:
     """The passages that training texts are compared with."""
 
     def __init__(self, passages: Iterable[Passage], *, p: Contamination) -> None:
         self._whole: dict[str, str] = {}
         self._runs: dict[int, dict[str, str]] = defaultdict(dict)  # by length: a run of words, and where it stands
         for place, text in passages:
-            words = normalize.normalised(text).split()
+            words = normalize.normalize(text).split()
             self._whole.setdefault(" ".join(words), place)
             if len(words) >= p.least_words:
                 length = min(len(words), p.words)
                 for run in _runs(words, length):
                     self._runs[length].setdefault(run, place)
 
-    def shared(self, example: Example) -> Shared | None:
+    def shared(self, example: Example) -> SharedNgrams | None:
         """What the first turn that shares something shares."""
         return next((found for turn in example.messages if turn.role != "system" and (found := self._in(turn))), None)
 
-    def _in(self, turn: Turn) -> Shared | None:
-        words = normalize.normalised(turn.content).split()
+    def _in(self, turn: Turn) -> SharedNgrams | None:
+        words = normalize.normalize(turn.content).split()
         for length, runs in sorted(self._runs.items(), reverse=True):
             for at, run in enumerate(_runs(words, length)):
                 if place := runs.get(run):
                     end = at + length
                     while end < len(words) and " ".join(words[end - length + 1 : end + 1]) in runs:
                         end += 1
-                    return Shared(place, " ".join(words[at:end]))
+                    return SharedNgrams(place, " ".join(words[at:end]))
         whole = " ".join(words)
         asked = turn.role == "user" and whole in self._whole
-        return Shared(self._whole[whole], whole) if asked else None
+        return SharedNgrams(self._whole[whole], whole) if asked else None
 
 
 def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:

@@ -9,7 +9,7 @@ from lima.records import Candidate, Example
 
 def candidates(source: str, ids: Collection[str]) -> Iterator[Candidate]:
     """Those of a source with one of these ids; the others are not decoded."""
-    return jsonl.pick(storage.result("scrape", source) / "candidates.jsonl", Candidate, ids)
+    return jsonl.pick(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate, ids)
 
 
 def titles(examples: Collection[Example]) -> dict[str, str]:

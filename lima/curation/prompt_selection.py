@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from lima.curation import hashing
-from lima.curation.sampling import TooFew
+from lima.curation.sampling import TooFewExamples
 from lima.errors import LimaError
 from lima.records import Prompt
 from lima.text import normalize
 
 
-class Shared(LimaError):
+class SharedPrompt(LimaError):
     """A prompt that is in dev and test; says which."""
 
 
@@ -23,13 +23,13 @@ def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int, taken:
         for prompt in offered
         if prompt.provenance.site == site and set(wanted) <= {tag.rpartition(":")[2] for tag in prompt.tags}
     ]
-    shuffled = sorted(of_group, key=lambda prompt: (hashing.share(seed, prompt.id), prompt.id))
-    distinct = {normalize.key(prompt): prompt for prompt in reversed(shuffled)}
+    shuffled = sorted(of_group, key=lambda prompt: (hashing.hash_uniform(seed, prompt.id), prompt.id))
+    distinct = {normalize.comparison_key(prompt): prompt for prompt in reversed(shuffled)}
     for prompt in taken:
-        distinct.pop(normalize.key(prompt), None)
+        distinct.pop(normalize.comparison_key(prompt), None)
     if count > len(distinct):
         tagged = f", tag {wanted[0]}" if wanted else ""
-        raise TooFew(
+        raise TooFewExamples(
             f"{count} prompts wanted of source {source}, site {site}{tagged}, {len(distinct)} there that are not drawn "
             f"yet; ask for fewer in params.yaml's prompts, or give the source more"
         )
@@ -53,11 +53,11 @@ def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:
         if shared:
             first = min(shared)
             pair = first if name == "id" else f"{_texts(dev)[first]} and {_texts(test)[first]}: {first[:80]!r}"
-            raise Shared(
+            raise SharedPrompt(
                 f"dev and test share {len(shared)} prompt(s) by {name}, first {pair}; a prompt that chose the "
                 f"checkpoint cannot test it: name other sites in params.yaml's prompts, or drop one of the two"
             )
 
 
 def _texts(prompts: Sequence[Prompt]) -> Mapping[str, str]:
-    return {normalize.key(prompt): prompt.id for prompt in prompts}
+    return {normalize.comparison_key(prompt): prompt.id for prompt in prompts}

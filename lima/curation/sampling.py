@@ -10,7 +10,7 @@ from lima.errors import LimaError
 Item = TypeVar("Item")
 
 
-class TooFew(LimaError):
+class TooFewExamples(LimaError):
     """Fewer items than were asked for; says how many there are, and where."""
 
 
@@ -30,7 +30,7 @@ def draw(
     """
     sizes = {name: len(pool) for name, pool in sorted(pools.items())}
     if count > sum(sizes.values()):
-        raise TooFew(f"{count} wanted, {sum(sizes.values())} there: {sizes}")
+        raise TooFewExamples(f"{count} wanted, {sum(sizes.values())} there: {sizes}")
     chance, taken = probabilities(sizes, temperature=temperature), dict.fromkeys(sizes, 0)
     drawn: list[Item] = []
     while len(drawn) < count:

@@ -83,7 +83,7 @@ def _prompt(
     stands_alone = bool(description) and not (
         style.reference(description) or style.missing(marked, links_known=candidate.markup == "html")
     )
-    by_title = hashing.share(seed, candidate.id) < share
+    by_title = hashing.hash_uniform(seed, candidate.id) < share
     if stands_alone and not by_title:
         return description, None
     fault = None

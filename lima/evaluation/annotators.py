@@ -16,13 +16,13 @@ from lima.inference import response_cache
 from lima.records import Prompt, Response, Verdict
 
 
-class Pair(NamedTuple):
+class ResponsePair(NamedTuple):
     prompt: Prompt
     a: Response  # the contestant's
     b: Response  # its rival's
 
 
-def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response]) -> list[Pair]:
+def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response]) -> list[ResponsePair]:
     """What both answered, sample by sample, in the prompts' order."""
     rivals = {(response.prompt_id, response.sample): response for response in b}
     asked = {prompt.id: prompt for prompt in prompts}
@@ -31,11 +31,11 @@ def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response
         response for response in a if response.prompt_id in asked and (response.prompt_id, response.sample) in rivals
     ]
     both.sort(key=lambda response: (place[response.prompt_id], response.sample))
-    return [Pair(asked[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in both]
+    return [ResponsePair(asked[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in both]
 
 
-def verdicts(
-    shown: Sequence[Pair],
+def annotate(
+    shown: Sequence[ResponsePair],
     *,
     comparison: str,
     name: str,
@@ -70,11 +70,16 @@ def verdicts(
 
 
 async def asked(
-    shown: Sequence[Pair], annotator: EndpointAnnotator, *, judge: Judge, kept_replies: Path, done: Callable[[], object]
+    shown: Sequence[ResponsePair],
+    annotator: EndpointAnnotator,
+    *,
+    judge: Judge,
+    kept_replies: Path,
+    done: Callable[[], object],
 ) -> list[Ballots]:
     from lima.inference import chat_client  # imports openai: a second that floors do not pay
 
-    with response_cache.opened(kept_replies) as cache:
+    with response_cache.open_cache(kept_replies) as cache:
         async with chat_client.connected(
             annotator.url,
             key_variable=annotator.key_variable,
@@ -87,7 +92,9 @@ async def asked(
             ask = chat_types.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
             complete = judge_client.completing(annotator, ask=ask, seed=judge.seed)
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
-            return await chat_types.every(jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE)
+            return await chat_types.gather_limited(
+                jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE
+            )
 
 
 def without_vote(given: Sequence[Verdict]) -> Counter[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lima.config.entries import FloorAnnotator
 from lima.evaluation.pairwise import Ballots, Winner
-from lima.records import Ballot, Response
+from lima.records import Judgment, Response
 
 Rule = Callable[[Response, Response], Winner]
 
@@ -24,14 +24,14 @@ def rule(floor: FloorAnnotator, *, seed: int) -> Rule:
         case "finished":
             return finished
         case "random":
-            return coin(seed)
+            return random_choice(seed)
 
 
 def ballots(a: Response, b: Response, decide: Rule) -> Ballots:
     """In both orders, as every annotator is asked."""
     return (
-        Ballot(first=a.contestant, winner=decide(a, b), reply=""),
-        Ballot(first=b.contestant, winner=decide(b, a), reply=""),
+        Judgment(first=a.contestant, winner=decide(a, b), reply=""),
+        Judgment(first=b.contestant, winner=decide(b, a), reply=""),
     )
 
 
@@ -63,7 +63,7 @@ def repeated(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def coin(seed: int) -> Rule:
+def random_choice(seed: int) -> Rule:
     """A fair coin for each (seed, pair, prompt, sample), which falls the same whichever response is shown first."""
 
     def decide(first: Response, second: Response) -> Winner:

@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 from lima.records import EpochScore, Record
 
 
-class Chosen(Record):
+class SelectedCheckpoint(Record):
     arm: str
     epoch: PositiveInt
     checkpoint: str  # its folder
@@ -15,6 +15,6 @@ class Chosen(Record):
     why: str
 
 
-def best(scores: Sequence[EpochScore]) -> EpochScore:
+def select_best(scores: Sequence[EpochScore]) -> EpochScore:
     """The highest score; of equal ones the earliest, which has the same quality for less training."""
     return max(scores, key=lambda score: (score.score, -score.epoch))

@@ -7,7 +7,7 @@ from lima.evaluation.intervals import Interval, wilson
 
 
 @dataclass(frozen=True)
-class Kept:
+class ConstraintRate:
     """One contestant's answers to prompts that prescribe a form."""
 
     kept: int
@@ -17,7 +17,9 @@ class Kept:
     faults: dict[str, str]  # by prompt, what broke the form in its first answer that does not keep it
 
 
-def kept(found: Mapping[str, Sequence[tuple[str, str | None]]], *, confidence: float) -> dict[str, Kept]:
+def constraint_rates(
+    found: Mapping[str, Sequence[tuple[str, str | None]]], *, confidence: float
+) -> dict[str, ConstraintRate]:
     """By contestant; `found` gives each answer's prompt and what breaks the form, None where nothing does.
 
     Contestants that answered no such prompt are left out.
@@ -25,10 +27,10 @@ def kept(found: Mapping[str, Sequence[tuple[str, str | None]]], *, confidence: f
     return {name: _kept(of, confidence) for name, of in found.items() if of}
 
 
-def _kept(found: Sequence[tuple[str, str | None]], confidence: float) -> Kept:
+def _kept(found: Sequence[tuple[str, str | None]], confidence: float) -> ConstraintRate:
     broken = [(prompt, fault) for prompt, fault in found if fault is not None]
     share = 1 - len(broken) / len(found)
-    return Kept(
+    return ConstraintRate(
         kept=len(found) - len(broken),
         answers=len(found),
         share=share,

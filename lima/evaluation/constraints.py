@@ -11,7 +11,7 @@ from lima.records import Prompt
 
 TAG = "keeps:"
 SHOWN = 100  # characters of a fault, which may quote the answer
-FORMS: dict[str, Callable[[str], str | None]] = {
+CONSTRAINTS: dict[str, Callable[[str], str | None]] = {
     "haiku": constraints_text.haiku,
     "acrostic": constraints_text.acrostic,
     "limerick": constraints_text.limerick,
@@ -27,16 +27,16 @@ FORMS: dict[str, Callable[[str], str | None]] = {
 }
 
 
-def asked(prompt: Prompt) -> str | None:
+def constraint_of(prompt: Prompt) -> str | None:
     """The name of the form that the prompt prescribes."""
     return next((tag.removeprefix(TAG) for tag in prompt.tags if tag.startswith(TAG)), None)
 
 
-def fault(form: str, answer: str) -> str | None:
+def violation(form: str, answer: str) -> str | None:
     """What first breaks the form, in words; None where it is kept. Raises ValueError for a form without a rule."""
-    if form not in FORMS:
+    if form not in CONSTRAINTS:
         raise ValueError(
-            f"no rule reads the form {form!r}; there are {', '.join(FORMS)} in lima/evaluation/constraints.py"
+            f"no rule reads the form {form!r}; there are {', '.join(CONSTRAINTS)} in lima/evaluation/constraints.py"
         )
-    found = FORMS[form](answer.strip())
+    found = CONSTRAINTS[form](answer.strip())
     return found if found is None or len(found) <= SHOWN else f"{found[:SHOWN]}…"

@@ -7,17 +7,17 @@ from importlib.resources import files
 from string import Template
 from typing import Literal
 
-from lima.chat_types import NoReply, Reply
-from lima.records import Ballot, Prompt, Response
+from lima.chat_types import ChatResponse, NoReply
+from lima.records import Judgment, Prompt, Response
 from lima.text import reasoning_blocks
 
 Winner = Literal["first", "second", "tie"]
-Vote = Literal["first", "second", "tie", "unparsed"]
+Choice = Literal["first", "second", "tie", "unparsed"]
 Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]
-Complete = Callable[[str], Awaitable[Reply | NoReply]]  # a model's reply to a text
-Ballots = tuple[Ballot, Ballot]
+Complete = Callable[[str], Awaitable[ChatResponse | NoReply]]  # a model's reply to a text
+Ballots = tuple[Judgment, Judgment]
 
-VOTES: dict[str, Vote] = {"A": "first", "B": "second", "TIE": "tie"}
+CHOICES: dict[str, Choice] = {"A": "first", "B": "second", "TIE": "tie"}
 VERDICT_LINE = re.compile(r"^[^\w\n]*VERDICT[^\w\n:]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 MARKS = " \t\r*_`#.\"'"  # Markdown and punctuation that models put around the word
 
@@ -27,15 +27,15 @@ async def judge(prompt: Prompt, a: Response, b: Response, *, complete: Complete)
     return await _ballot(prompt, a, b, complete), await _ballot(prompt, b, a, complete)
 
 
-async def _ballot(prompt: Prompt, first: Response, second: Response, complete: Complete) -> Ballot:
+async def _ballot(prompt: Prompt, first: Response, second: Response, complete: Complete) -> Judgment:
     reply = await complete(instruction(prompt, first.text, second.text))
     match reply:
         case NoReply():
-            return Ballot(first=first.contestant, winner="failed", reply="", reason=reply.reason, detail=reply.detail)
-        case Reply(finish="length"):
-            return Ballot(first=first.contestant, winner="unparsed", reply=reply.text, reason="truncated")
+            return Judgment(first=first.contestant, winner="failed", reply="", reason=reply.reason, detail=reply.detail)
+        case ChatResponse(finish="length"):
+            return Judgment(first=first.contestant, winner="unparsed", reply=reply.text, reason="truncated")
         case _:
-            return Ballot(first=first.contestant, winner=vote(reply.text), reply=reply.text)
+            return Judgment(first=first.contestant, winner=parse_choice(reply.text), reply=reply.text)
 
 
 def instruction(prompt: Prompt, first: str, second: str) -> str:
@@ -54,13 +54,13 @@ def dialogue(prompt: Prompt) -> str:
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)
 
 
-def vote(reply: str) -> Vote:
+def parse_choice(reply: str) -> Choice:
     """What the last verdict line says; without one, or where it cannot be read, "unparsed" and never a tie.
 
     A line in a reasoning block is a draft and does not count.
     """
     lines = VERDICT_LINE.findall(reasoning_blocks.without(reply))
-    return VOTES.get(lines[-1].strip(MARKS).upper(), "unparsed") if lines else "unparsed"
+    return CHOICES.get(lines[-1].strip(MARKS).upper(), "unparsed") if lines else "unparsed"
 
 
 def outcome(contestant: str, ballots: Ballots) -> Outcome:
@@ -80,7 +80,7 @@ def outcome(contestant: str, ballots: Ballots) -> Outcome:
     return "tie" if "tie" in winners else winners.pop()
 
 
-def _winner(contestant: str, ballot: Ballot) -> Outcome:
+def _winner(contestant: str, ballot: Judgment) -> Outcome:
     if ballot.winner in ("tie", "unparsed", "failed"):
         return ballot.winner
     shown_first, chosen_first = ballot.first == contestant, ballot.winner == "first"

@@ -58,7 +58,7 @@ def measure(
         net=(outcomes["win"] - outcomes["lose"]) / len(verdicts),
         interval=bootstrap(sums, sizes, confidence=confidence, resamples=resamples, rng=rng),
         p_value=sign_flip(sums, flips=resamples, rng=rng),
-        smallest=smallest_difference(sums / sizes, confidence=confidence, power=power),
+        smallest=minimum_detectable_difference(sums / sizes, confidence=confidence, power=power),
     )
 
 
@@ -74,7 +74,7 @@ def sign_flip(sums: Numbers, *, flips: int, rng: np.random.Generator) -> float:
     return float((1 + as_extreme) / (1 + flips))
 
 
-def smallest_difference(nets: Numbers, *, confidence: float, power: float) -> float | None:
+def minimum_detectable_difference(nets: Numbers, *, confidence: float, power: float) -> float | None:
     """Minimum detectable net: δ = (z₁₋α/₂ + z_power) · s / √n over n prompts, α = 1 − confidence.
 
     s² = Σ net² / n is the spread of the prompts' nets when the true net is 0. A design with n such prompts finds a net

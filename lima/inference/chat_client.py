@@ -24,7 +24,7 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from lima.chat_types import NoReply, Option, Question, Reply
+from lima.chat_types import ChatRequest, ChatResponse, NoReply, Option
 from lima.errors import LimaError
 from lima.records import NoReplyReason, Turn
 from lima.redaction import mask, redact, url_secrets
@@ -82,7 +82,7 @@ class Endpoint:
         self._given_up = 0  # questions in a row, after all retries
         self._rejected = 0  # questions before the first answer
 
-    async def ask(self, question: Question) -> Reply | NoReply:
+    async def ask(self, question: ChatRequest) -> ChatResponse | NoReply:
         """Raises EndpointError. No text of a result or an error contains a part of the key."""
         attempt, outcome = 0, await self._attempt(question)
         while isinstance(outcome, Trouble) and outcome.passes and attempt < self._retries:
@@ -102,7 +102,7 @@ class Endpoint:
             )
         return NoReply(reason=outcome.reason, detail=outcome.says)
 
-    async def _attempt(self, question: Question) -> Reply | NoReply | Trouble:
+    async def _attempt(self, question: ChatRequest) -> ChatResponse | NoReply | Trouble:
         """No exception leaves it: an error's context holds the request, and with it the key."""
         try:
             outcome = await self._once(question)
@@ -113,7 +113,7 @@ class Endpoint:
             self._given_up = 0
         return outcome
 
-    async def _once(self, question: Question) -> Reply | NoReply | Trouble:
+    async def _once(self, question: ChatRequest) -> ChatResponse | NoReply | Trouble:
         async with asyncio.timeout(self._timeout):
             raw = await self._client.chat.completions.with_raw_response.create(
                 model=question.model,
@@ -128,7 +128,7 @@ class Endpoint:
         tokens = completion.usage.completion_tokens if completion.usage else None
         return self._read(first, tokens)
 
-    def _read(self, choice: "Choice", tokens: int | None) -> Reply | NoReply:
+    def _read(self, choice: "Choice", tokens: int | None) -> ChatResponse | NoReply:
         """The answer in a completion; a completion can also be without one."""
         message, ended = choice.message, (choice.finish_reason or "").lower()
         if ended == "content_filter":
@@ -143,17 +143,17 @@ class Endpoint:
             if ended in CUT:
                 return NoReply(reason="truncated", detail=f"{lacks}, cut at the token limit; raise max_tokens")
             return NoReply(reason="empty", detail=f"{lacks}, finish reason {choice.finish_reason}")
-        return Reply(
+        return ChatResponse(
             text=mask(text, self._secrets),
             finish="length" if ended in CUT else "stop",
             finish_reason=choice.finish_reason,
             tokens=tokens,
         )
 
-    def _trouble(self, error: openai.OpenAIError | TimeoutError | ValidationError, question: Question) -> Trouble:
+    def _trouble(self, error: openai.OpenAIError | TimeoutError | ValidationError, question: ChatRequest) -> Trouble:
         match error:
             case openai.APIStatusError(status_code=status, response=response):
-                wait = seconds(response.headers.get("retry-after", ""), now=datetime.now(UTC))
+                wait = retry_after_seconds(response.headers.get("retry-after", ""), now=datetime.now(UTC))
                 return self._status(status, response.text, wait, question)
             case TimeoutError() | openai.APITimeoutError():
                 says = f"no answer within {self._timeout:g} s; raise the timeout in params.yaml"
@@ -166,7 +166,7 @@ class Endpoint:
                 says = f"no connection ({cause}); start the server, or mend the url in params.yaml"
                 return Trouble("unavailable", says, passes=self._has_answered, fatal=not self._has_answered)
 
-    def _status(self, status: int, body: str, wait: float | None, question: Question) -> Trouble:
+    def _status(self, status: int, body: str, wait: float | None, question: ChatRequest) -> Trouble:
         says = f"it says {status} {self._shown(body)!r}"
         if (status in PASSING or status >= 500) and not (status == 429 and OUT_OF_QUOTA.search(body)):
             lower = f"{says}; wait, or lower the concurrency"
@@ -289,7 +289,7 @@ async def connected(
         yield Endpoint(client, key=key, retries=retries, timeout=timeout, seed=seed, sleep=sleep, known=known)
 
 
-def seconds(retry_after: str, *, now: datetime) -> float | None:
+def retry_after_seconds(retry_after: str, *, now: datetime) -> float | None:
     """A Retry-After header, a number of seconds or an HTTP date, as seconds from now; None where it is neither."""
     if re.fullmatch(r"\d+(\.\d+)?", retry_after):
         return float(retry_after)

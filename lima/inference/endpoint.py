@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from lima import chat_types
-from lima.chat_types import Ask, NoReply, Question, every
+from lima.chat_types import ChatRequest, CompletionFn, NoReply, gather_limited
 from lima.config.entries import EndpointContestant
 from lima.config.sections import Decoding
 from lima.records import Prompt, Response, Unanswered
@@ -23,7 +23,7 @@ async def respond(
     samples: int,
     concurrency: int,
     decoding: Decoding,
-    ask: Ask,
+    ask: CompletionFn,
     done: Callable[[], object],
 ) -> list[Response | Unanswered]:
     """Every prompt's answers, or the reason why there is none, in the prompts' order; `done` is called after each."""
@@ -45,10 +45,10 @@ async def respond(
         )
 
     jobs = [lambda p=prompt, s=sample: one(p, s) for prompt in prompts for sample in range(samples)]
-    return await every(jobs, concurrency=concurrency, done=done, grace=chat_types.GRACE)
+    return await gather_limited(jobs, concurrency=concurrency, done=done, grace=chat_types.GRACE)
 
 
-def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> Question:
+def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> ChatRequest:
     """With a seed of its own for every prompt and sample; a server that ignores seeds answers all the same."""
     digest = hashlib.sha256(f"{decoding.seed}/{prompt.id}/{sample}".encode()).digest()
     options = chat_types.options(
@@ -59,4 +59,4 @@ def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decodin
         top_p=decoding.top_p,
         seed=int.from_bytes(digest[:4], "big") >> 1,  # 31 bits, which every server takes
     )
-    return Question(model=served.model, messages=prompt.messages, options=options, attempt=sample)
+    return ChatRequest(model=served.model, messages=prompt.messages, options=options, attempt=sample)

@@ -24,13 +24,13 @@ from lima.text import reasoning_blocks
 
 
 @dataclass(frozen=True)
-class Asked:
+class GenerationRequest:
     prompt: Prompt
     sample: int
     ids: list[int]  # of the rendered prompt
 
 
-def respond(
+def generate(
     checkpoint: Checkpoint, prompts: Sequence[Prompt], *, contestant: str, samples: int, decoding: Decoding
 ) -> Iterator[Response]:
     """Every prompt's answers, longest prompts first: rows of like length pad little, and memory shows its need at once.
@@ -38,7 +38,7 @@ def respond(
     Raises LimaError for a prompt that leaves no room in the context.
     """
     asked = [
-        Asked(prompt, sample, ids)
+        GenerationRequest(prompt, sample, ids)
         for prompt in prompts
         for ids in [render(checkpoint.tokenizer, prompt)]
         for sample in range(samples)
@@ -71,7 +71,9 @@ def respond(
 
 
 @torch.inference_mode()
-def sampled(checkpoint: Checkpoint, rows: Sequence[Asked], decoding: Decoding) -> list[tuple[list[int], bool]]:
+def sampled(
+    checkpoint: Checkpoint, rows: Sequence[GenerationRequest], decoding: Decoding
+) -> list[tuple[list[int], bool]]:
     """Each row's tokens without the one that ended it, and whether one did."""
     model = checkpoint.model
     rngs = [generator(decoding.seed, row.prompt.id, row.sample) for row in rows]
@@ -89,7 +91,7 @@ def sampled(checkpoint: Checkpoint, rows: Sequence[Asked], decoding: Decoding) -
         )
         uniform = torch.tensor([rngs[row].random() for row in open_], device=model.device)
         logits = seen.logits[:, -1].float().masked_fill(checkpoint.unwritable, -torch.inf)
-        logits = nucleus_sampling.penalised(logits, generated, penalty=decoding.repetition_penalty)
+        logits = nucleus_sampling.repetition_penalized(logits, generated, penalty=decoding.repetition_penalty)
         tokens = nucleus_sampling.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
         for row, token in zip(open_, tokens.tolist(), strict=True):
             ended[row] = token in checkpoint.ends

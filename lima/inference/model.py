@@ -47,13 +47,13 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
         raise LimaError(
             f"{folder} is no Hugging Face folder with config.json and *.safetensors; run the stage that writes it again"
         )
-    refuse_changed(folder)
+    check_digest(folder)
     # cuDNN's attention builds a plan for each new shape, and each step of sampling has one of its own
     torch.backends.cuda.enable_cudnn_sdp(False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
-    skinny_matmul.speed_up(model)
+    skinny_matmul.use_skinny_matmul(model)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     ends = model.generation_config.eos_token_id
     if ends is None:
@@ -67,7 +67,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
     )
 
 
-def refuse_changed(folder: Path) -> None:
+def check_digest(folder: Path) -> None:
     """Raise where a checkpoint's weights are not those that training wrote and took the digest of."""
     mark, weights = folder / DIGEST, folder / "model.safetensors"
     if mark.is_file():

@@ -6,7 +6,7 @@ from torch import Tensor
 HEAD = 128  # the likeliest tokens, tried before the whole vocabulary is sorted; the outcome is the same
 
 
-def penalised(logits: Tensor, generated: Tensor, *, penalty: float) -> Tensor:
+def repetition_penalized(logits: Tensor, generated: Tensor, *, penalty: float) -> Tensor:
     """Logits with those of tokens already generated made less likely: l/θ where l > 0, else l·θ (Keskar et al. 2019).
 
     Only what the model itself has written counts (§4). The processor in transformers also counts the prompt's tokens,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lima.chat_types import Ask, NoReply, Question, Reply
+from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, NoReply
 from lima.redaction import redact, url_secrets
 
 BUSY = 60.0  # seconds to wait for another process that writes
@@ -22,11 +22,11 @@ class ResponseCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def get(self, url: str, question: Question) -> Reply | None:
+    def get(self, url: str, question: ChatRequest) -> ChatResponse | None:
         row = self._database.execute("SELECT reply FROM replies WHERE digest = ?", [digest(url, question)]).fetchone()
-        return Reply.model_validate_json(row[0]) if row else None
+        return ChatResponse.model_validate_json(row[0]) if row else None
 
-    def put(self, url: str, question: Question, reply: Reply) -> None:
+    def put(self, url: str, question: ChatRequest, reply: ChatResponse) -> None:
         """On disk before it returns: a kill right afterwards loses nothing."""
         shown = redact(url, url_secrets(url))
         row = [digest(url, question), shown, question.model, question.model_dump_json(), reply.model_dump_json()]
@@ -41,7 +41,7 @@ class ResponseCache:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ResponseCache]:
+def open_cache(path: Path) -> Iterator[ResponseCache]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=BUSY)) as database:
         database.execute("PRAGMA journal_mode = WAL")  # readers and one writer at a time do not block each other
@@ -52,24 +52,24 @@ def opened(path: Path) -> Iterator[ResponseCache]:
         yield ResponseCache(database)
 
 
-def cached(ask: Ask, cache: ResponseCache, *, url: str) -> Ask:
+def cached(ask: CompletionFn, cache: ResponseCache, *, url: str) -> CompletionFn:
     """A function that asks for nothing that the cache knows or that is being asked right now."""
     in_turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def complete(question: Question) -> Reply | NoReply:
+    async def complete(question: ChatRequest) -> ChatResponse | NoReply:
         async with in_turn[digest(url, question)]:
             known = cache.get(url, question)
             if known:
                 return known
             answer = await ask(question)
-            if isinstance(answer, Reply):
+            if isinstance(answer, ChatResponse):
                 cache.put(url, question, answer)
             return answer
 
     return complete
 
 
-def digest(url: str, question: Question) -> str:
+def digest(url: str, question: ChatRequest) -> str:
     """SHA-256 of everything the answer depends on; the key is no part of it."""
     asked = json.dumps(question.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{url}\n{asked}".encode()).hexdigest()

@@ -55,7 +55,7 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def answer(work: str, job: str, *, folder: Path) -> Reply:
+def run_job(work: str, job: str, *, folder: Path) -> Reply:
     """Do one job in this process, started in `folder`."""
     if not folder.is_dir():
         error = (
@@ -75,7 +75,7 @@ def answer(work: str, job: str, *, folder: Path) -> Reply:
         return Reply(result="", error=traceback.format_exc(), mendable=False)
 
 
-def given_up(times: int, why: str) -> Reply:
+def gave_up(times: int, why: str) -> Reply:
     """Of a job whose worker was killed as often as it may be."""
     error = f"its worker was killed {times} times, at last {why}; if memory is short, let fewer work at a time"
     return Reply(result="", error=error, mendable=True)

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-from lima.parallel.jobs import ROOT, THREADS, Ended, Event, Reply, Restarted, Started, answer, given_up, threads
+from lima.parallel.jobs import ROOT, THREADS, Ended, Event, Reply, Restarted, Started, gave_up, run_job, threads
 
 Worker = subprocess.Popen[bytes]
 
@@ -27,7 +27,7 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Genera
     if min(workers, len(jobs)) <= 1:
         for number, job in enumerate(jobs):
             yield Started(number)
-            yield Ended(number, answer(work, job, folder=Path.cwd()))
+            yield Ended(number, run_job(work, job, folder=Path.cwd()))
         return
     share = max(1, threads() // min(workers, len(jobs)))
     waiting, killed = deque(range(len(jobs))), Counter[int]()
@@ -54,7 +54,7 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Genera
                     why = _end(worker)
                     killed[number] += 1
                     if killed[number] > retries:
-                        yield Ended(number, given_up(killed[number], why))
+                        yield Ended(number, gave_up(killed[number], why))
                     else:
                         waiting.appendleft(number)
                         yield Restarted(number, why)
@@ -120,7 +120,7 @@ def _serve(work: str) -> None:
     jobs = SimpleQueue[str]()
     Thread(target=_take, args=(jobs,), daemon=True).start()
     while True:
-        answers.write(answer(work, jobs.get(), folder=Path.cwd()).model_dump_json().encode() + b"\n")
+        answers.write(run_job(work, jobs.get(), folder=Path.cwd()).model_dump_json().encode() + b"\n")
         answers.flush()
 
 

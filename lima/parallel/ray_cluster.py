@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from lima.errors import LimaError
-from lima.parallel.jobs import ROOT, Ended, Event, Reply, Restarted, Started, given_up
+from lima.parallel.jobs import ROOT, Ended, Event, Reply, Restarted, Started, gave_up
 
 ADDRESS = "RAY_ADDRESS"
 PATIENCE = 10  # seconds
@@ -42,7 +42,7 @@ def run(work: str, jobs: Sequence[str], *, retries: int) -> Generator[Event]:
                 why = f"({type(error).__name__})"
             killed[number] += 1
             if killed[number] > retries:
-                yield Ended(number, given_up(killed[number], why))
+                yield Ended(number, gave_up(killed[number], why))
             else:
                 running[do.remote(jobs[number])] = number
                 yield Restarted(number, why)
@@ -70,8 +70,8 @@ def _task(work: str) -> Callable[[str], str]:
             sys.path.insert(0, root)
         from pathlib import Path
 
-        from lima.parallel.jobs import answer
+        from lima.parallel.jobs import run_job
 
-        return answer(work, job, folder=Path(folder)).model_dump_json()
+        return run_job(work, job, folder=Path(folder)).model_dump_json()
 
     return task

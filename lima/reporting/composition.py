@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lima.records import Credit, Example
 from lima.reporting import table1
-from lima.reporting.results import Source
+from lima.reporting.results import SourceResults
 from lima.reporting.token_counts import Count
 
 
@@ -33,7 +33,7 @@ class Specimen:
 
 
 @dataclass(frozen=True)
-class Loss:
+class DropCount:
     """What one stage dropped for one reason."""
 
     stage: str
@@ -44,19 +44,19 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Built:
+class Composition:
     """All that an arm's card tells of."""
 
     arm: str
     pool: str
     train: Sequence[Example]
     held_out: Sequence[Example]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, SourceResults]
     offered: Mapping[str, int]  # examples in the pool, by source
     sites: Mapping[str, Mapping[str, Share]]  # by source
     credits: Sequence[Credit]
     shown: Sequence[Example]
-    losses: Sequence[Loss]
+    losses: Sequence[DropCount]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Licence:
         return [{"NC": "commercial use", "ND": "changed versions"}[word] for word in dict.fromkeys(words)]
 
 
-def flows(built: Built) -> list[Flow]:
+def flows(built: Composition) -> list[Flow]:
     pool = "kept by the filters" if built.pool == "kept" else "sampled unfiltered"
     return [
         Flow(
@@ -109,7 +109,7 @@ def flows(built: Built) -> list[Flow]:
     ]
 
 
-def drawn(built: Built) -> dict[str, int]:
+def drawn(built: Composition) -> dict[str, int]:
     return {source: sum(share.drawn for share in of.values()) for source, of in built.sites.items()}
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from lima.config import Params
 from lima.records import Credit, Example
 from lima.reporting import answers, composition, data_card_figures, table1, templating, token_counts
-from lima.reporting.composition import Built
+from lima.reporting.composition import Composition
 from lima.reporting.token_counts import Count
 
 
@@ -20,7 +20,7 @@ class Shown:
     credit: Credit
 
 
-def render(p: Params, built: Built, *, count: Count) -> str:
+def render(p: Params, built: Composition, *, count: Count) -> str:
     lengths = composition.measure(built.train, count)
     credits = {credit.id: credit for credit in built.credits}
     return templating.render(

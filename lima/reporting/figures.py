@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lima.evaluation.preference import OUTCOMES
 from lima.reporting.metrics import Preferences
-from lima.reporting.results import Arm, Results
+from lima.reporting.results import ArmResults, Results
 from lima.reporting.svg import FAINT, GREYS, GROUND, HUES, INK, TINTS, WIDTH, drawing, inline
 
 FIRST, SECOND = HUES[0], HUES[1]
@@ -61,7 +61,7 @@ def loss(results: Results) -> Markup:
         return inline(figure, "loss", says=f"Training loss by step: {ends} nats a token.")
 
 
-def epochs(name: str, arm: Arm) -> Markup:
+def epochs(name: str, arm: ArmResults) -> Markup:
     """Held-out perplexity beside dev quality, by epoch: §3 saw the first rise while the second did too."""
     with drawing(WIDTH, 2.2) as figure:
         left, right = figure.subplots(1, 2, sharex=True)

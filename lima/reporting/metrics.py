@@ -9,8 +9,8 @@ import numpy as np
 from lima.config import Params
 from lima.config.sections import Report
 from lima.evaluation import holm, preference
-from lima.evaluation.attack_rates import Met
-from lima.evaluation.constraint_rates import Kept
+from lima.evaluation.attack_rates import AttackRate
+from lima.evaluation.constraint_rates import ConstraintRate
 from lima.evaluation.preference import OUTCOMES, USABLE, Preference
 from lima.records import Response, Verdict
 from lima.reporting.results import Results, contestants_of
@@ -26,8 +26,8 @@ class Findings:
 
     results: Results
     measured: Preferences
-    met: Mapping[str, Sequence[Met]]  # contestant → outcomes of each group of the adversarial suite
-    formed: Mapping[str, Kept]  # contestant → how often it kept a prescribed form
+    met: Mapping[str, Sequence[AttackRate]]  # contestant → outcomes of each group of the adversarial suite
+    formed: Mapping[str, ConstraintRate]  # contestant → how often it kept a prescribed form
 
 
 def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Preferences:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """A line of Table 1; tokens are means."""
 
     name: str
@@ -14,17 +14,17 @@ class Row:
 
 
 TRAIN = {
-    "stack_exchange_stem": Row("Stack Exchange, STEM", 200, 117, 523),
-    "stack_exchange_other": Row("Stack Exchange, other", 200, 119, 530),
-    "wikihow": Row("wikiHow", 200, 12, 1811),
-    "reddit": Row("Pushshift r/WritingPrompts", 150, 34, 274),
-    "natural_instructions": Row("Super-Natural Instructions", 50, 236, 92),
-    "authored": Row("authors, group A", 200, 40, 334),
+    "stack_exchange_stem": PaperRow("Stack Exchange, STEM", 200, 117, 523),
+    "stack_exchange_other": PaperRow("Stack Exchange, other", 200, 119, 530),
+    "wikihow": PaperRow("wikiHow", 200, 12, 1811),
+    "reddit": PaperRow("Pushshift r/WritingPrompts", 150, 34, 274),
+    "natural_instructions": PaperRow("Super-Natural Instructions", 50, 236, 92),
+    "authored": PaperRow("authors, group A", 200, 40, 334),
 }
-DEV = {"authored/A": Row("authors, group A", 50, 36, None)}
+DEV = {"authored/A": PaperRow("authors, group A", 50, 36, None)}
 TEST = {
-    "reddit/AskReddit": Row("Pushshift r/AskReddit", 70, 30, None),
-    "authored/B": Row("authors, group B", 230, 31, None),
+    "reddit/AskReddit": PaperRow("Pushshift r/AskReddit", 70, 30, None),
+    "authored/B": PaperRow("authors, group B", 230, 31, None),
 }
 MODEL = "LLaMA 65B"
 TRAINING_EXAMPLES = 1000

@@ -17,11 +17,11 @@ from lima.records import (
     EpochScore,
     Example,
     Funnel,
-    Gate,
     Prompt,
     Response,
     StepMetrics,
     Unanswered,
+    ValidationResult,
     Verdict,
 )
 
@@ -32,7 +32,7 @@ class Missing(LimaError):
     """A result that is not there, or holds something else than it should; says which stage writes it."""
 
 
-class Scraped(BaseModel):
+class ScrapeResults(BaseModel):
     """What scrape counted in a source's dumps."""
 
     model_config = ConfigDict(frozen=True)
@@ -42,23 +42,23 @@ class Scraped(BaseModel):
     dropped: dict[str, NonNegativeInt]
 
 
-class Chosen(BaseModel):
+class SelectedEpoch(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     epoch: PositiveInt
 
 
 @dataclass(frozen=True)
-class Source:
-    scraped: Scraped
+class SourceResults:
+    scraped: ScrapeResults
     funnel: Funnel
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResults:
     train: list[Example]
     held_out: list[Example]
-    gate: Gate
+    gate: ValidationResult
     steps: list[StepMetrics]
     epochs: list[EpochMetrics]
     scores: dict[int, EpochScore]  # by epoch, of the epochs select looked at
@@ -67,8 +67,8 @@ class Arm:
 
 @dataclass(frozen=True)
 class Results:
-    sources: dict[str, Source]
-    arms: dict[str, Arm]
+    sources: dict[str, SourceResults]
+    arms: dict[str, ArmResults]
     dev: list[Prompt]
     test: list[Prompt]
     responses: dict[str, list[Response]]  # by contestant, to the test prompts
@@ -89,35 +89,36 @@ class Results:
 
 
 def read(p: Params) -> Results:
-    test = list(jsonl.read(storage.result("prompts") / "test.jsonl", Prompt))
-    adversarial = list(jsonl.read(storage.result("prompts") / "adversarial.jsonl", Prompt))
+    test = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
+    adversarial = list(jsonl.read(storage.result_dir("prompts") / "adversarial.jsonl", Prompt))
     return Results(
         sources={name: source(name) for name in p.sources},
         arms={name: _arm(name) for name in p.arms},
-        dev=list(jsonl.read(storage.result("prompts") / "dev.jsonl", Prompt)),
+        dev=list(jsonl.read(storage.result_dir("prompts") / "dev.jsonl", Prompt)),
         test=test,
         responses={name: _answers(name, "responses", test) for name in p.contestants},
         adversarial=adversarial,
         attempts={name: _answers(name, "adversarial", adversarial) for name in p.contestants},
         unanswered={
-            name: list(jsonl.read(storage.result("sample", name) / "unanswered.jsonl", Unanswered))
+            name: list(jsonl.read(storage.result_dir("sample", name) / "unanswered.jsonl", Unanswered))
             for name in p.contestants
         },
         verdicts={
-            name: list(jsonl.read(storage.result("judge", name) / "verdicts.jsonl", Verdict)) for name in p.comparisons
+            name: list(jsonl.read(storage.result_dir("judge", name) / "verdicts.jsonl", Verdict))
+            for name in p.comparisons
         },
     )
 
 
 def _answers(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
     asked = {prompt.id for prompt in prompts}
-    given = jsonl.read(storage.result("sample", contestant) / f"{file}.jsonl", Response)
+    given = jsonl.read(storage.result_dir("sample", contestant) / f"{file}.jsonl", Response)
     return [response for response in given if response.prompt_id in asked]
 
 
 def run_id(arm: str) -> str:
     """The id of the tracking run that train opened for an arm."""
-    path = storage.result("train", arm) / "run.json"
+    path = storage.result_dir("train", arm) / "run.json"
     return str(json.loads(_text(path))["run_id"])
 
 
@@ -125,22 +126,24 @@ def contestants_of(p: Params, arm: str) -> list[str]:
     return [name for name, c in p.contestants.items() if isinstance(c, ArmContestant) and c.arm == arm]
 
 
-def source(name: str) -> Source:
+def source(name: str) -> SourceResults:
     """What scrape and filter counted."""
-    path = storage.result("scrape", name) / "stats.json"
-    return Source(_checked(path, Scraped), _checked(storage.result("filter", name) / "funnel.json", Funnel))
+    path = storage.result_dir("scrape", name) / "stats.json"
+    return SourceResults(
+        _checked(path, ScrapeResults), _checked(storage.result_dir("filter", name) / "funnel.json", Funnel)
+    )
 
 
-def _arm(name: str) -> Arm:
-    mixed, trained, selected = (storage.result(stage, name) for stage in ("mix", "train", "select"))
-    return Arm(
+def _arm(name: str) -> ArmResults:
+    mixed, trained, selected = (storage.result_dir(stage, name) for stage in ("mix", "train", "select"))
+    return ArmResults(
         train=list(jsonl.read(mixed / "train.jsonl", Example)),
         held_out=list(jsonl.read(mixed / "held_out.jsonl", Example)),
-        gate=_checked(storage.result("validate", name) / "gate.json", Gate),
+        gate=_checked(storage.result_dir("validate", name) / "gate.json", ValidationResult),
         steps=list(jsonl.read(trained / "steps.jsonl", StepMetrics)),
         epochs=list(jsonl.read(trained / "epochs.jsonl", EpochMetrics)),
         scores={score.epoch: score for score in jsonl.read(selected / "scores.jsonl", EpochScore)},
-        chosen=_checked(selected / "chosen.json", Chosen).epoch,
+        chosen=_checked(selected / "chosen.json", SelectedEpoch).epoch,
     )
 
 

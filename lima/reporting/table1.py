@@ -11,22 +11,22 @@ from lima.reporting.token_counts import Count
 
 
 @dataclass(frozen=True)
-class Row:
+class Table1Row:
     split: str
     source: str
     examples: int
     prompt_tokens: float  # mean
     response_tokens: float | None  # mean; None for prompts
-    paper: paper.Row | None  # the line of the paper's table that this one follows
+    paper: paper.PaperRow | None  # the line of the paper's table that this one follows
 
 
-def of_arm(arm: str, examples: Sequence[Example], *, follows_paper: bool, count: Count) -> list[Row]:
+def of_arm(arm: str, examples: Sequence[Example], *, follows_paper: bool, count: Count) -> list[Table1Row]:
     """A row a source, in the paper's order; user turns make the prompt and assistant turns the response."""
     known = paper.TRAIN if follows_paper else {}
     return list(_rows(f"train · {arm}", examples, known, lambda row: row.provenance.source, count))
 
 
-def of_prompts(split: str, prompts: Sequence[Prompt], *, count: Count) -> list[Row]:
+def of_prompts(split: str, prompts: Sequence[Prompt], *, count: Count) -> list[Table1Row]:
     known = {"dev": paper.DEV, "test": paper.TEST}[split]
     return list(_rows(split, prompts, known, lambda row: f"{row.provenance.source}/{row.provenance.site}", count))
 
@@ -34,16 +34,16 @@ def of_prompts(split: str, prompts: Sequence[Prompt], *, count: Count) -> list[R
 def _rows(
     split: str,
     rows: Sequence[Example | Prompt],
-    known: Mapping[str, paper.Row],
+    known: Mapping[str, paper.PaperRow],
     origin: Callable[[Example | Prompt], str],
     count: Count,
-) -> Iterator[Row]:
+) -> Iterator[Table1Row]:
     order = list(paper.TRAIN)
     by_paper = sorted(rows, key=lambda row: (_place(row.provenance.source, order), origin(row)))
     for name, group in groupby(by_paper, key=origin):
         members = list(group)
         responses = count([said(row, "assistant") for row in members])
-        yield Row(
+        yield Table1Row(
             split=split,
             source=name,
             examples=len(members),

@@ -29,7 +29,7 @@ class DumpError(LimaError):
 
 
 @dataclass
-class Tally:
+class ReadStats:
     """What a reader has seen so far; it counts as it yields."""
 
     rows: int = 0  # raw records, the bad ones too
@@ -58,7 +58,7 @@ class Subreddits:
 
 
 @dataclass(frozen=True)
-class Early:
+class Prefilter:
     """Which questions of a community need not become candidates, since the filters would drop them anyway.
 
     Of Reddit, only `subreddits` are read, or all where it is None. Of an exchange, a question whose best answer scores
@@ -73,26 +73,26 @@ class Early:
     subreddits: Subreddits | None = None
 
 
-class Read(Protocol):
+class ReadFunction(Protocol):
     """A dump, which is a folder or one file, as candidates and what was dropped on the way to them.
 
     Without `early` nothing is dropped for its votes. Only a reader whose dumps dwarf what survives looks at it.
     """
 
     def __call__(
-        self, dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+        self, dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
     ) -> Iterator[Candidate | Dropped]: ...  # Raises DumpError
 
 
-class Piece(NamedTuple):
+class Shard(NamedTuple):
     dump: Path  # what `read` takes
     beside: tuple[Path, ...] = ()  # what it reads beside it
 
 
-class Pieces(Protocol):
+class Shards(Protocol):
     """The pieces of a dump in the order in which `read` goes through them."""
 
-    def __call__(self, dumps: Path) -> list[Piece]: ...  # Raises DumpError
+    def __call__(self, dumps: Path) -> list[Shard]: ...  # Raises DumpError
 
 
 class Scraped(Record):

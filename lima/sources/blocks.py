@@ -15,7 +15,7 @@ Fill = Callable[[memoryview], int]  # `readinto` of a file: how many bytes it pu
 
 
 @dataclass(frozen=True)
-class Block:
+class LineBlock:
     bytes: NDArray[np.uint8]  # valid until the next block is asked for
     offset: int  # of its first byte in the stream
     line: int  # number of its first line, counted from 1
@@ -23,7 +23,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Overlong:
+class OverlongBlock:
     """A line of more bytes than `MOST`."""
 
     head: bytes
@@ -31,7 +31,7 @@ class Overlong:
     line: int
 
 
-def blocks(fill: Fill) -> Iterator[Block | Overlong]:
+def blocks(fill: Fill) -> Iterator[LineBlock | OverlongBlock]:
     """A last line without end is given one."""
     buffer = bytearray(MOST + 2 * BLOCK)
     view, array = memoryview(buffer), np.frombuffer(buffer, np.uint8)
@@ -41,20 +41,20 @@ def blocks(fill: Fill) -> Iterator[Block | Overlong]:
         cut = buffer.rfind(b"\n", searched, filled) + 1
         if cut:
             lines = rowscan.lines(array[:cut])
-            yield Block(array[:cut], offset, line, lines)
+            yield LineBlock(array[:cut], offset, line, lines)
             offset, line = offset + cut, line + lines
             buffer[: filled - cut] = buffer[cut:filled]
             held = searched = filled - cut
         elif filled > MOST:
             head = bytes(view[: min(HEAD, filled)])
             skipped, held = _skip(fill, buffer, view)
-            yield Overlong(head, filled + skipped, line)
+            yield OverlongBlock(head, filled + skipped, line)
             offset, line, searched = offset + filled + skipped + 1, line + 1, 0
         else:
             held = searched = filled
     if held:
         buffer[held] = ord("\n")
-        yield Block(array[: held + 1], offset, line, 1)
+        yield LineBlock(array[: held + 1], offset, line, 1)
 
 
 def _fill(fill: Fill, view: memoryview, held: int) -> int:

@@ -90,7 +90,7 @@ def _text_rows(path: Path, ending: str) -> Iterator[RawRow]:
 
 def _lines(path: Path) -> Iterator[RawRow]:
     for part in whole_lines.read(path):
-        if isinstance(part, whole_lines.Overlong):
+        if isinstance(part, whole_lines.OverlongLine):
             error = RowError(f"a line of {part.length:,} bytes, at most {whole_lines.MAX_LINE:,}")
             yield RawRow(f"{path}:{part.number}", part.head, error)
             continue

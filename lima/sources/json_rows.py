@@ -12,7 +12,7 @@ from lima.sources import lines as whole_lines
 from lima.sources.base import DumpError
 
 
-class Row(BaseModel):
+class JsonRow(BaseModel):
     """The fields of a published row that we read; there may be others."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -39,7 +39,7 @@ class CutLine(bytes):
 def lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Each line of a file, without its end, and its place, FILE:LINE counted from 1. Raises DumpError"""
     for part in whole_lines.read(path):
-        if isinstance(part, whole_lines.Overlong):
+        if isinstance(part, whole_lines.OverlongLine):
             yield f"{path}:{part.number}", CutLine(part.head, length=part.length)
             continue
         for number, line in whole_lines.each(part):

@@ -36,13 +36,13 @@ class Lines(NamedTuple):
     stops: NDArray[np.int64]  # (lines,) where each ends: at its line feed, or with the file
 
 
-class Overlong(NamedTuple):
+class OverlongLine(NamedTuple):
     number: int
     length: int  # bytes, the line's end included
     head: bytes
 
 
-def read(path: Path) -> Iterator[Lines | Overlong]:
+def read(path: Path) -> Iterator[Lines | OverlongLine]:
     """Raises DumpError where the file is empty, cut short or damaged."""
     done = 0
     try:
@@ -56,7 +56,7 @@ def read(path: Path) -> Iterator[Lines | Overlong]:
         raise DumpError(f"{path} is empty; fetch it again, or take it away")
 
 
-def whole(blocks: Iterable[bytes]) -> Iterator[Lines | Overlong]:
+def whole(blocks: Iterable[bytes]) -> Iterator[Lines | OverlongLine]:
     """The same bytes, cut at ends of lines."""
     number, length, begun = 1, 0, bytearray()  # of the line whose end has not come yet
     mask = np.empty(BLOCK, np.bool_)
@@ -115,9 +115,9 @@ def _line_feeds(block: bytes, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.flatnonzero(np.equal(np.frombuffer(block, np.uint8), ord("\n"), out=mask[: len(block)]))
 
 
-def _line(number: int, length: int, begun: bytearray) -> Lines | Overlong:
+def _line(number: int, length: int, begun: bytearray) -> Lines | OverlongLine:
     if length > MAX_LINE:
-        return Overlong(number, length, bytes(begun[:HEAD]))
+        return OverlongLine(number, length, bytes(begun[:HEAD]))
     text = bytes(begun)
     return Lines(number, text, 0, np.array([len(text) - text.endswith(b"\n")]))
 

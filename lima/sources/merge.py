@@ -13,13 +13,13 @@ import orjson
 
 from lima.records import Dropped
 from lima.sources.base import Scraped
-from lima.sources.shard_cache import CANDIDATES, DROPPED, Kept
-from lima.sources.shards import SMALL, Part
+from lima.sources.shard_cache import CANDIDATES, DROPPED, CachedShard
+from lima.sources.shards import SMALL, Partition
 
 DUPLICATE = "duplicate"
 
 
-def join(source: str, reader: str, found: Iterable[tuple[Part, Kept]], into: Path) -> Scraped:
+def join(source: str, reader: str, found: Iterable[tuple[Partition, CachedShard]], into: Path) -> Scraped:
     """Write candidates.jsonl and dropped.jsonl into a folder."""
     found = list(found)
     with (into / CANDIDATES).open("wb") as candidates, (into / DROPPED).open("wb") as dropped:
@@ -45,13 +45,13 @@ def join(source: str, reader: str, found: Iterable[tuple[Part, Kept]], into: Pat
     return _counts(source, [kept for _, kept in found], again)
 
 
-def _places(part: Part, kept: Kept) -> Iterable[str]:
+def _places(part: Partition, kept: CachedShard) -> Iterable[str]:
     """The file of each candidate."""
     for (dump, *_), count in zip(part.pieces, kept.candidates, strict=True):
         yield from [dump] * count
 
 
-def _counts(source: str, kept: Sequence[Kept], again: int) -> Scraped:
+def _counts(source: str, kept: Sequence[CachedShard], again: int) -> Scraped:
     dropped = Counter({DUPLICATE: again} if again else {})
     for one in kept:
         dropped.update(one.dropped)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lima.sources import containers, json_rows, lines
-from lima.sources.base import DumpError, Pieces, Read, files
+from lima.sources.base import DumpError, ReadFunction, Shards, files
 from lima.sources.chat import layouts
 from lima.sources.json_rows import RowError
 from lima.sources.lines import Lines
@@ -47,7 +47,7 @@ SOUGHT = (
 )
 
 
-def reader(name: str, *, root: Path | None = None) -> Read:
+def reader(name: str, *, root: Path | None = None) -> ReadFunction:
     """The reader of that name; its module is imported only now.
 
     Args:
@@ -56,12 +56,12 @@ def reader(name: str, *, root: Path | None = None) -> Read:
     """
     module, function = _named(name)
     read = getattr(module, function)
-    return cast(Read, partial(read, root=root) if root and name in NAMED_BY_PATH else read)
+    return cast(ReadFunction, partial(read, root=root) if root and name in NAMED_BY_PATH else read)
 
 
-def pieces(name: str) -> Pieces:
+def pieces(name: str) -> Shards:
     """How the dumps of the reader of that name fall into pieces."""
-    return cast(Pieces, _named(name)[0].pieces)
+    return cast(Shards, _named(name)[0].pieces)
 
 
 def detect(path: Path) -> str:

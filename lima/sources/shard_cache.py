@@ -17,8 +17,8 @@ from lima import jsonl, records, storage, text
 from lima.parallel.jobs import ROOT
 from lima.records import Candidate, Record
 from lima.sources import registry, shards
-from lima.sources.base import UNNAMED, Early, Tally
-from lima.sources.shards import Part
+from lima.sources.base import UNNAMED, Prefilter, ReadStats
+from lima.sources.shards import Partition
 
 CANDIDATES, DROPPED, COUNTS = "candidates.jsonl", "dropped.jsonl", "part.json"
 UNFINISHED = ".unfinished"
@@ -35,7 +35,7 @@ class Job(Record):
     author: str  # credited where a row names none; "" where params.yaml names none either
     url: str
     root: str  # of the whole dump
-    part: Part
+    part: Partition
     min_response_score: int  # votes; this and those below it are what `Early` is made of
     reservoir: PositiveInt  # questions a site
     seed: NonNegativeInt  # of the chance that favours them
@@ -45,7 +45,7 @@ class Job(Record):
     store: str  # the folder of the parts that are kept
 
 
-class Kept(Record):
+class CachedShard(Record):
     """What was found in a part: its part.json, which is written last."""
 
     folder: str
@@ -58,7 +58,7 @@ class Kept(Record):
     sizes: tuple[NonNegativeInt, NonNegativeInt]  # bytes of candidates.jsonl and dropped.jsonl
 
 
-def keep(job: Job, early: Early) -> Kept:
+def cached(job: Job, early: Prefilter) -> CachedShard:
     """Read a part, unless it is kept already. Raises DumpError; then nothing of the part is kept."""
     store = Path(job.store)
     folder = store / identity(job)
@@ -66,7 +66,7 @@ def keep(job: Job, early: Early) -> Kept:
         return kept.model_copy(update={"again": True})
     store.mkdir(parents=True, exist_ok=True)
     with (
-        storage.room(store),
+        storage.report_disk_full(store),
         tempfile.TemporaryDirectory(prefix=folder.name, suffix=UNFINISHED, dir=store) as working,
     ):
         kept = _read(job, early, Path(working), folder)
@@ -86,7 +86,7 @@ def credited(candidate: Candidate, *, author: str, url: str) -> Candidate:
     return candidate.model_copy(update={"provenance": found.model_copy(update=missing)}) if missing else candidate
 
 
-def sweep(store: Path) -> None:
+def remove_partial(store: Path) -> None:
     """Remove what killed workers left unfinished."""
     for left_over in store.glob(f"*{UNFINISHED}"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -118,19 +118,19 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _whole(folder: Path) -> Kept | None:
+def _whole(folder: Path) -> CachedShard | None:
     """What is kept there, where its files have the sizes that they were closed with."""
     counts = folder / COUNTS
     if not counts.exists():
         return None
-    kept = Kept.model_validate_json(counts.read_bytes())
+    kept = CachedShard.model_validate_json(counts.read_bytes())
     there = [path.stat().st_size if path.exists() else -1 for path in (folder / CANDIDATES, folder / DROPPED)]
     return kept if there == list(kept.sizes) else None
 
 
-def _read(job: Job, early: Early, working: Path, folder: Path) -> Kept:
+def _read(job: Job, early: Prefilter, working: Path, folder: Path) -> CachedShard:
     read = registry.reader(job.reader, root=Path(job.root))
-    tally, dropped, candidates = Tally(), Counter[str](), []
+    tally, dropped, candidates = ReadStats(), Counter[str](), []
     (working / "part").mkdir()
     with (
         (working / "part" / CANDIDATES).open("w", encoding="utf-8") as offered,
@@ -148,7 +148,7 @@ def _read(job: Job, early: Early, working: Path, folder: Path) -> Kept:
         for file in (offered, left_out):
             file.flush()
             os.fsync(file.fileno())
-    kept = Kept(
+    kept = CachedShard(
         folder=str(folder),
         again=False,
         rows=tally.rows,

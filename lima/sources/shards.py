@@ -10,21 +10,21 @@ from pydantic import NonNegativeInt
 
 from lima.records import Record
 from lima.sources import registry
-from lima.sources.base import Piece
+from lima.sources.base import Shard
 
 # readers of many small pieces, in which the same candidate may come again
 SMALL = frozenset(("wikihow", "natural_instructions", "lima", "alpaca", "chat"))
 
 
-class Part(Record):
+class Partition(Record):
     name: str  # of its first piece, below the dumps, and of its last; unique in the source
     pieces: tuple[tuple[str, ...], ...]  # of each, what `read` takes, then what it reads beside it
     size: NonNegativeInt  # bytes of all files
 
 
-def parts(reader: str, dumps: Path, *, enough: int) -> list[Part]:
+def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
     """In the order of the dumps; small pieces are put together until they are `enough` bytes."""
-    groups: list[list[Piece]] = []
+    groups: list[list[Shard]] = []
     size = enough
     for piece in registry.pieces(reader)(dumps):
         if size >= enough or reader not in SMALL:
@@ -40,12 +40,12 @@ def files(pieces: tuple[tuple[str, ...], ...]) -> list[Path]:
     return [path for path in map(Path, dict.fromkeys(name for piece in pieces for name in piece)) if path.is_file()]
 
 
-def _part(group: list[Piece], dumps: Path) -> Part:
+def _part(group: list[Shard], dumps: Path) -> Partition:
     ends = dict.fromkeys(str(piece.dump.relative_to(dumps)) for piece in (group[0], group[-1]))
     names = [end if end != "." else dumps.name for end in ends]
     pieces = tuple(tuple(map(str, (piece.dump, *piece.beside))) for piece in group)
-    return Part(name=" … ".join(names), pieces=pieces, size=sum(map(_size, group)))
+    return Partition(name=" … ".join(names), pieces=pieces, size=sum(map(_size, group)))
 
 
-def _size(piece: Piece) -> int:
+def _size(piece: Shard) -> int:
     return sum(path.stat().st_size for path in files((tuple(map(str, (piece.dump, *piece.beside))),)))

@@ -1,7 +1,7 @@
 """Turn a pretrained model, from wherever it is to be had, into a model folder: `python -m lima.stages.base MODEL`."""
 
 from lima import config, storage
-from lima.errors import command
+from lima.errors import run_command
 
 
 @storage.alone("base")
@@ -16,4 +16,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

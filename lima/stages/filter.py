@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.curation import edits, filters, hashing
-from lima.curation.filter_results import Bins
-from lima.errors import command
+from lima.curation.filter_results import FilterResults
+from lima.errors import run_command
 from lima.records import Candidate
 from lima.text.html_to_markdown import to_markdown, to_marked
 
@@ -18,10 +18,10 @@ def main(source: str) -> None:
     p = config.load()
     reader = config.entry(p.sources, "source", source).reader
     rules = p.rules(source)
-    candidates = jsonl.read(storage.result("scrape", source) / "candidates.jsonl", Candidate)
+    candidates = jsonl.read(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = hashing.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
     changes = edits.of_source(Path(rules.edits), source)
-    bins = Bins(reader=reader, p=rules)
+    bins = FilterResults(reader=reader, p=rules)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -48,4 +48,4 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -4,8 +4,8 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.chat_types import counts
-from lima.errors import LimaError, command
-from lima.evaluation.annotators import pairs, verdicts, without_vote
+from lima.errors import LimaError, run_command
+from lima.evaluation.annotators import annotate, pairs, without_vote
 from lima.records import Prompt, Response, Verdict
 
 
@@ -13,9 +13,9 @@ from lima.records import Prompt, Response, Verdict
 def main(comparison: str) -> None:
     p = config.load()
     compared = config.entry(p.comparisons, "comparison", comparison)
-    prompts = list(jsonl.read(storage.result("prompts") / "test.jsonl", Prompt))
+    prompts = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
     sides = [compared.contestant, compared.rival]
-    answers = [list(jsonl.read(storage.result("sample", side) / "responses.jsonl", Response)) for side in sides]
+    answers = [list(jsonl.read(storage.result_dir("sample", side) / "responses.jsonl", Response)) for side in sides]
     shown = pairs(prompts, *answers)
     if not shown:
         raise LimaError(
@@ -26,7 +26,7 @@ def main(comparison: str) -> None:
     with tqdm(total=len(shown) * len(p.judge.annotators), desc=comparison, disable=None) as bar:
         for name in p.judge.annotators:
             annotator = config.entry(p.annotators, "annotator", name)
-            said += verdicts(
+            said += annotate(
                 shown,
                 comparison=comparison,
                 name=name,
@@ -49,4 +49,4 @@ def main(comparison: str) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

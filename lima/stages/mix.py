@@ -8,13 +8,13 @@ from pathlib import Path
 from lima import config, jsonl, storage
 from lima.config import Params
 from lima.curation import attribution, decisions, decontamination, hashing, mixture, ngram_index, origins
-from lima.curation.decontamination import Vetted
-from lima.curation.dropped_samples import WITHHELD, Piles
-from lima.curation.ngram_index import Passage, Reserved
-from lima.errors import command
+from lima.curation.decontamination import CleanPool
+from lima.curation.dropped_samples import WITHHELD, DroppedSamples
+from lima.curation.ngram_index import NgramIndex, Passage
+from lima.errors import run_command
 from lima.records import Credit, Dropped, Example, Prompt
 from lima.reporting import data_card, results, token_counts
-from lima.reporting.composition import Built, Loss, Specimen
+from lima.reporting.composition import Composition, DropCount, Specimen
 from lima.sources.chat import test_sets
 from lima.text import pii
 from lima.text.html_to_markdown import to_markdown
@@ -23,13 +23,13 @@ SHOWN_REASONS = 3  # that dropped most of a source, in an error
 
 
 def read(source: str, pool: str) -> list[Example]:
-    return list(jsonl.read(storage.result("filter", source) / f"{pool}.jsonl", Example))
+    return list(jsonl.read(storage.result_dir("filter", source) / f"{pool}.jsonl", Example))
 
 
 def tested(folder: str) -> Iterator[Passage]:
     """The dev and test prompts, and the public test sets."""
     for split in ("dev", "test"):
-        prompts = jsonl.read(storage.result("prompts") / f"{split}.jsonl", Prompt)
+        prompts = jsonl.read(storage.result_dir("prompts") / f"{split}.jsonl", Prompt)
         yield from ngram_index.passages(prompts, split=split)
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
@@ -39,16 +39,16 @@ def main(arm: str) -> None:
     p = config.load()
     recipe = config.entry(p.arms, "arm", arm)
     temperature, seed = p.mix.temperature, p.mix.seed
-    tests = Reserved(tested(p.mix.test_sets), p=p.mix.contamination)
-    kept = decontamination.untested({source: read(source, "kept") for source in p.mix.held_out}, tests)
+    tests = NgramIndex(tested(p.mix.test_sets), p=p.mix.contamination)
+    kept = decontamination.without_overlap({source: read(source, "kept") for source in p.mix.held_out}, tests)
     with explaining_shortage(p, "kept"):
         held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
-    vetted = decontamination.vet(
+    vetted = decontamination.clean_pool(
         mixture.without(offered, recipe.without),
         tests=tests,
         held_out=held_out,
-        held_out_passages=Reserved(ngram_index.passages(held_out), p=p.mix.contamination),
+        held_out_passages=NgramIndex(ngram_index.passages(held_out), p=p.mix.contamination),
         near=p.filter.near_duplicates,
     )
     with explaining_shortage(p, recipe.pool):
@@ -69,8 +69,8 @@ def main(arm: str) -> None:
         jsonl.write(folder / "funnel.json", told)
         credits = credit(p, train, held_out)
         (folder / "attribution.csv").write_text(attribution.table(credits), encoding="utf-8", newline="")
-        by_chance = sorted(train, key=lambda example: hashing.share(seed, f"card/{example.id}"))
-        built = Built(
+        by_chance = sorted(train, key=lambda example: hashing.hash_uniform(seed, f"card/{example.id}"))
+        built = Composition(
             arm=arm,
             pool=recipe.pool,
             train=train,
@@ -82,7 +82,7 @@ def main(arm: str) -> None:
             shown=by_chance[: p.mix.card.examples],
             losses=losses(p, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
         )
-        page = data_card.render(p, built, count=token_counts.counter(storage.result("base", p.train.model)))
+        page = data_card.render(p, built, count=token_counts.counter(storage.result_dir("base", p.train.model)))
         (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
 
@@ -121,12 +121,12 @@ def credit(p: Params, train: list[Example], held_out: list[Example]) -> list[Cre
     return list(attribution.credits(splits, titles=origins.titles([*train, *held_out]), readers=readers))
 
 
-def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> list[Loss]:
+def losses(p: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) -> list[DropCount]:
     """What was dropped before the arm drew, with some of each reason to look at."""
-    piles = Piles(p.mix.card.dropped, seed=p.mix.seed)
+    piles = DroppedSamples(p.mix.card.dropped, seed=p.mix.seed)
     for stage in ("scrape", "filter") if filtered else ("scrape",):
         for source in sources:
-            piles.add(stage, jsonl.read(storage.result(stage, source) / "dropped.jsonl", Dropped), source=source)
+            piles.add(stage, jsonl.read(storage.result_dir(stage, source) / "dropped.jsonl", Dropped), source=source)
     for source in sources:
         piles.add("mix", (one for one in vetted.dropped if one.place.startswith(f"{source}/")), source=source)
     found = list(piles.found())
@@ -136,7 +136,7 @@ def losses(p: Params, sources: list[str], vetted: Vetted, *, filtered: bool) -> 
         ids = [place for place in places if place.startswith(f"{source}/")]
         texts |= origins.texts(source, ids, to_markdown=to_markdown)
     return [
-        Loss(
+        DropCount(
             stage=pile.stage,
             reason=pile.reason,
             meaning=pile.meaning,
@@ -154,4 +154,4 @@ def _specimen(dropped: Dropped, text: str) -> Specimen:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lima import config, jsonl, storage
 from lima.curation import prompt_selection
-from lima.errors import command
+from lima.errors import run_command
 from lima.records import Prompt
 
 
@@ -12,7 +12,7 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
     prompts: list[Prompt] = []
     for group, count in counts.items():
         source = group.split("/", 1)[0]
-        offered = jsonl.read(storage.result("filter", source) / "prompts.jsonl", Prompt)
+        offered = jsonl.read(storage.result_dir("filter", source) / "prompts.jsonl", Prompt)
         prompts += prompt_selection.draw(offered, group, count, seed=seed, taken=prompts)
     return prompts
 
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

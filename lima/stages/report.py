@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lima import config, storage
 from lima.config import Params
-from lima.errors import command
+from lima.errors import run_command
 from lima.evaluation import attack_rates, attacks, constraint_rates
 from lima.evaluation import constraints as rules
 from lima.reporting import metrics, report, results, token_counts
@@ -34,11 +34,11 @@ def write(p: Params) -> metrics.Metrics:
     found = metrics.Findings(
         results=written,
         measured=metrics.preferences(written.verdicts, p.report),
-        met=attack_rates.met(attempted(written), confidence=p.report.confidence),
-        formed=constraint_rates.kept(prescribed(written), confidence=p.report.confidence),
+        met=attack_rates.attack_rates(attempted(written), confidence=p.report.confidence),
+        formed=constraint_rates.constraint_rates(prescribed(written), confidence=p.report.confidence),
     )
     figures = metrics.metrics(p, found)
-    html = report.render(p, found, figures, count=token_counts.counter(storage.result("base", p.train.model)))
+    html = report.render(p, found, figures, count=token_counts.counter(storage.result_dir("base", p.train.model)))
     with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
@@ -61,10 +61,10 @@ def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
 
 def prescribed(found: results.Results) -> dict[str, list[tuple[str, str | None]]]:
     """Of each contestant's answers to test prompts that prescribe a form: the prompt, and what breaks the form."""
-    named = {prompt.id: form for prompt in found.test if (form := rules.asked(prompt))}
+    named = {prompt.id: form for prompt in found.test if (form := rules.constraint_of(prompt))}
     return {
         name: [
-            (answer.prompt_id, rules.fault(named[answer.prompt_id], answer.text))
+            (answer.prompt_id, rules.violation(named[answer.prompt_id], answer.text))
             for answer in answers
             if answer.prompt_id in named
         ]
@@ -79,4 +79,4 @@ def table(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -11,8 +11,8 @@ from lima import config, jsonl, storage
 from lima.chat_types import FailureLimit, counts, limited
 from lima.config import Params
 from lima.config.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
-from lima.errors import command
-from lima.evaluation.checkpoint_selection import Chosen
+from lima.errors import run_command
+from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.inference import endpoint, recorded, response_cache
 from lima.records import Prompt, Response, Unanswered
 
@@ -22,16 +22,16 @@ def main(contestant: str) -> None:
     p = config.load()
     answerer = config.entry(p.contestants, "contestant", contestant)
     test, adversarial = (
-        list(jsonl.read(storage.result("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
+        list(jsonl.read(storage.result_dir("prompts") / f"{name}.jsonl", Prompt)) for name in ("test", "adversarial")
     )
     prompts = test + adversarial
     unanswered: list[Unanswered] = []
     match answerer:
         case ArmContestant(arm=arm):
-            (chosen,) = jsonl.read(storage.result("select", arm) / "chosen.json", Chosen)
+            (chosen,) = jsonl.read(storage.result_dir("select", arm) / "chosen.json", SelectedCheckpoint)
             responses = from_folder(Path(chosen.checkpoint), prompts, contestant, p)
         case BaseContestant(model=model):
-            responses = from_folder(storage.result("base", model), prompts, contestant, p)
+            responses = from_folder(storage.result_dir("base", model), prompts, contestant, p)
         case RecordedContestant(reads=path):
             responses = recorded.read(Path(path), test, contestant=contestant)
         case EndpointContestant() as served:
@@ -52,7 +52,7 @@ def main(contestant: str) -> None:
         reasons = counts(Counter(failure.reason for failure in unanswered))
         print(
             f"{contestant}: {len(unanswered)} of {len(prompts) * p.sample.samples} questions have no answer "
-            f"({reasons}); {storage.result('sample', contestant)}/unanswered.jsonl names them"
+            f"({reasons}); {storage.result_dir('sample', contestant)}/unanswered.jsonl names them"
         )
 
 
@@ -61,7 +61,7 @@ def from_folder(folder: Path, prompts: list[Prompt], contestant: str, p: Params)
 
     decoding, samples = p.sample.decoding, p.sample.samples
     loaded = model.load(folder, precision=decoding.precision)
-    answers = generate.respond(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
+    answers = generate.generate(loaded, prompts, contestant=contestant, samples=samples, decoding=decoding)
     return in_order(prompts, tqdm(answers, total=len(prompts) * samples, desc=contestant, disable=None))
 
 
@@ -75,7 +75,7 @@ async def from_endpoint(
     limit = FailureLimit(questions, share=p.sample.max_failed_share, setting="sample.max_failed_share")
     with (
         tqdm(total=questions, desc=contestant, disable=None) as bar,
-        response_cache.opened(storage.REPLIES) as cache,
+        response_cache.open_cache(storage.REPLIES) as cache,
     ):
         async with chat_client.connected(
             served.url,
@@ -103,4 +103,4 @@ def in_order(prompts: list[Prompt], responses: Iterable[Response]) -> list[Respo
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

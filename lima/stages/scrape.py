@@ -18,13 +18,13 @@ from lima import config, jsonl, storage
 from lima.config import Params
 from lima.config.sections import RedditPrefilter, StackExchangePrefilter
 from lima.curation import hashing
-from lima.errors import LimaError, command
+from lima.errors import LimaError, run_command
 from lima.parallel import process_pool, progress, ray_cluster
 from lima.parallel.jobs import Event, Reply
 from lima.records import Dropped
 from lima.sources import merge, shard_cache, shards
-from lima.sources.base import BAD_ROW, Early, Subreddits
-from lima.sources.shard_cache import Job, Kept
+from lima.sources.base import BAD_ROW, Prefilter, Subreddits
+from lima.sources.shard_cache import CachedShard, Job
 
 WORK = "lima.stages.scrape:part"
 SHOWN = 5  # bad rows in an error
@@ -50,8 +50,8 @@ def plan(source: str, p: Params) -> list[Job]:
     prefilter = p.rules(source).of_reader(entry.reader).prefilter
     voted = prefilter if isinstance(prefilter, StackExchangePrefilter) else None
     chosen = prefilter if isinstance(prefilter, RedditPrefilter) else None
-    store = storage.kept("scrape", source)
-    shard_cache.sweep(store)
+    store = storage.kept_dir("scrape", source)
+    shard_cache.remove_partial(store)
     return [
         Job(
             source=source,
@@ -69,7 +69,7 @@ def plan(source: str, p: Params) -> list[Job]:
             code=_code(),
             store=str(store),
         )
-        for part in shards.parts(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
+        for part in shards.partitions(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
     ]
 
 
@@ -89,7 +89,7 @@ def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
             for event in events:
                 yield replace(event, job=order[event.job])
     finally:
-        shard_cache.sweep(Path(jobs[0].store))
+        shard_cache.remove_partial(Path(jobs[0].store))
 
 
 def part(line: str) -> str:
@@ -97,15 +97,15 @@ def part(line: str) -> str:
     job = Job.model_validate_json(line)
     if job.code != _code():
         raise ScrapeError(f"{os.uname().nodename} has another version of lima; bring all nodes to the same one")
-    return shard_cache.keep(job, early(job)).model_dump_json()
+    return shard_cache.cached(job, early(job)).model_dump_json()
 
 
-def early(job: Job) -> Early:
+def early(job: Job) -> Prefilter:
     """What `filter` would drop of a community anyway, and would not draw for arms without filters either."""
-    return Early(
+    return Prefilter(
         min_response_score=job.min_response_score,
         reservoir=job.reservoir,
-        shares=partial(hashing.quick_shares, job.seed),
+        shares=partial(hashing.fast_hash_uniforms, job.seed),
         subreddits=Subreddits(frozenset(job.answered), frozenset(job.asked)),
     )
 
@@ -114,7 +114,9 @@ def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
     """Join the parts into the stage's result. Raises ScrapeError for parts that failed; the others stay kept."""
     _raise_failures(jobs, replies)
     source, reader, store = jobs[0].source, jobs[0].reader, jobs[0].store
-    found = [(job.part, Kept.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)]
+    found = [
+        (job.part, CachedShard.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)
+    ]
     if again := sum(kept.again for _, kept in found):
         print(f"{source}: {again} of {len(jobs)} parts were kept from a run that did not end", file=sys.stderr)
     with storage.publish("scrape", source) as folder:
@@ -155,4 +157,4 @@ def _code() -> str:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from lima import config, inference, jsonl, storage
 from lima.config import Params
-from lima.errors import LimaError, command
-from lima.evaluation.annotators import pairs, verdicts
-from lima.evaluation.checkpoint_selection import Chosen, best
+from lima.errors import LimaError, run_command
+from lima.evaluation.annotators import annotate, pairs
+from lima.evaluation.checkpoint_selection import SelectedCheckpoint, select_best
 from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
 
 GENERATION = Path(inference.__file__).parent
@@ -22,15 +22,15 @@ GENERATION = Path(inference.__file__).parent
 def main(arm: str) -> None:
     p = config.load()
     config.entry(p.arms, "arm", arm)
-    trained = storage.result("train", arm)
-    prompts = list(jsonl.read(storage.result("prompts") / "dev.jsonl", Prompt))
+    trained = storage.result_dir("train", arm)
+    prompts = list(jsonl.read(storage.result_dir("prompts") / "dev.jsonl", Prompt))
     epochs = range(p.select.first_epoch, p.select.last_epoch + 1)
     candidates = [m for m in jsonl.read(trained / "epochs.jsonl", EpochMetrics) if m.epoch in epochs]
     if [metrics.epoch for metrics in candidates] != list(epochs):
         raise LimaError(
             f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; train {arm} again"
         )
-    folder, kept = storage.result("base", p.train.model), storage.kept("select", arm)
+    folder, kept = storage.result_dir("base", p.train.model), storage.kept_dir("select", arm)
     base = answers(folder, p.train.model, files_digest(folder), prompts, p, kept)
     responses, scores = list(base), []
     for metrics in candidates:
@@ -40,8 +40,8 @@ def main(arm: str) -> None:
         said = compared(arm, prompts, given, base, p)
         refuse_worthless(p.select.annotator, metrics.checkpoint, said)
         scores.append(score(metrics, given, said))
-    winner = best(scores)
-    chosen = Chosen(
+    winner = select_best(scores)
+    chosen = SelectedCheckpoint(
         arm=arm,
         epoch=winner.epoch,
         checkpoint=str(trained / winner.checkpoint),
@@ -78,7 +78,7 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], p: Par
     from lima.inference import generate, model  # torch and transformers: seconds, spent only once all is in place
 
     loaded = model.load(folder, precision=decoding.precision)
-    given = generate.respond(loaded, prompts, contestant=name, samples=1, decoding=decoding)
+    given = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding)
     jsonl.write(path, tqdm(given, total=len(prompts), desc=name, disable=None))
     return list(jsonl.read(path, Response))
 
@@ -95,7 +95,7 @@ def files_digest(folder: Path) -> str:
 def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[Response], p: Params) -> list[Verdict]:
     name = p.select.annotator
     with tqdm(total=len(prompts), desc=f"{name} judges", disable=None) as bar:
-        return verdicts(
+        return annotate(
             pairs(prompts, given, base),
             comparison=f"select/{arm}",
             name=name,
@@ -145,4 +145,4 @@ def show_in_mlflow(trained: Path, scores: list[EpochScore]) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lima import config, jsonl, storage, tracking
-from lima.errors import LimaError, command
-from lima.records import EpochMetrics, Example, Gate, Record, StepMetrics
+from lima.errors import LimaError, run_command
+from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
 
 STOP_NOTE = b"""
 stopping: the state is saved after this step; Ctrl-C again ends at once, without the steps since the last state
@@ -48,8 +48,8 @@ def main(arm: str) -> None:
     p = config.load()
     lora = config.entry(p.arms, "arm", arm).lora
     mixed, base, working = (
-        storage.result("mix", arm),
-        storage.result("base", p.train.model),
+        storage.result_dir("mix", arm),
+        storage.result_dir("base", p.train.model),
         storage.WORK / "train" / arm,
     )
     pass_the_gate(arm, mixed / "train.jsonl")
@@ -75,7 +75,7 @@ def main(arm: str) -> None:
     )
     if accelerator.is_main_process:
         warn_of_unsupervised(held_out, p.train.max_tokens)
-        storage.restore(storage.result("train", arm))
+        storage.restore(storage.result_dir("train", arm))
     kept = training_state.keep(
         working,
         accelerator,
@@ -84,7 +84,7 @@ def main(arm: str) -> None:
         recipe=p.train,
         lora=lora,
     )
-    disk_space.enough(base, working, storage.result("train", arm), p.train)  # after states were moved aside, or back
+    disk_space.check(base, working, storage.result_dir("train", arm), p.train)  # after states were moved aside, or back
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
         if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:
@@ -92,7 +92,7 @@ def main(arm: str) -> None:
         return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
     try:
-        with stop_signals(main_process=accelerator.is_main_process) as received, storage.room(working):
+        with stop_signals(main_process=accelerator.is_main_process) as received, storage.report_disk_full(working):
             metrics = trainer.fit(
                 model,
                 train,
@@ -105,14 +105,14 @@ def main(arm: str) -> None:
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
-            watched = throughput.Pace.of(model, accelerator, bf16=p.train.precision == "bf16")
+            watched = throughput.Throughput.of(model, accelerator, bf16=p.train.precision == "bf16")
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
-    except trainer.Stopped as stopped:
+    except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
             rest = "continues" if kept.newest() else "starts from the beginning: under DeepSpeed no state is kept"
             print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
-    storage.put(kept.result, storage.result("train", arm))
+    storage.publish_folder(kept.result, storage.result_dir("train", arm))
     kept.forget()  # only now: until the result is there, a kill loses nothing
     shutil.rmtree(working)
 
@@ -148,8 +148,8 @@ def exhaust(metrics: Iterable[object]) -> None:
 
 def pass_the_gate(arm: str, train: Path) -> None:
     """Raise unless validate let this very train.jsonl pass."""
-    place = storage.result("validate", arm) / "gate.json"
-    gate = next(jsonl.read(place, Gate), None)
+    place = storage.result_dir("validate", arm) / "gate.json"
+    gate = next(jsonl.read(place, ValidationResult), None)
     if gate is None or not gate.passed:
         raise TrainError(f"{place} is shut: the data of arm {arm} did not pass; run `dvc repro validate@{arm}` and see")
     if not train.is_file() or hashlib.sha256(train.read_bytes()).hexdigest() != gate.train_digest:
@@ -226,9 +226,9 @@ def follow(
                 if len(steps) >= logged:
                     run.metrics(scores, step=len(steps))
                 if metric.checkpoint:
-                    run.checkpoint(metric.epoch, storage.result("train", arm) / metric.checkpoint, scores)
+                    run.checkpoint(metric.epoch, storage.result_dir("train", arm) / metric.checkpoint, scores)
     return steps, epochs
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

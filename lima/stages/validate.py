@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lima import config, jsonl, storage
-from lima.config.tools import Proofreading
+from lima.config.tools import CorpusLint
 from lima.curation.prompt_selection import of_each_site
 from lima.display import visible, visible_line
-from lima.errors import LimaError, command
-from lima.records import Example, FailedExpectation, Gate, Prompt, first_prompt
+from lima.errors import LimaError, run_command
+from lima.records import Example, FailedExpectation, Prompt, ValidationResult, first_prompt
 from lima.text import normalize, shingles
 from lima.validation import Bounds, Split, check
 
@@ -27,7 +27,7 @@ class GateError(LimaError):
 def main(arm: str) -> None:
     p = config.load()
     examples = config.entry(p.arms, "arm", arm).examples
-    mixed, prompts = storage.result("mix", arm), storage.result("prompts")
+    mixed, prompts = storage.result_dir("mix", arm), storage.result_dir("prompts")
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
     dev, test = (list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test"))
     asked = [("dev", dev), ("test", test)]
@@ -42,11 +42,11 @@ def main(arm: str) -> None:
         (1, v.max_prompt_chars),
         (v.min_response_chars, v.max_response_chars),
         p.train.eot_token,
-        control_tokens(storage.result("base", p.train.model)),
+        control_tokens(storage.result_dir("base", p.train.model)),
     )
     with storage.publish("validate", arm) as folder:
-        expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.key)
-        gate = Gate(
+        expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.comparison_key)
+        gate = ValidationResult(
             arm=arm,
             passed=not failures,
             train_digest=hashlib.sha256((mixed / "train.jsonl").read_bytes()).hexdigest(),
@@ -55,7 +55,7 @@ def main(arm: str) -> None:
             warnings=tuple(warnings),
         )
         jsonl.write(folder / "gate.json", [gate])
-    docs = storage.result("validate", arm) / "docs" / "index.html"
+    docs = storage.result_dir("validate", arm) / "docs" / "index.html"
     if warnings:
         show(warnings, "Warnings")
     if failures:
@@ -68,12 +68,12 @@ def main(arm: str) -> None:
 
 
 def near(
-    rows: Sequence[Example | Prompt], asked: Sequence[tuple[str, Sequence[Prompt]]], p: Proofreading
+    rows: Sequence[Example | Prompt], asked: Sequence[tuple[str, Sequence[Prompt]]], p: CorpusLint
 ) -> dict[str, str]:
     """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
     mine = {row.id: first_prompt(row) for row in rows}
     theirs = {f"{name}: {row.id}": first_prompt(row) for name, of in asked for row in of}
-    twins = shingles.twins(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
+    twins = shingles.near_duplicates(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
     return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 
 
@@ -98,4 +98,4 @@ def show(failures: list[FailedExpectation], title: str) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

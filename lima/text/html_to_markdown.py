@@ -11,7 +11,7 @@ from collections import Counter
 
 from lima.text import removal_marks
 from lima.text.html_tokens import TOKEN, attribute, unescaped
-from lima.text.markdown_blocks import BREAK, SCRIPT_END, Block, Frame, close, flow
+from lima.text.markdown_blocks import BREAK, SCRIPT_END, Frame, MarkdownBlock, close, flow
 
 FRAMES = frozenset("ul ol li blockquote pre table tr td th h1 h2 h3 h4 h5 h6".split())  # noqa: SIM905  words read better
 PARAGRAPHS = frozenset(
@@ -101,7 +101,7 @@ class _Page:
         elif tag in PARAGRAPHS:
             frame.end_paragraph()
             if tag == "hr":
-                frame.blocks.append(Block("---", tag))
+                frame.blocks.append(MarkdownBlock("---", tag))
         elif tag == "br":
             frame.pieces.append(BREAK)
         elif tag in MARKED:

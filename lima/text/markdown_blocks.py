@@ -27,7 +27,7 @@ FORMULA = re.compile(
 )
 
 
-class Block(NamedTuple):
+class MarkdownBlock(NamedTuple):
     text: str
     tag: str
 
@@ -39,7 +39,7 @@ class Frame:
     tag: str
     language: str = ""  # of a code block
     number: int = 1  # of an ordered list's next item
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[MarkdownBlock] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)  # of the paragraph that is being read
     marks: dict[str, int] = field(default_factory=dict)  # inline elements that are open: the piece each began at
 
@@ -69,7 +69,7 @@ class Frame:
         if self.tag in CELLS:
             text = text.replace(BREAK, " ")  # a row is one line
         if text and not text.isspace() and (text := _paragraph(text)):
-            self.blocks.append(Block(text, "p"))
+            self.blocks.append(MarkdownBlock(text, "p"))
 
 
 def _paragraph(text: str) -> str:
@@ -120,7 +120,7 @@ def close(frame: Frame, parent: Frame) -> None:
         frame.end_paragraph()
         text = _item(frame, parent) if frame.tag == "li" else _SET.get(frame.tag, _heading)(frame)
     if text or (frame.tag in CELLS and parent.tag in ("tr", "table")):  # an empty cell holds its column's place
-        parent.blocks.append(Block(text, frame.tag))
+        parent.blocks.append(MarkdownBlock(text, frame.tag))
 
 
 def flow(frame: Frame) -> str:

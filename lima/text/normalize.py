@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from lima.records import Example, Prompt, first_prompt
 
 
-def normalised(text: str) -> str:
+def normalize(text: str) -> str:
     """The text's letters and digits in lower case, one space between words; signs alone stay as they are."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = "".join(sign if sign.isalnum() else " " for sign in folded).split()
     return " ".join(words) or " ".join(folded.split())
 
 
-def key(record: Example | Prompt) -> str:
+def comparison_key(record: Example | Prompt) -> str:
     """What two records share when they ask the same: their first user turn, normalised."""
-    return normalised(first_prompt(record))
+    return normalize(first_prompt(record))
 
 
 def without(records: Iterable[Example], *, ids: set[str], keys: set[str]) -> list[Example]:
@@ -23,7 +23,7 @@ def without(records: Iterable[Example], *, ids: set[str], keys: set[str]) -> lis
     seen = set(keys)
     rest = []
     for record in records:
-        text = key(record)
+        text = comparison_key(record)
         if record.id not in ids and text not in seen:
             seen.add(text)
             rest.append(record)

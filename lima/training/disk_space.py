@@ -12,11 +12,11 @@ from lima.training import resources
 from lima.training.training_state import aside
 
 
-class NoRoom(LimaError):
+class InsufficientDiskSpace(LimaError):
     """Less free disk than the run will need."""
 
 
-def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
+def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
     """Raise unless the disk below `working` can take the checkpoints and states of the model in `base`.
 
     So can the disk of `result`, to which the checkpoints are copied if it is another one.
@@ -24,11 +24,11 @@ def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
     working.mkdir(parents=True, exist_ok=True)
     result.parent.mkdir(parents=True, exist_ok=True)
     needed = resources.disk(parameters(base), recipe)
-    used = taken(working / "states") + taken(working / "result")
+    used = required_bytes(working / "states") + required_bytes(working / "result")
     free = shutil.disk_usage(working).free + used
     if needed > free:
         first, last = recipe.keep_epochs
-        raise NoRoom(
+        raise InsufficientDiskSpace(
             f"checkpoints of epochs {first} to {last} and two states to continue from need {needed / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, keep fewer epochs "
             "(train.keep_epochs), or put work/ on a larger disk and leave a link to it (ln -s)"
@@ -37,7 +37,7 @@ def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
     if result.parent.stat().st_dev != working.stat().st_dev:
         needed, free = resources.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
         if needed > free:
-            raise NoRoom(
+            raise InsufficientDiskSpace(
                 f"checkpoints of epochs {recipe.keep_epochs[0]} to {recipe.keep_epochs[1]} need {needed / 1e9:.1f} GB, "
                 f"and {free / 1e9:.1f} GB are free below {result.parent.resolve()}; make room, or keep fewer epochs "
                 "(train.keep_epochs)"
@@ -45,7 +45,11 @@ def enough(base: Path, working: Path, result: Path, recipe: Train) -> None:
 
 
 def _or_remove(folder: Path) -> str:
-    return f", or remove {folder}, with {taken(folder) / 1e9:.1f} GB of states moved aside" if folder.exists() else ""
+    return (
+        f", or remove {folder}, with {required_bytes(folder) / 1e9:.1f} GB of states moved aside"
+        if folder.exists()
+        else ""
+    )
 
 
 def parameters(base: Path) -> int:
@@ -57,6 +61,6 @@ def parameters(base: Path) -> int:
     return count
 
 
-def taken(folder: Path) -> int:
+def required_bytes(folder: Path) -> int:
     """Bytes of the files that an earlier run left there: they are part of what this one needs."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

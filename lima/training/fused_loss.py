@@ -18,15 +18,15 @@ from lima.training.resources import FP32, SLICE
 ALIGNED = 8  # tokens
 
 
-class UnknownHead(LimaError):
+class UnsupportedHead(LimaError):
     """An output head that does more than multiply."""
 
 
-def fuse(model: Any) -> None:
+def fuse_output_head(model: Any) -> None:
     """Let the model's output head, given labels too, return the summed loss; without labels it does what it did."""
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear) or head.bias is not None:
-        raise UnknownHead(
+        raise UnsupportedHead(
             f"the output head of {type(model).__name__} is {head}, not a linear layer without bias, so its loss cannot "
             "be computed in slices; take a model like Llama, Qwen, Mistral, Gemma or GPT-2"
         )
@@ -36,7 +36,9 @@ def fuse(model: Any) -> None:
     def forward(hidden: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None:
             return plain(hidden)
-        summed: torch.Tensor = _SummedLoss.apply(hidden, head.weight, labels, cap, scale, torch.is_grad_enabled())
+        summed: torch.Tensor = _FusedLinearCrossEntropy.apply(
+            hidden, head.weight, labels, cap, scale, torch.is_grad_enabled()
+        )
         return summed
 
     head.forward = forward
@@ -67,7 +69,7 @@ def _aligned(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat((rows, zeros))
 
 
-def _turned(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _softmax_terms(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The logits, in place, as odds against the likeliest word; their total and the label's nats, both (1, tokens)."""
     at_label = logits.gather(0, label)
     peak = logits.amax(dim=0, keepdim=True)
@@ -76,7 +78,7 @@ def _turned(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, to
     return odds, total, total.log() + peak - at_label
 
 
-class _SummedLoss(torch.autograd.Function):
+class _FusedLinearCrossEntropy(torch.autograd.Function):
     """Nats of `labels` (tokens,) after `hidden` (tokens, width), summed. weight: (vocabulary, width)."""
 
     @staticmethod
@@ -108,7 +110,7 @@ class _SummedLoss(torch.autograd.Function):
                     logits.div_(cap).tanh_()
                     slope = 1 - logits**2
                     logits.mul_(cap)
-                odds, total, nats = _turned(logits, label)
+                odds, total, nats = _softmax_terms(logits, label)
                 summed += nats[:, : count - start].sum()
                 if at_rows is None:
                     continue

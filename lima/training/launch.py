@@ -83,7 +83,7 @@ def for_training(model: Any, recipe: Train) -> None:
     # cuDNN's attention builds a plan for each new shape, and nearly each example has a shape of its own
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.set_attn_implementation(attention.implementation(model, max_tokens=recipe.max_tokens))
-    residual_dropout.silence_own(model)
+    residual_dropout.disable_model_dropout(model)
     if recipe.residual_dropout:
         residual_dropout.add_residual_dropout(model, recipe.residual_dropout)
     if recipe.gradient_checkpointing:

@@ -10,7 +10,7 @@ from lima.errors import LimaError
 NAME = "default"  # of the one adapter, as peft writes it into the weights' names
 
 
-class NoAdapter(LimaError):
+class UnsupportedAdapter(LimaError):
     """A model beside whose matrices LoRA's cannot be put."""
 
 
@@ -22,7 +22,7 @@ def add(model: Any, lora: Lora, *, seed: int) -> None:
     from peft import LoraConfig, inject_adapter_in_model  # seconds, spent only by the arms that ask for it
 
     if any(type(module).__name__ == "Conv1D" for module in model.modules()):
-        raise NoAdapter(
+        raise UnsupportedAdapter(
             f"{type(model).__name__} keeps its matrices transposed, as GPT-2 does; take away the arm's lora"
         )
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear")

@@ -9,12 +9,12 @@ from lima.training.packing import Batch
 from lima.training.tokenization import IGNORED
 
 
-class Learner(torch.nn.Module):
+class LossModel(torch.nn.Module):
     """The model with its loss as one module, so that whatever shards or casts a module's forward covers both."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        fused_loss.fuse(model)
+        fused_loss.fuse_output_head(model)
         self.model = model
 
     def forward(self, batch: Batch) -> torch.Tensor:

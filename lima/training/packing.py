@@ -64,7 +64,9 @@ def split(places: Sequence[int], lengths: Sequence[int], *, micro_tokens: int, r
         count += ranks
 
 
-def of_rank(parts: Sequence[Sequence[Item]], *, rank: int, ranks: int) -> list[tuple[Sequence[Item], float]]:
+def micro_batches_of_rank(
+    parts: Sequence[Sequence[Item]], *, rank: int, ranks: int
+) -> list[tuple[Sequence[Item], float]]:
     """A rank's micro-batches with their weight; in place of an empty one it repeats the step's first with weight 0.
 
     All ranks must run as many passes, or those that have work wait for those that have none.

@@ -9,7 +9,7 @@ from lima.errors import LimaError
 MANTISSA = 7  # bits of bf16's fraction: numbers from 2^e up to 2^(e+1) lie 2^(e−7) apart
 
 
-class RoundsAway(LimaError):
+class UpdateUnderflow(LimaError):
     """Weights too coarse for the learning rate; shows the arithmetic."""
 
 
@@ -19,7 +19,7 @@ def spacing(weight: float) -> float:
     return float(2.0 ** (int(exponent) - 1 - MANTISSA))
 
 
-def refuse_rounding(model: Any, lr: float) -> None:
+def refuse_update_underflow(model: Any, lr: float) -> None:
     """Raise where a weight that is trained is not fp32.
 
     An Adam step moves a weight by about the learning rate; one below half the spacing is rounded away, every time.
@@ -27,7 +27,7 @@ def refuse_rounding(model: Any, lr: float) -> None:
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.dtype != torch.float32:
             typical = float(weight.detach().abs().float().median())
-            raise RoundsAway(
+            raise UpdateUnderflow(
                 f"{name} is {str(weight.dtype).removeprefix('torch.')}, and an Adam step at train.lr {lr:g} moves a "
                 f"weight by about {lr:g}. bf16 numbers near the median weight {typical:.2g} lie {spacing(typical):.2g} "
                 f"apart: a step of less than {spacing(typical) / 2:.2g}, half of it, is rounded away. Load the model "

@@ -67,7 +67,7 @@ def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
     ]
 
 
-def silence_own(model: Any) -> None:
+def disable_model_dropout(model: Any) -> None:
     """Take away the dropout that a model brings from its pretraining, as GPT-2 does: the recipe has another (§3).
 
     It is a torch module, or a number that a layer passes on (attention_dropout, layerdrop).

@@ -20,7 +20,7 @@ from lima.config.sections import Train
 from lima.errors import LimaError
 from lima.records import Example, Turn
 from lima.training import residual_dropout, tokenization
-from lima.training.loss_model import Learner
+from lima.training.loss_model import LossModel
 from lima.training.packing import pack
 from lima.training.tokenization import IGNORED, Encoded
 
@@ -82,7 +82,7 @@ def run(model: Any, tokenizer: Any, eot_id: int, *, recipe: Train) -> list[Check
     cut = [Encoded(e.id, e.ids[: recipe.max_tokens], e.labels[: recipe.max_tokens], 0) for e in whole]
     with _unchanged(model), residual_dropout.disabled(model):
         own = _own(model, cut)
-        learner = Learner(model).train()
+        learner = LossModel(model).train()
         with torch.no_grad():
             apart = Measured(sum(float(learner(pack([example]))) for example in cut), {})
         packed = _measure(model, [learner(pack(cut))])

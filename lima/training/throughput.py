@@ -55,7 +55,7 @@ def memory(device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """What turns a step's metrics into tokens/s, MFU and memory."""
 
     body: int  # parameters without embedding and head

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from lima.config.sections import Train
 from lima.errors import LimaError
-from lima.training.packing import of_rank, pack, split
+from lima.training.packing import micro_batches_of_rank, pack, split
 from lima.training.tokenization import Encoded
 
 
@@ -21,7 +21,7 @@ class TrainingError(LimaError):
 
 
 @dataclass(frozen=True)
-class Step:
+class StepBatch:
     parts: Sequence[Sequence[Encoded]]  # the micro-batches of all ranks
     number: int  # optimizer steps done before it
     lr: float
@@ -39,18 +39,20 @@ class Step:
         return ", ".join(example.id for part in self.parts for example in part)
 
 
-class Taken(NamedTuple):
+class StepResult(NamedTuple):
     loss: float  # nats a supervised token
     grad_norm: float  # before it was bounded
     stop: bool  # some process was asked to
 
 
-def take(step: Step, learner: Any, optimizer: Any, accelerator: Accelerator, recipe: Train, *, stop: bool) -> Taken:
+def train_step(
+    step: StepBatch, learner: Any, optimizer: Any, accelerator: Accelerator, recipe: Train, *, stop: bool
+) -> StepResult:
     """One optimizer step, the same whatever its micro-batches and ranks but for the order of summation."""
     for group in optimizer.param_groups:
         group["lr"] = step.lr
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    mine = of_rank(step.parts, rank=rank, ranks=ranks)
+    mine = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
     told = torch.tensor([0.0, float(stop)], dtype=torch.float64, device=accelerator.device)
     for place, (part, weight) in enumerate(mine):
         accelerator.sync_gradients = place == len(mine) - 1
@@ -66,7 +68,7 @@ def take(step: Step, learner: Any, optimizer: Any, accelerator: Accelerator, rec
     _refuse_explosion(loss, norm, step, recipe)
     optimizer.step()
     optimizer.zero_grad()
-    return Taken(loss, norm, bool(told[1] > 0))
+    return StepResult(loss, norm, bool(told[1] > 0))
 
 
 def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
@@ -74,7 +76,7 @@ def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
     return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 
-def _refuse_explosion(loss: float, norm: float, step: Step, recipe: Train) -> None:
+def _refuse_explosion(loss: float, norm: float, step: StepBatch, recipe: Train) -> None:
     where = f"in step {step.number + 1} at a learning rate of {step.lr:g}; lower train.lr, or look at {step.names}"
     if not math.isfinite(loss):
         raise TrainingError(f"the loss is {loss} {where}")
@@ -95,6 +97,6 @@ def evaluate(learner: Any, examples: Sequence[Encoded], accelerator: Accelerator
     parts = split(range(len(examples)), lengths, micro_tokens=micro_tokens, ranks=ranks)
     nats = torch.zeros((), device=accelerator.device)
     with torch.no_grad():
-        for part, weight in of_rank(parts, rank=rank, ranks=ranks):
+        for part, weight in micro_batches_of_rank(parts, rank=rank, ranks=ranks):
             nats += weight * learner(pack([examples[place] for place in part]))
     return float(accelerator.reduce(nats, "sum")) / tokens

@@ -15,20 +15,22 @@ from accelerate import Accelerator
 from lima.config.sections import Train
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import precision, schedule
-from lima.training.loss_model import Learner
+from lima.training.loss_model import LossModel
 from lima.training.packing import plan
 from lima.training.progress import Progress
 from lima.training.tokenization import Encoded
-from lima.training.train_step import Step, Taken, TrainingError, evaluate, take
+from lima.training.train_step import StepBatch, StepResult, TrainingError, evaluate, train_step
 
-Save = Callable[[int, Any], tuple[str, str]]  # epoch, learner → the checkpoint's folder name, the digest of its weights
+SaveCheckpoint = Callable[
+    [int, Any], tuple[str, str]
+]  # epoch, learner → the checkpoint's folder name, the digest of its weights
 
 
-class Stopped(Exception):
+class TrainingInterrupted(Exception):
     """Training that was asked to end, and did so after a step whose state is kept."""
 
 
-class States(Protocol):
+class CheckpointManager(Protocol):
     """Where training's state is kept between steps, so that it can be continued."""
 
     def load(self, learner: Any, optimizer: Any) -> Progress: ...
@@ -43,8 +45,8 @@ def fit(
     *,
     recipe: Train,
     accelerator: Accelerator,
-    save: Save,
-    states: States,
+    save: SaveCheckpoint,
+    states: CheckpointManager,
     stopping: Callable[[], bool],
 ) -> Iterator[StepMetrics | EpochMetrics]:
     """Train the fp32 `model` in place; yields each step's metrics, and each epoch's after its checkpoint is saved.
@@ -68,14 +70,14 @@ def fit(
         steps = _steps(progress.epoch, train, recipe, accelerator.num_processes)
         for step in steps[len(progress.under_way()) :]:
             start = time.perf_counter()
-            taken = take(step, learner, optimizer, accelerator, recipe, stop=stopping())
+            taken = train_step(step, learner, optimizer, accelerator, recipe, stop=stopping())
             metrics = _measured(step, taken, epoch=progress.epoch, seconds=time.perf_counter() - start)
             progress = progress.after_step(metrics)
             yield metrics
             if taken.stop or progress.steps % recipe.state_steps == 0:
                 states.save(learner, optimizer, progress)
             if taken.stop:
-                raise Stopped(f"stopped at step {progress.steps}")
+                raise TrainingInterrupted(f"stopped at step {progress.steps}")
         mean = evaluate(learner, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
         folder, digest = save(progress.epoch, learner)
         loss, perplexity = progress.train_loss(), math.exp(mean)
@@ -87,7 +89,7 @@ def fit(
         yield epoch
 
 
-def _measured(step: Step, taken: Taken, *, epoch: int, seconds: float) -> StepMetrics:
+def _measured(step: StepBatch, taken: StepResult, *, epoch: int, seconds: float) -> StepMetrics:
     return StepMetrics(
         step=step.number + 1,
         epoch=epoch,
@@ -102,8 +104,8 @@ def _measured(step: Step, taken: Taken, *, epoch: int, seconds: float) -> StepMe
 
 def prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, Any]:
     """The learner and its AdamW, as the launcher's processes share them."""
-    precision.refuse_rounding(model, recipe.lr)
-    learner = Learner(model)
+    precision.refuse_update_underflow(model, recipe.lr)
+    learner = LossModel(model)
     optimizer = torch.optim.AdamW(
         [weight for weight in learner.parameters() if weight.requires_grad],
         lr=recipe.lr,
@@ -128,7 +130,7 @@ def _refuse_silence(train: Sequence[Encoded], recipe: Train, ranks: int) -> None
                 )
 
 
-def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> list[Step]:
+def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> list[StepBatch]:
     """The steps of an epoch, from 1, with their learning rates."""
     order = plan(
         [len(example.ids) for example in train],
@@ -140,7 +142,7 @@ def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> l
     )
     before, of = (epoch - 1) * len(order), recipe.epochs * len(order)
     return [
-        Step(
+        StepBatch(
             [[train[example] for example in part] for part in parts],
             number,
             schedule.rate(number, steps=of, lr=recipe.lr, lr_end=recipe.lr_end),

@@ -39,7 +39,7 @@ class Digests(Record):
     files: tuple[str, ...]
 
 
-class KeptStates:
+class TrainingStates:
     """States in a run's working folder, beside its unfinished result; a state is whole, or it is not there.
 
     Under DeepSpeed, which shards what a state is made of, none is kept.
@@ -119,13 +119,13 @@ def keep(
     base: Iterable[Path],
     recipe: Train,
     lora: Lora | None = None,
-) -> KeptStates:
+) -> TrainingStates:
     """The states in a run's working folder, if what a step depends on is what it was; see `claim`."""
     if accelerator.is_main_process:
         claim(working, fingerprint.of(data=data, base=base, recipe=recipe, lora=lora))
         (working / "result").mkdir(exist_ok=True)
     accelerator.wait_for_everyone()
-    return KeptStates(working, accelerator)
+    return TrainingStates(working, accelerator)
 
 
 def aside(working: Path) -> Path:

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.config.sections import Contamination, NearDuplicates
-from lima.curation.decontamination import REASONS, PoolFunnel, Vetted, funnels, untested, vet
-from lima.curation.ngram_index import Passage, Reserved, passages
+from lima.curation.decontamination import REASONS, CleanPool, PoolFunnel, clean_pool, funnels, without_overlap
+from lima.curation.ngram_index import NgramIndex, Passage, passages
 from lima.records import Example, Provenance, Turn
 
 NEAR = NearDuplicates(words=3, least_jaccard=0.7, permutations=128, bands=128)
@@ -21,17 +21,17 @@ def example(name: str, asked: str, answer: str) -> Example:
 
 def vetted(
     offered: dict[str, list[Example]], *, tested: tuple[str, ...] = (), held_out: tuple[Example, ...] = ()
-) -> Vetted:
-    tests = Reserved([Passage("test.jsonl:1", text) for text in tested], p=RUNS)
-    held = Reserved(passages(held_out), p=RUNS)
-    return vet(offered, tests=tests, held_out=held_out, held_out_passages=held, near=NEAR)
+) -> CleanPool:
+    tests = NgramIndex([Passage("test.jsonl:1", text) for text in tested], p=RUNS)
+    held = NgramIndex(passages(held_out), p=RUNS)
+    return clean_pool(offered, tests=tests, held_out=held_out, held_out_passages=held, near=NEAR)
 
 
-def told(result: Vetted) -> dict[str, tuple[str, str]]:
+def told(result: CleanPool) -> dict[str, tuple[str, str]]:
     return {drop.place: (drop.reason, drop.detail) for drop in result.dropped}
 
 
-def ids(result: Vetted) -> list[str]:
+def ids(result: CleanPool) -> list[str]:
     return [one.id for examples in result.fit.values() for one in examples]
 
 
@@ -86,8 +86,8 @@ def test_within_a_source_the_first_by_site_then_in_the_pools_order_stays():
 
 
 def test_what_may_be_held_out_shares_nothing_with_a_test():
-    tests = Reserved([Passage("x", "how long does tea draw")], p=RUNS)
-    assert untested({"s": [TEA, example("s/a/1", "Why?", "So.")]}, tests)["s"][0].id == "s/a/1"
+    tests = NgramIndex([Passage("x", "how long does tea draw")], p=RUNS)
+    assert without_overlap({"s": [TEA, example("s/a/1", "Why?", "So.")]}, tests)["s"][0].id == "s/a/1"
 
 
 NAMES = st.sampled_from(["s/a", "s/b", "t/a"])

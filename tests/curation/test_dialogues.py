@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 
 from lima import config
 from lima.curation import dialogues
-from lima.curation.dialogues import Draft, Merit
-from lima.records import Provenance, Remark, Thread
+from lima.curation.dialogues import Draft, QualityScore
+from lima.records import Comment, Provenance, Thread
 
 P = config.Dialogues(most=20, min_exchanges=2, min_merit=-1.0, full_exchanges=4, full_reply_chars=100, full_score=10)
 PLACE = Provenance(source="forum", site="tea", id="7", url="https://x.example/a/7", author="", licence="", digest="")
 NAMES = {"asker": "Ada Lovelace", "answerer": "Bo-Yan", "other": "Cleo"}
 
 
-def remark(speaker: str, text: str) -> Remark:
-    return Remark(speaker=speaker, name=NAMES[speaker], text=text, score=0)
+def remark(speaker: str, text: str) -> Comment:
+    return Comment(speaker=speaker, name=NAMES[speaker], text=text, score=0)
 
 
 def thread(*remarks: tuple[str, str], score: int = 5, answer: str = "Green tea steeps for two minutes.") -> Thread:
@@ -111,7 +111,7 @@ def test_why_there_is_no_draft_is_told():
 
 
 def test_merit_is_the_mean_of_what_speaks_for_a_chain_less_what_speaks_against_it():
-    merit = Merit(exchanges=1, questions=1, replies=0.5, vocabulary=0.5, votes=0, undisturbed=1, beside=0.25)
+    merit = QualityScore(exchanges=1, questions=1, replies=0.5, vocabulary=0.5, votes=0, undisturbed=1, beside=0.25)
     assert merit.total() == pytest.approx(4 / 6 - 0.25)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.curation.hashing import Reservoir, generator, quick_share, quick_shares, share
+from lima.curation.hashing import Reservoir, fast_hash_uniform, fast_hash_uniforms, generator, hash_uniform
 
 NAMES = [f"source/site/{number}" for number in range(4000)]
 
@@ -15,7 +15,7 @@ def reservoir(names: list[str], *, size: int, seed: int) -> list[str]:
     return filled.items()
 
 
-@pytest.mark.parametrize("of", [share, quick_share])
+@pytest.mark.parametrize("of", [hash_uniform, fast_hash_uniform])
 def test_shares_are_uniform(of):
     # 4,000 names in 10 tenths: 400 each, standard deviation √(4,000 · 0.1 · 0.9) ≈ 19; five of them either side
     counts, _ = np.histogram([of(17, name) for name in NAMES], bins=10, range=(0, 1))
@@ -24,12 +24,12 @@ def test_shares_are_uniform(of):
 
 @given(st.integers(0, 2**32), st.text(max_size=20), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
 def test_shares_are_those_of_the_names_one_by_one(seed, prefix, numbers):
-    assert quick_shares(seed, prefix, numbers).tolist() == [
-        quick_share(seed, f"{prefix}{number}") for number in numbers
+    assert fast_hash_uniforms(seed, prefix, numbers).tolist() == [
+        fast_hash_uniform(seed, f"{prefix}{number}") for number in numbers
     ]
 
 
-@pytest.mark.parametrize("of", [share, quick_share])
+@pytest.mark.parametrize("of", [hash_uniform, fast_hash_uniform])
 def test_another_seed_is_another_choice(of):
     assert of(17, "a") == of(17, "a") != of(18, "a")
 

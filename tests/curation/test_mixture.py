@@ -129,14 +129,14 @@ def test_no_prompt_is_in_an_arm_twice_within_a_source_or_across():
 
 
 def test_too_few_are_told_with_the_source_what_is_wanted_and_what_is_there():
-    with pytest.raises(sampling.TooFew, match=r"s: 9 wanted, 3 there: \{'a': 1, 'b': 2\}; ask for fewer"):
+    with pytest.raises(sampling.TooFewExamples, match=r"s: 9 wanted, 3 there: \{'a': 1, 'b': 2\}; ask for fewer"):
         compose({"s": pool("s", {"b": 2, "a": 1})}, {"s": 9})
 
 
 @given(st.text())
 def test_a_normalised_text_is_normalised_no_further(text):
-    once = normalize.normalised(text)
-    assert normalize.normalised(once) == once
+    once = normalize.normalize(text)
+    assert normalize.normalize(once) == once
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_a_normalised_text_is_normalised_no_further(text):
     ],
 )
 def test_prompts_are_the_same_text_by_their_letters_and_digits(one, other, same):
-    assert (normalize.normalised(one) == normalize.normalised(other)) is same
+    assert (normalize.normalize(one) == normalize.normalize(other)) is same
 
 
 def test_prompt_and_example_are_compared_by_what_is_asked():
     asked = example("s", "a", 1, prompt="Why?")
     fields = asked.model_dump() | {"messages": asked.messages[:1], "provenance": asked.provenance}
-    assert normalize.key(asked) == normalize.key(Prompt.model_validate(fields))
+    assert normalize.comparison_key(asked) == normalize.comparison_key(Prompt.model_validate(fields))
 
 
 def test_the_chances_of_the_sites_add_up():

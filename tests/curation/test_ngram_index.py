@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.config.sections import Contamination
-from lima.curation.ngram_index import Passage, Reserved, Shared, passages
+from lima.curation.ngram_index import NgramIndex, Passage, SharedNgrams, passages
 from lima.records import Example, Provenance, Turn
 
 P = Contamination(words=5, least_words=3)
@@ -14,18 +14,18 @@ def example(answer: str, asked: str = "Well?") -> Example:
     return Example(id="s/t/1", messages=turns, tags=(), provenance=place)
 
 
-def shared(tested: str, answer: str, asked: str = "Well?") -> Shared | None:
-    return Reserved([Passage("tests.jsonl:7", tested)], p=P).shared(example(answer, asked))
+def shared(tested: str, answer: str, asked: str = "Well?") -> SharedNgrams | None:
+    return NgramIndex([Passage("tests.jsonl:7", tested)], p=P).shared(example(answer, asked))
 
 
 def test_a_run_of_so_many_words_is_an_overlap_and_one_less_is_none():
-    assert shared("a b c d e f", "x a b c d e y") == Shared("tests.jsonl:7", "a b c d e")
+    assert shared("a b c d e f", "x a b c d e y") == SharedNgrams("tests.jsonl:7", "a b c d e")
     assert shared("a b c d e f", "x a b c d y e f") is None
 
 
 def test_the_longest_run_around_the_first_find_is_told_with_its_place():
     found = shared("p q r s t u v w", "So: Q, r; S t. U V! w x", asked="Hm?")
-    assert found == Shared("tests.jsonl:7", "q r s t u v w")
+    assert found == SharedNgrams("tests.jsonl:7", "q r s t u v w")
     assert str(found) == "7 words of tests.jsonl:7: 'q r s t u v w'"
 
 
@@ -37,14 +37,14 @@ def test_a_long_run_is_shown_by_its_ends():
 
 
 def test_a_shorter_test_text_counts_whole():
-    assert shared("why so blue", "They ask: why so blue, sea?") == Shared("tests.jsonl:7", "why so blue")
-    assert shared("why so blue", "They ask why so, blue sea?") == Shared("tests.jsonl:7", "why so blue")
+    assert shared("why so blue", "They ask: why so blue, sea?") == SharedNgrams("tests.jsonl:7", "why so blue")
+    assert shared("why so blue", "They ask why so, blue sea?") == SharedNgrams("tests.jsonl:7", "why so blue")
     assert shared("why so blue", "Why is it so blue?") is None
 
 
 def test_one_of_very_few_words_counts_only_where_it_is_all_that_is_asked():
     assert shared("what else?", "And what else is there?") is None
-    assert shared("what else?", "Nothing.", asked="What else") == Shared("tests.jsonl:7", "what else")
+    assert shared("what else?", "Nothing.", asked="What else") == SharedNgrams("tests.jsonl:7", "what else")
     assert shared("four", "Four", asked="What is 2 + 2?") is None
 
 
@@ -56,7 +56,7 @@ def test_both_turns_are_looked_at_and_no_run_goes_from_one_into_the_next():
 def test_an_example_overlaps_with_itself_and_the_passages_are_its_turns():
     one = example("a b c d e f g", asked="how do they do it")
     assert [passage.text for passage in passages([one])] == ["how do they do it", "a b c d e f g"]
-    assert Reserved(passages([one]), p=P).shared(one).place == "s/t/1"
+    assert NgramIndex(passages([one]), p=P).shared(one).place == "s/t/1"
 
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=14)

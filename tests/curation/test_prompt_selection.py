@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.curation import prompt_selection
-from lima.curation.sampling import TooFew
+from lima.curation.sampling import TooFewExamples
 from lima.records import Prompt, Provenance, Turn
 
 
@@ -50,7 +50,9 @@ def test_another_seed_draws_others():
 def test_the_same_text_is_drawn_once():
     same = [prompt("A", 1, "Why?"), prompt("A", 2, "why"), prompt("A", 3, "How?")]
     assert len(prompt_selection.draw(same, "authored/A", 2, seed=17)) == 2
-    with pytest.raises(TooFew, match=r"3 prompts wanted of source authored, site A, 2 there that are not drawn yet"):
+    with pytest.raises(
+        TooFewExamples, match=r"3 prompts wanted of source authored, site A, 2 there that are not drawn yet"
+    ):
         prompt_selection.draw(same, "authored/A", 3, seed=17)
 
 
@@ -66,7 +68,7 @@ def test_a_tag_narrows_a_site_and_what_is_taken_is_not_drawn_again(offered, some
 
 
 def test_too_few_of_a_tag_are_told_with_it():
-    with pytest.raises(TooFew, match=r"9 prompts wanted of source authored, site B, tag form, 8 there"):
+    with pytest.raises(TooFewExamples, match=r"9 prompts wanted of source authored, site B, tag form, 8 there"):
         prompt_selection.draw(FORMED, "authored/B/form", 9, seed=17)
 
 
@@ -76,15 +78,17 @@ def test_groups_of_one_site_add_up_whatever_tags_they_ask_for():
 
 
 def test_a_site_that_is_not_there_is_told():
-    with pytest.raises(TooFew, match=r"1 prompts wanted of source authored, site C, 0 there"):
+    with pytest.raises(TooFewExamples, match=r"1 prompts wanted of source authored, site C, 0 there"):
         prompt_selection.draw(OFFERED, "authored/C", 1, seed=17)
 
 
 def test_dev_and_test_share_neither_id_nor_text():
     prompt_selection.check_disjoint(OFFERED[:10], OFFERED[10:])
-    with pytest.raises(prompt_selection.Shared, match=r"dev and test share 2 prompt\(s\) by id, first authored/A/8"):
+    with pytest.raises(
+        prompt_selection.SharedPrompt, match=r"dev and test share 2 prompt\(s\) by id, first authored/A/8"
+    ):
         prompt_selection.check_disjoint(OFFERED[:10], OFFERED[8:])
     with pytest.raises(
-        prompt_selection.Shared, match=r"1 prompt\(s\) by text, first authored/A/1 and authored/B/2: 'why not'"
+        prompt_selection.SharedPrompt, match=r"1 prompt\(s\) by text, first authored/A/1 and authored/B/2: 'why not'"
     ):
         prompt_selection.check_disjoint([prompt("A", 1, "Why not?")], [prompt("B", 2, "why NOT")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lima.config.sections import Filter
 from lima.curation import filters
 from lima.curation.decisions import REASONS
-from lima.curation.filter_results import Bins
+from lima.curation.filter_results import FilterResults
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
 from lima.text import removal_marks
 from lima.text.html_to_markdown import to_markdown, to_marked
@@ -482,7 +482,7 @@ ANY = st.lists(
 def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
     for reader in {reader for reader, _ in rows}:
         offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
-        bins = Bins(reader=reader, p=FILTER)
+        bins = FilterResults(reader=reader, p=FILTER)
         pairs = filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str)
         dropped = list(bins.fill(pairs))
         funnel = bins.funnel(reader, offered=len(offered))  # raises if it does not add up
@@ -503,7 +503,7 @@ def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_t
         asked(number=5, response=f"{text} end", response_score=30, site="yeast"),
     ]
     for order in (offered, offered[::-1]):
-        bins = Bins(reader="stack_exchange", p=FILTER)
+        bins = FilterResults(reader="stack_exchange", p=FILTER)
         sifted = filters.sift(order, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)
         dropped = {drop.place: (drop.reason, drop.detail) for drop in bins.fill(sifted)}
         assert sorted(example.id for example in bins.kept()) == [
@@ -523,7 +523,7 @@ def test_personal_data_are_masked_in_what_is_kept_and_counted_but_not_in_what_go
         candidate("alpaca", number=2, response="", title="Is jo.doe@brewers.org right?"),
         candidate("alpaca", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
     ]
-    bins = Bins(reader="alpaca", p=FILTER)
+    bins = FilterResults(reader="alpaca", p=FILTER)
     list(bins.fill(filters.sift(offered, reader="alpaca", p=FILTER, to_markdown=str, to_marked=str)))
     assert [turn.content for turn in bins.kept()[0].messages] == [
         "Call 555-0100?",
@@ -543,7 +543,7 @@ def test_what_was_written_by_hand_is_neither_masked_nor_dropped_for_its_language
     examples = [candidate("authored", number=n, title=ask, response=told) for n, (ask, told) in enumerate(pairs)]
     prompts = [candidate("suite", number=n, title=asked, response="") for n, (asked, _) in enumerate(pairs)]
     for reader, offered in (("authored", examples), ("suite", prompts)):
-        bins = Bins(reader=reader, p=FILTER)
+        bins = FilterResults(reader=reader, p=FILTER)
         assert list(bins.fill(filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str))) == []
         left = {row.id: [turn.content for turn in row.messages] for row in (*bins.kept(), *bins.prompts())}
         assert left == {row.id: [text for text in (row.title, row.response) if text] for row in offered}
@@ -554,7 +554,7 @@ def test_what_was_written_by_hand_is_neither_masked_nor_dropped_for_its_language
 
 def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
     votes = [("beer", 3, 1), ("beer", 4, 9), ("ai", 1, 5), ("beer", 2, 9), ("beer", 5, None)]
-    bins = Bins(reader="stack_exchange", p=FILTER)
+    bins = FilterResults(reader="stack_exchange", p=FILTER)
     offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
     list(bins.fill(filters.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)))
     assert [example.provenance.id for example in bins.kept()] == ["1", "2", "4", "3", "5"]
@@ -562,7 +562,7 @@ def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
 
 def test_articles_come_shuffled_and_the_same_in_whatever_order_they_were_offered():
     def kept(numbers: Iterator[int] | range) -> list[str]:
-        bins = Bins(reader="wikihow", p=FILTER)
+        bins = FilterResults(reader="wikihow", p=FILTER)
         offered = [candidate("wikihow", number=n) for n in numbers]
         list(bins.fill(filters.sift(offered, reader="wikihow", p=FILTER, to_markdown=str, to_marked=str)))
         return [example.provenance.id for example in bins.kept()]

@@ -2,9 +2,9 @@
 
 from lima.config.sections import Contamination, NearDuplicates
 from lima.curation import conversations, edits, mixture, ngram_index
-from lima.curation.dedup import Seen
+from lima.curation.dedup import NearDuplicateIndex
 from lima.curation.edits import Edit
-from lima.curation.ngram_index import Reserved
+from lima.curation.ngram_index import NgramIndex
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn, first_prompt
 from lima.text import normalize
 
@@ -60,19 +60,22 @@ def test_a_system_turn_after_the_first_prompt_is_dropped_with_the_roles():
 
 def test_the_first_user_turn_identifies_a_record():
     assert first_prompt(example(1)) == "Question 1?"
-    assert normalize.key(example(0)) == normalize.key(example(0, system="")) == "question 0"
+    assert normalize.comparison_key(example(0)) == normalize.comparison_key(example(0, system="")) == "question 0"
 
 
 def test_dialogues_that_share_a_system_turn_share_no_passage_and_are_no_near_duplicates():
     held = example(0)
-    reserved = Reserved(ngram_index.passages([held]), p=Contamination(words=6, least_words=4))
+    reserved = NgramIndex(ngram_index.passages([held]), p=Contamination(words=6, least_words=4))
     assert reserved.shared(example(1)) is None
     assert reserved.shared(held)
-    seen = Seen(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), [held])
+    seen = NearDuplicateIndex(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), [held])
     asked = [Prompt.model_validate(example(n).model_dump() | {"messages": example(n).messages[:2]}) for n in (0, 1)]
     assert seen.twin(example(1)) is None
     assert (
-        Seen(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), asked[:1]).twin(asked[1]) is None
+        NearDuplicateIndex(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), asked[:1]).twin(
+            asked[1]
+        )
+        is None
     )
 
 

@@ -1,4 +1,4 @@
-from lima.evaluation.checkpoint_selection import best
+from lima.evaluation.checkpoint_selection import select_best
 from lima.records import EpochScore
 
 
@@ -17,4 +17,4 @@ def scored(epoch, score):
 
 
 def test_the_highest_score_is_chosen_and_of_equals_the_earliest():
-    assert best([scored(5, 0.1), scored(7, 0.4), scored(6, 0.4), scored(8, 0.2)]).epoch == 6
+    assert select_best([scored(5, 0.1), scored(7, 0.4), scored(6, 0.4), scored(8, 0.2)]).epoch == 6

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.chat_types import Reply
+from lima.chat_types import ChatResponse
 from lima.evaluation import pairwise
-from lima.records import Ballot, Prompt, Provenance, Response, Turn
+from lima.records import Judgment, Prompt, Provenance, Response, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
 
@@ -22,12 +22,12 @@ def response(contestant, text):
 
 
 def cast(first, winner):
-    return Ballot(first=first, winner=winner, reply="")
+    return Judgment(first=first, winner=winner, reply="")
 
 
 def judged(complete):
     async def answered(text):
-        return Reply(text=complete(text), finish="stop", finish_reason="stop", tokens=None)
+        return ChatResponse(text=complete(text), finish="stop", finish_reason="stop", tokens=None)
 
     mine, theirs = response("lima", "good"), response("base", "bad")
     ballots = asyncio.run(pairwise.judge(prompt("?"), mine, theirs, complete=answered))
@@ -59,17 +59,17 @@ def judged(complete):
     ],
 )
 def test_a_verdict_is_a_line_of_its_own(reply, vote):
-    assert pairwise.vote(reply) == vote
+    assert pairwise.parse_choice(reply) == vote
 
 
 @given(st.text(), st.sampled_from(["A", "B", "TIE"]), st.sampled_from(["", "\n", "\n\nThank you.", "\r\n"]))
 def test_the_last_verdict_line_binds_whatever_stands_before(before, word, after):
-    assert pairwise.vote(f"{before}\nVERDICT: {word}{after}") == pairwise.VOTES[word]
+    assert pairwise.parse_choice(f"{before}\nVERDICT: {word}{after}") == pairwise.CHOICES[word]
 
 
 @given(st.text())
 def test_every_reply_has_a_vote_and_without_the_word_it_is_unparsed(reply):
-    vote = pairwise.vote(reply)
+    vote = pairwise.parse_choice(reply)
     assert vote in ("first", "second", "tie", "unparsed")
     assert "verdict" in reply.lower() or vote == "unparsed"
 

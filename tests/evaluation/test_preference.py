@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 
 from lima.evaluation.intervals import NothingToMeasure
-from lima.evaluation.preference import measure, sign_flip, smallest_difference
+from lima.evaluation.preference import measure, minimum_detectable_difference, sign_flip
 from lima.records import Verdict
 
 OURS = {"confidence": 0.95, "resamples": 2000, "power": 0.8}
@@ -81,12 +81,12 @@ def test_where_nothing_was_decided_there_is_no_difference_to_see():
 def test_a_hundred_decided_prompts_show_28_points():
     # (1.960 + 0.842) · 1 / √100 = 0.280
     nets = np.array([1.0, -1.0] * 50)
-    assert smallest_difference(nets, confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
+    assert minimum_detectable_difference(nets, confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
 
 
 def test_the_smallest_difference_is_reckoned_for_a_true_net_of_nothing():
     # All of 100 prompts won: Σ net² / n is 1, though the spread around their own mean is 0.
-    assert smallest_difference(np.ones(100), confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
+    assert minimum_detectable_difference(np.ones(100), confidence=0.95, power=0.8) == pytest.approx(0.280, abs=5e-4)
 
 
 def test_more_samples_that_agree_with_their_prompts_first_one_show_no_finer_difference():
@@ -99,7 +99,7 @@ def test_a_net_of_the_smallest_difference_is_found_four_times_in_five():
     prompts, decided, simulations = 150, 0.6, 400
     rng = np.random.default_rng(11)
     nets = np.repeat([1.0, -1.0, 0.0], [45, 45, 60])  # 0.6 of 150 decided, evenly
-    net = smallest_difference(nets, confidence=0.95, power=0.8)
+    net = minimum_detectable_difference(nets, confidence=0.95, power=0.8)
     assert net == pytest.approx(2.802 * np.sqrt(decided / prompts), abs=1e-3)  # 0.177
     chances = [(decided + net) / 2, (decided - net) / 2, 1 - decided]
     found = 0

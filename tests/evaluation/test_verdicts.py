@@ -4,10 +4,10 @@ import threading
 import pytest
 from chat_server import Sent, completed, refused, said, serving
 
-from lima.chat_types import Question, Reply, TooManyFailures
+from lima.chat_types import ChatRequest, ChatResponse, TooManyFailures
 from lima.config.entries import EndpointAnnotator, FloorAnnotator
 from lima.config.sections import Judge
-from lima.evaluation.annotators import Pair, pairs, verdicts, without_vote
+from lima.evaluation.annotators import ResponsePair, annotate, pairs, without_vote
 from lima.inference import response_cache
 from lima.inference.chat_client import EndpointError
 from lima.records import Prompt, Provenance, Response, Turn
@@ -25,11 +25,11 @@ def response(prompt_id, contestant, *, sample=0, text=""):
 
 
 def shown():
-    return [Pair(prompt, response(prompt.id, "lima"), response(prompt.id, "base")) for prompt in PROMPTS]
+    return [ResponsePair(prompt, response(prompt.id, "lima"), response(prompt.id, "base")) for prompt in PROMPTS]
 
 
 def judged(url, tmp_path, *, pairs_=None, retries=0, concurrency=3, max_failed_share=0.25, done=lambda: None, **entry):
-    return verdicts(
+    return annotate(
         shown() if pairs_ is None else pairs_,
         comparison="lima-base",
         name="model",
@@ -187,7 +187,7 @@ def test_another_question_is_asked_anew(tmp_path):
 
 
 def test_one_question_that_comes_twice_at_a_time_is_asked_once(tmp_path):
-    same = Pair(PROMPTS[0], response("p0", "lima", text="same"), response("p0", "base", text="same"))
+    same = ResponsePair(PROMPTS[0], response("p0", "lima", text="same"), response("p0", "base", text="same"))
     with serving(lambda *_: said("VERDICT: TIE", delay=0.1)) as server:
         assert [v.outcome for v in judged(server.url, tmp_path, pairs_=[same, same, same])] == ["tie"] * 3
         assert len(server.asked) == 1
@@ -211,7 +211,7 @@ def test_hiccups_of_the_server_change_no_verdict(tmp_path):
 
 
 def test_a_floor_gives_the_same_record_as_a_model(tmp_path):
-    (verdict,) = verdicts(
+    (verdict,) = annotate(
         shown()[:1],
         comparison="lima-base",
         name="longest",
@@ -238,12 +238,12 @@ def test_pairs_are_what_both_answered_sample_by_sample_in_the_prompts_order():
 
 def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closing(tmp_path):
     turns = (Turn(role="user", content="?"),)
-    question = Question(model="m", messages=turns, options={"max_tokens": 9, "seed": 1}, attempt=0)
-    reply = Reply(text="!", finish="stop", finish_reason="stop", tokens=1)
-    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+    question = ChatRequest(model="m", messages=turns, options={"max_tokens": 9, "seed": 1}, attempt=0)
+    reply = ChatResponse(text="!", finish="stop", finish_reason="stop", tokens=1)
+    with response_cache.open_cache(tmp_path / "calls.sqlite") as kept:
         assert not kept.knows("http://a/v1", "m")
         kept.put("http://a/v1", question, reply)
-    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
+    with response_cache.open_cache(tmp_path / "calls.sqlite") as kept:
         assert kept.get("http://a/v1", question) == reply
         assert kept.get("http://a/v1", question.model_copy(update={"options": {"seed": 1, "max_tokens": 9}})) == reply
         assert kept.get("http://b/v1", question) is None
@@ -254,9 +254,9 @@ def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closi
 
 
 def test_the_cache_holds_no_credentials_of_a_url(tmp_path):
-    question = Question(model="m", messages=(Turn(role="user", content="?"),), options={}, attempt=0)
+    question = ChatRequest(model="m", messages=(Turn(role="user", content="?"),), options={}, attempt=0)
     url = "https://ann:pa55w0rd@host/v1"
-    with response_cache.opened(tmp_path / "calls.sqlite") as kept:
-        kept.put(url, question, Reply(text="!", finish="stop", finish_reason=None, tokens=None))
+    with response_cache.open_cache(tmp_path / "calls.sqlite") as kept:
+        kept.put(url, question, ChatResponse(text="!", finish="stop", finish_reason=None, tokens=None))
         assert kept.knows(url, "m")
     assert not [path for path in tmp_path.iterdir() if b"pa55w0rd" in path.read_bytes()]

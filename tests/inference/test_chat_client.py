@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import pytest
 from chat_server import Sent, completed, refused, said, serving
 
-from lima.chat_types import NoReply, Question, Reply
-from lima.inference.chat_client import EndpointError, connected, seconds
+from lima.chat_types import ChatRequest, ChatResponse, NoReply
+from lima.inference.chat_client import EndpointError, connected, retry_after_seconds
 from lima.records import Turn
 
 OPTIONS = {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
-QUESTION = Question(model="m", messages=(Turn(role="user", content="?"),), options=OPTIONS, attempt=0)
+QUESTION = ChatRequest(model="m", messages=(Turn(role="user", content="?"),), options=OPTIONS, attempt=0)
 
 
 def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", known=False, pauses=None, question=QUESTION):
@@ -31,7 +31,7 @@ def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", known=False, p
 
 def test_a_reply_brings_its_text_how_it_ended_and_its_tokens():
     with serving(lambda body, number: said("Hello", finish="length", tokens=9)) as server:
-        assert ask(server.url) == Reply(text="Hello", finish="length", finish_reason="length", tokens=9)
+        assert ask(server.url) == ChatResponse(text="Hello", finish="length", finish_reason="length", tokens=9)
     messages = [{"role": "user", "content": "?"}]
     wanted = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
     assert server.asked == [wanted]
@@ -202,7 +202,7 @@ def test_a_missing_key_is_named_by_its_variable(monkeypatch):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header, wait):
-    assert seconds(header, now=datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)) == wait
+    assert retry_after_seconds(header, now=datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)) == wait
 
 
 # --- replies that are no answer ----------------------------------------------------------------------------------

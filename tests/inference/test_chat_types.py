@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from lima.chat_types import every
+from lima.chat_types import gather_limited
 from lima.errors import LimaError
 
 
@@ -17,7 +17,7 @@ def test_jobs_are_answered_in_their_order_with_so_many_at_a_time():
         return number
 
     counted = []
-    answers = every([lambda n=n: job(n) for n in range(9)], concurrency=3, done=lambda: counted.append(1))
+    answers = gather_limited([lambda n=n: job(n) for n in range(9)], concurrency=3, done=lambda: counted.append(1))
     assert asyncio.run(answers) == list(range(9))
     assert most == [3]
     assert len(counted) == 9
@@ -33,7 +33,7 @@ def test_the_first_failure_stops_the_other_jobs():
         await asyncio.sleep(60)
 
     with pytest.raises(LimaError, match="gone"):
-        asyncio.run(every([lambda n=n: job(n) for n in range(9)], concurrency=3, done=lambda: None))
+        asyncio.run(gather_limited([lambda n=n: job(n) for n in range(9)], concurrency=3, done=lambda: None))
     assert len(begun) <= 4
 
 
@@ -48,6 +48,6 @@ def test_jobs_under_way_may_end_after_a_failure_and_no_other_is_begun():
         ended.append(number)
 
     with pytest.raises(LimaError, match="gone"):
-        asyncio.run(every([lambda n=n: job(n) for n in range(9)], concurrency=4, done=lambda: None, grace=0.5))
+        asyncio.run(gather_limited([lambda n=n: job(n) for n in range(9)], concurrency=4, done=lambda: None, grace=0.5))
     assert begun == [0, 1, 2, 3]
     assert ended == [1, 2]

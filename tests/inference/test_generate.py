@@ -47,7 +47,7 @@ def loaded(tmp_path_factory):
 
 
 def answered(loaded, prompts=PROMPTS, *, samples=1, **changes):
-    given = generate.respond(loaded, prompts, contestant="tiny", samples=samples, decoding=decoding(**changes))
+    given = generate.generate(loaded, prompts, contestant="tiny", samples=samples, decoding=decoding(**changes))
     return {(response.prompt_id, response.sample): response for response in given}
 
 
@@ -112,7 +112,7 @@ def test_ids_without_a_token_are_never_sampled(loaded, tmp_path):
     padded.model.resize_token_embeddings(known + 200, mean_resizing=False)
     with torch.no_grad():
         padded.model.get_output_embeddings().weight[known:] *= 50  # likelier than any token
-    asked = [generate.Asked(p, n, model.render(padded.tokenizer, p)) for p in PROMPTS for n in range(4)]
+    asked = [generate.GenerationRequest(p, n, model.render(padded.tokenizer, p)) for p in PROMPTS for n in range(4)]
     # the model's own choice is an id that has no token
     first = padded.model(input_ids=torch.tensor([asked[0].ids])).logits[0, -1]
     assert first.argmax() >= known
@@ -122,7 +122,7 @@ def test_ids_without_a_token_are_never_sampled(loaded, tmp_path):
 
 
 def test_any_of_several_end_tokens_ends_an_answer(loaded):
-    asked = [generate.Asked(p, 0, model.render(loaded.tokenizer, p)) for p in PROMPTS]
+    asked = [generate.GenerationRequest(p, 0, model.render(loaded.tokenizer, p)) for p in PROMPTS]
     endless = model.Checkpoint(loaded.model, loaded.tokenizer, frozenset(), loaded.context)
     free = [ids for ids, _ in generate.sampled(endless, asked, decoding())]
     ends = frozenset(ids[6] for ids in free)
@@ -222,5 +222,5 @@ def test_a_checkpoint_computes_in_the_precision_asked_for(tmp_path, precision, d
 
 def test_reasoning_is_no_part_of_a_sampled_answer(loaded, monkeypatch):
     monkeypatch.setattr(type(loaded.tokenizer), "decode", lambda *_, **__: "<think>a\nb</think>\n\nYes.")
-    (response,) = generate.respond(loaded, PROMPTS[:1], contestant="tiny", samples=1, decoding=decoding(max_tokens=3))
+    (response,) = generate.generate(loaded, PROMPTS[:1], contestant="tiny", samples=1, decoding=decoding(max_tokens=3))
     assert response.text == "Yes."

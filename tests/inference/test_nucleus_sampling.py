@@ -27,7 +27,7 @@ def test_a_generated_tokens_logit_is_divided_where_positive_and_multiplied_where
     generated = torch.tensor([[True, True, False, True]])
     # 2.4 / 1.2 = 2, -1 · 1.2 = -1.2; not generated, so as it was
     expected = torch.tensor([[2.0, -1.2, 2.4, 0.0]])
-    torch.testing.assert_close(nucleus_sampling.penalised(logits, generated, penalty=1.2), expected)
+    torch.testing.assert_close(nucleus_sampling.repetition_penalized(logits, generated, penalty=1.2), expected)
 
 
 def test_the_tokens_come_in_the_order_of_their_shares_up_to_the_nucleus_edge():

@@ -10,13 +10,13 @@ def test_however_many_rows_the_product_is_that_of_the_layer(rows, batch, seed):
     torch.manual_seed(seed)
     layer, x = torch.nn.Linear(24, 40, bias=False), torch.randn(batch, rows, 24)
     expected = layer(x)
-    skinny_matmul.speed_up(layer)
+    skinny_matmul.use_skinny_matmul(layer)
     torch.testing.assert_close(layer(x), expected)
 
 
 def test_only_layers_without_bias_are_changed_and_they_follow_their_weights():
     plain, biased = torch.nn.Linear(3, 5, bias=False), torch.nn.Linear(3, 5)
-    skinny_matmul.speed_up(torch.nn.ModuleList([plain, biased]))
+    skinny_matmul.use_skinny_matmul(torch.nn.ModuleList([plain, biased]))
     assert "forward" in vars(plain)
     assert "forward" not in vars(biased)
     with torch.no_grad():

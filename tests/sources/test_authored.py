@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
 from lima.sources.authored import reader
-from lima.sources.base import DumpError, Tally, digest
+from lima.sources.base import DumpError, ReadStats, digest
 
 
 def turns(*texts: str) -> list[dict[str, str]]:
@@ -19,12 +19,12 @@ def line(**fields: object) -> str:
     return json.dumps(row | {"messages": turns("Why is tea bitter?", "Tannins.")} | fields)
 
 
-def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     return list(reader.read(dumps, source="authored", licence="MIT", tally=tally)), tally
 
 
-def reads(folder: Path, *lines: str) -> tuple[list[Candidate | Dropped], Tally]:
+def reads(folder: Path, *lines: str) -> tuple[list[Candidate | Dropped], ReadStats]:
     (folder / "group.jsonl").write_text("".join(text + "\n" for text in lines))
     return read(folder)
 
@@ -36,14 +36,14 @@ def test_an_example_is_a_candidate_with_its_group_topic_and_kind(tmp_path):
     assert (row.tags, row.later_turns, row.markup) == (("topic:tea", "kind:explain"), (), "markdown")
     assert (row.provenance.site, row.provenance.author, row.provenance.licence) == ("A", "group A", "MIT")
     assert row.provenance.digest == digest(line().encode())
-    assert tally == Tally(rows=1, questions=1, answers=1)
+    assert tally == ReadStats(rows=1, questions=1, answers=1)
 
 
 def test_a_prompt_has_no_response_and_a_sensitive_one_says_so(tmp_path):
     (row,), tally = reads(tmp_path, line(group="B", sensitive=True, note="Refuse.", messages=turns("How do I …?")))
     assert (row.response, row.later_turns) == ("", ())
     assert row.tags == ("topic:tea", "kind:explain", "sensitive")
-    assert tally == Tally(rows=1, questions=1, answers=0)
+    assert tally == ReadStats(rows=1, questions=1, answers=0)
 
 
 @pytest.mark.parametrize(("note", "tags"), [("format", ("format",)), ("dialogue", ("dialogue",)), ("form", ())])
@@ -78,7 +78,7 @@ def test_a_line_that_breaks_the_schema_is_kept_with_its_place_and_the_rest_goes_
     assert (good.title, last.provenance.id) == ("Why is tea bitter?", "a-002")
     assert (bad.reason, bad.place, bad.raw) == ("bad_row", f"{tmp_path}/group.jsonl:2", text)
     assert bad.detail.startswith(detail)
-    assert tally == Tally(rows=3, questions=2, answers=2)
+    assert tally == ReadStats(rows=3, questions=2, answers=2)
 
 
 def test_an_id_that_stands_twice_is_a_bad_row_in_whatever_file(tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lima.curation import attribution
 from lima.records import Candidate, Dropped, Turn
 from lima.sources import containers, lines, registry
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 from lima.sources.chat import layouts, prompt_files, reader, test_sets
 from lima.sources.chat.released import read_alpaca, read_lima
 
@@ -26,8 +26,8 @@ USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "con
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 
-def read(dumps: Path, reader: Callable = reader.read) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(dumps: Path, reader: Callable = reader.read) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     return list(reader(dumps, source="s", licence="CC0", tally=tally)), tally
 
 
@@ -81,7 +81,7 @@ def test_every_layout_gives_the_same_dialogue_and_prompt(tmp_path, row):
     assert isinstance(found, Candidate)
     assert (found.id, found.title, found.description, found.response) == ("s/train/train-0", ASKED, "", TOLD)
     assert (found.system, found.later_turns, found.markup) == ("", (), "markdown")
-    assert tally == Tally(rows=1, questions=1, answers=1)
+    assert tally == ReadStats(rows=1, questions=1, answers=1)
     assert [text for _, text in test_sets.read(path)] == prompt_files.read(path) == [ASKED]
     assert registry.detect(path) in ("chat", "alpaca", "lima")
 
@@ -147,7 +147,7 @@ def test_a_row_that_is_no_example_is_dropped_with_its_reason(tmp_path, row, reas
     path = write(tmp_path / "train.jsonl", row)
     (found,), tally = read(path)
     assert (found.reason, found.detail, found.place) == (reason, detail, f"{path}:1")
-    assert tally == Tally(rows=1, questions=1, answers=0)
+    assert tally == ReadStats(rows=1, questions=1, answers=0)
 
 
 def test_an_output_that_differs_from_its_input_in_case_is_kept(tmp_path):
@@ -272,7 +272,7 @@ def test_every_container_gives_the_same_rows(tmp_path, name):
     found, tally = read(path)
     assert [(row.title, row.response) for row in found] == [(ASKED, TOLD), ("Why, “so”?", "Line 1,\nline 2")]
     assert [row.provenance.site for row in found] == ["bread", reader.split(path)]
-    assert tally == Tally(rows=2, questions=2, answers=2)
+    assert tally == ReadStats(rows=2, questions=2, answers=2)
     assert registry.detect(path) == "chat"
     assert prompt_files.read(path) == [text for _, text in test_sets.read(path)] == [ASKED, "Why, “so”?"]
 

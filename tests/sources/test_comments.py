@@ -4,7 +4,7 @@ import py7zr
 import pytest
 
 from lima.records import Dropped, Thread
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 from lima.sources.blocks import MOST
 from lima.sources.stack_exchange import comments, xml_lines
 
@@ -41,7 +41,7 @@ def site(folder: Path, *comments: str, posts: str = POSTS, head: str = "\ufeff<c
 
 
 def read(dump: Path) -> list[Thread | Dropped]:
-    return list(comments.read(dump, source="se", licence="CC BY-SA", tally=Tally()))
+    return list(comments.read(dump, source="se", licence="CC BY-SA", tally=ReadStats()))
 
 
 def test_a_thread_is_question_answer_and_remarks_in_the_order_of_time_with_who_speaks(tmp_path):
@@ -107,7 +107,7 @@ def test_where_not_both_spoke_there_is_no_thread(tmp_path, comments):
 
 
 def test_comments_are_counted_and_what_stands_around_them_is_not(tmp_path):
-    tally = Tally()
+    tally = ReadStats()
     list(comments.read(site(tmp_path, *TALK, comment(9, 1, 9)), source="se", licence="", tally=tally))
     assert tally.rows == 3
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lima.sources import lines, zst
 from lima.sources.base import DumpError
-from lima.sources.lines import Lines, Overlong
+from lima.sources.lines import Lines, OverlongLine
 
 
 def listed(path) -> list[tuple[int, bytes]]:
@@ -46,7 +46,10 @@ def test_of_a_line_that_is_too_long_the_length_and_the_head_are_kept(monkeypatch
     monkeypatch.setattr(lines, "MAX_LINE", 5)
     monkeypatch.setattr(lines, "HEAD", 3)
     parts = list(lines.whole([b"12", b"34\n1", b"23", b"456", b"7\nab\n12345", b"6"]))
-    assert [part for part in parts if isinstance(part, Overlong)] == [Overlong(2, 8, b"123"), Overlong(4, 6, b"123")]
+    assert [part for part in parts if isinstance(part, OverlongLine)] == [
+        OverlongLine(2, 8, b"123"),
+        OverlongLine(4, 6, b"123"),
+    ]
     assert [found for part in parts if isinstance(part, Lines) for found in lines.each(part)] == [
         (1, b"1234"),
         (3, b"ab"),
@@ -103,7 +106,7 @@ def test_a_bomb_is_read_block_by_block(tmp_path):
     packer = zstandard.ZstdCompressor(level=1).compressobj()
     (tmp_path / "a.zst").write_bytes(b"".join(packer.compress(b"x" * 2**24) for _ in range(16)) + packer.flush())
     (part,) = lines.read(tmp_path / "a.zst")
-    assert part == Overlong(1, 2**28, b"x" * lines.HEAD)
+    assert part == OverlongLine(1, 2**28, b"x" * lines.HEAD)
 
 
 def test_a_reader_that_is_left_early_leaves_no_thread(tmp_path):

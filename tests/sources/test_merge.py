@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from lima import jsonl
 from lima.records import Candidate, Dropped
 from lima.sources import shard_cache
-from lima.sources.base import Early, Scraped
+from lima.sources.base import Prefilter, Scraped
 from lima.sources.merge import join
 from lima.sources.shard_cache import Job
-from lima.sources.shards import parts
+from lima.sources.shards import partitions
 
-EARLY = Early(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
+EARLY = Prefilter(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
 PAGE = (
     '<html><head><link rel="canonical" href="https://www.wikihow.com/{slug}"></head><body><h1>{slug}</h1>'
     '<div id="breadcrumb"><a href="/Category:Cooking">Cooking</a></div>'
@@ -26,13 +26,15 @@ SLUGS = st.lists(st.sampled_from(["Fry-Eggs", "Boil-Rice", "Bake-Bread", ""]), m
 def joined(folder: Path, *, enough: int) -> tuple[Scraped, bytes, bytes]:
     """The pages below a folder, in parts of at least so many bytes."""
     found = []
-    for part in parts("wikihow", folder / "pages", enough=enough):
+    for part in partitions("wikihow", folder / "pages", enough=enough):
         job = {"source": "w", "reader": "wikihow", "licence": "", "part": part, "code": "", "store": f"{folder}/kept"}
         job |= {"author": "", "url": "", "root": f"{folder}/pages"}
         found.append(
             (
                 part,
-                shard_cache.keep(Job(**job, min_response_score=10, reservoir=5, seed=17, answered=(), asked=()), EARLY),
+                shard_cache.cached(
+                    Job(**job, min_response_score=10, reservoir=5, seed=17, answered=(), asked=()), EARLY
+                ),
             )
         )
     into = folder / f"joined-{enough}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
 from lima.sources import registry
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 from lima.sources.natural_instructions import reader
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
@@ -31,13 +31,13 @@ OLDER = {
 }
 
 
-def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     rows = reader.read(dumps, source="natural_instructions", licence="Apache-2.0", tally=tally)
     return list(rows), tally
 
 
-def reads(folder: Path, task: object) -> tuple[list[Candidate | Dropped], Tally]:
+def reads(folder: Path, task: object) -> tuple[list[Candidate | Dropped], ReadStats]:
     (folder / "task1_tea.json").write_text(json.dumps(task))
     return read(folder)
 
@@ -54,7 +54,7 @@ def test_an_instance_is_a_candidate_with_its_tasks_categories_licence_and_author
     about = row.provenance
     assert (about.site, about.id, about.author) == ("task1_tea", "task1-aa", "Ada; Grace")
     assert (about.licence, about.url) == ("CC BY 4.0; GFDL", "https://example.org/tea")
-    assert tally == Tally(rows=1, questions=1, answers=1)
+    assert tally == ReadStats(rows=1, questions=1, answers=1)
 
 
 def test_the_older_layout_reads_alike_and_numbers_its_instances(tmp_path):
@@ -95,7 +95,7 @@ def test_a_bad_instance_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, in
     assert (bad.reason, bad.place) == ("bad_row", f"{tmp_path}/task1_tea.json:Instances[1]")
     assert bad.detail.startswith(detail)
     assert json.loads(bad.raw) == instance
-    assert tally == Tally(rows=3, questions=2, answers=2)
+    assert tally == ReadStats(rows=3, questions=2, answers=2)
 
 
 def test_an_id_that_is_a_number_is_an_id(tmp_path):
@@ -124,7 +124,7 @@ def test_tasks_of_the_same_name_in_different_folders_have_different_ids(tmp_path
         row
         for piece in reader.pieces(tmp_path)
         for row in registry.reader("natural_instructions", root=tmp_path)(
-            piece.dump, source="natural_instructions", licence="Apache-2.0", tally=Tally()
+            piece.dump, source="natural_instructions", licence="Apache-2.0", tally=ReadStats()
         )
     ]
     assert by_task == rows  # `scrape` reads task by task
@@ -135,7 +135,7 @@ def test_tasks_of_the_same_name_in_different_folders_have_different_ids(tmp_path
 def test_an_output_without_text_is_no_answer(tmp_path):
     (row,), tally = reads(tmp_path, OLDER | {"Instances": [{"input": "A tale.", "output": ""}]})
     assert row.response == ""
-    assert tally == Tally(rows=1, questions=1, answers=0)
+    assert tally == ReadStats(rows=1, questions=1, answers=0)
 
 
 def test_an_instance_whose_id_came_before_is_offered_once(tmp_path):
@@ -159,7 +159,7 @@ def test_a_file_that_is_no_task_is_one_bad_row_and_the_other_files_are_read(tmp_
     assert (bad.reason, bad.place, bad.raw) == ("bad_row", f"{tmp_path}/task0_broken.json:1", text)
     assert bad.detail.startswith(detail)
     assert isinstance(good, Candidate)
-    assert tally == Tally(rows=2, questions=1, answers=1)
+    assert tally == ReadStats(rows=2, questions=1, answers=1)
 
 
 def test_a_folder_without_tasks_is_told(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lima.errors import LimaError
 from lima.records import Candidate, Dropped
-from lima.sources.base import DumpError, Early, Subreddits, Tally, digest
+from lima.sources.base import DumpError, Prefilter, ReadStats, Subreddits, digest
 from lima.sources.reddit import reader
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/reddit"
@@ -41,8 +41,8 @@ def lines(*rows: dict[str, object]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def read(dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     return list(reader.read(dumps, source="reddit", licence="Reddit user content", tally=tally)), tally
 
 
@@ -178,9 +178,11 @@ def test_the_fields_of_the_dumps_since_2024_are_no_obstacle(tmp_path):
     assert (row.id, row.response) == ("reddit/WritingPrompts/s1", "Once.")
 
 
-def only(*, answered: set[str], asked: set[str]) -> Early:
+def only(*, answered: set[str], asked: set[str]) -> Prefilter:
     wanted = Subreddits(frozenset(answered), frozenset(asked))
-    return Early(min_response_score=0, reservoir=1, shares=lambda _, numbers: np.zeros(len(numbers)), subreddits=wanted)
+    return Prefilter(
+        min_response_score=0, reservoir=1, shares=lambda _, numbers: np.zeros(len(numbers)), subreddits=wanted
+    )
 
 
 WANTED = only(answered={"WritingPrompts"}, asked={"AskReddit"})
@@ -193,13 +195,13 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
     (tmp_path / "b.ndjson").write_bytes(
         spaced + b"\n" + lines(comment(id="c3", subreddit="AskReddit", link_id="t3_s2"))
     )
-    tally = Tally()
+    tally = ReadStats()
     others, answered, asked = reader.read(tmp_path, source="r", licence="", tally=tally, early=WANTED)
     assert (others.reason, others.rows, others.place) == ("other_subreddit", 2, f"{tmp_path}/a.ndjson")
     assert others.detail == "lines that are of none of AskReddit, WritingPrompts"
     assert (answered.id, answered.response) == ("r/WritingPrompts/s1", "Once.")
     assert (asked.id, asked.response) == ("r/AskReddit/s2", "")  # only asked: replies are counted and not kept
-    assert tally == Tally(rows=6, questions=2, answers=2)  # 2 + 2 + 2 of others = 6
+    assert tally == ReadStats(rows=6, questions=2, answers=2)  # 2 + 2 + 2 of others = 6
 
 
 @pytest.mark.parametrize("spelled", ["writingprompts", "WRITINGPROMPTS", "wRITINGpROMPTS"])
@@ -207,14 +209,14 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
 def test_a_subreddits_name_matches_in_any_case_and_is_given_as_it_is_wanted(tmp_path, spelled, wanted, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(submission(subreddit=spelled), comment(subreddit=spelled)))
     early = only(answered={wanted}, asked=set())
-    (row,) = reader.read(tmp_path, source="r", licence="", tally=Tally(), early=early)
+    (row,) = reader.read(tmp_path, source="r", licence="", tally=ReadStats(), early=early)
     assert (row.id, row.provenance.site, row.response) == (f"r/{wanted}/s1", wanted, "Once.")
     assert caplog.messages == []
 
 
 def test_a_wanted_subreddit_of_which_no_row_is_there_is_named_in_a_warning(tmp_path, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(comment(), submission(subreddit="pics")))
-    list(reader.read(tmp_path, source="r", licence="", tally=Tally(), early=WANTED))
+    list(reader.read(tmp_path, source="r", licence="", tally=ReadStats(), early=WANTED))
     [message] = caplog.messages
     assert message.startswith(f"{tmp_path}: no row of the subreddits AskReddit; correct filter.reddit in params.yaml")
 
@@ -223,7 +225,7 @@ def test_a_wanted_subreddit_of_which_no_row_is_there_is_named_in_a_warning(tmp_p
 def test_a_line_torn_at_either_end_is_bad_whatever_its_subreddit(tmp_path, torn):
     path = tmp_path / "any.ndjson"
     path.write_bytes(lines(submission(subreddit="pics")) + torn + b"\n" + lines(submission(subreddit="pics")))
-    tally = Tally()
+    tally = ReadStats()
     bad, others = reader.read(path, source="r", licence="", tally=tally, early=WANTED)
     assert (bad.reason, bad.place, others.rows, tally.rows) == ("bad_row", f"{path}:2", 2, 3)
 
@@ -236,7 +238,7 @@ def test_a_line_of_many_megabytes_is_a_bad_row_with_its_length_and_the_rest_is_r
     assert bad.place == f"{tmp_path}/any.zst:2"
     assert bad.detail == "a line of 16,777,232 bytes, at most 16,777,216; its head is shown"
     assert bad.raw == '{"selftext":"' + "x" * (1000 - 13)
-    assert (good.response, tally) == ("Once.", Tally(rows=3, questions=1, answers=1))
+    assert (good.response, tally) == ("Once.", ReadStats(rows=3, questions=1, answers=1))
 
 
 def test_the_apis_own_form_reads_as_the_dumps_do(tmp_path):
@@ -256,7 +258,7 @@ def test_submissions_and_comments_may_be_in_any_file_compressed_or_not(tmp_path)
         ("reddit/WritingPrompts/s2", ""),
         ("reddit/WritingPrompts/s1", "More."),
     ]
-    assert tally == Tally(rows=4, questions=2, answers=2)
+    assert tally == ReadStats(rows=4, questions=2, answers=2)
 
 
 def test_a_byte_order_mark_crlf_and_a_missing_final_newline_are_no_errors(tmp_path):
@@ -267,7 +269,7 @@ def test_a_byte_order_mark_crlf_and_a_missing_final_newline_are_no_errors(tmp_pa
     assert [(row.provenance.id, row.response) for row in rows] == [("s1", "Once."), ("s2", "Once.")]
     assert rows[0].provenance.digest == digest(text.split(b"\r\n")[0])
     assert rows[1].provenance.digest == digest(text.replace(b"s1", b"s2").split(b"\r\n")[0])
-    assert tally == Tally(rows=4, questions=2, answers=2)
+    assert tally == ReadStats(rows=4, questions=2, answers=2)
 
 
 def test_a_window_larger_than_zstandards_own_limit_is_read(tmp_path):
@@ -301,7 +303,7 @@ def test_a_line_that_cannot_be_read_is_kept_with_its_place_and_the_rest_goes_on(
     assert bad.detail.startswith(detail)
     assert bad.raw == line.decode(errors="backslashreplace")
     assert good.response == "Once."
-    assert tally == Tally(rows=3, questions=1, answers=1)
+    assert tally == ReadStats(rows=3, questions=1, answers=1)
 
 
 def test_a_compressed_file_cut_short_is_an_error_that_names_it_and_how_far_it_went(tmp_path):
@@ -345,7 +347,7 @@ LINES = st.lists(
 def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_factory, rows, early):
     path = tmp_path_factory.mktemp("any") / "any.ndjson"
     path.write_bytes(b"\n".join(rows) + b"\n")
-    tally = Tally()
+    tally = ReadStats()
     found = list(reader.read(path, source="reddit", licence="", tally=tally, early=early))
     of = {"bad_row": 0, "other_subreddit": 0} | {row.reason: row.rows for row in found if isinstance(row, Dropped)}
     bad = sum(isinstance(row, Dropped) and row.reason == "bad_row" for row in found)
@@ -383,7 +385,7 @@ def test_the_lines_of_one_subreddit_of_a_real_dump_are_those_that_json_finds(nam
     path = REALDATA / f"{name}.zst"
     text = subprocess.run(["zstd", "-dc", "--long=31", path], capture_output=True, check=True).stdout
     of_it = sum(json.loads(line)["subreddit"] == subreddit for line in text.splitlines())
-    tally, wanted = Tally(), only(answered={subreddit}, asked=set())
+    tally, wanted = ReadStats(), only(answered={subreddit}, asked=set())
     rows = list(reader.read(path, source="r", licence="", tally=tally, early=wanted))
     others = sum(row.rows for row in rows if isinstance(row, Dropped) and row.reason == "other_subreddit")
     assert tally.questions + tally.answers == of_it == tally.rows - others

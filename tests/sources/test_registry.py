@@ -8,7 +8,7 @@ import zstandard
 from lima import config
 from lima.records import Candidate, Dropped
 from lima.sources import registry
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata"
 TASK = json.dumps(
@@ -134,7 +134,7 @@ def test_the_pieces_of_a_dump_one_after_the_other_give_what_the_dump_gives(sourc
     entry = config.load().sources[source]
 
     def read(dumps: Path) -> list[Candidate | Dropped]:
-        return list(registry.reader(entry.reader)(dumps, source=source, licence="", tally=Tally()))
+        return list(registry.reader(entry.reader)(dumps, source=source, licence="", tally=ReadStats()))
 
     pieces = registry.pieces(entry.reader)(Path(entry.dumps))
     assert [record for piece in pieces for record in read(piece.dump)] == read(Path(entry.dumps))

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
-from lima.sources.base import DumpError, Read, Tally
+from lima.sources.base import DumpError, ReadFunction, ReadStats
 from lima.sources.chat.released import read_alpaca, read_lima
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 
 
-def read(reader: Read, dumps: Path) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(reader: ReadFunction, dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     return list(reader(dumps, source="released", licence="other", tally=tally)), tally
 
 
@@ -33,7 +33,7 @@ def test_a_published_line_is_a_dialogue_from_its_source(tmp_path):
     assert (row.id, row.title, row.response) == ("released/multi_turn/train-0", "1", "2")
     assert row.later_turns == (Turn(role="user", content="3"), Turn(role="assistant", content="4"))
     assert (row.provenance.site, row.provenance.licence) == ("multi_turn", "other")
-    assert tally == Tally(rows=1, questions=1, answers=1)
+    assert tally == ReadStats(rows=1, questions=1, answers=1)
 
 
 @pytest.mark.parametrize("conversations", ["only a prompt", ["only a prompt"]])
@@ -42,7 +42,7 @@ def test_a_test_prompt_is_a_string_or_a_list_of_one(tmp_path, conversations):
     path.write_text(lines({"conversations": conversations}))
     (row,), tally = read(read_lima, path)
     assert (row.title, row.response, row.provenance.site) == ("only a prompt", "", "unknown")
-    assert tally == Tally(rows=1, questions=1, answers=0)
+    assert tally == ReadStats(rows=1, questions=1, answers=0)
 
 
 def test_in_a_converted_file_the_history_comes_first(tmp_path):
@@ -79,7 +79,7 @@ def test_alpacas_prompt_is_the_instruction_and_the_input_where_there_is_one(tmp_
         ("released/alpaca/alpaca-0", "Design a plan.", "Runners", "Run."),
         ("released/alpaca/alpaca-1", "Make tea.", "", "Boil."),
     ]
-    assert tally == Tally(rows=2, questions=2, answers=2)
+    assert tally == ReadStats(rows=2, questions=2, answers=2)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_line_that_cannot_be_read_is_kept_with_its_place_and_the_rest_goes_on(
     assert (row.reason, row.place, row.raw) == ("bad_row", f"{path}:1", bad)
     assert row.detail.startswith(detail)
     assert good.provenance.id == "train-1"
-    assert tally == Tally(rows=2, questions=1, answers=1)
+    assert tally == ReadStats(rows=2, questions=1, answers=1)
 
 
 def test_an_element_that_cannot_be_read_is_kept_with_its_place_counted_from_one(tmp_path):
@@ -143,7 +143,7 @@ def test_the_real_sets_are_counted_and_told_apart_by_source():
     assert all(row.title == first[int(row.provenance.id.rpartition("-")[2])] for row in found)
     assert sum(row.provenance.site == "wikihow" for row in found) == 200
     assert sum(row.title.startswith(("How to ", "How do ")) for row in found[600:800]) > 190
-    assert read(read_lima, REALDATA / "lima/lima_test_set.jsonl")[1] == Tally(rows=300, questions=300, answers=0)
+    assert read(read_lima, REALDATA / "lima/lima_test_set.jsonl")[1] == ReadStats(rows=300, questions=300, answers=0)
     for name, count in (("alpaca_999_rows", 999), ("alpaca_3111_rows", 3111)):
         path = REALDATA / f"alpaca/{name}.json"
         found, tally = read(read_alpaca, path)

@@ -7,11 +7,11 @@ import pytest
 from lima.records import Provenance, Turn
 from lima.sources import shard_cache
 from lima.sources.authored import rows
-from lima.sources.base import DumpError, Early
+from lima.sources.base import DumpError, Prefilter
 from lima.sources.shard_cache import Job
-from lima.sources.shards import parts
+from lima.sources.shards import partitions
 
-EARLY = Early(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
+EARLY = Prefilter(min_response_score=10, reservoir=5, shares=lambda _, numbers: np.full(len(numbers), 0.5))
 ROW = '<row Id="{}" PostTypeId="{}" ParentId="1" Score="3" Title="t" Body="b" CreationDate="2020-01-01" />'
 
 
@@ -26,7 +26,7 @@ def dump(tmp_path, monkeypatch) -> Path:
 
 
 def job(**more: object) -> Job:
-    (part,) = parts("stack_exchange", Path("dumps"), enough=1)
+    (part,) = partitions("stack_exchange", Path("dumps"), enough=1)
     values = {"source": "s", "reader": "stack_exchange", "licence": "CC BY-SA", "part": part}
     values |= {"author": "", "url": "", "root": "dumps"}
     values |= {
@@ -42,13 +42,13 @@ def job(**more: object) -> Job:
 
 
 def test_a_part_is_kept_with_its_counts_and_found_again_without_being_read(dump):
-    first = shard_cache.keep(job(), EARLY)
+    first = shard_cache.cached(job(), EARLY)
     assert (first.rows, first.questions, first.answers, first.candidates) == (3, 1, 1, (1,))
     assert (first.dropped, first.again) == ({"bad_row": 1}, False)
     sizes = [(Path(first.folder) / name).stat().st_size for name in ("candidates.jsonl", "dropped.jsonl")]
     assert sizes == list(first.sizes)
     written = (Path(first.folder) / "part.json").stat().st_mtime_ns
-    assert shard_cache.keep(job(), EARLY) == first.model_copy(update={"again": True})
+    assert shard_cache.cached(job(), EARLY) == first.model_copy(update={"again": True})
     assert (Path(first.folder) / "part.json").stat().st_mtime_ns == written
     assert [path.name for path in Path("work/kept").iterdir()] == [Path(first.folder).name]
 
@@ -94,25 +94,25 @@ def test_author_and_address_of_the_source_are_credited_where_the_row_has_none(ow
 
 @pytest.mark.parametrize("torn", ["candidates.jsonl", "dropped.jsonl", "part.json"])
 def test_a_kept_part_with_a_file_torn_by_a_crash_is_read_again(dump, torn):
-    whole = shard_cache.keep(job(), EARLY)
+    whole = shard_cache.cached(job(), EARLY)
     file = Path(whole.folder) / torn
     text = file.read_bytes()
     file.write_bytes(text[:-1]) if torn != "part.json" else file.unlink()
-    assert shard_cache.keep(job(), EARLY) == whole
+    assert shard_cache.cached(job(), EARLY) == whole
     assert file.read_bytes() == text
 
 
 def test_a_dump_that_cannot_be_read_leaves_nothing_behind(dump):
     dump.write_text("")
     with pytest.raises(DumpError, match="holds no posts"):
-        shard_cache.keep(job(), EARLY)
+        shard_cache.cached(job(), EARLY)
     assert list(Path("work/kept").iterdir()) == []
 
 
 def test_what_a_killed_worker_left_unfinished_is_swept_and_nothing_else(dump):
-    kept = shard_cache.keep(job(), EARLY)
+    kept = shard_cache.cached(job(), EARLY)
     Path("work/kept/abc.unfinished/part").mkdir(parents=True)
-    shard_cache.sweep(Path("work/kept"))
+    shard_cache.remove_partial(Path("work/kept"))
     assert [path.name for path in Path("work/kept").iterdir()] == [Path(kept.folder).name]
 
 

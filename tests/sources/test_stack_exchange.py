@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources.base import DumpError, Tally, digest
+from lima.sources.base import DumpError, ReadStats, digest
 from lima.sources.stack_exchange import archive, row_parser
 from lima.sources.stack_exchange.reader import read
 
@@ -48,9 +48,9 @@ def packed(archive_: Path, posts_: Path, name: str = "Posts.xml") -> Path:
     return archive_
 
 
-def both(path: Path) -> tuple[list[Candidate], list[tuple[str, str]], Tally]:
+def both(path: Path) -> tuple[list[Candidate], list[tuple[str, str]], ReadStats]:
     """The candidates, and reason and place of what was dropped."""
-    tally = Tally()
+    tally = ReadStats()
     records = list(read(path, source="se", licence="CC BY-SA", tally=tally))
     dropped = [(record.reason, record.place) for record in records if not isinstance(record, Candidate)]
     return [record for record in records if isinstance(record, Candidate)], dropped, tally
@@ -65,7 +65,7 @@ def test_a_question_becomes_a_candidate_with_everything_attribution_needs(tmp_pa
     path = dump(tmp_path / "beer.stackexchange.com", *rows)
     [candidate], dropped, tally = both(path.parent)
     assert dropped == []
-    assert tally == Tally(rows=3, questions=1, answers=2)
+    assert tally == ReadStats(rows=3, questions=1, answers=2)
     assert candidate.id == "se/beer.stackexchange.com/1"
     assert (candidate.title, candidate.description, candidate.response) == ("t1", "<p>b1</p>", "<p>b3</p>")
     assert (candidate.score, candidate.response_score, candidate.tags) == (3, 10, ("a", "b"))
@@ -106,7 +106,7 @@ def test_answers_to_a_question_that_cannot_be_read_are_passed_over(tmp_path, los
     assert [candidate.provenance.id for candidate in candidates] == ["3"]
     path = tmp_path / "s/Posts.xml"
     assert dropped == [("bad_row", f"{path}:3"), ("bad_row", f"{path}:7"), ("orphan_answer", f"{path}:8")]
-    assert tally == Tally(rows=6, questions=1, answers=3)
+    assert tally == ReadStats(rows=6, questions=1, answers=3)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_what_nobody_asked_or_answered_is_left_out_with_its_reason(tmp_path):
     assert (candidate.title, candidate.response) == ("t1", "<p>b3</p>")
     reasons = {4: "bot_answer", 6: "fabricated", 7: "fabricated", 8: "closed", 10: "orphan_answer", 11: "duplicate_id"}
     assert dropped == [(reason, f"{path}:{number}") for number, reason in reasons.items()]
-    assert tally == Tally(rows=10, questions=4, answers=5)
+    assert tally == ReadStats(rows=10, questions=4, answers=5)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,18 @@ def test_what_nobody_asked_or_answered_is_left_out_with_its_reason(tmp_path):
 )
 def test_a_bad_row_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, row, detail):
     path = dump(tmp_path / "s", question(1), row, answer(2, 1, 5))
-    tally = Tally()
+    tally = ReadStats()
     bad, candidate = read(path, source="se", licence="", tally=tally)
     assert (bad.reason, bad.place, bad.raw) == ("bad_row", f"{path}:4", row)
     assert re.match(detail, bad.detail)
     assert candidate.response == "<p>b2</p>"
-    assert tally == Tally(rows=3, questions=1, answers=1)
+    assert tally == ReadStats(rows=3, questions=1, answers=1)
 
 
 def test_bytes_that_are_no_utf_8_are_a_bad_row(tmp_path):
     path = dump(tmp_path / "s", question(1))
     path.write_bytes(path.read_bytes().replace(b"</posts>", b'<row Id="2" Title="\xff" />\n</posts>'))
-    bad, _ = read(path, source="se", licence="", tally=Tally())
+    bad, _ = read(path, source="se", licence="", tally=ReadStats())
     assert bad.raw == '<row Id="2" Title="\\xff" />'
 
 
@@ -354,7 +354,7 @@ def test_every_post_of_a_real_dump_is_counted_and_its_best_answer_chosen(path, t
     rows = [row.attrib for row in ET.parse(file).getroot()]  # another parser, over the whole file
     kinds = Counter(row["PostTypeId"] for row in rows)
     candidates, dropped, tally = both(path)
-    assert tally == Tally(rows=len(rows), questions=kinds["1"], answers=kinds["2"])
+    assert tally == ReadStats(rows=len(rows), questions=kinds["1"], answers=kinds["2"])
     assert [reason for reason, _ in dropped] == ["closed"] * sum("ClosedDate" in row for row in rows)
     assert len(candidates) == kinds["1"] - len(dropped)
     highest: dict[str, int] = {}

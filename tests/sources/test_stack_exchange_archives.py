@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources.base import DumpError, Early, Tally
+from lima.sources.base import DumpError, Prefilter, ReadStats
 from lima.sources.file_ranges import PackedBytes
 from lima.sources.stack_exchange import bzip2_stream, reader
 from tests.sources.test_stack_exchange import answer, attributes, both, dump, packed, question
@@ -127,10 +127,12 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
     ]
     rows = [rows[n] for n in order if n < len(rows)]
     path = dump(folder / "s", *rows)
-    rule = Early(min_response_score=10, reservoir=reservoir, shares=lambda _, numbers: np.array(numbers) * 37 % 10 / 10)
+    rule = Prefilter(
+        min_response_score=10, reservoir=reservoir, shares=lambda _, numbers: np.array(numbers) * 37 % 10 / 10
+    )
 
     def found(dumps: Path) -> list[str]:
-        records = reader.read(dumps, source="se", licence="", tally=Tally(), early=rule)
+        records = reader.read(dumps, source="se", licence="", tally=ReadStats(), early=rule)
         return [record.model_dump_json().replace(str(dumps) + "/Posts.xml", str(path)) for record in records]
 
     assert found(packed(folder / "s.7z", path)) == found(path)
@@ -144,11 +146,11 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_pa
     asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (5, 4, 3, 2, 1)]
     rows = [*(answer(10 + n, n, 3) for n in (1, 2, 3, 4, 5)), answer(20, 4, 12), *asked]
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
-    rule = Early(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
+    rule = Prefilter(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
     decoded = []
     decoder = bzip2_stream.IndexedBzip2File
     monkeypatch.setattr(bzip2_stream, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
-    records = list(reader.read(path, source="se", licence="", tally=Tally(), early=rule))
+    records = list(reader.read(path, source="se", licence="", tally=ReadStats(), early=rule))
     voted, spared = (record for record in records if isinstance(record, Candidate))
     assert (spared.response, voted.response) == (f"<p>b{11 + len(closed)}</p>", "<p>b20</p>")
     assert len(decoded) == times

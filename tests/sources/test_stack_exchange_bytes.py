@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate
 from lima.sources import blocks
-from lima.sources.base import Early, Tally
-from lima.sources.blocks import Block, Overlong
+from lima.sources.base import Prefilter, ReadStats
+from lima.sources.blocks import LineBlock, OverlongBlock
 from lima.sources.spill import PARTS, Spill, by_key, by_range
 from lima.sources.stack_exchange import reader, row_parser, xml_lines
 from lima.sources.stack_exchange.table import FAULTS, NONE, POSTS, page
@@ -29,8 +29,8 @@ FIELDS = st.dictionaries(
 )
 
 
-def block(*lines: bytes) -> Block:
-    return Block(np.frombuffer(b"\n".join([*lines, b""]), np.uint8), 0, 1, len(lines))
+def block(*lines: bytes) -> LineBlock:
+    return LineBlock(np.frombuffer(b"\n".join([*lines, b""]), np.uint8), 0, 1, len(lines))
 
 
 def filler(data: bytes, most: int):
@@ -99,7 +99,7 @@ def test_blocks_are_the_stream_whole_lines_at_a_time(monkeypatch, most):
     data = b"".join(b"%d %s\n" % (n, b"x" * (n * 37 % 150)) for n in range(60)) + b"no end"
     seen, pieces = b"", 0
     for piece in blocks.blocks(filler(data, most)):
-        assert isinstance(piece, Block)
+        assert isinstance(piece, LineBlock)
         assert (piece.offset, piece.line) == (len(seen), seen.count(b"\n") + 1)
         seen, pieces = seen + piece.bytes.tobytes(), pieces + 1
     assert seen == data + b"\n"
@@ -115,8 +115,8 @@ def test_a_line_beyond_all_measure_is_known_by_its_head_and_length(monkeypatch, 
     pieces, seen = [], []
     for piece in blocks.blocks(filler(around + b"z" * size + after, 50)):
         pieces.append(piece)
-        seen += [b"long"] if isinstance(piece, Overlong) else piece.bytes.tobytes().split()
-    [long] = [piece for piece in pieces if isinstance(piece, Overlong)]
+        seen += [b"long"] if isinstance(piece, OverlongBlock) else piece.bytes.tobytes().split()
+    [long] = [piece for piece in pieces if isinstance(piece, OverlongBlock)]
     assert (long.size, long.line, set(long.head)) == (size, around.count(b"\n") + 1, {ord("z")})
     assert seen == [*around.split(), b"long", *after.split()]
 
@@ -135,7 +135,7 @@ def test_a_row_of_many_megabytes_is_a_bad_row_and_memory_does_not_grow_with_it(t
 
 def test_a_long_row_is_kept_cut_with_its_length(tmp_path):
     path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000))
-    bad, _ = reader.read(path, source="se", licence="", tally=Tally())
+    bad, _ = reader.read(path, source="se", licence="", tally=ReadStats())
     assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
 
 
@@ -154,8 +154,10 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
         answer(4, 1, 8).replace("b4", "&#0;"),
     ]
     path = dump(tmp_path / "s", *rows)
-    rule = least and Early(min_response_score=least, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
-    first, second, kept = reader.read(path, source="se", licence="", tally=Tally(), early=rule)
+    rule = least and Prefilter(
+        min_response_score=least, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5)
+    )
+    first, second, kept = reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)
     assert {first.place, second.place} == {f"{path}:4", f"{path}:6"}
     assert kept.response == "<p>b3</p>"
 
@@ -164,9 +166,9 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
 def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
     rows = [question(1), answer(2, 1, 12).replace("b2", "&nothing;")]
     rows += [answer(3, 1, next_score)] if next_score else []
-    rule = Early(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
+    rule = Prefilter(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     path = dump(tmp_path / "s", *rows)
-    found = [r.reason for r in reader.read(path, source="se", licence="", tally=Tally(), early=rule)]
+    found = [r.reason for r in reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)]
     assert found == ["bad_row", reason]
 
 

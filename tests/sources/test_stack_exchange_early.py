@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from lima import config, jsonl, storage
 from lima.records import Candidate, Dropped, Funnel
-from lima.sources.base import Early, Scraped, Tally
+from lima.sources.base import Prefilter, ReadStats, Scraped
 from lima.sources.spill import PARTS
 from lima.sources.stack_exchange import reader
 from lima.stages import filter as sift
@@ -22,16 +22,16 @@ SHIPPED = Path(__file__).parents[2] / "params.yaml"
 SOURCE = "stack_exchange_stem"
 
 
-def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Early:
+def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Prefilter:
     def told(prefix: str, numbers: Sequence[int]) -> np.ndarray:
         return np.array([(shares or {}).get(f"{prefix}{number}", 0.5) for number in numbers], float)
 
-    return Early(min_response_score=least, reservoir=reservoir, shares=told)
+    return Prefilter(min_response_score=least, reservoir=reservoir, shares=told)
 
 
-def read(path: Path, rule: Early | None) -> tuple[list[str], list[tuple[str, str, str]]]:
+def read(path: Path, rule: Prefilter | None) -> tuple[list[str], list[tuple[str, str, str]]]:
     """The candidates' own ids; reason, detail and place of what was dropped."""
-    records = list(reader.read(path, source="se", licence="", tally=Tally(), early=rule))
+    records = list(reader.read(path, source="se", licence="", tally=ReadStats(), early=rule))
     kept = [record.provenance.id for record in records if isinstance(record, Candidate)]
     return kept, [(r.reason, r.detail, r.place) for r in records if not isinstance(r, Candidate)]
 
@@ -58,7 +58,7 @@ def test_of_many_such_questions_a_line_tells_how_many_it_stands_for_and_where_th
     first = 3  # line of the first question
     told = [
         record
-        for record in reader.read(path, source="se", licence="", tally=Tally(), early=early())
+        for record in reader.read(path, source="se", licence="", tally=ReadStats(), early=early())
         if isinstance(record, Dropped)
     ]
     for score, reason, words in ((9, "low_response_score", ": 9, at least 10"), (None, "no_answer", "")):
@@ -127,15 +127,17 @@ def checkout(tmp_path, monkeypatch):
 def scraped_and_filtered() -> dict[str, str]:
     scrape.main(SOURCE)
     sift.main(SOURCE)
-    return {name: (storage.result("filter", SOURCE) / name).read_text() for name in ("kept.jsonl", "unfiltered.jsonl")}
+    return {
+        name: (storage.result_dir("filter", SOURCE) / name).read_text() for name in ("kept.jsonl", "unfiltered.jsonl")
+    }
 
 
 def scrape_everything() -> None:
     """What scrape would offer if it left nothing out for its votes, in its place."""
     entry = config.load().sources[SOURCE]
-    found = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=Tally())
+    found = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=ReadStats())
     offered = [record for record in found if isinstance(record, Candidate)]
-    jsonl.write(storage.result("scrape", SOURCE) / "candidates.jsonl", offered)
+    jsonl.write(storage.result_dir("scrape", SOURCE) / "candidates.jsonl", offered)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -148,14 +150,14 @@ def test_filter_gives_the_same_with_and_without_what_was_left_out_early(checkout
             rows += [answer(number + 1, number, score, Body=f"<p>Malt {number}.</p>")] if score else []
         dump(checkout / site, *rows)
     with_rule = scraped_and_filtered()
-    stats = jsonl.read(storage.result("scrape", SOURCE) / "stats.json", Scraped)
-    funnel = jsonl.read(storage.result("filter", SOURCE) / "funnel.json", Funnel)
+    stats = jsonl.read(storage.result_dir("scrape", SOURCE) / "stats.json", Scraped)
+    funnel = jsonl.read(storage.result_dir("filter", SOURCE) / "funnel.json", Funnel)
     [counts], [sifted] = list(stats), list(funnel)
     assert counts.candidates < 200  # the rule did leave some out
     assert counts.questions == sum(counts.dropped.values()) + sifted.offered
     scrape_everything()
     sift.main(SOURCE)
-    without = {name: (storage.result("filter", SOURCE) / name).read_text() for name in with_rule}
+    without = {name: (storage.result_dir("filter", SOURCE) / name).read_text() for name in with_rule}
     assert with_rule == without
     assert all(with_rule.values())
 
@@ -177,7 +179,7 @@ def test_what_stays_is_the_same_record(tmp_path):
     rule = early()
     [kept] = [
         r
-        for r in reader.read(path, source="se", licence="CC BY-SA", tally=Tally(), early=rule)
+        for r in reader.read(path, source="se", licence="CC BY-SA", tally=ReadStats(), early=rule)
         if isinstance(r, Candidate)
     ]
     assert kept == both(path)[0][0]

@@ -6,7 +6,7 @@ import pytest
 
 from lima.records import Candidate, Dropped
 from lima.sources.authored import adversarial
-from lima.sources.base import Tally
+from lima.sources.base import ReadStats
 
 GOOD = {
     "id": "injection-01",
@@ -22,7 +22,7 @@ GOOD = {
 
 def read(path, *rows):
     (path / "suite.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    tally = Tally()
+    tally = ReadStats()
     return list(adversarial.read(path, source="adversarial", licence="MIT", tally=tally)), tally
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate
 from lima.sources import registry
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 from lima.sources.wikihow import reader, warc
-from lima.sources.wikihow.warc import Broken, Response
+from lima.sources.wikihow.warc import BrokenRecord, WarcResponse
 from tests.sources.test_wikihow import OF_2014, OF_2023
 
 
@@ -28,14 +28,14 @@ def record(
 A, B, C = (record(f"https://www.wikihow.com/{name}", b"<html>" + name.encode() * 200) for name in "ABC")
 
 
-def read(folder: Path, content: bytes, name: str = "crawl.warc") -> list[Response | Broken]:
+def read(folder: Path, content: bytes, name: str = "crawl.warc") -> list[WarcResponse | BrokenRecord]:
     (folder / name).write_bytes(content)
     return list(warc.read(folder / name))
 
 
-def told(found: list[Response | Broken]) -> list[tuple[int, str]]:
+def told(found: list[WarcResponse | BrokenRecord]) -> list[tuple[int, str]]:
     """Each record's offset, and the page's name or what is wrong."""
-    return [(f.offset, f.url[-1] if isinstance(f, Response) else f.reason) for f in found]
+    return [(f.offset, f.url[-1] if isinstance(f, WarcResponse) else f.reason) for f in found]
 
 
 @pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "each compressed"])
@@ -43,7 +43,7 @@ def test_each_page_comes_with_its_offset_address_and_status(tmp_path, packed):
     request = record("https://www.wikihow.com/A", b"", of="request")
     parts = [packed(part) for part in (request, A, B)]
     first, second = read(tmp_path, b"".join(parts))
-    assert first == Response(len(parts[0]), "https://www.wikihow.com/A", 200, "text/html", b"<html>" + b"A" * 200)
+    assert first == WarcResponse(len(parts[0]), "https://www.wikihow.com/A", 200, "text/html", b"<html>" + b"A" * 200)
     assert second.offset == len(parts[0]) + len(parts[1])
 
 
@@ -127,7 +127,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
         record(f"{at}/Again", b"", of="revisit"),
     ]
     (tmp_path / "crawl.warc.gz").write_bytes(b"".join(map(gzip.compress, parts)))
-    tally = Tally()
+    tally = ReadStats()
     article, *rest = reader.read(tmp_path, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)
     assert isinstance(article, Candidate)
     assert (article.id, article.provenance.url) == ("wikihow/Food and Entertaining/Boil-an-Egg", f"{at}/Boil-an-Egg")
@@ -143,7 +143,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
     ]
     offsets = [sum(len(gzip.compress(part)) for part in parts[:index]) for index in range(1, len(parts))]
     assert [row.place for row in rest] == [f"{tmp_path}/crawl.warc.gz@{offset}" for offset in offsets]
-    assert tally == Tally(rows=9, questions=2, answers=2)
+    assert tally == ReadStats(rows=9, questions=2, answers=2)
     assert registry.detect(tmp_path) == "wikihow"
 
 
@@ -157,7 +157,7 @@ PIECES = st.sampled_from(
 def test_whatever_a_warc_file_holds_each_record_is_a_row_or_the_file_is_none(tmp_path_factory, pieces):
     folder = tmp_path_factory.mktemp("any")
     (folder / "any.warc").write_bytes(b"".join(pieces))
-    tally = Tally()
+    tally = ReadStats()
     try:
         rows = list(reader.read(folder, source="wikihow", licence="", tally=tally))
     except DumpError as error:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
-from lima.sources.base import DumpError, Tally, digest
+from lima.sources.base import DumpError, ReadStats, digest
 from lima.sources.wikihow import reader, warc
 from lima.sources.wikihow.page import NoArticle
 from lima.text.html_to_markdown import to_markdown
@@ -57,8 +57,8 @@ def page(*body: str, head: str = HEAD, crumbs: str = CRUMBS, title: str = TITLE)
     return f"<html>{head}<body>{crumbs}{title}{''.join(body)}</body></html>"
 
 
-def read(folder: Path) -> tuple[list[Candidate | Dropped], Tally]:
-    tally = Tally()
+def read(folder: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
+    tally = ReadStats()
     return list(reader.read(folder, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)), tally
 
 
@@ -194,7 +194,7 @@ def test_an_article_saved_twice_is_offered_once(tmp_path):
     (first, second), tally = read(tmp_path)
     assert isinstance(first, Candidate)
     assert (second.reason, second.place) == ("duplicate", f"{tmp_path}/b.html:1")
-    assert tally == Tally(rows=2, questions=2, answers=2)
+    assert tally == ReadStats(rows=2, questions=2, answers=2)
 
 
 def test_a_folder_without_pages_is_told(tmp_path):
@@ -242,6 +242,6 @@ def test_every_real_page_is_an_article_with_as_many_steps_as_the_page_has():
 
 
 def test_every_page_that_the_repository_ships_is_an_article():
-    found = list(reader.read(SHIPPED, source="wikihow", licence="", tally=Tally()))
+    found = list(reader.read(SHIPPED, source="wikihow", licence="", tally=ReadStats()))
     assert [row for row in found if isinstance(row, Dropped)] == []
     assert len(found) == len(list(SHIPPED.glob("*.html"))) == 12

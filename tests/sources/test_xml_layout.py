@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.sources.test_threads import comment, site
 
 from lima.records import Candidate, Dropped
-from lima.sources.base import DumpError, Tally
+from lima.sources.base import DumpError, ReadStats
 from lima.sources.blocks import Fill
 from lima.sources.stack_exchange import xml_layout
 from lima.sources.stack_exchange.comments import read as read_threads
@@ -98,7 +98,7 @@ def test_utf_8_whose_declaration_was_left_at_utf_16_is_utf_8(tmp_path):
 def test_an_encoding_that_cannot_be_read_is_named_with_the_fix(tmp_path, raw, message):
     (tmp_path / "Posts.xml").write_bytes(raw if raw[0] == ord("<") else raw + b"\x00\xd8" + b"<\x00")
     with pytest.raises(DumpError, match=message):
-        list(read(tmp_path, source="se", licence="", tally=Tally()))
+        list(read(tmp_path, source="se", licence="", tally=ReadStats()))
 
 
 def test_a_comment_that_never_ends_is_an_error(tmp_path):
@@ -139,12 +139,12 @@ def test_rows_after_the_closing_tag_of_a_regular_table_are_read(tmp_path):
 
 def test_users_and_comments_are_read_in_every_layout_too(tmp_path):
     folder = site(tmp_path, comment(1, 2, 7), comment(2, 2, 8))
-    [expected] = read_threads(folder, source="se", licence="", tally=Tally())
+    [expected] = read_threads(folder, source="se", licence="", tally=ReadStats())
     for name in ("Posts.xml", "Users.xml", "Comments.xml"):
         path = folder / name
         if path.exists():
             path.write_text(re.sub(r"\s*\n\s*", "", path.read_text()).replace("?>", f"?>{NOTICE}"))
-    [found] = read_threads(folder, source="se", licence="", tally=Tally())
+    [found] = read_threads(folder, source="se", licence="", tally=ReadStats())
     assert found == expected
     users = '<users><row Id="7" DisplayName="Ann"/><row Id="8"\n DisplayName="Bo"></row></users>'
     path = dump(tmp_path / "t", *rows())
@@ -228,5 +228,5 @@ def test_several_rows_on_a_line_beyond_the_head_are_a_bad_row_that_says_so(tmp_p
     """The head is a mebibyte; 1,100 rows of 1 kB fill it."""
     many = [question(n, Body="x" * 1000) for n in range(1, 1101)]
     path = dump(tmp_path / "s", *many, question(5001) + question(5002))
-    [bad] = [record for record in read(path, source="se", licence="", tally=Tally()) if isinstance(record, Dropped)]
+    [bad] = [record for record in read(path, source="se", licence="", tally=ReadStats()) if isinstance(record, Dropped)]
     assert (bad.reason, bad.detail) == ("bad_row", "2 rows on one line; put each on its own line")

@@ -14,17 +14,17 @@ from tokenizers.pre_tokenizers import Whitespace
 from lima import config, jsonl
 from lima.config.entries import Comparison
 from lima.records import (
-    Ballot,
     EpochMetrics,
     EpochScore,
     Example,
     Funnel,
-    Gate,
+    Judgment,
     Prompt,
     Provenance,
     Response,
     StepMetrics,
     Turn,
+    ValidationResult,
     Verdict,
 )
 
@@ -167,7 +167,7 @@ def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verd
                 contestant=comparison.contestant,
                 rival=comparison.rival,
                 outcome="tie" if annotator == "always-tie" else str(draw),
-                ballots=(Ballot(first=comparison.contestant, winner="tie", reply=""),),
+                ballots=(Judgment(first=comparison.contestant, winner="tie", reply=""),),
             )
         )
     return said
@@ -177,7 +177,7 @@ def _arm(p: config.Params, arm: str) -> None:
     examples = [example(source, number) for source, n in p.arms[arm].examples.items() for number in range(n)]
     _lines(f"mix/{arm}/train.jsonl", examples)
     _lines(f"mix/{arm}/held_out.jsonl", [example("stack_exchange_stem", number) for number in (90, 91)])
-    gate = Gate(arm=arm, passed=True, train_digest="a1b2c3d4" * 8, expectations=31, failures=())
+    gate = ValidationResult(arm=arm, passed=True, train_digest="a1b2c3d4" * 8, expectations=31, failures=())
     _lines(f"validate/{arm}/gate.json", [gate])
     harder = 0.3 * (arm == "unfiltered")
     steps = range(1, EPOCHS * STEPS + 1)

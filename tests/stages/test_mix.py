@@ -292,7 +292,7 @@ def test_too_few_examples_are_told_and_leave_the_old_result(checkout):
     mix.main("lima")
     before = rows("lima", "train")
     write_params(lambda values: values["arms"]["lima"]["examples"].update(wikihow=26))
-    with pytest.raises(sampling.TooFew, match=SHORT):  # 33, 8 held out
+    with pytest.raises(sampling.TooFewExamples, match=SHORT):  # 33, 8 held out
         mix.main("lima")
     assert rows("lima", "train") == before
 

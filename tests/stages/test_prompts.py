@@ -4,8 +4,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl
-from lima.curation.prompt_selection import Shared
-from lima.curation.sampling import TooFew
+from lima.curation.prompt_selection import SharedPrompt
+from lima.curation.sampling import TooFewExamples
 from lima.records import Prompt, Provenance, Turn
 from lima.stages import prompts
 
@@ -58,7 +58,7 @@ def test_the_adversarial_suite_lies_apart_and_shares_no_prompt_with_dev(checkout
         "adversarial", [prompt("adversarial", "leaking", number, text=f"authored A {number}?") for number in range(5)]
     )
     write_params({"authored/A": 5}, {"authored/B": 1}, {"adversarial/leaking": 5})
-    with pytest.raises(Shared, match=r"share 5 prompt\(s\) by text"):
+    with pytest.raises(SharedPrompt, match=r"share 5 prompt\(s\) by text"):
         prompts.main()
 
 
@@ -66,7 +66,8 @@ def test_too_few_are_told_with_source_and_site_and_leave_the_old_result(checkout
     prompts.main()
     write_params(dev={"authored/A": 6}, test={"authored/B": 4})
     with pytest.raises(
-        TooFew, match=r"6 prompts wanted of source authored, site A, 5 there that are not drawn yet; ask for fewer"
+        TooFewExamples,
+        match=r"6 prompts wanted of source authored, site A, 5 there that are not drawn yet; ask for fewer",
     ):
         prompts.main()
     assert sites("dev") == ["authored/A"] * 3
@@ -76,6 +77,6 @@ def test_a_prompt_of_dev_and_test_stops_the_stage(checkout):
     same = [prompt("authored", site, 1, "Why not?") for site in "AB"]
     write("authored", same)
     write_params(dev={"authored/A": 1}, test={"authored/B": 1})
-    with pytest.raises(Shared, match="1 prompt"):
+    with pytest.raises(SharedPrompt, match="1 prompt"):
         prompts.main()
     assert not Path("data/prompts").exists()

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from lima import jsonl
 from lima.config import ParamsError
 from lima.errors import LimaError
-from lima.evaluation.checkpoint_selection import Chosen
+from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 from lima.stages import sample
 
@@ -70,7 +70,7 @@ def test_answers_to_the_adversarial_suite_lie_apart_from_those_that_are_judged(c
 def test_an_arm_answers_with_its_chosen_checkpoint(checkout):
     tiny_model.save(Path("data/base/smollm2-135m"), seed=0)
     tiny_model.save(Path("data/train/lima/epoch-02"), seed=1)
-    chosen = Chosen(arm="lima", epoch=2, checkpoint="data/train/lima/epoch-02", digest="0", why="best")
+    chosen = SelectedCheckpoint(arm="lima", epoch=2, checkpoint="data/train/lima/epoch-02", digest="0", why="best")
     jsonl.write(Path("data/select/lima/chosen.json"), [chosen])
     sample.main("base")
     sample.main("lima")

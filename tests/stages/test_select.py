@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 import lima
 from lima import jsonl
 from lima.errors import LimaError
-from lima.evaluation.checkpoint_selection import Chosen
+from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn, Verdict
 from lima.stages import select
 
@@ -66,7 +66,7 @@ def scores():
 
 
 def chosen():
-    (record,) = jsonl.read(Path("data/select/lima/chosen.json"), Chosen)
+    (record,) = jsonl.read(Path("data/select/lima/chosen.json"), SelectedCheckpoint)
     return record
 
 
@@ -137,9 +137,9 @@ def test_answers_are_kept_until_the_judge_has_judged_them(published, monkeypatch
     from lima.inference import generate
 
     generated = []
-    respond = generate.respond
+    respond = generate.generate
     monkeypatch.setattr(
-        generate, "respond", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
+        generate, "generate", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
     )
     with serving(lambda _, n: Sent(status=401, body="no") if n == 0 else said("VERDICT: TIE")) as server:
         judge_by(server.url, concurrency=1)

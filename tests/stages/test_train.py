@@ -21,10 +21,10 @@ from lima import jsonl, storage
 from lima.config import ParamsError
 from lima.config.entries import RandomModel
 from lima.errors import LimaError
-from lima.records import EpochMetrics, Example, FailedExpectation, Gate, Provenance, StepMetrics, Turn
+from lima.records import EpochMetrics, Example, FailedExpectation, Provenance, StepMetrics, Turn, ValidationResult
 from lima.stages import train
 from lima.stages.train import TrainError
-from lima.training.disk_space import NoRoom
+from lima.training.disk_space import InsufficientDiskSpace
 from lima.training.selfcheck import SelfCheckFailed
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def set_params(**changes):
 def set_gate(passed=True, digest=None):
     digest = digest or hashlib.sha256((MIXED / "train.jsonl").read_bytes()).hexdigest()
     failures = () if passed else (FailedExpectation(split="train", says="unique", observed="2", ids=("a",)),)
-    gate = Gate(arm="lima", passed=passed, train_digest=digest, expectations=9, failures=failures)
+    gate = ValidationResult(arm="lima", passed=passed, train_digest=digest, expectations=9, failures=failures)
     jsonl.write(Path("data/validate/lima/gate.json"), [gate])
 
 
@@ -195,7 +195,7 @@ def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatc
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed - 1))
     said = "checkpoints of epochs 1 to 3 and two states to continue from need 0.0 GB, and 0.0 GB are free below"
-    assert said in refused(NoRoom)
+    assert said in refused(InsufficientDiskSpace)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed))
     train.main("lima")
 
@@ -215,8 +215,12 @@ def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch
             usage = namedtuple("usage", "total used free")
             room_of = {working: usage(10**12, 0, 10**12), RESULT.parent: usage(10**12, 0, free)}
             monkeypatch.setattr(shutil, "disk_usage", room_of.__getitem__)
-            with nullcontext() if fits else pytest.raises(NoRoom, match=f"are free below {other}; make room"):
-                disk_space.enough(Path("data/base/random"), working, RESULT, recipe)
+            with (
+                nullcontext()
+                if fits
+                else pytest.raises(InsufficientDiskSpace, match=f"are free below {other}; make room")
+            ):
+                disk_space.check(Path("data/base/random"), working, RESULT, recipe)
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):
@@ -258,7 +262,7 @@ def test_a_kill_between_publishing_and_forgetting_the_state_loses_nothing(checko
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(training_state.KeptStates, "forget", kill)
+        patched.setattr(training_state.TrainingStates, "forget", kill)
         train.main("lima")
     published = result()
     shutil.rmtree(RESULT)  # as dvc does with a stage's outputs before it starts the stage

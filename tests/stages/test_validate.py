@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl
-from lima.records import Example, Gate, Prompt, Provenance, Turn
+from lima.records import Example, Prompt, Provenance, Turn, ValidationResult
 from lima.stages import validate
 
 pytestmark = [
@@ -78,8 +78,8 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-def gate() -> Gate:
-    return next(jsonl.read(Path("data/validate/lima/gate.json"), Gate))
+def gate() -> ValidationResult:
+    return next(jsonl.read(Path("data/validate/lima/gate.json"), ValidationResult))
 
 
 def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.text.shingles import closest, pairs, shingles, twins
+from lima.text.shingles import closest, near_duplicates, pairs, shingles
 
 TEXTS = {"a": "abcd", "b": "bcde", "c": "xyz", "d": "abcd!"}
 
@@ -43,5 +43,5 @@ texts = st.dictionaries(st.text("pqr", min_size=1, max_size=3), st.text("abc ", 
 def test_twins_are_all_that_comparing_all_with_all_finds_each_with_its_closest(mine, theirs, least):
     ours, others = ({id_: shingles(text, chars=3) for id_, text in of.items()} for of in (mine, theirs))
     best = {one: max((len(a & b) / len(a | b) for b in others.values()), default=0.0) for one, a in ours.items()}
-    found = {one: pair.jaccard for one, pair in twins(mine, theirs, chars=3, least=least).items()}
+    found = {one: pair.jaccard for one, pair in near_duplicates(mine, theirs, chars=3, least=least).items()}
     assert found == {one: share for one, share in best.items() if share >= least}

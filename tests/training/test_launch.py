@@ -16,9 +16,9 @@ from lima.inference import model as generation
 from lima.records import StepMetrics
 from lima.training import base_model, launch, packing, training_state
 from lima.training.launch import LaunchError
-from lima.training.loss_model import Learner as LossModel
+from lima.training.loss_model import LossModel as LossModel
 from lima.training.tokenization import Encoded
-from lima.training.trainer import Stopped
+from lima.training.trainer import TrainingInterrupted
 
 ROOT = Path(__file__).parents[2]
 RANK = Path(__file__).with_name("rank.py")
@@ -154,7 +154,7 @@ def test_a_state_of_one_process_is_continued_by_two(tmp_path):
     undisturbed = alone()
     kept = training_state.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
     asked = iter([False, False, True])
-    with pytest.raises(Stopped, match=r"stopped at step 3$"):
+    with pytest.raises(TrainingInterrupted, match=r"stopped at step 3$"):
         alone(states=kept, stopping=lambda: next(asked))
     out = tmp_path / "two.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from lima.config.entries import Lora
 from lima.training import checkpoint, launch, lora_layers, training_state
-from lima.training.loss_model import Learner
+from lima.training.loss_model import LossModel
 
 LORA = Lora(rank=4, alpha=8)
 
@@ -56,7 +56,7 @@ def test_a_merged_state_is_the_plain_models_and_gives_its_answers(family):
 
 
 def test_a_model_with_transposed_matrices_is_refused_by_name():
-    with pytest.raises(lora_layers.NoAdapter, match="GPT2LMHeadModel keeps its matrices transposed"):
+    with pytest.raises(lora_layers.UnsupportedAdapter, match="GPT2LMHeadModel keeps its matrices transposed"):
         lora_layers.add(build("gpt2", small.recipe()), LORA, seed=1)
 
 
@@ -102,7 +102,7 @@ def test_a_frozen_head_gets_no_gradient():
     model = build("llama", small.recipe(max_tokens=32))
     lora_layers.add(model, LORA, seed=1)
     model.get_output_embeddings().weight.requires_grad_(False)
-    learner = Learner(model)
+    learner = LossModel(model)
     learner(small.batch()).backward()
     assert model.get_output_embeddings().weight.grad is None
     assert all(weight.grad is not None for name, weight in learner.named_parameters() if "lora_B" in name)

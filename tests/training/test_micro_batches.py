@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.training.packing import of_rank, pack, plan, split
+from lima.training.packing import micro_batches_of_rank, pack, plan, split
 from lima.training.tokenization import IGNORED, Encoded
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
@@ -76,7 +76,11 @@ def test_six_examples_in_two_micro_batches():
 def test_a_rank_without_work_repeats_the_first_micro_batch_with_weight_zero():
     parts = split(range(2), [5, 4], micro_tokens=9, ranks=3)
     assert parts == [[0], [1], []]
-    assert [of_rank(parts, rank=rank, ranks=3) for rank in range(3)] == [[([0], 1.0)], [([1], 1.0)], [([0], 0.0)]]
+    assert [micro_batches_of_rank(parts, rank=rank, ranks=3) for rank in range(3)] == [
+        [([0], 1.0)],
+        [([1], 1.0)],
+        [([0], 0.0)],
+    ]
 
 
 def test_packed_examples_lie_side_by_side_and_their_positions_restart():

@@ -8,8 +8,8 @@ import torch
 from families import FAMILIES, build
 
 from lima.training import attention
-from lima.training.fused_loss import UnknownHead, fuse, slice_tokens
-from lima.training.loss_model import Learner
+from lima.training.fused_loss import UnsupportedHead, fuse_output_head, slice_tokens
+from lima.training.loss_model import LossModel
 from lima.training.packing import pack
 from lima.training.tokenization import IGNORED, Encoded
 
@@ -50,7 +50,7 @@ def test_logits_of_packed_examples_equal_those_of_each_alone(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_of_packed_examples_equal_the_sum_of_each_alone(family):
-    learner = Learner(build(family, RECIPE)).eval()
+    learner = LossModel(build(family, RECIPE)).eval()
     together, alone = gradients(learner, [pack(EXAMPLES)]), gradients(learner, [pack([e]) for e in EXAMPLES])
     assert (together - alone).norm() < 1e-5 * alone.norm()
 
@@ -66,13 +66,13 @@ def test_loss_and_gradients_are_those_of_transformers_own_loss(family):
     nats.backward()
     expected = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
     model.set_attn_implementation(ours)
-    learner = Learner(model)
+    learner = LossModel(model)
     assert learner(pack(EXAMPLES)).item() == pytest.approx(nats.item(), rel=1e-5)
     assert (gradients(learner, [pack(EXAMPLES)]) - expected).norm() < 1e-5 * expected.norm()
 
 
 def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
-    learner = Learner(build("llama", RECIPE)).eval()
+    learner = LossModel(build("llama", RECIPE)).eval()
     whole = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
     monkeypatch.setattr("lima.training.fused_loss.SLICE", 9 * 60 * 4)  # nine tokens' logits over 60 words in fp32
     seen = []
@@ -98,7 +98,7 @@ def test_a_vocabulary_beyond_the_bound_still_takes_eight_tokens_at_a_time():
 
 
 def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
-    learner = Learner(build("llama", RECIPE)).eval()
+    learner = LossModel(build("llama", RECIPE)).eval()
     seen = []
     monkeypatch.setattr(
         "lima.training.fused_loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T
@@ -109,7 +109,7 @@ def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
 
 
 def test_in_bf16_the_loss_is_within_a_percent_of_fp32s():
-    learner = Learner(build("llama", RECIPE)).eval()
+    learner = LossModel(build("llama", RECIPE)).eval()
     exact = gradients(learner, [pack(EXAMPLES)])
     nats = learner(pack(EXAMPLES)).item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -122,8 +122,8 @@ def test_in_bf16_the_loss_is_within_a_percent_of_fp32s():
 def test_a_head_that_does_more_than_multiply_is_refused_by_name():
     model = build("llama", RECIPE)
     model.set_output_embeddings(torch.nn.Linear(16, 60, bias=True))
-    with pytest.raises(UnknownHead, match=r"the output head of LlamaForCausalLM is Linear\(.*bias=True\)"):
-        fuse(model)
+    with pytest.raises(UnsupportedHead, match=r"the output head of LlamaForCausalLM is Linear\(.*bias=True\)"):
+        fuse_output_head(model)
 
 
 def test_attention_that_only_transformers_computes_is_left_to_it():

@@ -7,7 +7,7 @@ from families import ENDS, FAMILIES, TINY, build
 from transformers import AutoConfig, AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from lima.training import launch, residual_dropout
-from lima.training.loss_model import Learner
+from lima.training.loss_model import LossModel
 from lima.training.packing import pack
 from lima.training.residual_dropout import UnknownArchitecture, add_residual_dropout, rates
 from lima.training.tokenization import Encoded
@@ -76,7 +76,7 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
         )
         added.append(seen)
     torch.manual_seed(0)
-    learner = Learner(model)
+    learner = LossModel(model)
     learner(BATCH)
     for seen, rate in zip(added, (0.0, 0.5), strict=True):
         # Cohere adds both at once: an element is unchanged where both dropped it, p²
@@ -89,7 +89,7 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_bit_equal_where_activations_are_computed_twice(family):
     def gradients(**changes):
-        learner = Learner(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
+        learner = LossModel(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
         torch.manual_seed(0)
         learner(BATCH).backward()
         return {name: weight.grad for name, weight in learner.named_parameters()}
@@ -115,7 +115,7 @@ def test_the_mean_over_many_draws_is_what_would_be_without_dropout():
 def test_a_bases_own_dropout_goes(tmp_path):
     model = build("gpt2", small.recipe(max_tokens=32))
     assert model.config.resid_pdrop == 0.1  # the base was pretrained with it
-    learner = Learner(model.train())
+    learner = LossModel(model.train())
     assert learner(BATCH).item() == learner(BATCH).item()
 
 
@@ -136,7 +136,7 @@ def test_a_bases_dropout_given_as_a_number_goes(family, settings):
         torch.manual_seed(2)
         assert not torch.equal(model(BATCH.ids).logits, first)  # the base drops
         launch.for_training(model, small.recipe(max_tokens=32))
-        learner = Learner(model).train()
+        learner = LossModel(model).train()
         assert learner(BATCH).item() == learner(BATCH).item() == learner.eval()(BATCH).item()
 
 

@@ -11,7 +11,7 @@ from lima.config.entries import Lora
 from lima.errors import LimaError
 from lima.records import StepMetrics
 from lima.training import attention, fused_loss, launch, lora_layers, selfcheck, tokenization
-from lima.training.loss_model import Learner
+from lima.training.loss_model import LossModel
 from lima.training.packing import pack
 from lima.training.selfcheck import SelfCheckFailed
 
@@ -82,7 +82,7 @@ def test_a_wrong_scale_of_the_logits_fails_with_the_figures(monkeypatch):
     assert {name for name, check in checks.items() if not check.passed} == {LOSS, GRADIENTS}
     model, tokenizer, eot_id = started
     with torch.no_grad():
-        wrong = sum(float(Learner(model).eval()(pack([e]))) for e in selfcheck.encoded(tokenizer, eot_id))
+        wrong = sum(float(LossModel(model).eval()(pack([e]))) for e in selfcheck.encoded(tokenizer, eot_id))
     assert checks[LOSS].got == f"{wrong:.4f}"
     with pytest.raises(SelfCheckFailed) as caught:
         selfcheck.require(*started, recipe=RECIPE, accelerator=small.accelerator(RECIPE))
@@ -110,13 +110,13 @@ def test_attention_that_drops_sinks_fails():
 
 
 def test_a_wrong_gradient_of_a_right_loss_fails(monkeypatch):
-    right = fused_loss._SummedLoss.backward
+    right = fused_loss._FusedLinearCrossEntropy.backward
 
     def wrong(ctx, *upstream):
         hidden, *rest = right(ctx, *upstream)
         return 2 * hidden, *rest
 
-    monkeypatch.setattr(fused_loss._SummedLoss, "backward", staticmethod(wrong))
+    monkeypatch.setattr(fused_loss._FusedLinearCrossEntropy, "backward", staticmethod(wrong))
     assert failed(ready("llama")) == {GRADIENTS}
 
 

@@ -7,7 +7,7 @@ import small
 import torch
 
 from lima.records import StepMetrics
-from lima.training.throughput import Pace, known_peak, memory, multiplied, parameters
+from lima.training.throughput import Throughput, known_peak, memory, multiplied, parameters
 
 CPU = torch.device("cpu")
 # 64 MiB, written and let go, four times; prints the pages that the kernel had to give for each.
@@ -47,21 +47,21 @@ def test_a_gpu_is_known_by_the_words_of_its_name(device, peak):
 
 
 def test_mfu_is_the_floating_point_work_of_a_step_over_what_all_processes_could_do():
-    told = Pace(body=10**6, head=10**5, device=CPU, ranks=2, peak=1e10).of_step(step())
+    told = Throughput(body=10**6, head=10**5, device=CPU, ranks=2, peak=1e10).of_step(step())
     # forward and backward: six operations a parameter and token, the head's only where a token is supervised
     assert told["mfu"] == pytest.approx((6 * 10**6 * 1000 + 6 * 10**5 * 400) / 2 / (2 * 1e10))
     assert told["tokens_per_second"] == 500
 
 
 def test_of_an_unknown_device_no_mfu_is_told():
-    pace = Pace(body=1, head=1, device=CPU, ranks=1, peak=None)
+    pace = Throughput(body=1, head=1, device=CPU, ranks=1, peak=None)
     told = pace.of_step(step())
     assert told["mfu"] is None
     assert pace.words(told)["mfu"] == "?"
 
 
 def test_the_bar_shows_a_share_and_gigabytes():
-    pace = Pace(body=10**6, head=0, device=CPU, ranks=1, peak=6e9)
+    pace = Throughput(body=10**6, head=0, device=CPU, ranks=1, peak=6e9)
     told = pace.of_step(step()) | {"peak_memory": 4.84e9}
     assert pace.words(told) == {"mfu": "50%", "memory": "4.8 GB"}
 
@@ -81,7 +81,7 @@ def test_embedding_and_head_are_told_apart_from_the_body_tied_or_not(tmp_path):
 def test_a_cpu_is_measured_and_reaches_what_it_says(tmp_path):
     recipe = small.recipe()
     model, *_ = small.start(tmp_path, recipe)
-    pace = Pace.of(model, small.accelerator(recipe), bf16=False)
+    pace = Throughput.of(model, small.accelerator(recipe), bf16=False)
     assert pace.peak is not None
     # of ten measurements the best is the limit: one is not far above another's best, whatever else runs
     again = max(multiplied(torch.float32) for _ in range(10))

@@ -8,7 +8,7 @@ import small
 import torch
 
 from lima.training import tokenization
-from lima.training.train_step import Step, take
+from lima.training.train_step import StepBatch, train_step
 
 
 def draws(*, number, rank, ranks, seed=17):
@@ -32,8 +32,8 @@ def draws(*, number, rank, ranks, seed=17):
         clip_grad_norm_=torch.nn.utils.clip_grad_norm_,
     )
     example = tokenization.Encoded("a", (1, 2), (1, 2), 0)
-    step = Step([[example]] * 2 * ranks, number, lr=0.1)
-    take(step, learner, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), stop=False)
+    step = StepBatch([[example]] * 2 * ranks, number, lr=0.1)
+    train_step(step, learner, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), stop=False)
     assert len(drawn) == 2
     return drawn
 

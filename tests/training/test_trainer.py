@@ -6,8 +6,8 @@ import torch
 
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import packing, tokenization
-from lima.training.loss_model import Learner
-from lima.training.precision import RoundsAway, spacing
+from lima.training.loss_model import LossModel
+from lima.training.precision import UpdateUnderflow, spacing
 from lima.training.train_step import TrainingError, evaluate
 
 
@@ -162,7 +162,7 @@ def test_weights_in_bf16_are_refused_with_the_arithmetic(tmp_path):
     model, _, _, encoded = small.start(tmp_path, small.recipe())
     # the median weight of N(0, 0.02) is 0.0135, between 2^-7 and 2^-6: bf16 numbers lie 2^-14 = 6.1e-5 apart there
     with pytest.raises(
-        RoundsAway,
+        UpdateUnderflow,
         match=r"embed_tokens\.weight is bfloat16, and an Adam step at train\.lr 1e-05 .* about 1e-05\. "
         r"bf16 numbers near the median weight 0\.01\d lie 6\.1e-05 apart: a step of less than 3\.1e-05",
     ):
@@ -204,7 +204,7 @@ def test_nothing_to_learn_from_is_an_error(tmp_path):
 def test_nothing_held_out_is_an_error(tmp_path):
     model, *_ = small.start(tmp_path, small.recipe())
     with pytest.raises(TrainingError, match=r"held_out\.jsonl has no supervised token"):
-        evaluate(Learner(model), [], small.accelerator(small.recipe()), micro_tokens=100)
+        evaluate(LossModel(model), [], small.accelerator(small.recipe()), micro_tokens=100)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -10,7 +10,7 @@ from lima.records import EpochMetrics, StepMetrics
 from lima.training import fingerprint, training_state
 from lima.training.checkpoint import CheckpointError
 from lima.training.train_step import dropout_seed
-from lima.training.trainer import Stopped
+from lima.training.trainer import TrainingInterrupted
 
 DROPPING = {"residual_dropout": 0.3, "micro_batch_tokens": 60, "epochs": 2, "batch_size": 2}  # 4 steps an epoch
 
@@ -43,7 +43,7 @@ def test_a_run_stopped_after_any_step_and_continued_is_the_undisturbed_one_to_th
     recipe = small.recipe(**DROPPING)
     weights, metrics = run(tmp_path, recipe)
     kept = keep(tmp_path / "work", recipe)
-    with pytest.raises(Stopped, match=rf"stopped at step {step}$"):
+    with pytest.raises(TrainingInterrupted, match=rf"stopped at step {step}$"):
         run(tmp_path, recipe, kept, stop_after=step)
     again, told = run(tmp_path, recipe, keep(tmp_path / "work", recipe))
     assert told == metrics
@@ -54,7 +54,7 @@ def test_adams_states_are_continued_to_the_bit(tmp_path):
     recipe = small.recipe(**DROPPING)
     whole, parts = keep(tmp_path / "one", recipe), keep(tmp_path / "two", recipe)
     run(tmp_path, recipe, whole)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         run(tmp_path, recipe, parts, stop_after=3)
     run(tmp_path, recipe, parts)
     for name in training_state.FILES[:3]:
@@ -80,7 +80,7 @@ def test_states_come_every_so_many_steps_and_at_each_epochs_end_and_only_the_new
 def test_a_state_that_was_changed_is_refused_with_the_files_name_and_the_way_out(name, tmp_path):
     recipe = small.recipe(**DROPPING)
     kept = keep(tmp_path / "work", recipe)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         run(tmp_path, recipe, kept, stop_after=5)
     file = kept.newest() / name
     content = bytearray(file.read_bytes())
@@ -194,7 +194,7 @@ def test_a_state_of_an_earlier_version_is_moved_aside(started, tmp_path):
 
 
 def test_what_a_finished_run_left_is_no_state_to_keep(started, tmp_path):
-    training_state.KeptStates(tmp_path / "work", None).forget()
+    training_state.TrainingStates(tmp_path / "work", None).forget()
     assert started(seed=18) == ""
     assert not training_state.aside(tmp_path / "work").exists()
 
@@ -247,7 +247,7 @@ def test_the_modules_and_settings_that_do_not_count_exist(tmp_path):
 def test_metrics_come_back_from_a_state_as_they_were(tmp_path):
     recipe = small.recipe(**DROPPING)
     kept = keep(tmp_path / "work", recipe)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         run(tmp_path, recipe, kept, stop_after=6)
     model, *_ = small.start(tmp_path, recipe)
     learner = torch.nn.ModuleDict({"model": model})

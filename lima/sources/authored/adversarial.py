@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources.authored import rows
 from lima.sources.authored.rows import pieces
-from lima.sources.base import Early, Tally, digest
+from lima.sources.base import Prefilter, ReadStats, digest
 
 __all__ = ["Case", "pieces", "read"]
 
@@ -46,7 +46,7 @@ class Case(rows.Written):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     for found in rows.rows(dumps, Case, tally=tally):
         if isinstance(found, Dropped):

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from lima.records import Candidate, Dropped, Provenance, Record
 from lima.sources.authored import rows
 from lima.sources.authored.rows import pieces
-from lima.sources.base import Early, Tally, digest
+from lima.sources.base import Prefilter, ReadStats, digest
 
 __all__ = ["DRAFT", "KEEPS", "MARKS", "Authored", "Origin", "pieces", "read"]
 
@@ -55,7 +55,7 @@ class Authored(rows.Written):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     for found in rows.rows(dumps, Authored, tally=tally):
         if isinstance(found, Dropped):

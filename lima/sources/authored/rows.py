@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from lima.records import Candidate, Dropped, Provenance, Record, Turn
 from lima.sources import json_rows
-from lima.sources.base import Piece, Tally, bad_row, files
+from lima.sources.base import ReadStats, Shard, bad_row, files
 
 
 class Written(Record):
@@ -21,7 +21,7 @@ class Written(Record):
 W = TypeVar("W", bound=Written)
 
 
-def rows(dumps: Path, schema: type[W], *, tally: Tally) -> Iterator[tuple[str, W, bytes] | Dropped]:
+def rows(dumps: Path, schema: type[W], *, tally: ReadStats) -> Iterator[tuple[str, W, bytes] | Dropped]:
     """The place, record and bytes of each line; ids are unique over a dump's files."""
     places: dict[str, str] = {}
     for path in files(dumps, (".jsonl",)):
@@ -39,9 +39,9 @@ def rows(dumps: Path, schema: type[W], *, tally: Tally) -> Iterator[tuple[str, W
             yield place, row, line
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """All files together: ids are unique over them."""
-    return [Piece(dumps, tuple(files(dumps, (".jsonl",))))]
+    return [Shard(dumps, tuple(files(dumps, (".jsonl",))))]
 
 
 def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import containers
-from lima.sources.base import UNNAMED, DumpError, Early, Piece, Tally, bad_row, below, digest
+from lima.sources.base import UNNAMED, DumpError, Prefilter, ReadStats, Shard, bad_row, below, digest
 from lima.sources.chat import layouts
 from lima.sources.chat.layouts import Dialogue, Layout, Unfit
 from lima.sources.containers import RawRow
@@ -37,15 +37,21 @@ class Where(Protocol):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
+    dumps: Path,
+    *,
+    source: str,
+    licence: str,
+    tally: ReadStats,
+    early: Prefilter | None = None,
+    root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
     known = Known(source, licence, root or dumps, layouts.LAYOUTS)
     yield from read_files(dumps, known, _by_split, tally)
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """Each file by itself."""
-    return [Piece(path) for path in data_files(dumps)]
+    return [Shard(path) for path in data_files(dumps)]
 
 
 class Known(NamedTuple):
@@ -71,7 +77,7 @@ def data_files(dumps: Path) -> list[Path]:
     return found
 
 
-def read_files(dumps: Path, known: Known, where: Where, tally: Tally) -> Iterator[Candidate | Dropped]:
+def read_files(dumps: Path, known: Known, where: Where, tally: ReadStats) -> Iterator[Candidate | Dropped]:
     for path in data_files(dumps):
         for index, row, layout in _rows(path, known.accepted):
             tally.rows += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from lima.records import Candidate, Dropped
 from lima.sources import containers
-from lima.sources.base import Early, Tally
+from lima.sources.base import Prefilter, ReadStats
 from lima.sources.chat import layouts, reader
 from lima.sources.chat.reader import Known, Place, pieces
 
@@ -28,7 +28,13 @@ MISSING = 1021  # the one example that the converted file of 1,029 lacks
 
 
 def read_lima(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
+    dumps: Path,
+    *,
+    source: str,
+    licence: str,
+    tally: ReadStats,
+    early: Prefilter | None = None,
+    root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
     known = Known(source, licence, root or dumps, (layouts.LIMA, layouts.ALPACA))
     size = cache(_size)
@@ -46,7 +52,13 @@ def read_lima(
 
 
 def read_alpaca(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
+    dumps: Path,
+    *,
+    source: str,
+    licence: str,
+    tally: ReadStats,
+    early: Prefilter | None = None,
+    root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
     known = Known(source, licence, root or dumps, (layouts.ALPACA,))
     yield from reader.read_files(dumps, known, lambda path, row, index: Place("alpaca", index), tally)

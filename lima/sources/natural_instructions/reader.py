@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field
 
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources import json_rows
-from lima.sources.base import DumpError, Early, Piece, Tally, bad_row, below, digest, files
-from lima.sources.json_rows import Row, RowError
+from lima.sources.base import DumpError, Prefilter, ReadStats, Shard, bad_row, below, digest, files
+from lima.sources.json_rows import JsonRow, RowError
 
 REPOSITORY = "https://github.com/allenai/natural-instructions/blob/master/tasks"
 UNKNOWN = "Unknown"  # what the key Instance License says of a third of the tasks
@@ -35,7 +35,7 @@ def _empty_where_none(value: Any) -> Any:
 Words = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
-class Task(Row):
+class Task(JsonRow):
     definition: Words = Field(alias="Definition", min_length=1)
     categories: Words = Field(alias="Categories", default=[])
     languages: Words = Field(alias="Output_language", default=[])
@@ -45,14 +45,20 @@ class Task(Row):
     instances: list[Any] = Field(alias="Instances")
 
 
-class Instance(Row):
+class Instance(JsonRow):
     id: Annotated[str | None, BeforeValidator(_number_as_text)] = Field(default=None, min_length=1)
     input: Annotated[str, BeforeValidator(_empty_where_none)] = ""
     output: Words = Field(min_length=1)
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None, root: Path | None = None
+    dumps: Path,
+    *,
+    source: str,
+    licence: str,
+    tally: ReadStats,
+    early: Prefilter | None = None,
+    root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
     for path, _ in pieces(dumps):
         raw = path.read_bytes()
@@ -66,15 +72,15 @@ def read(
         yield from _instances(task, path, about, tally=tally)
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """Each task by itself."""
     found = [path for path in files(dumps, (".json",)) if dumps.is_file() or path.name.startswith("task")]
     if not found:
         raise DumpError(f"{dumps} holds no file named task*.json; put the tasks there, or correct the path")
-    return [Piece(path) for path in found]
+    return [Shard(path) for path in found]
 
 
-def _instances(task: Task, path: Path, about: Provenance, *, tally: Tally) -> Iterator[Candidate | Dropped]:
+def _instances(task: Task, path: Path, about: Provenance, *, tally: ReadStats) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
     for number, value in enumerate(task.instances):
         place, raw = f"{path}:Instances[{number}]", json_rows.canonical(value)

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from lima.records import Candidate, Dropped
 from lima.sources import lines
-from lima.sources.base import Early, Piece, Subreddits, Tally, bad_row, digest, files
+from lima.sources.base import Prefilter, ReadStats, Shard, Subreddits, bad_row, digest, files
 from lima.sources.json_rows import RowError
-from lima.sources.lines import Lines, Overlong
+from lima.sources.lines import Lines, OverlongLine
 from lima.sources.reddit import rows
-from lima.sources.reddit.rows import Comment, Submission
+from lima.sources.reddit.rows import RedditComment, RedditSubmission
 from lima.sources.reddit.store import Store
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
@@ -32,7 +32,7 @@ NO_ROW = "no row of the subreddits {}; correct filter.reddit in params.yaml, or 
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     with closing(Store()) as store:
         reading = _Reading(store, source, licence, tally, early.subreddits if early else None)
@@ -43,14 +43,14 @@ def read(
         yield from store.outcomes()
 
 
-def absent_subreddits(names: Iterable[str], tally: Tally) -> list[str]:
+def absent_subreddits(names: Iterable[str], tally: ReadStats) -> list[str]:
     """The names, in any case, of which no row was read."""
     return sorted(name for name in names if name.casefold() not in tally.subreddits)
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """All files together: a comment may answer a submission of any other file."""
-    return [Piece(dumps, tuple(files(dumps, SUFFIXES)))]
+    return [Shard(dumps, tuple(files(dumps, SUFFIXES)))]
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class _Reading:
     store: Store
     source: str
     licence: str
-    tally: Tally
+    tally: ReadStats
     wanted: Subreddits | None
     room: NDArray[np.uint8] = field(default_factory=lambda: np.empty(lines.BLOCK, np.uint8))
 
     def file(self, path: Path) -> Iterator[Dropped]:
         others = 0
         for part in lines.read(path):
-            if isinstance(part, Overlong):
+            if isinstance(part, OverlongLine):
                 self.tally.rows += 1
                 words = f"a line of {part.length:,} bytes, at most {lines.MAX_LINE:,}; its head is shown"
                 yield bad_row(f"{path}:{part.number}", words, part.head)
@@ -95,7 +95,7 @@ class _Reading:
             return lines.each(part)
         return lines.having(part, [f'"{name}"'.encode() for name in self.wanted.names()], self.room)
 
-    def _post(self, line: bytes) -> Submission | Comment | None:
+    def _post(self, line: bytes) -> RedditSubmission | RedditComment | None:
         """None if it is of another subreddit. Raises RowError"""
         value = rows.fields(line)
         name = value.get("subreddit")
@@ -105,8 +105,8 @@ class _Reading:
         self.tally.subreddits.add(post.subreddit.casefold())
         return post
 
-    def _keep(self, post: Submission | Comment, place: str, line: bytes) -> Iterator[Dropped]:
-        if isinstance(post, Comment):
+    def _keep(self, post: RedditSubmission | RedditComment, place: str, line: bytes) -> Iterator[Dropped]:
+        if isinstance(post, RedditComment):
             self.tally.answers += 1
             if post.is_top_level() and (self.wanted is None or post.subreddit in self.wanted.answered):
                 self.store.add_reply(post)

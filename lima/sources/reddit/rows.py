@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from lima.records import Candidate, Provenance
 from lima.sources import json_rows
-from lima.sources.json_rows import Row, RowError
+from lima.sources.json_rows import JsonRow, RowError
 
 # what stands in place of a text
 REMOVED = re.compile(r"\[\s*(?:deleted|removed|unavailable|deleted by user|removed by \w+)\s*\]", re.IGNORECASE)
@@ -34,7 +34,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Meta = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
 
-class Post(Row):
+class RedditPost(JsonRow):
     """What submissions and comments have in common."""
 
     id: str = Field(min_length=1)
@@ -54,7 +54,7 @@ class Post(Row):
         return max(self.edited, self.retrieved_on, self.retrieved_utc, *again)
 
 
-class Submission(Post):
+class RedditSubmission(RedditPost):
     title: str = Field(min_length=1)
     selftext: str | None = None
     permalink: str | None = None
@@ -104,7 +104,7 @@ class Submission(Post):
         )
 
 
-class Comment(Post):
+class RedditComment(RedditPost):
     body: str
     link_id: str  # t3_ and the submission's id
     # the same for a top-level comment, or null in dumps of 2022 and 2023, which give a number to all others
@@ -133,12 +133,12 @@ def fields(line: bytes) -> dict[str, Any]:
     return value
 
 
-def post(value: dict[str, Any]) -> Submission | Comment:
+def post(value: dict[str, Any]) -> RedditSubmission | RedditComment:
     """Raises RowError"""
     if "title" in value:
-        return json_rows.check(value, Submission)
+        return json_rows.check(value, RedditSubmission)
     if "body" in value:
-        return json_rows.check(value, Comment)
+        return json_rows.check(value, RedditComment)
     raise RowError("neither a submission (no title) nor a comment (no body)")
 
 

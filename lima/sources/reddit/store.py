@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lima.records import Candidate, Dropped
-from lima.sources.reddit.rows import Comment, text_of
+from lima.sources.reddit.rows import RedditComment, text_of
 
 CACHE = 2**26  # bytes; some hundred thousand replies
 BATCH = 1000  # replies that are written at a time
@@ -47,7 +47,7 @@ class Store:
     _replies: list[tuple[object, ...]] = field(default_factory=list)
     _seen: int = 0
 
-    def add_reply(self, comment: Comment) -> None:
+    def add_reply(self, comment: RedditComment) -> None:
         """One that cannot be a response takes the place of an older version that could."""
         score = comment.score if comment.is_a_reply() else None
         body = "" if score is None else text_of(comment.body)

@@ -139,7 +139,7 @@ def _bzip2(archive: Any) -> tuple[int, int] | None:
 
 
 def _unpacked(path: Path, archive: Any, found: dict[str, Entry], folder: Path) -> dict[str, Table]:
-    with whole(path), storage.room(folder):
+    with whole(path), storage.report_disk_full(folder):
         archive.extract(folder, targets=[entry.name for entry in found.values()])
     tables = {}
     for name, entry in found.items():

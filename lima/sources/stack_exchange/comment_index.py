@@ -23,7 +23,7 @@ class Below(NamedTuple):
 
 
 @dataclass
-class Site:
+class CommentIndex:
     """What is known of a site's threads from bytes alone."""
 
     answers: dict[int, Below] = field(default_factory=dict)
@@ -34,9 +34,9 @@ class Site:
         return {answer for answer, who in self.spoke.items() if who == {"asker", "answerer"}}
 
 
-def survey(posts_file: Path, comments_file: Path) -> Site:
+def survey(posts_file: Path, comments_file: Path) -> CommentIndex:
     """By bytes: rows may come in any order, so that an answer can stand before its question."""
-    site = Site()
+    site = CommentIndex()
     for line in xml_lines.lines(posts_file):
         kind, id_ = number("PostTypeId", line.raw), number("Id", line.raw)
         owner = number("OwnerUserId", line.raw)  # none where the owner is no person: −1, −2

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lima.records import Dropped, Provenance, Remark, Thread
-from lima.sources.base import DumpError, Tally, digest
+from lima.records import Comment, Dropped, Provenance, Thread
+from lima.sources.base import DumpError, ReadStats, digest
 from lima.sources.stack_exchange import comment_index, row_parser, xml_lines
 from lima.sources.stack_exchange.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
 from lima.sources.stack_exchange.hosts import host
 from lima.sources.stack_exchange.reader import sites
-from lima.sources.stack_exchange.row_parser import Comment, Post, UnreadableRow
+from lima.sources.stack_exchange.row_parser import CommentRow, PostRow, UnreadableRow
 from lima.sources.stack_exchange.table import bad_line
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
+def read(dumps: Path, *, source: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
     """Threads by site and answer; `tally` counts comments as rows."""
     for name, dump in sites(dumps).items():
         path = dump.posts
@@ -42,10 +42,10 @@ class _Tables:
     users: Path
     shown: str  # the comments' file in places
 
-    def threads(self, source: str, name: str, licence: str, tally: Tally) -> Iterator[Thread | Dropped]:
+    def threads(self, source: str, name: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
         site = comment_index.survey(self.posts, self.comments)
         wanted = site.both_spoke()
-        remarks: dict[int, list[tuple[Comment, bytes]]] = defaultdict(list)
+        remarks: dict[int, list[tuple[CommentRow, bytes]]] = defaultdict(list)
         for line in xml_lines.lines(self.comments):
             tally.rows += 1
             if comment_index.number("PostId", line.raw) in wanted:
@@ -67,7 +67,7 @@ class _Tables:
                 detail = f"answer {answer} or its question is closed or cannot be read"
                 yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
 
-    def texts(self, wanted: set[int]) -> dict[int, tuple[Post, bytes]]:
+    def texts(self, wanted: set[int]) -> dict[int, tuple[PostRow, bytes]]:
         """The posts, without those that cannot be read or are closed: scrape tells of them."""
         found = {}
         for line in xml_lines.lines(self.posts):
@@ -97,9 +97,9 @@ def _thread(
     source: str,
     site: str,
     licence: str,
-    asked: tuple[Post, bytes],
-    answered: tuple[Post, bytes],
-    remarks: list[tuple[Comment, bytes]],
+    asked: tuple[PostRow, bytes],
+    answered: tuple[PostRow, bytes],
+    remarks: list[tuple[CommentRow, bytes]],
     names: Mapping[int, str],
 ) -> Thread:
     question, answer = asked[0], answered[0]
@@ -115,7 +115,7 @@ def _thread(
         asker=asker,
         answerer=answerer,
         remarks=tuple(
-            Remark(
+            Comment(
                 speaker=_speaker(comment, question, answer),
                 name=_name(comment.user, comment.user_name, names),
                 text=comment.text,
@@ -136,7 +136,7 @@ def _thread(
     )
 
 
-def _speaker(comment: Comment, question: Post, answer: Post) -> Literal["asker", "answerer", "other"]:
+def _speaker(comment: CommentRow, question: PostRow, answer: PostRow) -> Literal["asker", "answerer", "other"]:
     if comment.user is None:
         return "other"
     return "asker" if comment.user == question.owner else "answerer" if comment.user == answer.owner else "other"

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lima.sources.base import Early
+from lima.sources.base import Prefilter
 from lima.sources.spill import Records, Spill, by_key, by_range
 from lima.sources.stack_exchange.columns import Ints, Mask
 from lima.sources.stack_exchange.outcomes import CODE, OUTCOME, dropped, outcomes_of
@@ -23,7 +23,7 @@ from lima.sources.stack_exchange.table import ABSENT, POST
 TWICE = np.dtype([("id", "i8"), ("line", "i8")])
 
 
-class Smallest:
+class KSmallest:
     """The bound below or at which the `size` smallest of many distinct numbers lie; it only falls."""
 
     def __init__(self, size: int) -> None:
@@ -41,13 +41,13 @@ class Smallest:
         return float(self._values[-1]) if self._size else -1.0
 
 
-class Site:
+class SiteJoin:
     """A context, which holds its records on disk: add all posts, join, and take what came out."""
 
-    def __init__(self, folder: Path, *, early: Early | None, prefix: str) -> None:
+    def __init__(self, folder: Path, *, early: Prefilter | None, prefix: str) -> None:
         self._early = early
         self._prefix = prefix  # with a question's id, a candidate's id
-        self._smallest = Smallest(early.reservoir if early else 0)
+        self._smallest = KSmallest(early.reservoir if early else 0)
         self._spills = (Spill(folder, TWICE), Spill(folder, POST), Spill(folder, OUTCOME))
         self._stack = ExitStack()
         self._owners = [np.zeros(0, np.int64)]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lima.records import Dropped
-from lima.sources.base import Early
+from lima.sources.base import Prefilter
 from lima.sources.spill import Records
 from lima.sources.stack_exchange.columns import Ints
 from lima.sources.stack_exchange.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
@@ -45,7 +45,7 @@ OUTCOME = np.dtype(
 )
 
 
-class Row(NamedTuple):
+class OutcomeRow(NamedTuple):
     """Where a post's text is."""
 
     line: int
@@ -55,15 +55,15 @@ class Row(NamedTuple):
     score: int
 
 
-class Asked(NamedTuple):
+class QuestionState(NamedTuple):
     """A question that stays, its answers from the best on."""
 
-    question: Row
-    answers: Iterator[Row]
+    question: OutcomeRow
+    answers: Iterator[OutcomeRow]
     spared: bool  # whatever its votes
 
 
-def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | Dropped]:
+def told(part: Records, *, early: Prefilter | None, shown: str) -> Iterator[QuestionState | Dropped]:
     """Some of the outcomes: questions that are passed over for their votes together, then the others one by one.
 
     The answers to a question that is dropped are passed over.
@@ -76,7 +76,7 @@ def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | 
     stays = part["reason"][heads] < len(ALONE)
     part, sizes = part.compress(np.repeat(stays, sizes)), sizes[stays]
     heads = np.cumsum(sizes) - sizes
-    rows = list(zip(*(part[name].tolist() for name in Row._fields), strict=True))
+    rows = list(zip(*(part[name].tolist() for name in OutcomeRow._fields), strict=True))
     columns = heads, heads + sizes, *(part[name][heads] for name in ("reason", "parent", "best"))
     for head, end, code, parent, best in zip(*(column.tolist() for column in columns), strict=True):
         line, _, _, number, _ = rows[head]
@@ -84,7 +84,9 @@ def told(part: Records, *, early: Early | None, shown: str) -> Iterator[Asked | 
             detail = DETAILS[code].format(number, parent)
             yield Dropped(reason=REASONS[code], detail=detail, place=f"{shown}:{line}", raw="")
         else:
-            yield Asked(Row(*rows[head]), map(Row._make, rows[head + 1 : end]), spared=best < least)
+            yield QuestionState(
+                OutcomeRow(*rows[head]), map(OutcomeRow._make, rows[head + 1 : end]), spared=best < least
+            )
 
 
 def _together(questions: Records, reason: str, *, least: int, shown: str) -> Iterator[Dropped]:

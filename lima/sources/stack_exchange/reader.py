@@ -20,14 +20,14 @@ from tqdm import tqdm
 
 from lima.display import visible_line
 from lima.records import Candidate, Dropped
-from lima.sources.base import DumpError, Early, Piece, Tally, files
+from lima.sources.base import DumpError, Prefilter, ReadStats, Shard, files
 from lima.sources.blocks import Fill
 from lima.sources.stack_exchange import archive, row_parser
 from lima.sources.stack_exchange.archive import ARCHIVE, POSTS, USERS
 from lima.sources.stack_exchange.bzip2_stream import Table
-from lima.sources.stack_exchange.join import Site
+from lima.sources.stack_exchange.join import SiteJoin
 from lima.sources.stack_exchange.outcomes import told
-from lima.sources.stack_exchange.selected import Chosen
+from lima.sources.stack_exchange.selected import SelectedPosts
 from lima.sources.stack_exchange.table import pages
 from lima.sources.stack_exchange.texts import Texts
 from lima.sources.stack_exchange.users import Authors
@@ -45,7 +45,7 @@ class Dump:
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
     for name, dump in sites(dumps).items():
@@ -53,7 +53,7 @@ def read(
         with (
             TemporaryDirectory(prefix="lima-") as temporary,
             archive.tables(dump.posts, dump.users, folder=Path(temporary)) as tables,
-            Site(Path(temporary), early=early, prefix=prefix) as site,
+            SiteJoin(Path(temporary), early=early, prefix=prefix) as site,
             Texts(tables[POSTS].file, Path(temporary), early=early, prefix=prefix) as texts,
         ):
             table = tables[POSTS]
@@ -62,13 +62,13 @@ def read(
                 if USERS in tables:
                     with _watched(tables[USERS]) as fill:
                         yield from authors.learn(fill, shown=tables[USERS].shown)
-                chosen = Chosen(source, name, licence, table.shown, texts, early)
+                chosen = SelectedPosts(source, name, licence, table.shown, texts, early)
                 yield from _outcomes(site, chosen, authors)
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """Each site by itself."""
-    return [Piece(dump.posts, (dump.users,) if dump.users else ()) for dump in sites(dumps).values()]
+    return [Shard(dump.posts, (dump.users,) if dump.users else ()) for dump in sites(dumps).values()]
 
 
 def sites(dumps: Path) -> dict[str, Dump]:
@@ -108,7 +108,7 @@ def _watched(table: Table) -> Iterator[Fill]:
         yield counted
 
 
-def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dropped]:
+def _index(table: Table, site: SiteJoin, texts: Texts, tally: ReadStats) -> Iterator[Dropped]:
     """Read all posts and join them; yield those that are no rows."""
     lines, before = 1, tally.rows
     with _watched(table) as fill:
@@ -131,6 +131,6 @@ def _index(table: Table, site: Site, texts: Texts, tally: Tally) -> Iterator[Dro
             texts.fetch(fill, missed)
 
 
-def _outcomes(site: Site, chosen: Chosen, authors: Authors) -> Iterator[Candidate | Dropped]:
+def _outcomes(site: SiteJoin, chosen: SelectedPosts, authors: Authors) -> Iterator[Candidate | Dropped]:
     for part in site.outcomes():
         yield from chosen.records(told(part, early=chosen.early, shown=chosen.shown), authors.names(part["owner"]))

@@ -37,7 +37,7 @@ class UnreadableRow(ValueError):
     """A line that is no row, or a row whose field cannot be read; says which, and what stands there."""
 
 
-class Post(NamedTuple):
+class PostRow(NamedTuple):
     id: int
     kind: int  # PostTypeId
     parent: int | None
@@ -54,7 +54,7 @@ class Post(NamedTuple):
     locked: bool
 
 
-class Words(NamedTuple):
+class PostTexts(NamedTuple):
     """What is told of a chosen post beside its numbers."""
 
     title: str  # "" of an answer
@@ -65,7 +65,7 @@ class Words(NamedTuple):
     licence: str  # "" where the row does not tell
 
 
-class Comment(NamedTuple):
+class CommentRow(NamedTuple):
     id: int
     post: int
     score: int
@@ -94,13 +94,13 @@ def row(raw: bytes, names: Names | None = None) -> Get:
     return get
 
 
-def post(raw: bytes) -> Post:
+def post(raw: bytes) -> PostRow:
     return _post(row(raw))
 
 
-def _post(get: Get) -> Post:
+def _post(get: Get) -> PostRow:
     kind = _number(get, "PostTypeId")
-    return Post(
+    return PostRow(
         id=_number(get, "Id"),
         kind=kind,
         parent=_number(get, "ParentId") if kind == ANSWER else None,
@@ -118,11 +118,11 @@ def _post(get: Get) -> Post:
     )
 
 
-def words(raw: bytes) -> Words:
+def words(raw: bytes) -> PostTexts:
     """What a post says whose numbers are known."""
     get = row(raw, WORDS)
     owner = get("OwnerUserId")
-    return Words(
+    return PostTexts(
         title=get("Title") or "",
         body=get("Body") or "",
         tags=tags_of(get),
@@ -138,9 +138,9 @@ def user(raw: bytes) -> tuple[int, str]:
     return _number(get, "Id"), _text(get, "DisplayName")
 
 
-def comment(raw: bytes) -> Comment:
+def comment(raw: bytes) -> CommentRow:
     get = row(raw)
-    return Comment(
+    return CommentRow(
         id=_number(get, "Id"),
         post=_number(get, "PostId"),
         score=_number(get, "Score"),

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources.base import Early, digest
+from lima.sources.base import Prefilter, digest
 from lima.sources.stack_exchange import row_parser
 from lima.sources.stack_exchange.hosts import host
-from lima.sources.stack_exchange.outcomes import PASSED, Asked, Row
-from lima.sources.stack_exchange.row_parser import UnreadableRow, Words
+from lima.sources.stack_exchange.outcomes import PASSED, OutcomeRow, QuestionState
+from lima.sources.stack_exchange.row_parser import PostTexts, UnreadableRow
 from lima.sources.stack_exchange.table import bad_line
 from lima.sources.stack_exchange.texts import Texts
 
 
-class Said(NamedTuple):
+class PostText(NamedTuple):
     """A chosen post."""
 
-    row: Row
-    words: Words
+    row: OutcomeRow
+    words: PostTexts
     raw: bytes
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedPosts:
     """What all candidates of a site share."""
 
     source: str
@@ -31,23 +31,25 @@ class Chosen:
     licence: str  # where a row tells none
     shown: str  # the table's name in places
     texts: Texts
-    early: Early | None
+    early: Prefilter | None
 
-    def records(self, outcomes: Iterable[Asked | Dropped], authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
+    def records(
+        self, outcomes: Iterable[QuestionState | Dropped], authors: Mapping[int, str]
+    ) -> Iterator[Candidate | Dropped]:
         """A question's candidate comes after the rows on the way to it that cannot be read."""
         for outcome in outcomes:
-            if isinstance(outcome, Asked):
+            if isinstance(outcome, QuestionState):
                 yield from self._asked(outcome, authors)
             else:
                 yield outcome
 
-    def _asked(self, asked: Asked, authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
+    def _asked(self, asked: QuestionState, authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
         """The candidate; none where too few votes are left."""
         question = self._read(asked.question)
         if isinstance(question, Dropped):
             yield question
             return
-        answer: Said | None = None
+        answer: PostText | None = None
         voted = self.early is not None and not asked.spared  # stays for its votes
         for row in asked.answers:
             if self.early and voted and row.score < (least := self.early.min_response_score):
@@ -63,18 +65,18 @@ class Chosen:
         else:
             yield self._candidate(question, answer, authors)
 
-    def _read(self, row: Row) -> Said | Dropped:
+    def _read(self, row: OutcomeRow) -> PostText | Dropped:
         raw = self.texts.get(row)
         try:
-            return Said(row, row_parser.words(raw), raw)
+            return PostText(row, row_parser.words(raw), raw)
         except UnreadableRow as error:
             return bad_line(self.shown, row.line, str(error), raw)
 
-    def _passed(self, reason: str, question: Row, **votes: int) -> Dropped:
+    def _passed(self, reason: str, question: OutcomeRow, **votes: int) -> Dropped:
         detail = PASSED[reason].format(number=question.id, **votes)
         return Dropped(reason=reason, detail=detail, place=f"{self.shown}:{question.line}", raw="")
 
-    def _candidate(self, question: Said, answer: Said | None, authors: Mapping[int, str]) -> Candidate:
+    def _candidate(self, question: PostText, answer: PostText | None, authors: Mapping[int, str]) -> Candidate:
         address = f"https://{host(self.name)}"
         number, asked = question.row.id, question.words
         author, licence = _author(asked, authors), asked.licence or self.licence
@@ -103,7 +105,7 @@ class Chosen:
         )
 
 
-def _author(said: Words, authors: Mapping[int, str]) -> str:
+def _author(said: PostTexts, authors: Mapping[int, str]) -> str:
     if said.owner is None:
         return said.owner_name or "an unnamed user"
     return authors.get(said.owner) or said.owner_name or f"user {said.owner}"

@@ -12,11 +12,11 @@ from rowscan import Names
 
 from lima.records import Dropped
 from lima.sources.base import bad_row
-from lima.sources.blocks import HEAD, MOST, Block, Fill, Overlong, blocks
+from lima.sources.blocks import HEAD, MOST, Fill, LineBlock, OverlongBlock, blocks
 from lima.sources.spill import Records
 from lima.sources.stack_exchange import row_parser, xml_lines
 from lima.sources.stack_exchange.columns import Rows, scan
-from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION, Post, UnreadableRow
+from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION, PostRow, UnreadableRow
 
 NUMBERS = {  # of POST's fields, the attributes that they are
     "id": "Id",
@@ -58,22 +58,22 @@ QUESTION_ROW = re.compile(rb"\sPostTypeId\s*=\s*[\"']1[\"']")
 ID_ATTRIBUTE = re.compile(rb"\sId\s*=\s*[\"'](\d{1,18})[\"']")
 
 
-class Page(NamedTuple):
+class TableBlock(NamedTuple):
     """A block's posts, and its rows that cannot be read."""
 
-    block: Block | None
+    block: LineBlock | None
     posts: Records
     bad: list[Dropped]
     rows: int
     unreadable_questions: list[int]  # ids of questions among the bad rows
 
 
-def pages(fill: Fill, *, shown: str) -> Iterator[Page]:
+def pages(fill: Fill, *, shown: str) -> Iterator[TableBlock]:
     for block in blocks(fill):
-        yield _overlong(block, shown) if isinstance(block, Overlong) else page(block, shown=shown)
+        yield _overlong(block, shown) if isinstance(block, OverlongBlock) else page(block, shown=shown)
 
 
-def page(block: Block, *, shown: str) -> Page:
+def page(block: LineBlock, *, shown: str) -> TableBlock:
     rows = scan(block.bytes, block.lines, POSTS)
     found = _records(rows, block)
     number, bad, lost, questions = len(found), list[Dropped](), list[int](), list[int]()
@@ -88,7 +88,7 @@ def page(block: Block, *, shown: str) -> Page:
             bad.append(bad_line(shown, block.line + index, str(error), raw))
             questions += _question_ids(raw)
         lost.append(index)
-    return Page(block, np.delete(found, lost) if lost else found, bad, number, questions)
+    return TableBlock(block, np.delete(found, lost) if lost else found, bad, number, questions)
 
 
 def _question_ids(raw: bytes) -> list[int]:
@@ -97,7 +97,7 @@ def _question_ids(raw: bytes) -> list[int]:
     return [int(number[1])] if number and QUESTION_ROW.search(raw) else []
 
 
-def _records(rows: Rows, block: Block) -> Records:
+def _records(rows: Rows, block: LineBlock) -> Records:
     """Of all lines; those that are odd, which this may find some to be, hold nothing yet."""
     found = np.zeros(len(rows.start), POST)
     found["line"] = np.arange(block.line, block.line + len(found))
@@ -141,7 +141,7 @@ def _find_blanks(rows: Rows, found: Records) -> None:
             continue
 
 
-def _note(found: Records, index: int, post: Post) -> None:
+def _note(found: Records, index: int, post: PostRow) -> None:
     """Fill in a record from a row that was read exactly."""
     names = {QUESTION: "question", ANSWER: "answer"}
     faults = {
@@ -162,10 +162,10 @@ def _note(found: Records, index: int, post: Post) -> None:
         found[name][index] = value
 
 
-def _overlong(line: Overlong, shown: str) -> Page:
+def _overlong(line: OverlongBlock, shown: str) -> TableBlock:
     detail = f"a row of {line.size} bytes; only its first {HEAD} are kept"
     bad = [bad_line(shown, line.line, detail, line.head)]
-    return Page(None, np.zeros(0, POST), bad, 1, _question_ids(line.head))
+    return TableBlock(None, np.zeros(0, POST), bad, 1, _question_ids(line.head))
 
 
 def bad_line(shown: str, line: int, detail: str, raw: bytes) -> Dropped:

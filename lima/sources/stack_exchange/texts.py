@@ -8,13 +8,13 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from lima.sources.base import Early
-from lima.sources.blocks import Block, Fill, blocks
+from lima.sources.base import Prefilter
+from lima.sources.blocks import Fill, LineBlock, blocks
 from lima.sources.spill import Records
 from lima.sources.stack_exchange import xml_lines
 from lima.sources.stack_exchange.columns import Ints
-from lima.sources.stack_exchange.join import Smallest
-from lima.sources.stack_exchange.outcomes import Row
+from lima.sources.stack_exchange.join import KSmallest
+from lima.sources.stack_exchange.outcomes import OutcomeRow
 from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION
 from lima.sources.stack_exchange.table import ABSENT
 
@@ -24,12 +24,12 @@ SPARE = 2  # times the places whatever votes: some seem taken by questions that 
 class Texts:
     """A context. Of a file nothing is kept; of a stream all questions, and the answers that may be chosen."""
 
-    def __init__(self, file: Path | None, folder: Path, *, early: Early | None, prefix: str) -> None:
+    def __init__(self, file: Path | None, folder: Path, *, early: Prefilter | None, prefix: str) -> None:
         self._kept = file is None
         self._file: BinaryIO = file.open("rb") if file else TemporaryFile(dir=folder)  # noqa: SIM115
         self._early = early
         self._prefix = prefix
-        self._smallest = Smallest(SPARE * early.reservoir if early else 0)
+        self._smallest = KSmallest(SPARE * early.reservoir if early else 0)
         self._size = 0
         self._later: dict[int, int] = {}  # where the rows are that were missed at first, a line
 
@@ -39,7 +39,7 @@ class Texts:
     def __exit__(self, *about: object) -> None:
         self._file.close()
 
-    def keep(self, block: Block, found: Records) -> None:
+    def keep(self, block: LineBlock, found: Records) -> None:
         """Set `at` of the posts to where their rows are from now on."""
         if self._kept:
             wanted = self._wanted(found)
@@ -47,7 +47,7 @@ class Texts:
             found["at"] = ABSENT
             found["at"][wanted] = self._write(block, starts, found["size"][wanted])
 
-    def get(self, row: Row) -> bytes:
+    def get(self, row: OutcomeRow) -> bytes:
         at = self._later.get(row.line, row.at)
         assert at != ABSENT, f"line {row.line} was neither kept nor fetched"
         return xml_lines.bare(os.pread(self._file.fileno(), row.size, at))
@@ -60,7 +60,7 @@ class Texts:
         """Read the stream again for rows that were not kept; `lines` are sorted."""
         sought = np.array(lines, np.int64)
         for block in blocks(fill):
-            if isinstance(block, Block):
+            if isinstance(block, LineBlock):
                 ends = np.flatnonzero(block.bytes == ord("\n"))
                 first, last = np.searchsorted(sought, (block.line, block.line + len(ends)))
                 here = sought[first:last] - block.line
@@ -80,7 +80,7 @@ class Texts:
             likely[low] = shares <= self._smallest.bound
         return np.flatnonzero(likely | (whole & (found["kind"] == QUESTION)))
 
-    def _write(self, block: Block, starts: Ints, sizes: Ints) -> Ints:
+    def _write(self, block: LineBlock, starts: Ints, sizes: Ints) -> Ints:
         """Where each row is from now on."""
         view, ends = block.bytes.data, starts + sizes
         self._file.write(b"".join([view[at:end] for at, end in zip(starts.tolist(), ends.tolist(), strict=True)]))

@@ -9,7 +9,7 @@ import numpy as np
 from rowscan import Names
 
 from lima.records import Dropped
-from lima.sources.blocks import Block, Fill, Overlong, blocks
+from lima.sources.blocks import Fill, LineBlock, OverlongBlock, blocks
 from lima.sources.stack_exchange import row_parser, xml_lines
 from lima.sources.stack_exchange.columns import Ints, Mask, scan
 from lima.sources.stack_exchange.row_parser import UnreadableRow
@@ -40,7 +40,7 @@ class Authors:
     def learn(self, fill: Fill, *, shown: str) -> Iterator[Dropped]:
         """Yields the rows that cannot be read; of those of nobody who is wanted only the frame is looked at."""
         for block in blocks(fill):
-            if isinstance(block, Overlong):
+            if isinstance(block, OverlongBlock):
                 yield _bad(shown, block.line, f"a row of {block.size} bytes", block.head)
             else:
                 yield from self._learn(block, shown)
@@ -55,7 +55,7 @@ class Authors:
                 found[int(self._wanted[index])] = self._file.read(size).decode()
         return found
 
-    def _learn(self, block: Block, shown: str) -> Iterator[Dropped]:
+    def _learn(self, block: LineBlock, shown: str) -> Iterator[Dropped]:
         rows = scan(block.bytes, block.lines, USERS)
         [ids] = rows.numbers
         sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from lxml import etree
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources.base import Early, Piece, Tally, bad_row, digest, files
+from lima.sources.base import Prefilter, ReadStats, Shard, bad_row, digest, files
 from lima.sources.wikihow import warc
 from lima.sources.wikihow.page import NoArticle, body, words
 
@@ -29,7 +29,7 @@ FOLDERS = "Quizz?|Quizzes|Course|Games?|Experts?|x|extensions|skins|api\\.php|in
 OTHER_PAGES = re.compile(rf"(?:(?:{SPACES})(?:[_ ]talk)?|Talk|Discussion):|(?:{FOLDERS})(?:/|$)", re.IGNORECASE)
 
 
-class Page(NamedTuple):
+class ArticlePage(NamedTuple):
     place: str
     raw: bytes
     url: str  # where it was crawled; "" of a saved page
@@ -40,7 +40,7 @@ class Unreadable(ValueError):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: Tally, early: Early | None = None
+    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
     for page in _pages(dumps):
@@ -65,12 +65,12 @@ def read(
         yield candidate
 
 
-def pieces(dumps: Path) -> list[Piece]:
+def pieces(dumps: Path) -> list[Shard]:
     """Each page, and each WARC file, by itself."""
-    return [Piece(path) for path in files(dumps, SUFFIXES)]
+    return [Shard(path) for path in files(dumps, SUFFIXES)]
 
 
-def _pages(dumps: Path) -> Iterator[Page | Dropped]:
+def _pages(dumps: Path) -> Iterator[ArticlePage | Dropped]:
     for path in files(dumps, SUFFIXES):
         if path.name.lower().endswith(warc.SUFFIXES):
             for record in warc.read(path):
@@ -78,11 +78,11 @@ def _pages(dumps: Path) -> Iterator[Page | Dropped]:
         elif (size := path.stat().st_size) > warc.MAX_PAGE:
             yield bad_row(f"{path}:1", f"a page of {size:,} bytes, at most {warc.MAX_PAGE:,}", b"")
         else:
-            yield Page(f"{path}:1", path.read_bytes(), "")
+            yield ArticlePage(f"{path}:1", path.read_bytes(), "")
 
 
-def _crawled(record: warc.Response | warc.Broken, place: str) -> Page | Dropped:
-    if isinstance(record, warc.Broken):
+def _crawled(record: warc.WarcResponse | warc.BrokenRecord, place: str) -> ArticlePage | Dropped:
+    if isinstance(record, warc.BrokenRecord):
         return bad_row(place, record.reason, b"")
     status = record.status or 200
     fault = None
@@ -96,10 +96,10 @@ def _crawled(record: warc.Response | warc.Broken, place: str) -> Page | Dropped:
         fault = f"{record.kind} is no HTML"
     if fault:
         return Dropped(reason="no_article", detail=f"{fault}: {record.url}", place=place, raw="")
-    return Page(place, record.body, record.url)
+    return ArticlePage(place, record.body, record.url)
 
 
-def _article(found: Page, *, source: str, licence: str) -> Candidate:
+def _article(found: ArticlePage, *, source: str, licence: str) -> Candidate:
     if found.url:
         _slug(found.url)  # most of a crawl is told by its address, before anything is parsed
     page = etree.fromstring(found.raw, etree.HTMLParser(encoding="utf-8")) if found.raw.strip() else None

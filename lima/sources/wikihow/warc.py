@@ -22,7 +22,7 @@ REVISIT = "warc/revisit"  # the kind of a record whose page is another record's
 COMPRESSED, PLAIN = b"\x1f\x8b\x08", b"WARC/1."
 
 
-class Response(NamedTuple):
+class WarcResponse(NamedTuple):
     offset: int  # of the record in the file, bytes
     url: str
     status: int | None  # of HTTP; None where the record holds the page alone
@@ -30,13 +30,13 @@ class Response(NamedTuple):
     body: bytes
 
 
-class Broken(NamedTuple):
+class BrokenRecord(NamedTuple):
     offset: int
     reason: str
     cut: bool = False  # it reaches into what comes after it
 
 
-def read(path: Path) -> Iterator[Response | Broken]:
+def read(path: Path) -> Iterator[WarcResponse | BrokenRecord]:
     """Each page that the crawl received; its requests and notes are passed. Raises DumpError if there is no record."""
     with path.open("rb") as file:
         head = file.read(len(PLAIN))
@@ -46,7 +46,7 @@ def read(path: Path) -> Iterator[Response | Broken]:
         yield from _records(file, marker)
 
 
-def _records(file: BinaryIO, marker: bytes) -> Iterator[Response | Broken]:
+def _records(file: BinaryIO, marker: bytes) -> Iterator[WarcResponse | BrokenRecord]:
     start: int | None = 0
     lost = None  # what is told of the place behind a good record, unless the next one turns out to be broken itself
     while start is not None:
@@ -61,8 +61,8 @@ def _records(file: BinaryIO, marker: bytes) -> Iterator[Response | Broken]:
                 found = _response(record, last) if record.record_type & PAGES else None
                 if found:
                     yield found
-                told = isinstance(found, Broken)
-                if isinstance(found, Broken) and found.cut:
+                told = isinstance(found, BrokenRecord)
+                if isinstance(found, BrokenRecord) and found.cut:
                     break
                 whole = True
             else:
@@ -71,33 +71,33 @@ def _records(file: BinaryIO, marker: bytes) -> Iterator[Response | Broken]:
             if whole and told:
                 lost = None
             elif whole:
-                lost = Broken(last, f"what follows the record here is none: {error}")
+                lost = BrokenRecord(last, f"what follows the record here is none: {error}")
             else:
                 lost = None
-                yield Broken(last, str(error))
+                yield BrokenRecord(last, str(error))
         start = _next(file, last + 1, marker)
     if lost:
         yield lost
 
 
-def _response(record: Any, offset: int) -> Response | Broken:
+def _response(record: Any, offset: int) -> WarcResponse | BrokenRecord:
     address = str(record.headers.get("WARC-Target-URI", "")).strip("<> ")
     if record.record_type == WarcRecordType.revisit:
-        return Response(offset, address, None, REVISIT, b"")
+        return WarcResponse(offset, address, None, REVISIT, b"")
     if record.record_type == WarcRecordType.response:
         record.parse_http(auto_decode="all")
     http, length = record.http_headers, record.content_length
     if record.record_type == WarcRecordType.response and not (http and http.status_code):
-        return Broken(offset, "a response without HTTP's first line")
+        return BrokenRecord(offset, "a response without HTTP's first line")
     body = record.reader.read(MAX_PAGE + 1)
     if len(body) > MAX_PAGE:
-        return Broken(offset, f"a page of more than {MAX_PAGE:,} bytes")
+        return BrokenRecord(offset, f"a page of more than {MAX_PAGE:,} bytes")
     headers = http or record.headers
     encoded = {"content-encoding", "transfer-encoding"} & {name.lower() for name in headers.asdict()}
     if len(body) < length and not encoded:
-        return Broken(offset, f"cut short: {len(body):,} of {length:,} bytes", cut=True)
+        return BrokenRecord(offset, f"cut short: {len(body):,} of {length:,} bytes", cut=True)
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return Response(offset, address, http.status_code if http else None, kind, body)
+    return WarcResponse(offset, address, http.status_code if http else None, kind, body)
 
 
 def _next(file: BinaryIO, start: int, marker: bytes) -> int | None:
