@@ -111,4 +111,4 @@ def test_a_dump_of_no_known_kind_is_an_error(tmp_path):
 def test_a_real_archive_is_inspected():
     found = inspect(REALDATA / "beer.stackexchange.com.7z", P)
     assert (found.rows, found.questions, found.answers, found.bad_rows) == (3471, 1029, 2277, ())
-    assert found.kept >= 10
+    assert found.kept >= 7  # three of ten good answers point at a link that was cut
