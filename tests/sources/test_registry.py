@@ -40,7 +40,7 @@ def lines(*records: object) -> bytes:
         ("a.json", json.dumps([{"instruction": "Do.", "output": "Done."}]).encode(), "alpaca"),
         ("a.csv", b"instruction,output\nDo.,Done.\n", "alpaca"),
         ("chat.jsonl", lines({"messages": [{"role": "user", "content": "Hi"}]}), "chat"),
-        ("chat.jsonl.gz", gzip.compress(lines({"prompt": "Hi", "completion": "Ho"})), "chat"),
+        ("chat.jsonl.gz", gzip.compress(lines({"prompt": "Hi", "completion": "Ho"}), mtime=0), "chat"),
         ("chat.jsonl.zst", zstandard.compress(lines({"prompt": "Hi", "completion": "Ho"})), "chat"),
         ("RS_2020-02.zst", zstandard.compress(lines({"id": "a", "subreddit": "AskReddit"})), "reddit"),
         ("sharegpt.json", json.dumps([{"conversations": [{"from": "human", "value": "Hi"}]}]).encode(), "chat"),
