@@ -172,4 +172,6 @@ def render(arm: str, p: Params, machine: Machine) -> str:
         lines.append(f"{f.strategy.name:28}{f.gpu / GIB:10,.1f}{f.machine / GIB:16,.1f}  {verdict}")
     if not any(f.fits for f in made.fits):
         lines += ["", f"nothing fits as it is; this would: {way_out(p, machine)}"]
+    if warning := p.uncompared_arms().get(arm):
+        lines += ["", f"warning: {warning}"]
     return "\n".join(lines)

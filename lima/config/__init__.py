@@ -1,5 +1,6 @@
 """params.yaml as types: the only place where a number of the pipeline is read."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,6 +53,21 @@ class Params(Section):
         section = self.filter.of_reader(entry.reader)
         merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
         return self.filter.model_copy(update={entry.reader: merged})
+
+    def uncompared_arms(self) -> dict[str, str]:
+        """Arms whose contestants are in no comparison, each with a warning that says what to add."""
+        compared = {name for c in self.comparisons.values() for name in (c.contestant, c.rival)}
+        contestants: dict[str, list[str]] = {arm: [] for arm in self.arms}
+        for name, contestant in self.contestants.items():
+            if isinstance(contestant, ArmContestant):
+                contestants[contestant.arm].append(name)
+        return {
+            arm: f"arm {arm} is trained but compared with nothing; add "
+            + (f"a comparison of the contestant {names[0]}" if names else "a contestant for it and a comparison")
+            + " to params.yaml"
+            for arm, names in contestants.items()
+            if compared.isdisjoint(names)
+        }
 
     @model_validator(mode="after")
     def every_name_leads_somewhere(self) -> Self:
@@ -131,6 +147,12 @@ def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     if name not in registry:
         raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}{_meant(name, registry)}")
     return registry[name]
+
+
+def warn_if_uncompared(arm: str, p: Params) -> None:
+    """Print one line to stderr if no comparison has a contestant for this arm."""
+    if warning := p.uncompared_arms().get(arm):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

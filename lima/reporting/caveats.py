@@ -32,6 +32,7 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
         *_base(p),
         *_annotators(p, measured),
         *_unusable(measured),
+        *_uncompared(p),
         *_epochs(p),
         *_size(p, results),
         *_adapters(p),
@@ -107,6 +108,11 @@ def _epochs(p: Params) -> Iterator[Caveat]:
             "That the chosen epochs are the best.",
             f"A rule chose them: {p.select.annotator} {RULES[judge.rule]}. In the paper people did, by reading.",
         )
+
+
+def _uncompared(p: Params) -> Iterator[Caveat]:
+    for arm, warning in p.uncompared_arms().items():
+        yield Caveat(f"How {arm} compares with any other contestant.", f"{warning[0].upper()}{warning[1:]}.")
 
 
 def _adapters(p: Params) -> Iterator[Caveat]:

@@ -38,6 +38,7 @@ def tested(folder: str) -> Iterator[Passage]:
 def main(arm: str) -> None:
     p = config.load()
     recipe = config.entry(p.arms, "arm", arm)
+    config.warn_if_uncompared(arm, p)
     temperature, seed = p.mix.temperature, p.mix.seed
     tests = NgramIndex(tested(p.mix.test_sets), p=p.mix.contamination)
     kept = decontamination.without_overlap({source: read(source, "kept") for source in p.mix.held_out}, tests)

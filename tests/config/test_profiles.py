@@ -208,6 +208,51 @@ def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresh
         config.load()
 
 
+NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Who answers the test prompts."
+NEW_CONTESTANT = "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n# Whose answers are compared."
+NEW_COMPARISON = "comparisons:\n  longer-lima: {contestant: lima, rival: longer-arm}\n"
+
+
+@pytest.mark.parametrize(
+    ("contestant", "comparison", "warnings"),
+    [
+        (
+            False,
+            False,
+            {
+                "longer": "arm longer is trained but compared with nothing; add a contestant for it and a comparison "
+                "to params.yaml"
+            },
+        ),
+        (
+            True,
+            False,
+            {
+                "longer": "arm longer is trained but compared with nothing; add a comparison of the contestant "
+                "longer-arm to params.yaml"
+            },
+        ),
+        (True, True, {}),
+    ],
+)
+def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contestant, comparison, warnings):
+    changes = [("\n# Who answers the test prompts.", NEW_ARM)]
+    changes += [("\n\n# Whose answers are compared.", NEW_CONTESTANT)] if contestant else []
+    changes += [("comparisons:\n", NEW_COMPARISON)] if comparison else []
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    for before, after in changes:
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    Path("params.yaml").write_text(text)
+    assert params.load().uncompared_arms() == warnings
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
+def test_every_profile_compares_each_of_its_arms(checkout, name):
+    profiles.use(name, force=False)
+    assert params.load().uncompared_arms() == {}
+
+
 def test_a_missing_file_says_where_to_start(checkout):
     with pytest.raises(ParamsError, match=r"there is no params\.yaml in .*; start in the repository's root"):
         config.load()

@@ -116,6 +116,25 @@ def test_all_arms_have_the_same_held_out_examples_and_none_trains_on_one(checkou
     assert capsys.readouterr().out.splitlines()[0] == "lima: 6 training examples from 1 sources, 8 held out"
 
 
+def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
+    reads = "data/select/lima"
+    write_params(
+        lambda values: (
+            values["contestants"].update(
+                {"lima": {"kind": "arm", "arm": "lima", "reads": reads}, "c": {"kind": "recorded", "reads": "c.jsonl"}}
+            ),
+            values["comparisons"].update({"lima-c": {"contestant": "lima", "rival": "c"}}),
+        )
+    )
+    mix.main("lima")
+    assert capsys.readouterr().err == ""
+    mix.main("unfiltered")
+    assert capsys.readouterr().err == (
+        "warning: arm unfiltered is trained but compared with nothing; add a contestant for it and a comparison "
+        "to params.yaml\n"
+    )
+
+
 def test_an_arm_never_draws_an_example_whose_tag_it_does_without(checkout):
     def tagged(row: Example) -> Example:
         return row.model_copy(update={"tags": ("format",)}) if row.provenance.site == "beer" else row

@@ -211,6 +211,17 @@ def test_what_may_not_be_concluded_follows_from_the_run(plain):
     assert "Anything about quality." not in html
 
 
+def test_an_arm_without_a_comparison_is_a_caveat(here, plain):
+    claim = "How unfiltered compares with any other contestant."
+    assert claim not in (plain / "report.html").read_text()
+    html = written(comparisons={"lima-base": {"contestant": "lima", "rival": "base"}})
+    assert claim in html
+    assert (
+        "Arm unfiltered is trained but compared with nothing; add a comparison of the contestant unfiltered to "
+        "params.yaml." in html
+    )
+
+
 def test_a_random_model_says_nothing_about_quality(here):
     random = {"kind": "random", "layers": 2, "hidden": 8, "heads": 2, "context": 64}
     assert "Anything about quality." in written(models={"smollm2-135m": random})

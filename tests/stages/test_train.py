@@ -130,10 +130,25 @@ def test_held_out_examples_that_are_cut_before_their_response_are_named(checkout
     jsonl.write(MIXED / "held_out.jsonl", [*held_out, long])
     set_params(epochs=1)
     train.main("lima")
+    errors = capsys.readouterr().err
+    assert "compared with nothing" not in errors
     assert (
         "warning: 1 of 2 held-out examples have no supervised token within train.max_tokens 40, so the perplexity "
         "leaves them out: authored/A/long\n"
-    ) in capsys.readouterr().err
+    ) in errors
+
+
+def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
+    set_params(epochs=1)
+    yaml = YAML()
+    values = yaml.load(Path("params.yaml"))
+    values["comparisons"] = {}
+    yaml.dump(values, Path("params.yaml"))
+    train.main("lima")
+    assert (
+        "warning: arm lima is trained but compared with nothing; add a comparison of the contestant lima to params.yaml"
+        in capsys.readouterr().err.splitlines()
+    )
 
 
 def test_a_model_that_would_train_wrongly_is_refused_before_the_first_step(checkout, monkeypatch):
