@@ -132,6 +132,14 @@ def test_a_vocabulary_with_gaps_keeps_the_rows_of_all_its_tokens(rows):
         assert torch.equal(new[kept], old[kept])
 
 
+def test_a_token_beyond_the_models_rows_has_no_part_in_the_mean():
+    model = llama(2)
+    before = [matrix.detach().clone() for matrix in embeddings(model)]
+    eot_id = encode.add_eot(model, with_ids({"a": 0, "b": 1, "c": 9}), "<|eot|>", start="mean")
+    for old, new in zip(before, embeddings(model), strict=True):
+        torch.testing.assert_close(new[eot_id], old.mean(dim=0))
+
+
 def test_an_eot_that_would_share_the_id_of_a_token_is_refused():
     tokenizer = with_ids({"a": 1, "b": 2, "c": 3})  # three tokens, so the fourth would get id 3
     with pytest.raises(EncodingError, match=r"'<\|eot\|>' gets the id 3, which token 'c' has already"):

@@ -23,7 +23,7 @@ def byte_level() -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>")
     tokenizer.add_special_tokens({"extra_special_tokens": CHATML[1:]})
     tokenizer.add_tokens([AddedToken(text, special=False) for text in ("<|fim_prefix|>", "<think>", "    ")])
-    tokenizer.chat_template = "{% for m in messages %}{{ '<think>' }}{{ m['content'] }}{% endfor %}"
+    tokenizer.chat_template = "{% for m in messages %}{{ '<think>' }}    {{ m['content'] }}{% endfor %}"
     return tokenizer
 
 
