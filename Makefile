@@ -21,6 +21,7 @@ $(VENV)/installed: requirements.lock pyproject.toml infra/install.sh native/pypr
 
 .PHONY: reproduce
 reproduce: env ## From the dumps to reports/report.html; does only what has changed
+	@lima profile check
 	@dvc repro
 	@dvc metrics show
 	@echo "look at reports/report.html; every step: dvc stage list; runs and pages: make ui"

@@ -3,15 +3,16 @@
 from prefect import flow
 
 from flows.dvc import repro, stages
+from lima import config
+from lima.config import profiles
 
 
 @flow(name="reproduce")
 def reproduce(profile: str = "") -> None:
     """Bring every stage up to date, in dvc.yaml's order, under the present params.yaml or a profile."""
     if profile:
-        from lima.config import profiles
-
         profiles.use(profile, force=False)
+    profiles.check_paths(config.load())
     for stage in stages():
         repro.with_options(name=stage, task_run_name=stage)(stage)
 

@@ -149,6 +149,15 @@ def use_profile(
     typer.echo(f"params.yaml is now the profile {name}; `dvc repro` runs what it changes")
 
 
+@profile.command("check")
+def check_profile() -> None:
+    """Check params.yaml, and that every input it names exists; status 1 with a list of what is wrong."""
+    from lima import params, profiles
+
+    profiles.check_paths(params.load())
+    typer.echo("params.yaml is valid, and every input it names exists")
+
+
 @profile.command("show")
 def show_profile(name: Annotated[str, typer.Argument(help="One of `lima profile list`.")]) -> None:
     """Print params.yaml as a profile would write it."""

@@ -5,12 +5,14 @@ comparisons, annotators) they name replaces the laptop's, within every other sec
 """
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from lima.config import check
+from lima.config import Params, check
+from lima.config.entries import EndpointContestant, FolderModel, GgufModel, RecordedContestant
 from lima.errors import LimaError
 
 FOLDER = Path("infra/profiles")
@@ -20,6 +22,10 @@ REGISTRIES = ("models", "sources", "arms", "contestants", "comparisons", "annota
 
 class ProfileError(LimaError):
     """A profile that does not exist, or would overwrite what somebody changed by hand."""
+
+
+class MissingPaths(LimaError):
+    """Files or folders that params.yaml names as inputs of the pipeline and that do not exist."""
 
 
 def names() -> list[str]:
@@ -50,6 +56,37 @@ def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(target)
+
+
+def check_paths(p: Params) -> None:
+    """Check that every input that params.yaml names exists, before any stage runs.
+
+    Raises:
+        MissingPaths: Lists each path that does not exist with its key and the fix.
+    """
+    missing = [
+        f"{key} names {path}, which does not exist; put {content} there or correct params.yaml"
+        for key, path, content in _inputs(p)
+        if not Path(path).exists()
+    ]
+    if missing:
+        raise MissingPaths("\n  ".join([f"{len(missing)} of the inputs in params.yaml cannot be read:", *missing]))
+
+
+def _inputs(p: Params) -> Iterator[tuple[str, str, str]]:
+    """Each file or folder that params.yaml names and no stage writes: its key, its path and its content."""
+    for name, model in p.models.items():
+        if isinstance(model, FolderModel | GgufModel):
+            yield f"models.{name}.path", model.path, "the model"
+    for name, source in p.sources.items():
+        yield f"sources.{name}.dumps", source.dumps, "the dump"
+    for name, contestant in p.contestants.items():
+        if isinstance(contestant, RecordedContestant):
+            yield f"contestants.{name}.reads", contestant.reads, "the recorded responses"
+        elif isinstance(contestant, EndpointContestant):
+            yield f"contestants.{name}.reads", contestant.reads, "a file"
+    yield "filter.edits", p.filter.edits, "the edits"
+    yield "mix.test_sets", p.mix.test_sets, "the test sets"
 
 
 def _lay_over(values: CommentedMap, differing: CommentedMap) -> None:

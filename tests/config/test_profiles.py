@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -251,6 +253,96 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
 def test_every_profile_compares_each_of_its_arms(checkout, name):
     profiles.use(name, force=False)
     assert params.load().uncompared_arms() == {}
+
+
+RECORDED = "  authors: {kind: recorded, reads: corpus/recorded/authors.jsonl}"
+MISSING = {
+    "sources.wikihow.dumps": (
+        "dumps: corpus/dumps/wikihow,",
+        "dumps: dumps/wikihow,",
+        "names dumps/wikihow, which does not exist; put the dump there or correct params.yaml",
+    ),
+    "contestants.authors.reads": (
+        RECORDED,
+        "  authors: {kind: recorded, reads: answers.jsonl}",
+        "names answers.jsonl, which does not exist; put the recorded responses there or correct params.yaml",
+    ),
+    "contestants.gpt.reads": (
+        RECORDED,
+        f"{RECORDED}\n  gpt:\n    {{kind: endpoint, url: 'http://h/v1', model: m, key_variable: K, reads: stamp.txt}}",
+        "names stamp.txt, which does not exist; put a file there or correct params.yaml",
+    ),
+    "filter.edits": (
+        "edits: corpus/edits/shipped.jsonl",
+        "edits: mine.jsonl",
+        "names mine.jsonl, which does not exist; put the edits there or correct params.yaml",
+    ),
+    "mix.test_sets": (
+        "test_sets: corpus/test_sets",
+        "test_sets: mt-bench",
+        "names mt-bench, which does not exist; put the test sets there or correct params.yaml",
+    ),
+    "models.folder.path": (
+        "models:\n",
+        "models:\n  folder: {kind: folder, path: models/llama}\n",
+        "names models/llama, which does not exist; put the model there or correct params.yaml",
+    ),
+    "models.quantized.path": (
+        "models:\n",
+        "models:\n  quantized: {kind: gguf, path: models/llama.gguf}\n",
+        "names models/llama.gguf, which does not exist; put the model there or correct params.yaml",
+    ),
+}
+
+
+def with_missing(keys) -> params.Params:
+    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    for key in keys:
+        before, after, _ = MISSING[key]
+        assert text.count(before) == 1, key
+        text = text.replace(before, after)
+    Path("params.yaml").write_text(text)
+    return params.load()
+
+
+@pytest.mark.parametrize("key", MISSING)
+def test_an_input_that_does_not_exist_is_named_with_its_key_its_path_and_the_fix(checkout, key):
+    (checkout / "corpus").symlink_to(ROOT / "corpus")
+    p = with_missing([key])
+    with pytest.raises(profiles.MissingPaths) as caught:
+        profiles.check_paths(p)
+    assert str(caught.value).splitlines()[1:] == [f"  {key} {MISSING[key][2]}"]
+
+
+def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
+    (checkout / "corpus").symlink_to(ROOT / "corpus")
+    keys = [key for key in MISSING if key not in ("contestants.gpt.reads", "models.quantized.path")]
+    with_missing(keys)
+    done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "check"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: 5 of the inputs in params.yaml cannot be read:\n")
+    assert sorted(line.split()[0] for line in done.stderr.splitlines()[1:]) == sorted(keys)
+
+
+@pytest.mark.parametrize("name", ["laptop", "ci"])
+def test_the_inputs_of_the_profiles_that_need_no_dumps_exist(checkout, name):
+    (checkout / "corpus").symlink_to(ROOT / "corpus")
+    profiles.use(name, force=False)
+    profiles.check_paths(params.load())
+
+
+def test_make_reproduce_checks_the_inputs_before_any_stage():
+    recipe = (ROOT / "Makefile").read_text().partition("\nreproduce: ")[2].partition("\n\n")[0]
+    commands = [line.removeprefix("\t@") for line in recipe.splitlines()[1:]]
+    assert commands[:2] == ["lima profile check", "dvc repro"]
+
+
+def test_the_flow_checks_the_inputs_before_any_stage(checkout):
+    from flows import reproduce
+
+    with_missing(["mix.test_sets"])
+    with pytest.raises(profiles.MissingPaths, match=r"mix\.test_sets names mt-bench, which does not exist"):
+        reproduce.reproduce.fn()
 
 
 def test_a_missing_file_says_where_to_start(checkout):
