@@ -1,8 +1,10 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from lima.sources import containers
 from lima.sources.base import DumpError
 from lima.sources.chat import test_sets as public_sets
 
@@ -92,3 +94,12 @@ def test_a_set_that_is_missing_is_an_error(tmp_path):
 )
 def test_every_row_of_the_published_sets_tells_its_prompt(name, rows):
     assert len({place for place, _ in public_sets.read(SHARED / name)}) == rows
+
+
+def test_the_comment_in_params_yaml_names_every_container():
+    names = {"jsonl": "JSONL", "ndjson": "JSONL", "json": "JSON", "csv": "CSV", "tsv": "TSV"}
+    names |= {"gz": ".gz", "zst": ".zst", "parquet": "Parquet", "arrow": "Arrow"}
+    assert {part for suffix in containers.SUFFIXES for part in suffix.split(".")[1:]} == names.keys()
+    lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("  test_sets: ")]
+    assert set(re.split(r"[ ,:()]+", line)) >= set(names.values())
