@@ -1,17 +1,20 @@
 """What a dump holds, before anything is built on it: what would be kept, what dropped and why (LIMA §2.1)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pydantic import NonNegativeInt, PositiveInt
 from tqdm import tqdm
 
 from lima.config import Params
-from lima.curation import filters
+from lima.config.sections import Filter
+from lima.curation import decisions, filters
+from lima.curation.decisions import Outcome
 from lima.curation.filter_results import FilterResults
 from lima.display import visible, visible_line
-from lima.records import Candidate, Record
+from lima.records import Candidate, Dropped, Example, Record
 from lima.sources import registry
 from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
@@ -19,6 +22,8 @@ from lima.text.html_to_markdown import to_markdown, to_marked
 
 LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
 SHOWN = 20  # bad rows in the table
+SCORES = (3, 5, 10, 20)  # votes: bounds of min_response_score that are tried beside that of params.yaml
+LOW_SCORE = "low_response_score"  # the reason by which the filters drop what is below min_response_score
 
 
 class BadRow(Record):
@@ -38,6 +43,7 @@ class Inspection(Record):
     prompts: NonNegativeInt
     dropped: dict[str, PositiveInt]  # rows and candidates a reason, the commonest first; bad rows are above
     response_scores: dict[str, PositiveInt]  # candidates with an answer a range of its score
+    kept_at: dict[str, dict[int, NonNegativeInt]]  # examples by setting and value, all other settings unchanged
     absent_subreddits: tuple[str, ...]  # of Reddit, those in params.yaml of which no row was read
 
 
@@ -61,9 +67,13 @@ def inspect(path: Path, params: Params) -> Inspection:
             else:
                 dropped[record.reason] += record.rows
 
+    trial = Trial(name, params.filter)
     bins = FilterResults(reader=name, p=params.filter)
-    sifted = filters.sift(offered(), reader=name, p=params.filter, to_markdown=to_markdown, to_marked=to_marked)
-    dropped.update(drop.reason for drop in bins.fill(sifted))
+    for drop in bins.fill(trial.passing(offered())):  # near duplicates: `passing` yields nothing that is dropped
+        if drop.place not in trial.lenient:
+            dropped[drop.reason] += 1
+    dropped.update(trial.dropped)
+    kept = bins.kept()
     return Inspection(
         path=str(path),
         format=name,
@@ -72,12 +82,74 @@ def inspect(path: Path, params: Params) -> Inspection:
         answers=tally.answers,
         bad_rows=tuple(bad),
         candidates=candidates,
-        kept=len(bins.kept()),
+        kept=sum(example.id not in trial.lenient for example in kept),
         prompts=len(bins.prompts()),
         dropped=dict(dropped.most_common()),
         response_scores={_range(band): scores[band] for band in sorted(scores)},
+        kept_at=trial.kept_at(kept) if scores else {},
         absent_subreddits=_absent(params, tally) if name == "reddit" else (),
     )
+
+
+class Trial:
+    """The filters over one reading of a dump, at the min_response_score of params.yaml and at the lowest of SCORES.
+
+    Of near duplicates the one with the most votes is kept. An example is therefore never dropped for one that a higher
+    bound leaves out, and one pass at the lowest bound gives the number of kept examples at every bound above it.
+    """
+
+    def __init__(self, reader: str, p: Filter) -> None:
+        self._sift = partial(filters.sift, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
+        self._p, self._reader = p, reader
+        self._bound = min_response_score(reader, p)
+        self._scores: dict[str, int] = {}  # votes of the answer of each example, by its id
+        self.dropped: Counter[str] = Counter()  # at the bound of params.yaml, without near duplicates
+        self.lenient: set[str] = set()  # ids of examples that pass at a lower bound only
+
+    def passing(self, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Outcome]]:
+        """What passes the filters at the lowest bound; what does not pass at that of params.yaml is counted."""
+        for candidate, outcome in self._sift(candidates, p=self._p):
+            if isinstance(outcome, Dropped):
+                self.dropped[outcome.reason] += 1
+                if not isinstance(outcome := self._at_the_lowest(candidate, outcome), Example):
+                    continue
+                self.lenient.add(outcome.id)
+            if isinstance(outcome, Example) and candidate.response_score is not None:
+                self._scores[outcome.id] = candidate.response_score
+            yield candidate, outcome
+
+    def kept_at(self, kept: Iterable[Example]) -> dict[str, dict[int, int]]:
+        """The number of `kept`, the examples of `passing` without near duplicates, at each bound."""
+        if self._bound is None or (setting := decisions.setting(LOW_SCORE, self._reader)) is None:
+            return {}
+        scores = [self._scores[example.id] for example in kept]
+        return {setting: {bound: sum(score >= bound for score in scores) for bound in sorted({*SCORES, self._bound})}}
+
+    def _at_the_lowest(self, candidate: Candidate, outcome: Dropped) -> Outcome:
+        """The outcome of a candidate with too few votes at the lowest bound; any other outcome is unchanged."""
+        score, lowest = candidate.response_score, min(SCORES)
+        if outcome.reason != LOW_SCORE or score is None or score < lowest:
+            return outcome
+        [(_, relaxed)] = self._sift([candidate], p=with_min_response_score(self._reader, self._p, lowest))
+        return relaxed
+
+
+def min_response_score(reader: str, p: Filter) -> int | None:
+    """The bound on the votes of an answer; None if the reader's answers have none."""
+    match reader:
+        case "stack_exchange":
+            return p.stack_exchange.prefilter.min_response_score
+        case "reddit":
+            return p.reddit.min_response_score
+    return None
+
+
+def with_min_response_score(reader: str, p: Filter, score: int) -> Filter:
+    change = {"min_response_score": score}
+    if reader == "reddit":
+        return p.model_copy(update={"reddit": p.reddit.model_copy(update=change)})
+    prefilter = p.stack_exchange.prefilter.model_copy(update=change)
+    return p.model_copy(update={"stack_exchange": p.stack_exchange.model_copy(update={"prefilter": prefilter})})
 
 
 def _absent(params: Params, tally: ReadStats) -> tuple[str, ...]:
@@ -103,8 +175,12 @@ def render(found: Inspection) -> str:
         parts.append("Would be dropped\n" + _table(found.dropped))
     if found.response_scores:
         parts.append("Votes of the chosen answers\n" + _table(found.response_scores))
+    for setting, kept in found.kept_at.items():
+        name = setting.rpartition(".")[2]
+        by_value = {f"{name} {value}": count for value, count in kept.items()}
+        parts.append(f"Would be kept as examples at other values of {setting}\n{_table(by_value)}")
     if found.absent_subreddits:
-        parts.append(f"Warning: {reader.NO_ROW.format(', '.join(found.absent_subreddits))}")
+        parts.append(f"Warning: {reddit.NO_ROW.format(', '.join(found.absent_subreddits))}")
     parts.append(_bad(found.bad_rows))
     return visible("\n\n".join(parts))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lima import config, inspection
-from lima.inspection import inspect, render
+from lima.inspection import inspect, render, with_min_response_score
 from lima.sources.base import DumpError
 
 REALDATA = Path(__file__).parents[2] / "shared/realdata/stack_exchange"
@@ -80,6 +80,75 @@ def test_a_long_list_of_bad_rows_is_cut_and_says_so(dump):
     assert text.endswith("  … and 5 more; --json lists all")
 
 
+def answer(number: int) -> str:
+    return " ".join(f"Rinse glass {number}.{step} before you pour." for step in range(50))
+
+
+@pytest.fixture
+def voted(tmp_path):
+    """Ten questions whose answers have 2 to 40 votes; 4 and 12, and 5 and 9 votes for the same answer; a short one."""
+    title = "How do I pour a wheat beer without too much foam at home"
+    bodies = {2: 2, 3: 3, 4: 12, 5: 5, 8: 8, 9: 5, 10: 10, 12: 12, 20: 20, 40: 40}
+    rows = [row(1, 1, Title=f"{title}?"), row(2, 2, ParentId=1, Score=6, Body="Slowly.")]
+    for score, number in bodies.items():
+        question = 100 * score
+        rows.append(row(question, 1, Title=f"{title} in step {number}?"))
+        rows.append(row(question + 1, 2, ParentId=question, Score=score, Body=answer(number)))
+    path = tmp_path / "beer" / "Posts.xml"
+    path.parent.mkdir()
+    path.write_text("\n".join(["<posts>", *rows, "</posts>"]))
+    return path
+
+
+STACK_EXCHANGE = "filter.stack_exchange.prefilter.min_response_score"
+
+
+def test_it_shows_how_many_examples_other_bounds_on_votes_would_keep(voted):
+    found = inspect(voted, P)
+    # 3, 8, 9, 10, 12, 20 and 40 votes: 4 is a near duplicate of 12, and 5 of 9
+    assert found.kept_at == {STACK_EXCHANGE: {3: 7, 5: 6, 10: 4, 20: 2}}
+    assert (found.candidates, found.kept) == (11, 4)
+    assert found.dropped == {"low_response_score": 7}  # unchanged: those below 10
+    text = render(found)
+    assert f"Would be kept as examples at other values of {STACK_EXCHANGE}\n" in text
+    assert "\n  min_response_score 3           7\n  min_response_score 5           6\n" in text
+    assert json.loads(found.model_dump_json())["kept_at"] == {STACK_EXCHANGE: {"3": 7, "5": 6, "10": 4, "20": 2}}
+
+
+@pytest.mark.parametrize("bound", [1, 3, 5, 7, 10, 20, 30])
+def test_a_bound_that_is_tried_gives_what_params_yaml_with_this_bound_gives(voted, bound):
+    there = inspect(voted, P.model_copy(update={"filter": with_min_response_score("stack_exchange", P.filter, bound)}))
+    assert there.kept_at[STACK_EXCHANGE][bound] == there.kept
+    here = inspect(voted, P).kept_at[STACK_EXCHANGE]
+    assert here.get(bound, there.kept) == there.kept
+    assert there.candidates == there.kept + sum(there.dropped.values())
+
+
+def test_stories_of_reddit_are_counted_at_other_bounds_too(tmp_path):
+    posts = [
+        {"id": f"p{score}", "subreddit": "WritingPrompts", "title": f"[WP] A glass talks at {score}", "score": 99}
+        | {"selftext": ""}
+        for score in (2, 4, 12, 30)
+    ]
+    replies = [
+        {"id": f"c{score}", "link_id": f"t3_p{score}", "parent_id": f"t3_p{score}", "subreddit": "WritingPrompts"}
+        | {"score": score, "body": answer(score)}
+        for score in (2, 4, 12, 30)
+    ]
+    ask = {"id": "a", "subreddit": "AskReddit", "title": "What do cooks never eat?", "selftext": "", "score": 99}
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(post) for post in [*posts, *replies, ask]) + "\n")
+    found = inspect(tmp_path, P)
+    assert found.kept_at == {"filter.reddit.min_response_score": {3: 3, 5: 2, 10: 2, 20: 1}}
+    assert (found.kept, found.prompts, found.dropped) == (2, 1, {"low_response_score": 2})
+
+
+def test_a_source_without_votes_has_no_bounds_to_try(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps([{"instruction": "Why?", "input": "", "output": "So."}]))
+    found = inspect(tmp_path, P)
+    assert (found.kept, found.kept_at) == (1, {})
+    assert "other values" not in render(found)
+
+
 @pytest.mark.parametrize(
     ("score", "band"), [(-3, "0 or less"), (0, "0 or less"), (1, "1"), (2, "2 to 3"), (4, "4 to 7")]
 )
@@ -112,3 +181,5 @@ def test_a_real_archive_is_inspected():
     found = inspect(REALDATA / "beer.stackexchange.com.7z", P)
     assert (found.rows, found.questions, found.answers, found.bad_rows) == (3471, 1029, 2277, ())
     assert found.kept >= 7  # three of ten good answers point at a link that was cut
+    kept = found.kept_at[STACK_EXCHANGE]
+    assert kept[3] > kept[5] > kept[10] == found.kept > kept[20] > 0

@@ -95,11 +95,11 @@ def test_what_fits_is_named_with_the_launch_configuration_that_does_it(paper):
 def test_an_arm_that_is_compared_with_nothing_is_named(paper):
     p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.4)
     warning = "warning: arm alpaca is trained but compared with nothing"
-    assert warning not in planning.render("alpaca", p, machine)
+    assert warning not in training_plan.render("alpaca", p, machine)
     fewer = {name: comparison for name, comparison in p.comparisons.items() if name != "lima-alpaca"}
     changed = p.model_copy(update={"comparisons": fewer})
-    assert warning in planning.render("alpaca", changed, machine)
-    assert "compared with nothing" not in planning.render("lima", changed, machine)
+    assert warning in training_plan.render("alpaca", changed, machine)
+    assert "compared with nothing" not in training_plan.render("lima", changed, machine)
 
 
 def test_the_way_out_is_one_that_fits(paper):

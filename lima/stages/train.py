@@ -74,7 +74,7 @@ def main(arm: str) -> None:
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
-        params.warn_if_uncompared(arm, p)
+        config.warn_if_uncompared(arm, p)
         warn_of_unsupervised(held_out, p.train.max_tokens)
         storage.restore(storage.result_dir("train", arm))
     kept = training_state.keep(

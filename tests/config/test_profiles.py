@@ -246,13 +246,13 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
         assert text.count(before) == 1
         text = text.replace(before, after)
     Path("params.yaml").write_text(text)
-    assert params.load().uncompared_arms() == warnings
+    assert config.load().uncompared_arms() == warnings
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
 def test_every_profile_compares_each_of_its_arms(checkout, name):
     profiles.use(name, force=False)
-    assert params.load().uncompared_arms() == {}
+    assert config.load().uncompared_arms() == {}
 
 
 RECORDED = "  authors: {kind: recorded, reads: corpus/recorded/authors.jsonl}"
@@ -295,14 +295,14 @@ MISSING = {
 }
 
 
-def with_missing(keys) -> params.Params:
+def with_missing(keys) -> config.Params:
     text = (ROOT / "infra/profiles/laptop.yaml").read_text()
     for key in keys:
         before, after, _ = MISSING[key]
         assert text.count(before) == 1, key
         text = text.replace(before, after)
     Path("params.yaml").write_text(text)
-    return params.load()
+    return config.load()
 
 
 @pytest.mark.parametrize("key", MISSING)
@@ -328,7 +328,7 @@ def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
 def test_the_inputs_of_the_profiles_that_need_no_dumps_exist(checkout, name):
     (checkout / "corpus").symlink_to(ROOT / "corpus")
     profiles.use(name, force=False)
-    profiles.check_paths(params.load())
+    profiles.check_paths(config.load())
 
 
 def test_make_reproduce_checks_the_inputs_before_any_stage():

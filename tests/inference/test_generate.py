@@ -122,16 +122,16 @@ def test_ids_without_a_token_are_never_sampled(loaded, tmp_path):
 
 
 def test_an_end_that_is_no_token_of_the_tokenizer_still_ends_an_answer(tmp_path):
-    padded = checkpoint.load(tiny_model.save(tmp_path), precision="fp32")
+    padded = model.load(tiny_model.save(tmp_path), precision="fp32")
     known = len(padded.tokenizer)
     padded.model.resize_token_embeddings(known + 1, mean_resizing=False)
-    asked = [decode.Asked(PROMPTS[0], 0, checkpoint.render(padded.tokenizer, PROMPTS[0]))]
+    asked = [generate.Asked(PROMPTS[0], 0, model.render(padded.tokenizer, PROMPTS[0]))]
     ids = torch.tensor([asked[0].ids])
     with torch.no_grad():
         last = padded.model.model(ids).last_hidden_state[0, -1]
         padded.model.get_output_embeddings().weight[known] = last * 100  # all but certain
-    ending = checkpoint.Checkpoint(padded.model, padded.tokenizer, frozenset({known}), padded.context)
-    assert decode.sampled(ending, asked, decoding()) == [([], True)]
+    ending = model.Checkpoint(padded.model, padded.tokenizer, frozenset({known}), padded.context)
+    assert generate.sampled(ending, asked, decoding()) == [([], True)]
 
 
 def test_any_of_several_end_tokens_ends_an_answer(loaded):

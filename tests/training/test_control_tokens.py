@@ -137,19 +137,19 @@ def test_a_base_without_a_template_reads_control_tokens_as_text_too(name):
 def test_control_tokens_are_special_or_piped_or_in_the_bases_template():
     # of the added tokens that are not special, four spaces are ordinary text although the template contains them
     tokenizer = tokenizers_of.byte_level()
-    assert encode.control_tokens(tokenizer) == ["<|fim_prefix|>", "<think>"]
+    assert tokenization.control_tokens(tokenizer) == ["<|fim_prefix|>", "<think>"]
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<think>"]
-    tokenizer.chat_control_tokens = encode.control_tokens(tokenizer)
-    assert encode.control_ids(tokenizer) == set(tokenizer.convert_tokens_to_ids(names))
+    tokenizer.chat_control_tokens = tokenization.control_tokens(tokenizer)
+    assert tokenization.control_ids(tokenizer) == set(tokenizer.convert_tokens_to_ids(names))
 
 
 def test_an_unknown_character_is_ordinary_text():
     words = Tokenizer(models.BPE(vocab={"<unk>": 0, "a": 1, "\n": 2}, merges=[], unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|eot|>"]})
-    tokenizer.chat_template = encode.template(tokenizer, "<|eot|>")
+    tokenizer.chat_template = tokenization.template(tokenizer, "<|eot|>")
     eot_id = tokenizer.convert_tokens_to_ids("<|eot|>")
-    (row,) = encode.encode([small.example(1, "aé", "a")], tokenizer, eot_id=eot_id, max_tokens=99)
+    (row,) = tokenization.encode([small.example(1, "aé", "a")], tokenizer, eot_id=eot_id, max_tokens=99)
     assert row.ids == (1, 0, eot_id, 1, eot_id)
 
 

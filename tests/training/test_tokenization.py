@@ -135,7 +135,7 @@ def test_a_vocabulary_with_gaps_keeps_the_rows_of_all_its_tokens(rows):
 def test_a_token_beyond_the_models_rows_has_no_part_in_the_mean():
     model = llama(2)
     before = [matrix.detach().clone() for matrix in embeddings(model)]
-    eot_id = encode.add_eot(model, with_ids({"a": 0, "b": 1, "c": 9}), "<|eot|>", start="mean")
+    eot_id = tokenization.add_eot(model, with_ids({"a": 0, "b": 1, "c": 9}), "<|eot|>", start="mean")
     for old, new in zip(before, embeddings(model), strict=True):
         torch.testing.assert_close(new[eot_id], old.mean(dim=0))
 
