@@ -152,9 +152,10 @@ def use_profile(
 @profile.command("check")
 def check_profile() -> None:
     """Check params.yaml, and that every input it names exists; status 1 with a list of what is wrong."""
-    from lima import params, profiles
+    from lima import config
+    from lima.config import profiles
 
-    profiles.check_paths(params.load())
+    profiles.check_paths(config.load())
     typer.echo("params.yaml is valid, and every input it names exists")
 
 

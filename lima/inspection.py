@@ -180,7 +180,7 @@ def render(found: Inspection) -> str:
         by_value = {f"{name} {value}": count for value, count in kept.items()}
         parts.append(f"Would be kept as examples at other values of {setting}\n{_table(by_value)}")
     if found.absent_subreddits:
-        parts.append(f"Warning: {reddit.NO_ROW.format(', '.join(found.absent_subreddits))}")
+        parts.append(f"Warning: {reader.NO_ROW.format(', '.join(found.absent_subreddits))}")
     parts.append(_bad(found.bad_rows))
     return visible("\n\n".join(parts))
 

@@ -21,11 +21,11 @@ from lima.errors import LimaError
 from lima.parallel import ray_cluster
 
 pytest.importorskip("ray")
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SCRIPT = """
 import json, sys
-from lima import cluster
-for event in cluster.run("chores:done", sys.argv[1:], retries=1):
+from lima.parallel import ray_cluster
+for event in ray_cluster.run("chores:done", sys.argv[1:], retries=1):
     print(event, flush=True)
 """
 

@@ -90,8 +90,10 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path):
 
 
 def test_a_hub_that_is_out_of_reach_is_an_error_with_the_models_name(tmp_path):
-    words = "import sys, lima.errors as e; from lima.training import base; from lima.config.entries import HubModel\n"
-    words += "try: base.load(HubModel(kind='hub', id='nobody/nothing', revision='abc'), seed=1)\n"
+    words = (
+        "import sys, lima.errors as e; from lima.training import base_model; from lima.config.entries import HubModel\n"
+    )
+    words += "try: base_model.load(HubModel(kind='hub', id='nobody/nothing', revision='abc'), seed=1)\n"
     words += "except e.LimaError as error: print(type(error).__name__, error)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, env=environment, check=True)
