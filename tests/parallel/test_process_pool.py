@@ -11,7 +11,7 @@ import pytest
 from lima.parallel import process_pool
 from lima.parallel.jobs import Ended, Restarted, Started
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture
