@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lima import chat_types
-from lima.chat_types import FailureLimit
+from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, FailureLimit, NoReply
 from lima.config.entries import Annotator, EndpointAnnotator, FloorAnnotator
 from lima.config.sections import Judge
-from lima.evaluation import baselines, judge_client, pairwise
+from lima.evaluation import baselines, pairwise
 from lima.evaluation.pairwise import Ballots
 from lima.inference import response_cache
-from lima.records import Prompt, Response, Verdict
+from lima.records import Prompt, Response, Turn, Verdict
+
+GREEDY = 0.0  # temperature: the most likely reply, so that a repeated request has the same result
 
 
 class ResponsePair(NamedTuple):
@@ -90,11 +92,26 @@ async def asked(
         ) as endpoint:
             limit = FailureLimit(2 * len(shown), share=judge.max_failed_share, setting="judge.max_failed_share")
             ask = chat_types.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
-            complete = judge_client.completing(annotator, ask=ask, seed=judge.seed)
+            complete = completing(annotator, ask=ask, seed=judge.seed)
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
             return await chat_types.gather_limited(
                 jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE
             )
+
+
+def completing(
+    annotator: EndpointAnnotator, *, ask: CompletionFn, seed: int
+) -> Callable[[str], Awaitable[ChatResponse | NoReply]]:
+    """A function that sends a text as the user's turn."""
+    options = chat_types.options(
+        annotator.send, annotator.extra, max_tokens=annotator.max_tokens, temperature=GREEDY, top_p=1.0, seed=seed
+    )
+
+    async def complete(text: str) -> ChatResponse | NoReply:
+        turns = (Turn(role="user", content=text),)
+        return await ask(ChatRequest(model=annotator.model, messages=turns, options=options, attempt=0))
+
+    return complete
 
 
 def without_vote(given: Sequence[Verdict]) -> Counter[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lima.evaluation.intervals import Interval, wilson
+from lima.evaluation.statistics import Interval, wilson
 
 GROUPS = ("injection", "leaking", "jailbreak", "benign")
 

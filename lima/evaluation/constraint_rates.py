@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lima.evaluation.intervals import Interval, wilson
+from lima.evaluation.statistics import Interval, wilson
 
 
 @dataclass(frozen=True)

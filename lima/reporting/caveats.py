@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lima.chat_types import counts
 from lima.config import Params
 from lima.config.entries import ArmContestant, FloorAnnotator, RandomModel, RecordedContestant
-from lima.evaluation.preference import USABLE, Preference
+from lima.evaluation.statistics import USABLE, Preference
 from lima.reporting import paper
 from lima.reporting.metrics import Preferences, ended
 from lima.reporting.results import Results

@@ -8,10 +8,10 @@ import numpy as np
 
 from lima.config import Params
 from lima.config.sections import Report
-from lima.evaluation import holm, preference
+from lima.evaluation import statistics
 from lima.evaluation.attack_rates import AttackRate
 from lima.evaluation.constraint_rates import ConstraintRate
-from lima.evaluation.preference import OUTCOMES, USABLE, Preference
+from lima.evaluation.statistics import OUTCOMES, USABLE, Preference
 from lima.records import Response, Verdict
 from lima.reporting.results import Results, contestants_of
 
@@ -34,7 +34,7 @@ def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Pr
     """Every comparison by every annotator, each from a fresh generator: a new comparison changes no other."""
     return {
         comparison: {
-            annotator: preference.measure(
+            annotator: statistics.measure_preference(
                 [verdict for verdict in judged if verdict.annotator == annotator],
                 confidence=report.confidence,
                 resamples=report.bootstrap,
@@ -60,7 +60,7 @@ def adjusted(measured: Preferences) -> dict[tuple[str, str], float]:
     return {
         (comparison, annotator): p_value
         for annotator, p_values in raw.items()
-        for comparison, p_value in holm.adjust(p_values).items()
+        for comparison, p_value in statistics.holm(p_values).items()
     }
 
 

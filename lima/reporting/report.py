@@ -12,8 +12,7 @@ from ruamel.yaml import YAML
 
 from lima.config import Params
 from lima.config.entries import FloorAnnotator
-from lima.evaluation.intervals import wilson
-from lima.evaluation.preference import OUTCOMES
+from lima.evaluation.statistics import OUTCOMES, wilson
 from lima.records import Prompt
 from lima.redaction import redact
 from lima.reporting import answers, figures, metrics, paper, table1, templating, token_counts

@@ -4,7 +4,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.evaluation.intervals import NothingToMeasure, bootstrap, wilson
+from lima.evaluation.statistics import NothingToMeasure, bootstrap, wilson
 
 OURS = {"confidence": 0.95, "resamples": 1000}
 

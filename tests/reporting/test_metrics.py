@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lima.evaluation import preference
+from lima.evaluation import statistics
 from lima.records import Verdict
 from lima.reporting import metrics
 
@@ -21,8 +21,8 @@ def verdict(prompt: str, outcome: str, sample: int = 0) -> Verdict:
     )
 
 
-def with_p(p_value: float) -> preference.Preference:
-    measured = preference.measure(
+def with_p(p_value: float) -> statistics.Preference:
+    measured = statistics.measure_preference(
         [verdict("1", "win")], confidence=0.95, resamples=10, power=0.8, rng=np.random.default_rng(1)
     )
     return dataclasses.replace(measured, p_value=p_value)
@@ -44,7 +44,9 @@ def test_a_preference_with_unequal_samples_is_bootstrapped_over_prompts():
     # 25 prompts of five equal verdicts and 25 of one: n is 150, but only 50 prompts are independent
     verdicts = [verdict(f"many-{i}", "win" if i < 15 else "lose", s) for i in range(25) for s in range(5)]
     verdicts += [verdict(f"single-{i}", "win" if i < 10 else "lose") for i in range(25)]
-    measured = preference.measure(verdicts, confidence=0.95, resamples=4000, power=0.8, rng=np.random.default_rng(2))
+    measured = statistics.measure_preference(
+        verdicts, confidence=0.95, resamples=4000, power=0.8, rng=np.random.default_rng(2)
+    )
     assert (measured.n, measured.prompts) == (150, 50)
     assert measured.net == pytest.approx((75 - 50 + 10 - 15) / 150)
     width = measured.interval.high - measured.interval.low

@@ -9,7 +9,7 @@ import pytest
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
-from lima.evaluation import holm
+from lima.evaluation import statistics
 from lima.records import Example, Response, Unanswered, Verdict
 from lima.reporting import caveats, metrics, results, token_counts
 from lima.stages import report
@@ -165,7 +165,7 @@ def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
     rows = re.findall(r'<td class="text">judge</td>.*?</tr>', Path("reports/report.html").read_text())
     shown = [re.findall(r"<td>(<?[\d.]+|&lt;[\d.]+)</td>", row)[-2:][0] for row in rows]
     raw = {name: by_annotator["judge"].p_value for name, by_annotator in measured.items()}
-    corrected = holm.adjust(raw)
+    corrected = statistics.holm(raw)
     assert [f"{raw[name]:.3f}" for name in raw] != [f"{corrected[name]:.3f}" for name in raw]
     assert shown == [f"{corrected[name]:.3f}" for name in raw]
 

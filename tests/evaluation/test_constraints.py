@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from form_answers import GOOD, NEARLY
+from constraint_answers import GOOD, NEARLY
 from hypothesis import given
 from hypothesis import strategies as st
 

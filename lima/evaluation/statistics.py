@@ -1,20 +1,32 @@
-"""How often one contestant is preferred to another, and how sure that is (LIMA §4)."""
+"""Statistics of pairwise preferences: net preference, intervals, tests and their correction (LIMA §4, §5)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lima.evaluation.intervals import Interval, NothingToMeasure, Numbers, bootstrap, two_sided_z
+from lima.errors import LimaError
 from lima.records import Verdict
 
+Numbers = NDArray[np.float64]
 OUTCOMES: tuple[str, ...] = get_args(Verdict.model_fields["outcome"].annotation)
 POINTS = {"win": 1, "lose": -1}  # any other outcome speaks for neither: 0
 USABLE = ("win", "tie", "lose")  # outcomes that are a verdict
+
+
+class NothingToMeasure(LimaError):
+    """An estimate over no observation at all."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Preference:
     smallest: float | None  # net that would most likely have been seen; None where nothing was decided
 
 
-def measure(
+def measure_preference(
     verdicts: Sequence[Verdict], *, confidence: float, resamples: int, power: float, rng: np.random.Generator
 ) -> Preference:
     if not verdicts:
@@ -84,3 +96,53 @@ def minimum_detectable_difference(nets: Numbers, *, confidence: float, power: fl
     if not spread:
         return None
     return (two_sided_z(confidence) + NormalDist().inv_cdf(power)) * spread / sqrt(len(nets))
+
+
+def two_sided_z(confidence: float) -> float:
+    """The normal quantile with half of 1 − confidence above it: 1.96 for 0.95."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def bootstrap(
+    sums: Numbers, sizes: Numbers, *, confidence: float, resamples: int, rng: np.random.Generator
+) -> Interval:
+    """Percentile interval of Σ sums / Σ sizes, where whole clusters are drawn with replacement.
+
+    A cluster is a prompt: `sums` holds the total of its values and `sizes` their number, both of shape (clusters,).
+    With one value a cluster this is the ordinary bootstrap of a mean.
+    """
+    if not len(sums):
+        raise NothingToMeasure("an interval over no prompts; give at least one")
+    clusters = len(sums)
+    drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)  # (resamples, clusters)
+    means = (drawn @ sums) / (drawn @ sizes)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def wilson(share: float, count: int, *, confidence: float) -> Interval:
+    """Wilson's score interval of a share seen among `count` independent observations.
+
+    With z the two-sided quantile: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n). It stays within 0 and 1 and keeps
+    a width at 0 % and 100 %, where the bootstrap has none.
+    """
+    if not count:
+        raise NothingToMeasure("a share of no observations; give at least one")
+    z = two_sided_z(confidence)
+    middle = share + z**2 / (2 * count)
+    reach = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return Interval(max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """p-values that may be held against the level as they are, in the order given.
+
+    With p₁ ≤ … ≤ pₘ the k-th becomes max over j ≤ k of min(1, (m − j + 1)·pⱼ).
+    """
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for before, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - before) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}

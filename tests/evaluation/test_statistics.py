@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lima.evaluation.intervals import NothingToMeasure
-from lima.evaluation.preference import measure, minimum_detectable_difference, sign_flip
+from lima.evaluation.statistics import NothingToMeasure, measure_preference, minimum_detectable_difference, sign_flip
 from lima.records import Verdict
 
 OURS = {"confidence": 0.95, "resamples": 2000, "power": 0.8}
@@ -26,7 +25,7 @@ def said(*outcomes: str, prompt: int | None = None) -> list[Verdict]:
 
 
 def measured(verdicts, seed=17):
-    return measure(verdicts, rng=np.random.default_rng(seed), **OURS)
+    return measure_preference(verdicts, rng=np.random.default_rng(seed), **OURS)
 
 
 def test_what_is_inconsistent_or_unparsed_is_no_tie_and_counts_for_nobody():
