@@ -6,7 +6,7 @@ import pytest
 from lima.records import Dropped, Thread
 from lima.sources.base import DumpError, ReadStats
 from lima.sources.blocks import MOST
-from lima.sources.stack_exchange import comments, xml_lines
+from lima.sources.stack_exchange import comments, xml_layout
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/realdata/stack_exchange"
@@ -60,8 +60,8 @@ def test_a_thread_is_question_answer_and_remarks_in_the_order_of_time_with_who_s
 def test_of_a_line_without_end_no_more_is_held_than_makes_it_a_bad_row(tmp_path):
     long = comment(3, 2, 7, "x" * (3 * MOST))
     dump = site(tmp_path, long, *TALK, "<row " + "y" * (2 * MOST))
-    held = [len(line.raw) for line in xml_lines.lines(dump / "Comments.xml")]
-    assert len(held) == 4 and max(held) <= MOST + xml_lines.LONGEST_AROUND
+    held = [len(line.raw) for line in xml_layout.lines(dump / "Comments.xml")]
+    assert len(held) == 4 and max(held) <= MOST + xml_layout.LONGEST_AROUND
     bad, thread = read(dump)
     assert isinstance(bad, Dropped) and isinstance(thread, Thread)
     assert bad.place == f"{tmp_path}/Comments.xml:2"

@@ -24,10 +24,11 @@ LZMA = [{"id": py7zr.FILTER_LZMA2, "preset": 1}]
 SMALL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from lima.sources import reading, stack_exchange
+from lima.sources.base import ReadStats
+from lima.sources.stack_exchange import reader
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-list(stack_exchange.read(Path(sys.argv[1]), source="x", licence="", tally=reading.Tally()))
+list(reader.read(Path(sys.argv[1]), source="x", licence="", tally=ReadStats()))
 """
 USERS = "\n".join(["<users>", '<row Id="7" DisplayName="Ann" />', '<row Id="8" DisplayName="Bo" />', "</users>"])
 

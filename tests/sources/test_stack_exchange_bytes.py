@@ -16,7 +16,7 @@ from lima.sources import blocks
 from lima.sources.base import Prefilter, ReadStats
 from lima.sources.blocks import LineBlock, OverlongBlock
 from lima.sources.spill import PARTS, Spill, by_key, by_range
-from lima.sources.stack_exchange import reader, row_parser, xml_lines
+from lima.sources.stack_exchange import reader, row_parser, xml_layout
 from lima.sources.stack_exchange.table import FAULTS, NONE, POSTS, page
 from tests.sources.test_stack_exchange import REALDATA, answer, attributes, both, dump, question
 
@@ -89,7 +89,7 @@ def test_a_number_with_one_character_that_is_no_digit_is_none():
 @given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
 def test_any_lines_are_posts_or_bad_rows_or_stand_around_them(lines):
     found = page(block(*lines), shown="x")
-    rows = [line for line in lines if xml_lines.stripped(line.removesuffix(b"\r"))]
+    rows = [line for line in lines if xml_layout.stripped(line.removesuffix(b"\r"))]
     assert found.rows == len(rows) == len(found.posts) + len(found.bad)
 
 

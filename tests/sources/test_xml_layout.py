@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sources.test_threads import comment, site
 
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadStats
@@ -13,6 +12,7 @@ from lima.sources.blocks import Fill
 from lima.sources.stack_exchange import xml_layout
 from lima.sources.stack_exchange.comments import read as read_threads
 from lima.sources.stack_exchange.reader import read
+from tests.sources.test_comments import comment, site
 from tests.sources.test_stack_exchange import answer, both, dump, packed, question
 
 NOTICE = '<!--\n  A notice on how the data may be used.\n  <row Id="9" in a comment is no row />\n-->'

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lima.sources.stack_exchange import row_parser, xml_lines
+from lima.sources.stack_exchange import row_parser, xml_layout
 
 # No quotation mark within a value is a plain one, so that these stand for themselves.
 FIELD = {
@@ -37,7 +37,7 @@ class CommentIndex:
 def survey(posts_file: Path, comments_file: Path) -> CommentIndex:
     """By bytes: rows may come in any order, so that an answer can stand before its question."""
     site = CommentIndex()
-    for line in xml_lines.lines(posts_file):
+    for line in xml_layout.lines(posts_file):
         kind, id_ = number("PostTypeId", line.raw), number("Id", line.raw)
         owner = number("OwnerUserId", line.raw)  # none where the owner is no person: −1, −2
         if id_ is None or owner is None:
@@ -48,7 +48,7 @@ def survey(posts_file: Path, comments_file: Path) -> CommentIndex:
             parent = number("ParentId", line.raw)
             if parent is not None:
                 site.answers[id_] = Below(parent, owner)
-    for line in xml_lines.lines(comments_file):
+    for line in xml_layout.lines(comments_file):
         answer, user = number("PostId", line.raw), number("UserId", line.raw)
         below = None if answer is None else site.answers.get(answer)
         asker = below and site.askers.get(below.question)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from lima.records import Comment, Dropped, Provenance, Thread
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.stack_exchange import comment_index, row_parser, xml_lines
+from lima.sources.stack_exchange import comment_index, row_parser, xml_layout
 from lima.sources.stack_exchange.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
 from lima.sources.stack_exchange.hosts import host
 from lima.sources.stack_exchange.reader import sites
@@ -46,7 +46,7 @@ class _Tables:
         site = comment_index.survey(self.posts, self.comments)
         wanted = site.both_spoke()
         remarks: dict[int, list[tuple[CommentRow, bytes]]] = defaultdict(list)
-        for line in xml_lines.lines(self.comments):
+        for line in xml_layout.lines(self.comments):
             tally.rows += 1
             if comment_index.number("PostId", line.raw) in wanted:
                 try:
@@ -70,7 +70,7 @@ class _Tables:
     def texts(self, wanted: set[int]) -> dict[int, tuple[PostRow, bytes]]:
         """The posts, without those that cannot be read or are closed: scrape tells of them."""
         found = {}
-        for line in xml_lines.lines(self.posts):
+        for line in xml_layout.lines(self.posts):
             if (number := comment_index.number("Id", line.raw)) is not None and number in wanted:
                 try:
                     post = row_parser.post(line.raw)
@@ -83,7 +83,7 @@ class _Tables:
     def names(self, wanted: set[int | None]) -> dict[int, str]:
         found = {}
         if self.users.exists():
-            for line in xml_lines.lines(self.users):
+            for line in xml_layout.lines(self.users):
                 if comment_index.number("Id", line.raw) in wanted:
                     try:
                         number, name = row_parser.user(line.raw)

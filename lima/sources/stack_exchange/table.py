@@ -14,7 +14,7 @@ from lima.records import Dropped
 from lima.sources.base import bad_row
 from lima.sources.blocks import HEAD, MOST, Fill, LineBlock, OverlongBlock, blocks
 from lima.sources.spill import Records
-from lima.sources.stack_exchange import row_parser, xml_lines
+from lima.sources.stack_exchange import row_parser, xml_layout
 from lima.sources.stack_exchange.columns import Rows, scan
 from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION, PostRow, UnreadableRow
 
@@ -78,7 +78,7 @@ def page(block: LineBlock, *, shown: str) -> TableBlock:
     found = _records(rows, block)
     number, bad, lost, questions = len(found), list[Dropped](), list[int](), list[int]()
     for index in np.flatnonzero(rows.odd).tolist():
-        raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
+        raw = xml_layout.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
         try:
             if raw:
                 _note(found, index, row_parser.post(raw))

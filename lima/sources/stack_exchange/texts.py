@@ -11,7 +11,7 @@ import numpy as np
 from lima.sources.base import Prefilter
 from lima.sources.blocks import Fill, LineBlock, blocks
 from lima.sources.spill import Records
-from lima.sources.stack_exchange import xml_lines
+from lima.sources.stack_exchange import xml_layout
 from lima.sources.stack_exchange.columns import Ints
 from lima.sources.stack_exchange.join import KSmallest
 from lima.sources.stack_exchange.outcomes import OutcomeRow
@@ -50,7 +50,7 @@ class Texts:
     def get(self, row: OutcomeRow) -> bytes:
         at = self._later.get(row.line, row.at)
         assert at != ABSENT, f"line {row.line} was neither kept nor fetched"
-        return xml_lines.bare(os.pread(self._file.fileno(), row.size, at))
+        return xml_layout.bare(os.pread(self._file.fileno(), row.size, at))
 
     def flush(self) -> None:
         if self._kept:

@@ -10,7 +10,7 @@ from rowscan import Names
 
 from lima.records import Dropped
 from lima.sources.blocks import Fill, LineBlock, OverlongBlock, blocks
-from lima.sources.stack_exchange import row_parser, xml_lines
+from lima.sources.stack_exchange import row_parser, xml_layout
 from lima.sources.stack_exchange.columns import Ints, Mask, scan
 from lima.sources.stack_exchange.row_parser import UnreadableRow
 from lima.sources.stack_exchange.table import bad_line
@@ -60,7 +60,7 @@ class Authors:
         [ids] = rows.numbers
         sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
         for index in np.flatnonzero(sought).tolist():
-            raw = xml_lines.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
+            raw = xml_layout.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
             try:
                 if raw:
                     self._note(*row_parser.user(raw))

@@ -10,6 +10,11 @@ rows. A table in another encoding than UTF-8 is transcoded.
 import codecs
 import io
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
 
 from lima.sources.base import DumpError
 from lima.sources.blocks import MOST, Fill
@@ -47,6 +52,15 @@ MARKS = (
     (b"\0<", "utf-16-be"),
 )
 
+BOM = b"\xef\xbb\xbf"
+LONGEST_AROUND = 100  # bytes of mark, indentation and line's end
+FRAME = re.compile(rb"<\?|<!|</?(?:posts|users|comments)\b")  # what stands around the rows
+
+
+class Line(NamedTuple):
+    number: int
+    raw: bytes
+
 
 def one_row_a_line(fill: Fill, *, shown: str) -> Fill:
     """The table's bytes, normalized.
@@ -77,6 +91,37 @@ def keeps_offsets(head: bytes, *, shown: str) -> bool:
 
 def stream(fill: Fill) -> io.BufferedReader:
     return io.BufferedReader(_Stream(fill))
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The rows' lines; empty ones and what stands around the rows are left out.
+
+    Of a line that is longer than a row may be, as much stands there as makes it too long.
+    """
+    with (
+        path.open("rb", buffering=0) as raw_file,
+        stream(one_row_a_line(raw_file.readinto, shown=str(path))) as file,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        bar.set_description(path.name)
+        number = 0
+        while line := file.readline(MOST + LONGEST_AROUND):
+            number += 1
+            if raw := stripped(line):
+                yield Line(number, raw)
+            bar.update(len(line))
+            while not line.endswith(b"\n") and (line := file.readline(MOST)):
+                bar.update(len(line))
+
+
+def stripped(line: bytes) -> bytes:
+    """A line without mark, indentation and end; b"" where it stands around the rows."""
+    raw = bare(line)
+    return b"" if FRAME.match(raw) else raw
+
+
+def bare(line: bytes) -> bytes:
+    return line.removeprefix(BOM).strip()
 
 
 def read(fill: Fill, size: int) -> bytes:
