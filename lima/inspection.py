@@ -12,7 +12,7 @@ from lima.config import Params
 from lima.config.sections import Filter
 from lima.curation import decisions, filters
 from lima.curation.decisions import Outcome
-from lima.curation.filter_results import FilterResults
+from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.records import Candidate, Dropped, Example, Record
 from lima.sources import registry

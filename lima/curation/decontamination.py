@@ -1,15 +1,19 @@
-"""What an arm may be drawn from: nothing that is tested, held out, or there already (LIMA §2; the rules are ours)."""
+"""Decontamination: n-gram overlap of training texts with tests, and the pool an arm may be drawn from (LIMA §2).
 
-from collections.abc import Iterable, Mapping, Sequence
+The paper gives no procedure. A run of n words in both texts is an overlap. A test text of fewer words counts as a whole
+passage. A very short one counts only as a whole prompt: "What is love?" occurs in many texts by chance.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from lima.config.sections import NearDuplicates
+from lima.config.sections import Contamination, NearDuplicates
 from lima.curation.dedup import NearDuplicateIndex
-from lima.curation.ngram_index import NgramIndex
-from lima.records import Dropped, Example, Record
+from lima.records import Dropped, Example, Prompt, Record, Turn
 from lima.text import normalize
 
 # In the order in which they are asked; the detail of a Dropped carries what is named in brackets.
@@ -19,6 +23,62 @@ REASONS = {
     "overlaps_held_out": "shares a passage with a held-out example [words, its id, the passage]",
     "near_duplicate": "almost the text of a held-out example or of one before it [its id, Jaccard index]",
 }
+
+
+class Passage(NamedTuple):
+    """A text that is not to be trained on, and where it stands: FILE:ROW, or a record's id."""
+
+    place: str
+    text: str
+
+
+class SharedNgrams(NamedTuple):
+    place: str
+    span: str  # the words shared, the longest run around the first that was found
+
+    def __str__(self) -> str:
+        words = self.span.split()
+        shown = " ".join(words if len(words) <= 40 else [*words[:30], "…", *words[-10:]])
+        return f"{len(words)} words of {self.place}: {shown!r}"
+
+
+class NgramIndex:
+    """The passages that training texts are compared with."""
+
+    def __init__(self, passages: Iterable[Passage], *, p: Contamination) -> None:
+        self._whole: dict[str, str] = {}
+        self._runs: dict[int, dict[str, str]] = defaultdict(dict)  # by length: a run of words, and where it stands
+        for place, text in passages:
+            words = normalize.normalize(text).split()
+            self._whole.setdefault(" ".join(words), place)
+            if len(words) >= p.least_words:
+                length = min(len(words), p.words)
+                for run in _runs(words, length):
+                    self._runs[length].setdefault(run, place)
+
+    def shared(self, example: Example) -> SharedNgrams | None:
+        """What the first turn that shares something shares."""
+        return next((found for turn in example.messages if turn.role != "system" and (found := self._in(turn))), None)
+
+    def _in(self, turn: Turn) -> SharedNgrams | None:
+        words = normalize.normalize(turn.content).split()
+        for length, runs in sorted(self._runs.items(), reverse=True):
+            for at, run in enumerate(_runs(words, length)):
+                if place := runs.get(run):
+                    end = at + length
+                    while end < len(words) and " ".join(words[end - length + 1 : end + 1]) in runs:
+                        end += 1
+                    return SharedNgrams(place, " ".join(words[at:end]))
+        whole = " ".join(words)
+        asked = turn.role == "user" and whole in self._whole
+        return SharedNgrams(self._whole[whole], whole) if asked else None
+
+
+def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:
+    """Every turn except system turns, which many dialogues of a set share; its place is "SPLIT, ID", or the id."""
+    for record in records:
+        place = f"{split}, {record.id}" if split else record.id
+        yield from (Passage(place, turn.content) for turn in record.messages if turn.role != "system")
 
 
 class PoolFunnel(Record):
@@ -70,7 +130,7 @@ def clean_pool(
             return "same_prompt", f"as {same}"
         if found := held_out_passages.shared(example):
             return "overlaps_held_out", str(found)
-        twin = seen.twin(example)
+        twin = seen.find(example)
         return ("near_duplicate", str(twin)) if twin else None
 
     vetted = CleanPool({source: [] for source in offered}, [])
@@ -113,3 +173,7 @@ def funnels(
             )
         )
     return told
+
+
+def _runs(words: list[str], length: int) -> Iterator[str]:
+    return (" ".join(words[at : at + length]) for at in range(len(words) - length + 1))

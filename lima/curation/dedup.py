@@ -45,7 +45,7 @@ class NearDuplicateIndex:
         for record in kept:
             self._add(record, self._signatures(record))
 
-    def twin(self, record: Example | Prompt) -> NearDuplicate | None:
+    def find(self, record: Example | Prompt) -> NearDuplicate | None:
         """The one most like it, of equals the first; if there is none, the record counts as kept."""
         signatures = self._signatures(record)
         alike = [self._likeness(record, self._kept[place]) for place in sorted(self._found(signatures))]

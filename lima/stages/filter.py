@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.curation import edits, filters, hashing
-from lima.curation.filter_results import FilterResults
+from lima.curation.filters import FilterResults
 from lima.errors import run_command
 from lima.records import Candidate
 from lima.text.html_to_markdown import to_markdown, to_marked

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from lima import config, jsonl, storage
 from lima.config import Params
-from lima.curation import attribution, decisions, decontamination, hashing, mixture, ngram_index, origins
-from lima.curation.decontamination import CleanPool
+from lima.curation import attribution, decisions, decontamination, hashing, mixture, origins
+from lima.curation.decontamination import CleanPool, NgramIndex, Passage
 from lima.curation.dropped_samples import WITHHELD, DroppedSamples
-from lima.curation.ngram_index import NgramIndex, Passage
 from lima.errors import run_command
 from lima.records import Credit, Dropped, Example, Prompt
 from lima.reporting import data_card, results, token_counts
@@ -30,7 +29,7 @@ def tested(folder: str) -> Iterator[Passage]:
     """The dev and test prompts, and the public test sets."""
     for split in ("dev", "test"):
         prompts = jsonl.read(storage.result_dir("prompts") / f"{split}.jsonl", Prompt)
-        yield from ngram_index.passages(prompts, split=split)
+        yield from decontamination.passages(prompts, split=split)
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
 
@@ -49,7 +48,7 @@ def main(arm: str) -> None:
         mixture.without(offered, recipe.without),
         tests=tests,
         held_out=held_out,
-        held_out_passages=NgramIndex(ngram_index.passages(held_out), p=p.mix.contamination),
+        held_out_passages=NgramIndex(decontamination.passages(held_out), p=p.mix.contamination),
         near=p.filter.near_duplicates,
     )
     with explaining_shortage(p, recipe.pool):

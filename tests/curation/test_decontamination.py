@@ -3,8 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.config.sections import Contamination, NearDuplicates
-from lima.curation.decontamination import REASONS, CleanPool, PoolFunnel, clean_pool, funnels, without_overlap
-from lima.curation.ngram_index import NgramIndex, Passage, passages
+from lima.curation.decontamination import (
+    REASONS,
+    CleanPool,
+    NgramIndex,
+    Passage,
+    PoolFunnel,
+    clean_pool,
+    funnels,
+    passages,
+    without_overlap,
+)
 from lima.records import Example, Provenance, Turn
 
 NEAR = NearDuplicates(words=3, least_jaccard=0.7, permutations=128, bands=128)

@@ -38,21 +38,21 @@ def test_the_threshold_belongs_to_what_is_alike():
     # runs of 5 in 104 words: 100. Without the last 15: 85, all of them shared, 0.85; without 30: 70, 0.7; 31: 0.69
     for cut, twin in ((15, NearDuplicate("s/t/0", 0.85)), (30, NearDuplicate("s/t/0", 0.7)), (31, None)):
         seen = NearDuplicateIndex(NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=128))
-        assert seen.twin(example(0, numbers(0, 104), asked="")) is None
-        assert seen.twin(example(1, numbers(0, 104 - cut), asked="")) == twin
+        assert seen.find(example(0, numbers(0, 104), asked="")) is None
+        assert seen.find(example(1, numbers(0, 104 - cut), asked="")) == twin
 
 
 def test_what_has_a_twin_is_not_compared_with_later_ones():
     seen = NearDuplicateIndex(P)
     first, second, third = example(0, numbers(0, 100)), example(1, numbers(15, 115)), example(2, numbers(30, 130))
-    assert seen.twin(first) is None
-    assert seen.twin(second)
-    assert seen.twin(third) is None  # like the second, which is not kept
+    assert seen.find(first) is None
+    assert seen.find(second)
+    assert seen.find(third) is None  # like the second, which is not kept
 
 
 def test_of_twins_the_likest_is_told():
     seen = NearDuplicateIndex(P, [example(0, numbers(0, 100)), example(1, numbers(3, 103))])
-    assert seen.twin(example(2, numbers(2, 102))).id == "s/t/1"
+    assert seen.find(example(2, numbers(2, 102))).id == "s/t/1"
 
 
 def test_answers_to_one_definition_and_equal_short_answers_are_no_twins_but_a_copied_answer_is():
@@ -60,10 +60,10 @@ def test_answers_to_one_definition_and_equal_short_answers_are_no_twins_but_a_co
     seen = NearDuplicateIndex(
         P, [example(0, "The cat sat on the mat.", asked=f"{definition} cat"), example(1, "4", asked="2 + 2?")]
     )
-    assert seen.twin(example(2, "A dog ran to the old barn.", asked=f"{definition} dog")) is None
-    assert seen.twin(example(3, "4", asked="How many legs has a horse?")) is None
-    assert seen.twin(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
-    assert seen.twin(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
+    assert seen.find(example(2, "A dog ran to the old barn.", asked=f"{definition} dog")) is None
+    assert seen.find(example(3, "4", asked="How many legs has a horse?")) is None
+    assert seen.find(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
+    assert seen.find(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
 
 
 def test_the_inputs_of_a_task_are_not_compared_with_one_another_for_their_definition(monkeypatch):
@@ -71,7 +71,7 @@ def test_the_inputs_of_a_task_are_not_compared_with_one_another_for_their_defini
     monkeypatch.setattr(dedup, "jaccard", lambda *runs: compared.append(runs) or 0.0)
     seen = NearDuplicateIndex(P)
     for number in range(100):
-        assert seen.twin(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
+        assert seen.find(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
     assert compared == []
 
 
@@ -79,14 +79,14 @@ def test_a_question_alone_is_like_an_exchange_that_hardly_says_more():
     asked = numbers(0, 100)
     place = Provenance(source="s", site="t", id="p", url="", author="", licence="MIT", digest="")
     alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=asked),), tags=(), provenance=place)
-    assert NearDuplicateIndex(P, [alone]).twin(example(1, "Yes.", asked=asked)).id == "s/t/p"
-    assert NearDuplicateIndex(P, [example(1, "Yes.", asked=asked)]).twin(alone).id == "s/t/1"
+    assert NearDuplicateIndex(P, [alone]).find(example(1, "Yes.", asked=asked)).id == "s/t/p"
+    assert NearDuplicateIndex(P, [example(1, "Yes.", asked=asked)]).find(alone).id == "s/t/1"
 
 
 @given(st.lists(WORDS, max_size=8))
 def test_whatever_is_kept_has_no_equal_among_the_kept(texts):
     seen = NearDuplicateIndex(P)
-    kept = [words for number, words in enumerate(texts) if not seen.twin(example(number, " ".join(words)))]
+    kept = [words for number, words in enumerate(texts) if not seen.find(example(number, " ".join(words)))]
     assert len({" ".join(words) for words in kept}) == len(kept)
 
 
@@ -116,7 +116,7 @@ def test_a_pair_at_the_threshold_is_found():
     for number in range(300):
         text = " ".join(f"w{number}x{n}" for n in range(104))  # 100 runs
         seen = NearDuplicateIndex(P, [example(0, text, asked="")])
-        missed += seen.twin(example(1, " ".join(text.split()[:74]), asked="")) is None  # 70 of them
+        missed += seen.find(example(1, " ".join(text.split()[:74]), asked="")) is None  # 70 of them
     assert missed <= 2
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lima.config.sections import Filter
 from lima.curation import filters
 from lima.curation.decisions import REASONS
-from lima.curation.filter_results import FilterResults
+from lima.curation.filters import FilterResults
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
 from lima.text import removal_marks
 from lima.text.html_to_markdown import to_markdown, to_marked

@@ -1,10 +1,10 @@
 """A system turn is kept before a dialogue, and is neither its prompt nor a text that two dialogues share."""
 
 from lima.config.sections import Contamination, NearDuplicates
-from lima.curation import conversations, edits, mixture, ngram_index
+from lima.curation import conversations, decontamination, edits, mixture
+from lima.curation.decontamination import NgramIndex
 from lima.curation.dedup import NearDuplicateIndex
 from lima.curation.edits import Edit
-from lima.curation.ngram_index import NgramIndex
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn, first_prompt
 from lima.text import normalize
 
@@ -65,14 +65,14 @@ def test_the_first_user_turn_identifies_a_record():
 
 def test_dialogues_that_share_a_system_turn_share_no_passage_and_are_no_near_duplicates():
     held = example(0)
-    reserved = NgramIndex(ngram_index.passages([held]), p=Contamination(words=6, least_words=4))
+    reserved = NgramIndex(decontamination.passages([held]), p=Contamination(words=6, least_words=4))
     assert reserved.shared(example(1)) is None
     assert reserved.shared(held)
     seen = NearDuplicateIndex(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), [held])
     asked = [Prompt.model_validate(example(n).model_dump() | {"messages": example(n).messages[:2]}) for n in (0, 1)]
-    assert seen.twin(example(1)) is None
+    assert seen.find(example(1)) is None
     assert (
-        NearDuplicateIndex(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), asked[:1]).twin(
+        NearDuplicateIndex(NearDuplicates(words=3, least_jaccard=0.5, permutations=128, bands=128), asked[:1]).find(
             asked[1]
         )
         is None

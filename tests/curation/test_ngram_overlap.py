@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.config.sections import Contamination
-from lima.curation.ngram_index import NgramIndex, Passage, SharedNgrams, passages
+from lima.curation.decontamination import NgramIndex, Passage, SharedNgrams, passages
 from lima.records import Example, Provenance, Turn
 
 P = Contamination(words=5, least_words=3)
