@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from lima import cli, model_check
 from lima.config.entries import RandomModel
 from lima.model_check import UnknownModel
-from lima.training import base_model, fused_loss
+from lima.training import base_model, loss
 from lima.training.launch import LaunchError
 from lima.training.selfcheck import Check
 from lima.training.tokenization import IGNORED, Encoded
@@ -50,7 +50,7 @@ def test_it_shows_each_check_and_the_tokens_of_an_example(checkout, model):
 
 
 def test_a_failed_check_gives_status_1_and_what_to_do(checkout, monkeypatch):
-    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 0.5)
+    monkeypatch.setattr(loss, "logit_scale", lambda _: 0.5)
     done = asked("untrained")
     assert done.exit_code == 1
     assert re.search(r"\nloss equals the model's own +\d+\.\d{4} +\d+\.\d{4} +0\.0001 of it +FAILED\n", done.output)

@@ -14,7 +14,7 @@ from lima.config.sections import Train
 from lima.training import launch, trainer
 from lima.training.packing import plan
 from lima.training.tokenization import Encoded
-from lima.training.train_step import StepBatch, train_step
+from lima.training.trainer import StepBatch, train_step
 
 
 def main(settings: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from lima.config.sections import Train
 from lima.records import EpochMetrics, Example, Provenance, Turn
 from lima.training import base_model, launch, tokenization, trainer
 from lima.training.packing import pack
-from lima.training.progress import Progress
 from lima.training.tokenization import IGNORED
+from lima.training.trainer import Progress
 
 EXAMPLES, WORDS = 32, 40  # words of an answer that are learnt
 

@@ -21,10 +21,12 @@ from lima.config.sections import Train
 from lima.records import Record
 
 FORMAT = 1  # of the saved states; a change makes earlier ones unreadable
-BESIDE_A_STEP = frozenset(  # modules
+MODULES_WITHOUT_EFFECT = frozenset(  # modules
     ("allocator", "base_model", "fingerprint", "resources", "throughput", "disk_space", "selfcheck", "training_state")
 )
-BESIDE_THE_RESULT = frozenset(("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss"))
+SETTINGS_WITHOUT_EFFECT = frozenset(
+    ("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss")
+)
 SHOWN = 60  # characters of a value
 
 Value = TypeVar("Value")
@@ -48,9 +50,9 @@ def of(*, data: Iterable[Path], base: Iterable[Path], recipe: Train, lora: Lora 
         format=FORMAT,
         data={path.name: digest(path) for path in sorted(data)},
         base={path.name: digest(path) for path in sorted(base)},
-        recipe=recipe.model_dump(mode="json", exclude=set(BESIDE_THE_RESULT))
+        recipe=recipe.model_dump(mode="json", exclude=set(SETTINGS_WITHOUT_EFFECT))
         | {"lora": lora.model_dump(mode="json") if lora else None},
-        code={path.name: of_code(path.read_text()) for path in sorted(here) if path.stem not in BESIDE_A_STEP},
+        code={path.name: of_code(path.read_text()) for path in sorted(here) if path.stem not in MODULES_WITHOUT_EFFECT},
         libraries={
             "torch": str(torch.__version__),
             "transformers": str(transformers.__version__),

@@ -20,7 +20,7 @@ from lima.config.sections import Train
 from lima.errors import LimaError
 from lima.records import Example, Turn
 from lima.training import residual_dropout, tokenization
-from lima.training.loss_model import LossModel
+from lima.training.loss import LossModel
 from lima.training.packing import pack
 from lima.training.tokenization import IGNORED, Encoded
 

@@ -25,7 +25,7 @@ from lima.records import EpochMetrics, Record, StepMetrics
 from lima.training import fingerprint
 from lima.training.checkpoint import CheckpointError
 from lima.training.fingerprint import Fingerprint
-from lima.training.progress import Progress
+from lima.training.trainer import Progress
 
 FILES = ("weight.safetensors", "exp_avg.safetensors", "exp_avg_sq.safetensors", "steps.jsonl", "epochs.jsonl")
 INPUTS, DIGESTS = "inputs.json", "digests.json"

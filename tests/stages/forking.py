@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
 from lima import tracking  # noqa: F401
 from lima.stages import train
-from lima.training import checkpoint, disk_space, launch, throughput, train_step, trainer, training_state  # noqa: F401
+from lima.training import checkpoint, disk_space, launch, throughput, trainer, training_state  # noqa: F401
 
 
 def slow_down(seconds: float) -> None:
-    draw = train_step.dropout_seed
-    train_step.dropout_seed = lambda *numbers: time.sleep(seconds) or draw(*numbers)
+    draw = trainer.dropout_seed
+    trainer.dropout_seed = lambda *numbers: time.sleep(seconds) or draw(*numbers)
 
 
 torch.set_num_threads(1)

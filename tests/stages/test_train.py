@@ -152,9 +152,9 @@ def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
 
 
 def test_a_model_that_would_train_wrongly_is_refused_before_the_first_step(checkout, monkeypatch):
-    from lima.training import fused_loss
+    from lima.training import loss
 
-    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 0.5)
+    monkeypatch.setattr(loss, "logit_scale", lambda _: 0.5)
     assert re.match(
         r"LlamaForCausalLM fails the self-check before training: loss equals the model's own: expected \d+\.\d{4}, "
         r"got \d+\.\d{4} \(tolerance 0\.0001 of it\); .*; choose a base model of an architecture that",
@@ -267,7 +267,7 @@ def untrained(monkeypatch):
     def computed(*words, **rest):
         raise AssertionError("a step is computed again")
 
-    monkeypatch.setattr(trainer, "take", computed)
+    monkeypatch.setattr(trainer, "train_step", computed)
 
 
 def test_a_kill_between_publishing_and_forgetting_the_state_loses_nothing(checkout, monkeypatch):

@@ -11,7 +11,7 @@ from lima.config.entries import RandomModel
 from lima.config.sections import Train
 from lima.records import Example, Provenance, Turn
 from lima.training import base_model, launch, packing, tokenization, trainer
-from lima.training.progress import Progress
+from lima.training.trainer import Progress
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 MODEL = RandomModel(kind="random", layers=2, hidden=32, heads=2, context=512)

@@ -16,7 +16,7 @@ from lima.inference import model as generation
 from lima.records import StepMetrics
 from lima.training import base_model, launch, packing, training_state
 from lima.training.launch import LaunchError
-from lima.training.loss_model import LossModel as LossModel
+from lima.training.loss import LossModel
 from lima.training.tokenization import Encoded
 from lima.training.trainer import TrainingInterrupted
 

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from lima.config.entries import Lora
 from lima.training import checkpoint, launch, lora_layers, training_state
-from lima.training.loss_model import LossModel
+from lima.training.loss import LossModel
 
 LORA = Lora(rank=4, alpha=8)
 

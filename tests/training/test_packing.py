@@ -8,8 +8,7 @@ import torch
 from families import FAMILIES, build
 
 from lima.training import attention
-from lima.training.fused_loss import UnsupportedHead, fuse_output_head, slice_tokens
-from lima.training.loss_model import LossModel
+from lima.training.loss import LossModel, UnsupportedHead, fuse_output_head, slice_tokens
 from lima.training.packing import pack
 from lima.training.tokenization import IGNORED, Encoded
 
@@ -74,11 +73,9 @@ def test_loss_and_gradients_are_those_of_transformers_own_loss(family):
 def test_the_loss_is_the_same_however_few_logits_exist_at_a_time(monkeypatch):
     learner = LossModel(build("llama", RECIPE)).eval()
     whole = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
-    monkeypatch.setattr("lima.training.fused_loss.SLICE", 9 * 60 * 4)  # nine tokens' logits over 60 words in fp32
+    monkeypatch.setattr("lima.training.loss.SLICE", 9 * 60 * 4)  # nine tokens' logits over 60 words in fp32
     seen = []
-    monkeypatch.setattr(
-        "lima.training.fused_loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T
-    )
+    monkeypatch.setattr("lima.training.loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     sliced = learner(pack(EXAMPLES)).item(), gradients(learner, [pack(EXAMPLES)])
     assert set(seen) == {8}  # 4 + 2 + 5 supervised tokens and five places that are none, eight at a time
     assert sliced[0] == pytest.approx(whole[0], rel=1e-6)
@@ -100,9 +97,7 @@ def test_a_vocabulary_beyond_the_bound_still_takes_eight_tokens_at_a_time():
 def test_logits_exist_only_where_a_token_is_supervised(monkeypatch):
     learner = LossModel(build("llama", RECIPE)).eval()
     seen = []
-    monkeypatch.setattr(
-        "lima.training.fused_loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T
-    )
+    monkeypatch.setattr("lima.training.loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     learner(pack(EXAMPLES))
     assert sum(example.supervised for example in EXAMPLES) == 11
     assert seen == [16]  # the next multiple of eight

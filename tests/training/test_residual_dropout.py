@@ -7,7 +7,7 @@ from families import ENDS, FAMILIES, TINY, build
 from transformers import AutoConfig, AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from lima.training import launch, residual_dropout
-from lima.training.loss_model import LossModel
+from lima.training.loss import LossModel
 from lima.training.packing import pack
 from lima.training.residual_dropout import UnknownArchitecture, add_residual_dropout, rates
 from lima.training.tokenization import Encoded

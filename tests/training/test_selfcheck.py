@@ -10,8 +10,8 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from lima.config.entries import Lora
 from lima.errors import LimaError
 from lima.records import StepMetrics
-from lima.training import attention, fused_loss, launch, lora_layers, selfcheck, tokenization
-from lima.training.loss_model import LossModel
+from lima.training import attention, launch, lora_layers, loss, selfcheck, tokenization
+from lima.training.loss import LossModel
 from lima.training.packing import pack
 from lima.training.selfcheck import SelfCheckFailed
 
@@ -76,7 +76,7 @@ def test_it_passes_with_adapters():
 
 
 def test_a_wrong_scale_of_the_logits_fails_with_the_figures(monkeypatch):
-    monkeypatch.setattr(fused_loss, "logit_scale", lambda _: 1.0)
+    monkeypatch.setattr(loss, "logit_scale", lambda _: 1.0)
     started = ready("granite")
     checks = {check.name: check for check in selfcheck.run(*started, recipe=RECIPE)}
     assert {name for name, check in checks.items() if not check.passed} == {LOSS, GRADIENTS}
@@ -110,13 +110,13 @@ def test_attention_that_drops_sinks_fails():
 
 
 def test_a_wrong_gradient_of_a_right_loss_fails(monkeypatch):
-    right = fused_loss._FusedLinearCrossEntropy.backward
+    right = loss._FusedLinearCrossEntropy.backward
 
     def wrong(ctx, *upstream):
         hidden, *rest = right(ctx, *upstream)
         return 2 * hidden, *rest
 
-    monkeypatch.setattr(fused_loss._FusedLinearCrossEntropy, "backward", staticmethod(wrong))
+    monkeypatch.setattr(loss._FusedLinearCrossEntropy, "backward", staticmethod(wrong))
     assert failed(ready("llama")) == {GRADIENTS}
 
 

@@ -8,7 +8,7 @@ import small
 import torch
 
 from lima.training import tokenization
-from lima.training.train_step import StepBatch, train_step
+from lima.training.trainer import StepBatch, train_step
 
 
 def draws(*, number, rank, ranks, seed=17):

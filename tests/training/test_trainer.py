@@ -6,9 +6,9 @@ import torch
 
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import packing, tokenization
-from lima.training.loss_model import LossModel
+from lima.training.loss import LossModel
 from lima.training.precision import UpdateUnderflow, spacing
-from lima.training.train_step import TrainingError, evaluate
+from lima.training.trainer import TrainingError, evaluate
 
 
 def trained(folder, recipe, *, save=small.unsaved, train=None, change=None):

@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import fingerprint, training_state
 from lima.training.checkpoint import CheckpointError
-from lima.training.train_step import dropout_seed
-from lima.training.trainer import TrainingInterrupted
+from lima.training.trainer import TrainingInterrupted, dropout_seed
 
 DROPPING = {"residual_dropout": 0.3, "micro_batch_tokens": 60, "epochs": 2, "batch_size": 2}  # 4 steps an epoch
 
@@ -210,14 +209,14 @@ def copied_code(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "before", "after", "told"),
     [
-        ("steps", "import math", "import math  # for isfinite", ""),
-        ("steps", '"""One optimizer step', '"""A step of the optimizer', ""),
-        ("schedule", "max(1, steps - 1)", "max(\n        1,\n        (steps - 1),\n    )", ""),
-        ("pace", "SIDE, TRIES = 512, 5", "SIDE, TRIES = 256, 9", ""),
-        ("room", "1e9", "2e9", ""),
-        ("schedule", "steps - 1)", "steps - 2)", "code: lima/training/schedule.py changed"),
-        ("steps", "step.supervised)", "step.tokens)", "code: lima/training/train_step.py changed"),
-        ("head", "0", "1", "code: lima/training/fused_loss.py changed"),
+        ("trainer", "import math", "import math  # for isfinite", ""),
+        ("trainer", '"""One optimizer step', '"""A step of the optimizer', ""),
+        ("trainer", "max(1, steps - 1)", "max(\n        1,\n        (steps - 1),\n    )", ""),
+        ("throughput", "SIDE, TRIES = 512, 5", "SIDE, TRIES = 256, 9", ""),
+        ("disk_space", "1e9", "2e9", ""),
+        ("trainer", "steps - 1)", "steps - 2)", "code: lima/training/trainer.py changed"),
+        ("trainer", "step.supervised)", "step.tokens)", "code: lima/training/trainer.py changed"),
+        ("loss", "0", "1", "code: lima/training/loss.py changed"),
     ],
 )
 def test_code_counts_where_it_computes_a_step_and_comments_never(module, before, after, told, tmp_path, monkeypatch):
@@ -232,16 +231,16 @@ def test_code_counts_where_it_computes_a_step_and_comments_never(module, before,
 def test_a_module_that_is_new_or_missing_is_named(tmp_path, monkeypatch):
     here = copied_code(tmp_path, monkeypatch)
     old = fingerprint.of(data=[], base=[], recipe=small.recipe())
-    (here / "schedule.py").rename(here / "warmup.py")
+    (here / "packing.py").rename(here / "warmup.py")
     new = fingerprint.of(data=[], base=[], recipe=small.recipe())
-    told = ["code: lima/training/schedule.py is missing", "code: lima/training/warmup.py is new"]
+    told = ["code: lima/training/packing.py is missing", "code: lima/training/warmup.py is new"]
     assert fingerprint.differences(old, new) == told
 
 
 def test_the_modules_and_settings_that_do_not_count_exist(tmp_path):
     folder = Path(fingerprint.__file__).parent
-    assert {name for name in fingerprint.BESIDE_A_STEP if not (folder / f"{name}.py").exists()} == set()
-    assert small.recipe().model_dump().keys() >= fingerprint.BESIDE_THE_RESULT
+    assert {name for name in fingerprint.MODULES_WITHOUT_EFFECT if not (folder / f"{name}.py").exists()} == set()
+    assert small.recipe().model_dump().keys() >= fingerprint.SETTINGS_WITHOUT_EFFECT
 
 
 def test_metrics_come_back_from_a_state_as_they_were(tmp_path):
