@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -12,6 +13,10 @@ from hypothesis import settings
 # tests share the cores: OpenMP's threads, which wait for each other in a loop, would take them from one another. It is
 # read when torch is loaded, and inherited by what tests start
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# a shell starts background jobs with SIGINT ignored, and children inherit that: tests of Ctrl-C need the default
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how long an example takes is the machine's business: a busy one fails no law
 settings.register_profile("lima", deadline=None)

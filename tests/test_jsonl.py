@@ -32,7 +32,7 @@ def test_what_is_written_is_read_again_whatever_its_text(tmp_path_factory, turns
 BROKEN = {
     "cut in half": ('{"role": "user", "con', r"turns\.jsonl:2 is no Turn: the line: Invalid JSON"),
     "an unknown role": (
-        '{"role": "system", "content": ""}',
+        '{"role": "tool", "content": ""}',
         r"turns\.jsonl:2 is no Turn: role: Input should be 'user'",
     ),
     "an unknown key": ('{"role": "user", "content": "", "x": 1}', r"turns\.jsonl:2 is no Turn: x: Extra inputs"),

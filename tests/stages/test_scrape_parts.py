@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_with_its_place_and_the_older_result_stays(sites):
     assert status == 1
     assert err.startswith("error: 6 of 6 parts cannot be read:")
     assert err.count(f"{KEPT}: File too large, with ") == 6
-    assert "Make room, or put work/, data/ and TMPDIR on a larger disk, and start again" in err
+    assert "or use a larger disk: mount it at data/, link work/ to a folder on it, set TMPDIR to another one" in err
     assert result(sites) == older
     assert list((sites / KEPT).iterdir()) == []
 
