@@ -1,4 +1,4 @@
-# Two commands need nothing but Python 3.11+ with its headers, a C compiler, make and git: `make reproduce` and `make test`. They create .venv themselves.
+# Requirements: Python 3.11 or later with headers, a C compiler, make and git. Every target creates .venv on first use.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,28 +10,28 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help
-help: ## Say what there is to make
+help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: env
-env: $(VENV)/installed ## Create the environment below .venv, with the versions of requirements.lock
+env: $(VENV)/installed ## Create the virtual environment .venv with the versions of requirements.lock
 
 $(VENV)/installed: requirements.lock pyproject.toml infra/install.sh native/pyproject.toml native/rowscan.pyx
 	@infra/install.sh "$(PYTHON)" "$(VENV)"
 
 .PHONY: reproduce
-reproduce: env ## From the dumps to reports/report.html; does only what has changed
+reproduce: env ## Run the pipeline from the dumps to reports/report.html; only changed stages run
 	@lima profile check
 	@dvc repro
 	@dvc metrics show
-	@echo "look at reports/report.html; every step: dvc stage list; runs and pages: make ui"
+	@echo "report: reports/report.html; stages: dvc stage list; web pages: make ui"
 
 .PHONY: test
-test: check ## Check the code, then run every test, a module at a time on each core
+test: check ## Run the checks, then all tests in parallel
 	@python -m pytest --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: check
-check: env ## Format, lint, types, the one way in which imports go, and the hand-written corpus
+check: env ## Check format, lint, types, import direction and the hand-written corpus
 	@ruff format --check .
 	@ruff check .
 	@mypy lima flows
@@ -39,13 +39,13 @@ check: env ## Format, lint, types, the one way in which imports go, and the hand
 	@lima corpus check
 
 .PHONY: bench
-bench: env ## Measure; `make bench only=train` runs one; writes benchmarks/results/
+bench: env ## Run the benchmarks, or one: make bench only=train; results: benchmarks/results/
 	@python -m benchmarks.run $(only)
 
 .PHONY: ui
-ui: env ## Start Prefect's server (port 4200) and MLflow's pages (port 5000) on loopback
+ui: env ## Start the servers of Prefect (port 4200) and MLflow (port 5000) on loopback
 	@infra/ui.sh
 
 .PHONY: worker
-worker: env ## Deploy the flows to the work pool `gpu` and work on it; needs `make ui`
+worker: env ## Deploy the flows to the work pool gpu and start a worker; needs make ui
 	@infra/worker.sh

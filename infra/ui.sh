@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Prefect's server and MLflow's pages, on loopback, until Ctrl-C. PREFECT_PORT and MLFLOW_PORT name other ports.
+# Run the servers of Prefect and MLflow on loopback until Ctrl-C. PREFECT_PORT and MLFLOW_PORT set other ports.
 set -euo pipefail
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)}
 prefect_port=${PREFECT_PORT:-4200} mlflow_port=${MLFLOW_PORT:-5000}
 for port in PREFECT_PORT=$prefect_port MLFLOW_PORT=$mlflow_port; do
   python -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1])))' "${port#*=}" 2>/dev/null || {
-    echo "error: port ${port#*=} is in use or no port; name another one: ${port%%=*}=$((10000 + RANDOM % 20000)) make ui" >&2
+    echo "error: port is in use or invalid: ${port#*=}; choose another port: ${port%%=*}=$((10000 + RANDOM % 20000)) make ui" >&2
     exit 1
   }
 done
 trap 'trap - EXIT INT TERM; kill 0' EXIT INT TERM
 uri=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
-echo "Prefect: http://127.0.0.1:$prefect_port   MLflow: http://127.0.0.1:$mlflow_port   (Ctrl-C ends both; logs in work/)"
-[ "$prefect_port" = 4200 ] || echo "workers: PREFECT_API_URL=http://127.0.0.1:$prefect_port/api make worker"
+echo "Prefect: http://127.0.0.1:$prefect_port   MLflow: http://127.0.0.1:$mlflow_port   (Ctrl-C stops both; logs: work/prefect.log, work/mlflow.log)"
+[ "$prefect_port" = 4200 ] || echo "to start a worker: PREFECT_API_URL=http://127.0.0.1:$prefect_port/api make worker"
 prefect server start --host 127.0.0.1 --port "$prefect_port" >work/prefect.log 2>&1 &
 mlflow server --host 127.0.0.1 --port "$mlflow_port" --backend-store-uri "$uri" --artifacts-destination mlartifacts >work/mlflow.log 2>&1 &
 wait -n
-echo "error: one of the two ended; see work/prefect.log and work/mlflow.log" >&2
+echo "error: a server stopped; see work/prefect.log and work/mlflow.log" >&2
 exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create the work pool, deploy the flows to it, and work on it until Ctrl-C. PREFECT_API_URL names the server.
+# Create the work pool, deploy the flows and run a worker until Ctrl-C. PREFECT_API_URL is the address of the server.
 set -euo pipefail
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}

@@ -210,8 +210,10 @@ def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresh
         config.load()
 
 
-NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Who answers the test prompts."
-NEW_CONTESTANT = "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n# Whose answers are compared."
+NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Contestants answer the test prompts."
+NEW_CONTESTANT = (
+    "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n# Pairs of contestants to compare."
+)
 NEW_COMPARISON = "comparisons:\n  longer-lima: {contestant: lima, rival: longer-arm}\n"
 
 
@@ -238,8 +240,8 @@ NEW_COMPARISON = "comparisons:\n  longer-lima: {contestant: lima, rival: longer-
     ],
 )
 def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contestant, comparison, warnings):
-    changes = [("\n# Who answers the test prompts.", NEW_ARM)]
-    changes += [("\n\n# Whose answers are compared.", NEW_CONTESTANT)] if contestant else []
+    changes = [("\n# Contestants answer the test prompts.", NEW_ARM)]
+    changes += [("\n\n# Pairs of contestants to compare.", NEW_CONTESTANT)] if contestant else []
     changes += [("comparisons:\n", NEW_COMPARISON)] if comparison else []
     text = (ROOT / "infra/profiles/laptop.yaml").read_text()
     for before, after in changes:
