@@ -7,11 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WAITING = """
 import time
-from lima.errors import command
+from lima.errors import run_command
 def main():
     print("ready", flush=True)
     time.sleep(60)
-command(main)
+run_command(main)
 """
 
 

@@ -33,7 +33,7 @@ BROKEN = {
     "cut in half": ('{"role": "user", "con', r"turns\.jsonl:2 is no Turn: the line: Invalid JSON"),
     "an unknown role": (
         '{"role": "tool", "content": ""}',
-        r"turns\.jsonl:2 is no Turn: role: Input should be 'user'",
+        r"turns\.jsonl:2 is no Turn: role: Input should be 'system', 'user'",
     ),
     "an unknown key": ('{"role": "user", "content": "", "x": 1}', r"turns\.jsonl:2 is no Turn: x: Extra inputs"),
     "a number for a text": ('{"role": "user", "content": 7}', r"turns\.jsonl:2 is no Turn: content: .*valid string"),
