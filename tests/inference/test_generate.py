@@ -125,7 +125,7 @@ def test_an_end_that_is_no_token_of_the_tokenizer_still_ends_an_answer(tmp_path)
     padded = model.load(tiny_model.save(tmp_path), precision="fp32")
     known = len(padded.tokenizer)
     padded.model.resize_token_embeddings(known + 1, mean_resizing=False)
-    asked = [generate.Asked(PROMPTS[0], 0, model.render(padded.tokenizer, PROMPTS[0]))]
+    asked = [generate.GenerationRequest(PROMPTS[0], 0, model.render(padded.tokenizer, PROMPTS[0]))]
     ids = torch.tensor([asked[0].ids])
     with torch.no_grad():
         last = padded.model.model(ids).last_hidden_state[0, -1]
