@@ -94,8 +94,8 @@ def part(row: Authored) -> str:
 def doubled(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Authored]]) -> Iterator[Finding]:
     where = {row.id: name for name, rows in parts.items() for row in rows}
     for pair in near:
-        one, other = (f"{id_} ({where[id_]})" for id_ in (pair.one, pair.other))
-        yield Finding("near-duplicate", pair.one, f"{one} and {other} are alike, Jaccard {pair.jaccard:.2f}")
+        one, other = (f"{id_} ({where[id_]})" for id_ in (pair.first, pair.second))
+        yield Finding("near-duplicate", pair.first, f"{one} and {other} are alike, Jaccard {pair.jaccard:.2f}")
 
 
 def formulas(rows: Sequence[Authored], *, opening: int, most: int) -> Iterator[Finding]:

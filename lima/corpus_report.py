@@ -108,8 +108,8 @@ def closest(proof: LintResult, p: CorpusLint) -> Table:
     for column in ("one", "", "other", " "):
         table.add_column(column, no_wrap=bool(column.strip()), max_width=None if column.strip() else 46)
     for pair in proof.closest:
-        shown = [" ".join(texts[id_].split())[:90] for id_ in (pair.one, pair.other)]
-        cells = (pair.one, shown[0], pair.other, shown[1])
+        shown = [" ".join(texts[id_].split())[:90] for id_ in (pair.first, pair.second)]
+        cells = (pair.first, shown[0], pair.second, shown[1])
         table.add_row(f"{pair.jaccard:.3f}", *map(_cell, cells))
     return table
 

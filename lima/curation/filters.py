@@ -76,14 +76,14 @@ def unfiltered(
             outcome = conversations.decide(candidate, to_markdown=markdown)
         told = isinstance(outcome, Example) and all(turn.content.strip() for turn in outcome.messages)
         if isinstance(outcome, Example) and told and not unfit(outcome, candidate, reader=reader, p=p):
-            yield outcome if reader in HAND_WRITTEN else pii.without(outcome)[0]
+            yield outcome if reader in HAND_WRITTEN else pii.mask_record(outcome)[0]
 
 
 def unfit(record: Example | Prompt, candidate: Candidate, *, reader: str, p: Filter) -> Dropped | None:
     """What no source's filter asks: another language, and secrets. The response tells the language, if there is one."""
-    if reader not in HAND_WRITTEN and (found := language.foreign(record.messages[-1].content, p=p.language)):
+    if reader not in HAND_WRITTEN and (found := language.foreign(record.messages[-1].content, settings=p.language)):
         return decisions.dropped(candidate, "other_language", found)
-    secrets = (pii.secret(turn.content) for turn in record.messages)
+    secrets = (pii.find_secret(turn.content) for turn in record.messages)
     kind = next(filter(None, secrets), None)
     return decisions.dropped(candidate, "secret", kind) if kind else None
 
@@ -149,7 +149,7 @@ class FilterResults:
         return Funnel(source=source, offered=offered, kept=len(self._kept), prompts=len(self._prompts), dropped=reasons)
 
     def _masked(self, record: Kind) -> tuple[Kind, Counter[str]]:
-        return (record, Counter()) if self._hand_written else pii.without(record)
+        return (record, Counter()) if self._hand_written else pii.mask_record(record)
 
     def _counted(self, drop: Dropped) -> Dropped:
         self._dropped[drop.reason] += 1

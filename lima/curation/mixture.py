@@ -61,7 +61,9 @@ def held_out(
     drawn: list[Example] = []
     for source, count in counts.items():
         shuffled = sorted(kept[source], key=lambda example: (hashing.hash_uniform(seed, example.id), example.id))
-        fresh = normalize.without(shuffled, ids=set(), keys={normalize.comparison_key(example) for example in drawn})
+        fresh = normalize.without_duplicates(
+            shuffled, ids=set(), keys={normalize.comparison_key(example) for example in drawn}
+        )
         rng = hashing.generator(seed, f"held_out/{source}")
         drawn += _draw(source, by_site(fresh), count, temperature=temperature, rng=rng)
     return drawn
@@ -98,7 +100,7 @@ def compose(
     sites: dict[str, dict[str, SiteShare]] = {}
     for source, count in counts.items():
         ordered = sorted(offered[source], key=attrgetter("provenance.site"))  # stable: within a site as they came
-        fresh = normalize.without(ordered, ids=ids, keys=keys)
+        fresh = normalize.without_duplicates(ordered, ids=ids, keys=keys)
         pools = by_site(fresh, most=most_per_site.get(source))
         rng = hashing.generator(seed, f"train/{source}")
         drawn = _draw(source, pools, count, temperature=temperature, rng=rng)

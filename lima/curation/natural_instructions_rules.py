@@ -38,7 +38,7 @@ def task_fault(task: list[Candidate], *, p: NaturalInstructionsFilter, language:
     if languages:
         foreign = None if languages == ["English"] else ", ".join(languages)
     else:
-        foreign = language_of.foreign("\n\n".join(candidate.response for candidate in task), p=language)
+        foreign = language_of.foreign("\n\n".join(candidate.response for candidate in task), settings=language)
     if foreign:
         return "other_language", foreign
     if not set(categories) & set(p.categories):

@@ -244,13 +244,13 @@ BESIDE = 60  # characters between words that may point at a link and that link
 
 def first_person(markdown: str) -> str | None:
     """The first word that speaks of the author, with its surroundings."""
-    text = prose.said(removal_marks.removed(markdown))
+    text = prose.own_words(removal_marks.removed(markdown))
     return next((_shown(text, *found.span()) for found in PRONOUN.finditer(text) if found["author"]), None)
 
 
 def reference(markdown: str) -> str | None:
     """The first mention of other answers, comments, users or the site."""
-    text = prose.said(removal_marks.removed(markdown))
+    text = prose.own_words(removal_marks.removed(markdown))
     places = tuple(place for place, word in PLACES if len(word.findall(text)) == 1)
     spans = [found.span() for pattern in (*REFERENCES, *places) if (found := pattern.search(text))]
     spans += [found.span() for found in OWNED.finditer(text) if _a_person_owns(found)]
@@ -274,7 +274,7 @@ def missing(marked: str, *, links_known: bool) -> str | None:
     only beside it.
     """
     text, links, cuts = removal_marks.read(marked)
-    said = prose.blanked(text)
+    said = prose.own_words_in_place(text)
     found = [match.span() for pattern in (*CERTAIN, HANGING) if (match := pattern.search(said))]
     for pattern in (*LIKELY, ELSEWHERE):
         for match in pattern.finditer(said):

@@ -119,13 +119,13 @@ def answers_body(title: str, body: str, response: str) -> str | None:
         run = f" {' '.join(words)} "
         if len(words) >= LEAST_QUOTED and run in plain and run not in titled:
             return " ".join(quote.split())
-    found = YOU_SAID.search(prose.said(response))
+    found = YOU_SAID.search(prose.own_words(response))
     return found[0] if found else None
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:
     """Whether a response speaks of what the asker has ("your flour") and only the body tells of."""
-    said, plain = prose.said(response), f" {' '.join(_words(body))} "
+    said, plain = prose.own_words(response), f" {' '.join(_words(body))} "
     only_body = set(_words(body)) - set(_words(title))
     for found in YOURS.finditer(said):
         first, second = found[1].strip().lower(), found[2].lower()

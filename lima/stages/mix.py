@@ -149,8 +149,8 @@ def losses(p: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) 
 
 def _specimen(dropped: Dropped, text: str) -> Specimen:
     """Whatever it was dropped for, it shows no personal data, and nothing where there is a secret."""
-    shown = "" if pii.secret(text) else pii.masked(text).text
-    return Specimen(dropped.place, pii.masked(dropped.detail).text, shown)
+    shown = "" if pii.find_secret(text) else pii.mask(text).text
+    return Specimen(dropped.place, pii.mask(dropped.detail).text, shown)
 
 
 if __name__ == "__main__":

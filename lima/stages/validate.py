@@ -73,8 +73,8 @@ def near(
     """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
     mine = {row.id: first_prompt(row) for row in rows}
     theirs = {f"{name}: {row.id}": first_prompt(row) for name, of in asked for row in of}
-    twins = shingles.near_duplicates(mine, theirs, chars=p.shingle_chars, least=p.max_jaccard)
-    return {id_: f"{twin.other}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
+    twins = shingles.near_duplicates(mine, theirs, chars=p.shingle_chars, min_jaccard=p.max_jaccard)
+    return {id_: f"{twin.second}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
 
 
 def control_tokens(base: Path) -> tuple[str, ...]:

@@ -1,37 +1,47 @@
-"""Which language a text is written in, for sites that are not English throughout (ours; the paper's data are English).
+"""Language identification of prose, for sources that are not English throughout (not in the paper).
 
-py3langid, a naive Bayes classifier over byte n-grams that works offline. Code, quotations and formulas are left out
-before it looks. A text too short to tell is given the benefit of the doubt.
+Uses py3langid, an offline naive Bayes classifier over byte n-grams. Code, quotations and formulas are removed first.
+Texts below a minimum length pass: the classifier is not reliable on them.
 """
 
 from functools import cache
-from typing import cast
+from typing import Protocol
 
 from lima.config.sections import Language
 from lima.text import prose
 
-NO_LANGUAGE = "zxx"  # ISO 639 for what is none, such as a list of numbers
+NO_LANGUAGE = "zxx"  # ISO 639 code for text without linguistic content, such as a list of numbers
 
 
-def foreign(markdown: str, *, p: Language) -> str | None:
-    """The language and its probability, where it is not the one wanted and sure enough."""
-    text = " ".join(prose.said(markdown).split())
-    if len(text) < p.min_chars:
+class Identifier(Protocol):
+    """The part of py3langid's LanguageIdentifier that is used here."""
+
+    def classify(self, text: str) -> tuple[str, float]: ...
+
+
+def foreign(markdown: str, *, settings: Language) -> str | None:
+    """The detected language and its probability if the text is not in the wanted language; otherwise None.
+
+    Probabilities below `settings.least_probability` count as the wanted language.
+    """
+    text = " ".join(prose.own_words(markdown).split())
+    if len(text) < settings.min_chars:
         return None
     language, probability = identify(text)
-    if language in (p.wanted, NO_LANGUAGE) or probability < p.least_probability:
+    if language in (settings.wanted, NO_LANGUAGE) or probability < settings.least_probability:
         return None
     return f"{language}, probability {probability:.3f}"
 
 
 def identify(text: str) -> tuple[str, float]:
-    """ISO 639 code of the likeliest language, and its share of the probability of all."""
-    language, probability = _identifier().classify(text)  # type: ignore[attr-defined]
-    return cast(str, language), float(probability)
+    """ISO 639 code of the most likely language, and its probability in [0, 1], normalized over all languages."""
+    language, probability = _identifier().classify(text)
+    return language, float(probability)
 
 
 @cache
-def _identifier() -> object:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second to load
+def _identifier() -> Identifier:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # takes about a second to load
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier: Identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return identifier

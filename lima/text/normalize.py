@@ -1,4 +1,7 @@
-"""When two prompts are the same text, so that no prompt is trained on and asked, or counted twice (LIMA §2)."""
+"""Text normalization: when two prompts count as the same text (LIMA §2).
+
+Equal keys keep a prompt from being trained on twice, and from being both trained on and tested.
+"""
 
 import unicodedata
 from collections.abc import Iterable
@@ -7,24 +10,33 @@ from lima.records import Example, Prompt, first_prompt
 
 
 def normalize(text: str) -> str:
-    """The text's letters and digits in lower case, one space between words; signs alone stay as they are."""
+    """Casefolded letters and digits after NFKC, one space between words.
+
+    Text without letters or digits keeps its characters, with whitespace collapsed.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(sign if sign.isalnum() else " " for sign in folded).split()
+    words = "".join(char if char.isalnum() else " " for char in folded).split()
     return " ".join(words) or " ".join(folded.split())
 
 
 def comparison_key(record: Example | Prompt) -> str:
-    """What two records share when they ask the same: their first user turn, normalised."""
+    """The normalized first user turn. Records with equal keys ask the same question."""
     return normalize(first_prompt(record))
 
 
-def without(records: Iterable[Example], *, ids: set[str], keys: set[str]) -> list[Example]:
-    """The records that share neither an id nor a prompt with those given, nor a prompt with one before them."""
-    seen = set(keys)
-    rest = []
+def without_duplicates(records: Iterable[Example], *, ids: set[str], keys: set[str]) -> list[Example]:
+    """Remove duplicates, keeping the first record of each comparison key.
+
+    Args:
+        records: Examples in order of preference.
+        ids: Ids to exclude.
+        keys: Comparison keys to exclude.
+    """
+    seen_keys = set(keys)
+    unique = []
     for record in records:
-        text = comparison_key(record)
-        if record.id not in ids and text not in seen:
-            seen.add(text)
-            rest.append(record)
-    return rest
+        key = comparison_key(record)
+        if record.id not in ids and key not in seen_keys:
+            seen_keys.add(key)
+            unique.append(record)
+    return unique

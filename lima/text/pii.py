@@ -1,8 +1,8 @@
-"""Secrets and personal data in community texts: what is found, and what stands in its place (ours).
+"""Detection and masking of personal data and secrets in community texts (not in the paper).
 
-A rule is a pattern and a test of what it found, so that documentation values (example.com, 192.0.2.1), version numbers
-and dates are left alone. What stands in a finding's place reads naturally and is no finding itself: a masked text is
-masked no further. A private key has no stand-in: a text that shows one is dropped.
+Each rule is a pattern and a check of the match. The check leaves documentation values (example.com, 192.0.2.1), version
+numbers and dates unchanged. Replacements read naturally and match no rule, so that masking is idempotent. A private key
+has no replacement: the caller drops the text.
 """
 
 import re
@@ -20,14 +20,14 @@ Kind = TypeVar("Kind", Example, Prompt)
 class Rule(NamedTuple):
     kind: str
     pattern: re.Pattern[str]
-    real: Callable[[re.Match[str]], bool]  # whether it is what it looks like
-    instead: str
-    in_code: bool  # numbers in code and formulas are constants
+    is_real: Callable[[re.Match[str]], bool]  # False for placeholders, reserved values and lookalikes
+    replacement: str
+    in_code: bool  # whether code and formulas are searched too; numbers there are usually constants
 
 
 class Masked(NamedTuple):
     text: str
-    found: Counter[str]  # findings a kind
+    counts: Counter[str]  # replacements by kind
 
 
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[\s\w:,.()-]{0,200}?[A-Za-z0-9+/=]{40}")
@@ -48,7 +48,7 @@ FILES = frozenset("png jpg jpeg gif svg webp css js py rb java md txt html json 
 IPV4 = re.compile(r"(?<![\w.-])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w-]|\.\w|/\d)")
 IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 VERSION = re.compile(r"(?:\bv|version|release|build|firmware|update|section|§|[A-Za-z]/)[\s:.=]*$", re.IGNORECASE)
-RESOLVERS = frozenset(("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"))  # everybody's
+RESOLVERS = frozenset(("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"))  # public DNS resolvers
 
 CARD = re.compile(r"(?<![\w.,+-])([3-6]\d{3})(?:([ -]?)\d{4}\2\d{4}\2\d{4}|([ -]?)\d{6}\3\d{5})(?![\w-]|[.,]\d)")
 PUBLISHED_CARDS = frozenset(
@@ -62,83 +62,87 @@ PHONE = re.compile(
 )
 
 
-def secret(text: str) -> str | None:
-    """The kind of secret for which no stand-in makes sense, never the secret itself."""
+def find_secret(text: str) -> str | None:
+    """The kind of a secret that cannot be masked, or None. Never returns the secret itself."""
     return "private_key" if PRIVATE_KEY.search(text) else None
 
 
-def masked(text: str) -> Masked:
-    found: Counter[str] = Counter()
+def mask(text: str) -> Masked:
+    """Replace personal data and tokens, one rule after the other."""
+    counts: Counter[str] = Counter()
     for rule in RULES:
-        shown = text if rule.in_code else prose.without_code(text)
-        spans = [match.span() for match in rule.pattern.finditer(shown) if rule.real(match)]
+        searched = text if rule.in_code else prose.without_code(text)
+        spans = [match.span() for match in rule.pattern.finditer(searched) if rule.is_real(match)]
         for start, end in reversed(spans):
-            text = text[:start] + rule.instead + text[end:]
-        found[rule.kind] += len(spans)
-    return Masked(text, +found)
+            text = text[:start] + rule.replacement + text[end:]
+        counts[rule.kind] += len(spans)
+    return Masked(text, +counts)
 
 
-def without(record: Kind) -> tuple[Kind, Counter[str]]:
-    """The record with its turns masked, and what was found in them."""
-    turns = [masked(turn.content) for turn in record.messages]
-    found = sum((turn.found for turn in turns), Counter[str]())
-    if not found:
-        return record, found
+def mask_record(record: Kind) -> tuple[Kind, Counter[str]]:
+    """Mask every turn of a record; returns the record and the number of replacements by kind."""
+    turns = [mask(turn.content) for turn in record.messages]
+    counts = sum((turn.counts for turn in turns), Counter[str]())
+    if not counts:
+        return record, counts
     messages = tuple(Turn(role=old.role, content=new.text) for old, new in zip(record.messages, turns, strict=True))
-    return record.model_copy(update={"messages": messages}), found
+    return record.model_copy(update={"messages": messages}), counts
 
 
-def _token(found: re.Match[str]) -> bool:
-    """Digits and letters mixed, as chance mixes them, and no word that marks a placeholder."""
-    return bool(re.search(r"\d", found[0])) and len(set(found[0])) > 10 and not PLACEHOLDER.search(found[0])
+def _is_token(match: re.Match[str]) -> bool:
+    """Has a digit and more than 10 distinct characters, as random tokens do, and no word typical of placeholders."""
+    return bool(re.search(r"\d", match[0])) and len(set(match[0])) > 10 and not PLACEHOLDER.search(match[0])
 
 
-def _email(found: re.Match[str]) -> bool:
-    """Not of a reserved domain (RFC 2606), a made-up one, a file name as in logo@2x.png, or git's address of a host."""
-    name, domain, top = found[1].lower(), f"{found[2]}{found[3]}".lower(), found[3].lower()
+def _is_email(match: re.Match[str]) -> bool:
+    """Excludes reserved domains (RFC 2606), made-up domains, file names such as logo@2x.png, and git@HOST."""
+    name, domain, top = match[1].lower(), f"{match[2]}{match[3]}".lower(), match[3].lower()
     return name != "git" and top not in FILES and not RESERVED.search(domain) and not MADE_UP.match(domain)
 
 
-def _address(found: re.Match[str]) -> bool:
-    """A public address: not private, nor of documentation (RFC 5737, 3849), nor a network, nor four small numbers."""
-    before = found.string[max(0, found.start() - 20) : found.start()]
-    if found[0] in RESOLVERS or VERSION.search(before):
+def _is_ip_address(match: re.Match[str]) -> bool:
+    """A public address: not private, not reserved for documentation (RFC 5737, 3849), not a version number."""
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    if match[0] in RESOLVERS or VERSION.search(before):
         return False
-    if found.re is IPV4 and (all(int(part) < 32 for part in found.groups()) or len({*found.groups()}) == 1):
+    if match.re is IPV4 and (all(int(part) < 32 for part in match.groups()) or len({*match.groups()}) == 1):
         return False
     try:
-        return ip_address(found[0]).is_global
+        return ip_address(match[0]).is_global
     except ValueError:  # 300.1.1.1, or a time of day
         return False
 
 
-def _card(found: re.Match[str]) -> bool:
-    """Luhn's check; a number without gaps only where the words before it speak of cards."""
-    digits = re.sub(r"\D", "", found[0])
+def _is_card_number(match: re.Match[str]) -> bool:
+    """Passes Luhn's check. Without separators, a word for a payment card must precede it on the same line."""
+    digits = re.sub(r"\D", "", match[0])
     if digits in PUBLISHED_CARDS or not luhn(digits):
         return False
-    before = found.string[max(0, found.start() - 60) : found.start()]
-    return digits != found[0] or bool(ABOUT_CARDS.search(before))
+    before = match.string[max(0, match.start() - 60) : match.start()]
+    return digits != match[0] or bool(ABOUT_CARDS.search(before))
 
 
-def _phone(found: re.Match[str]) -> bool:
-    """7 digits, as in Niue, to the 15 of E.164, and none of the numbers kept for fiction, 555-0100 to 555-0199."""
-    digits = re.sub(r"\D", "", found[0])
+def _is_phone_number(match: re.Match[str]) -> bool:
+    """7 digits (the shortest in use) to 15 (E.164). Excludes the fictional numbers 555-0100 to 555-0199."""
+    digits = re.sub(r"\D", "", match[0])
     return 7 <= len(digits) <= 15 and not re.search(r"55501\d\d$", digits)
 
 
 def luhn(digits: str) -> bool:
-    """Σ of the digits, every second from the right doubled and its digits added, is a multiple of ten."""
+    """Luhn's check: the digits' sum, with every second digit from the right doubled, is a multiple of 10.
+
+    The two digits of a doubled digit above 9 are added.
+    """
     doubled = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
     numbers = [int(digit) for digit in reversed(digits)]
     return (sum(numbers[::2]) + sum(doubled[number] for number in numbers[1::2])) % 10 == 0
 
 
 RULES = (
-    Rule("token", TOKEN, _token, "YOUR_TOKEN", in_code=True),
-    Rule("email", EMAIL, _email, "name@example.com", in_code=True),
-    Rule("ip_address", IPV4, _address, "192.0.2.1", in_code=True),
-    Rule("ip_address", IPV6, _address, "2001:db8::1", in_code=True),
-    Rule("card_number", CARD, _card, "4111 1111 1111 1111", in_code=False),
-    Rule("phone", PHONE, _phone, "555-0100", in_code=False),
+    Rule("token", TOKEN, _is_token, "YOUR_TOKEN", in_code=True),
+    Rule("email", EMAIL, _is_email, "name@example.com", in_code=True),
+    Rule("ip_address", IPV4, _is_ip_address, "192.0.2.1", in_code=True),
+    Rule("ip_address", IPV6, _is_ip_address, "2001:db8::1", in_code=True),
+    Rule("card_number", CARD, _is_card_number, "4111 1111 1111 1111", in_code=False),
+    Rule("phone", PHONE, _is_phone_number, "555-0100", in_code=False),
 )

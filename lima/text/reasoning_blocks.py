@@ -1,18 +1,18 @@
-"""Reasoning blocks that models write before an answer: `<think>…</think>`, also `<thinking>` and `[THINK]`."""
+"""Removal of reasoning blocks that models write before an answer: `<think>…</think>`, `<thinking>`, `[THINK]`."""
 
 import re
 from collections.abc import Iterator
 
 OPEN = re.compile(r"<think(?:ing)?\s*>|\[THINK\]", re.IGNORECASE)
 CLOSE = re.compile(r"</think(?:ing)?\s*>|\[/THINK\]", re.IGNORECASE)
-QUOTES = ("`", '"', "'")  # before a tag: text about the tag, which opens and closes nothing
+QUOTES = ("`", '"', "'")  # a quoted tag is text about the tag and is ignored
 
 
 def without(text: str) -> str:
-    """The text without its reasoning blocks; unchanged where it has none.
+    """Remove reasoning blocks; a text without any is returned unchanged.
 
-    A block that is not closed reaches to the end: the text was cut while the model was reasoning. A block that is
-    closed and never opened reaches from the start: some chat templates put the opening tag at the end of the prompt.
+    An unclosed block extends to the end: generation stopped during reasoning. A closing tag without an opening tag ends
+    a block that extends from the start: some chat templates put the opening tag at the end of the prompt.
     """
     kept, start = [], 0
     while opening := next(_tags(OPEN, text, start), None):

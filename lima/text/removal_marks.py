@@ -1,7 +1,7 @@
-"""Marks that stand in converted text where HTML had a link or an image, until the filters have read it.
+"""Positional marks for links and media that HTML conversion removed, read by the filters.
 
-They are private-use characters. A converter that sets them removes them from its input first, so that a mark always
-comes from the converter. Text with marks is only read: examples are made of the same text converted without them.
+Marks are private-use characters. A converter removes them from its input before it sets any, so that every mark comes
+from the converter. Only filters see marked text; examples are written from a conversion without marks.
 """
 
 import re
@@ -12,32 +12,35 @@ MARK = re.compile(f"[{LINK}{LINK_END}{CUT}]")
 
 
 class Marked(NamedTuple):
-    """A text without its marks, and where they stood in it."""
+    """A text without its marks, and the positions of the marks in that text."""
 
     text: str
-    links: tuple[tuple[int, int], ...]  # begin and end of a link's words; equal where its words were an address
-    cuts: tuple[int, ...]  # where an image or a video stood
+    links: tuple[
+        tuple[int, int], ...
+    ]  # start and end of a link's text; equal if the link's text was a URL and was removed
+    cuts: tuple[int, ...]  # positions of removed images and videos
 
 
 def removed(text: str) -> str:
+    """The text without marks."""
     return MARK.sub("", text)
 
 
 def read(marked: str) -> Marked:
-    """A link that is never closed ends with its paragraph."""
+    """Separate text and marks. An unclosed link ends with its paragraph."""
     pieces, links, cuts = list[str](), list[tuple[int, int]](), list[int]()
     length, end, begin = 0, 0, -1
-    for found in MARK.finditer(marked):
-        piece = marked[end : found.start()]
+    for mark in MARK.finditer(marked):
+        piece = marked[end : mark.start()]
         if begin >= 0 and "\n\n" in piece:
             links.append((begin, length + piece.index("\n\n")))
             begin = -1
         pieces.append(piece)
         length += len(piece)
-        end = found.end()
-        if found[0] == CUT:
+        end = mark.end()
+        if mark[0] == CUT:
             cuts.append(length)
-        elif found[0] == LINK:
+        elif mark[0] == LINK:
             begin = length
         elif begin >= 0:
             links.append((begin, length))

@@ -1,7 +1,7 @@
-"""Which texts are nearly the same: the Jaccard index of their shingles, exactly.
+"""Near-duplicate detection with the exact Jaccard index of character shingles.
 
-J(a, b) = |A ∩ B| / |A ∪ B|, with A and B the sets of runs of `chars` characters of the normalised texts. MinHash would
-estimate the same number; a few thousand prompts are few enough for the number itself.
+J(a, b) = |A ∩ B| / |A ∪ B|, with A and B the sets of character n-grams (n = `chars`) of the normalized texts. MinHash
+estimates the same index; for a few thousand prompts the exact value is affordable.
 """
 
 import re
@@ -11,61 +11,69 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from math import ceil
 
-ROUNDING = 1e-9  # by which a product of floats may exceed the whole number that it should be
+ROUNDING = 1e-9  # tolerance before ceil: a product of floats may exceed the exact integer
 
 
 @dataclass(frozen=True)
 class SimilarPair:
-    one: str  # ids
-    other: str
+    first: str  # ids
+    second: str
     jaccard: float
 
 
 def shingles(text: str, *, chars: int) -> frozenset[str]:
-    """Runs of `chars` letters, digits and single spaces, case aside; a shorter text is one shingle."""
+    """Character n-grams of the casefolded words joined by single spaces; a text shorter than n is one shingle."""
     plain = " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
     return frozenset(plain[start : start + chars] for start in range(max(1, len(plain) - chars + 1)))
 
 
 def pairs(texts: Mapping[str, str], *, chars: int) -> Iterator[SimilarPair]:
-    """Each pair of texts that has a shingle in common, by ids in their order; the others have a Jaccard index of 0."""
+    """Yields each pair of texts with a common shingle, in the order of `texts`; all other pairs have index 0."""
     sets = {id_: shingles(text, chars=chars) for id_, text in texts.items()}
-    holders: dict[str, list[str]] = defaultdict(list)  # shingle → ids seen so far
-    for other, mine in sets.items():
-        shared = Counter(one for shingle in mine for one in holders[shingle])
-        for one, common in shared.items():
-            yield SimilarPair(one, other, common / (len(sets[one]) + len(mine) - common))
-        for shingle in mine:
-            holders[shingle].append(other)
+    ids_by_shingle: dict[str, list[str]] = defaultdict(list)  # of the texts before the current one
+    for second, current in sets.items():
+        shared = Counter(id_ for shingle in current for id_ in ids_by_shingle[shingle])
+        for first, common in shared.items():
+            yield SimilarPair(first, second, common / (len(sets[first]) + len(current) - common))
+        for shingle in current:
+            ids_by_shingle[shingle].append(second)
 
 
 def near_duplicates(
-    texts: Mapping[str, str], others: Mapping[str, str], *, chars: int, least: float
+    texts: Mapping[str, str], others: Mapping[str, str], *, chars: int, min_jaccard: float
 ) -> dict[str, SimilarPair]:
-    """For each of `texts` that reaches the index `least` (above 0) with one of `others`, the pair that is closest.
+    """The most similar text of `others` for each of `texts` that has one with index ≥ `min_jaccard`.
 
-    J(a, b) ≥ t asks for |A ∩ B| ≥ t·|A|, so b holds one of any |A| − ⌈t·|A|⌉ + 1 shingles of a: the rarest here.
+    Prefix filtering: J(a, b) ≥ t requires |A ∩ B| ≥ t·|A|, so b contains at least one of any |A| − ⌈t·|A|⌉ + 1 shingles
+    of a. Only texts that contain one of the rarest ones are compared.
+
+    Args:
+        texts: Text by id.
+        others: Text by id.
+        chars: Characters in a shingle.
+        min_jaccard: Threshold in (0, 1].
     """
-    sets = {id_: shingles(text, chars=chars) for id_, text in others.items()}
-    holders: dict[str, list[str]] = defaultdict(list)
-    for id_, theirs in sets.items():
-        for shingle in theirs:
-            holders[shingle].append(id_)
-    found = {}
-    for one, text in texts.items():
-        mine = shingles(text, chars=chars)
-        enough = len(mine) - ceil(least * len(mine) - ROUNDING) + 1
-        rarest = nsmallest(enough, mine, key=lambda shingle: (len(holders.get(shingle, ())), shingle))
-        candidates = {other for shingle in rarest for other in holders.get(shingle, ())}
-        pairs_ = [
-            SimilarPair(one, other, len(mine & sets[other]) / len(mine | sets[other])) for other in sorted(candidates)
+    other_sets = {id_: shingles(text, chars=chars) for id_, text in others.items()}
+    ids_by_shingle: dict[str, list[str]] = defaultdict(list)
+    for id_, other_set in other_sets.items():
+        for shingle in other_set:
+            ids_by_shingle[shingle].append(id_)
+    duplicates = {}
+    for id_, text in texts.items():
+        own_set = shingles(text, chars=chars)
+        count = len(own_set) - ceil(min_jaccard * len(own_set) - ROUNDING) + 1
+        rarest = nsmallest(count, own_set, key=lambda shingle: (len(ids_by_shingle.get(shingle, ())), shingle))
+        candidates = {other for shingle in rarest for other in ids_by_shingle.get(shingle, ())}
+        similar = [
+            SimilarPair(id_, other, len(own_set & other_sets[other]) / len(own_set | other_sets[other]))
+            for other in sorted(candidates)
         ]
-        best = max(pairs_, key=lambda pair: pair.jaccard, default=None)
-        if best and best.jaccard >= least:
-            found[one] = best
-    return found
+        best = max(similar, key=lambda pair: pair.jaccard, default=None)
+        if best and best.jaccard >= min_jaccard:
+            duplicates[id_] = best
+    return duplicates
 
 
 def closest(texts: Mapping[str, str], count: int, *, chars: int) -> list[SimilarPair]:
-    """The `count` pairs of the highest index, highest first."""
-    return sorted(pairs(texts, chars=chars), key=lambda pair: (-pair.jaccard, pair.one, pair.other))[:count]
+    """The `count` pairs with the highest Jaccard index, highest first."""
+    return sorted(pairs(texts, chars=chars), key=lambda pair: (-pair.jaccard, pair.first, pair.second))[:count]

@@ -1,6 +1,6 @@
-"""What is surely misspelt: words of a list of common mistakes, and small words that come twice in a row.
+"""Spelling check: common misspellings from codespell's list, and repeated function words.
 
-A word that no dictionary knows is no mistake here, since prompts hold names, dialects and invented words.
+Words missing from dictionaries are accepted: prompts contain names, dialects and invented words.
 """
 
 import re
@@ -15,19 +15,24 @@ TWICE = re.compile(r"\b(the|a|an|of|to|and|in|is|for|with|on|at|it|be) \1\b", re
 
 @cache
 def mistakes() -> Mapping[str, str]:
-    """Codespell's list: what is written → what was meant, several words where either may have been."""
+    """Codespell's list: misspelling → correction, or several corrections separated by commas."""
     text = resources.files("codespell_lib").joinpath("data", "dictionary.txt").read_text(encoding="utf-8")
     rows = (line.split("->", 1) for line in text.splitlines() if "->" in line)
     return {wrong: right.strip().rstrip(",") for wrong, right in rows}
 
 
 def faults(text: str, wrong: Mapping[str, str], *, allowed: Collection[str]) -> Iterator[tuple[str, str]]:
-    """What stands in the text and what should, outside of code; `allowed` words are right all the same."""
+    """Yields each misspelling outside of code, and its correction.
+
+    Args:
+        wrong: Misspelling → correction, casefolded.
+        allowed: Casefolded words that are accepted although `wrong` lists them.
+    """
     prose = CODE.sub(" ", text)
     for word in WORD.findall(prose):
         plain = word.casefold()
         if plain in wrong and plain not in allowed:
             yield word, wrong[plain]
-    for found in TWICE.finditer(prose):
-        if found[0].casefold() not in allowed:
-            yield found[0], found[1]
+    for repetition in TWICE.finditer(prose):
+        if repetition[0].casefold() not in allowed:
+            yield repetition[0], repetition[1]

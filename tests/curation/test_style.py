@@ -326,13 +326,13 @@ def test_without_code_every_other_character_stays_where_it_was(formula):
 
 
 def test_a_stray_backtick_hides_nothing_beyond_its_paragraph():
-    assert prose.said("It`s dry.\n\nMy malt`s dry.") == "It`s dry.\n\nMy malt`s dry."
+    assert prose.own_words("It`s dry.\n\nMy malt`s dry.") == "It`s dry.\n\nMy malt`s dry."
     assert style.first_person("It`s dry.\n\nMy malt`s dry.")
 
 
 def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shorter_ones():
-    assert prose.said("a\n```\nI") == "a\n "
-    assert prose.said("````\n```\nI\n````\nb").strip() == "b"
+    assert prose.own_words("a\n```\nI") == "a\n "
+    assert prose.own_words("````\n```\nI\n````\nb").strip() == "b"
 
 
 @pytest.mark.parametrize("code", ["    malt --dry\n    stir", "\tmalt --dry", "  \tmalt --dry"])

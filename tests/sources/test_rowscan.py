@@ -184,6 +184,6 @@ def test_all_real_rows_are_read_as_lxml_reads_them():
         told = by_lxml(raw)
         assert rowscan.attributes(raw) == told
         if told and told.keys() <= set(row_parser.COLUMNS):
-            assert rowscan.attributes(raw, row_parser.WORDS) == {
-                n: v for n, v in told.items() if n in row_parser.WORDS.texts
+            assert rowscan.attributes(raw, row_parser.TEXT_NAMES) == {
+                n: v for n, v in told.items() if n in row_parser.TEXT_NAMES.texts
             }

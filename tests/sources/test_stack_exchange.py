@@ -336,8 +336,8 @@ def test_an_archive_without_posts_xml_is_an_error(tmp_path, name):
 
 def test_an_archive_larger_than_the_disk_is_not_unpacked(tmp_path):
     with pytest.raises(DumpError, match="may need 12 bytes on disk, and 11 are free; set TMPDIR"):
-        archive.check_room(tmp_path, 12, free=11)
-    archive.check_room(tmp_path, 12, free=12)
+        archive.check_disk_space(tmp_path, 12, free=11)
+    archive.check_disk_space(tmp_path, 12, free=12)
 
 
 REAL = sorted([*REALDATA.glob("*/Posts.xml"), *REALDATA.glob("*.com.7z")])

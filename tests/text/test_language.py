@@ -17,7 +17,7 @@ ENGLISH = "The dough has to rest for an hour before it is rolled out, or else it
 
 @pytest.mark.parametrize("code", TEXTS)
 def test_another_language_is_named_with_its_probability(code):
-    found = language.foreign(TEXTS[code], p=P)
+    found = language.foreign(TEXTS[code], settings=P)
     assert found
     name, probability = found.split(", probability ")
     assert name == code
@@ -25,10 +25,10 @@ def test_another_language_is_named_with_its_probability(code):
 
 
 def test_the_wanted_language_passes_and_may_be_another():
-    assert language.foreign(ENGLISH, p=P) is None
+    assert language.foreign(ENGLISH, settings=P) is None
     german = Language(wanted="de", least_probability=0.95, min_chars=60)
-    assert language.foreign(TEXTS["de"], p=german) is None
-    assert str(language.foreign(ENGLISH * 2, p=german)).startswith("en, probability ")
+    assert language.foreign(TEXTS["de"], settings=german) is None
+    assert str(language.foreign(ENGLISH * 2, settings=german)).startswith("en, probability ")
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_the_wanted_language_passes_and_may_be_another():
     ],
 )
 def test_code_quotations_and_formulas_do_not_tell_the_language(shown):
-    assert language.foreign(f"{ENGLISH}\n\n{shown}\n", p=P) is None
-    assert language.foreign(f"{shown}\n", p=P) is None
+    assert language.foreign(f"{ENGLISH}\n\n{shown}\n", settings=P) is None
+    assert language.foreign(f"{shown}\n", settings=P) is None
 
 
 def test_a_short_text_is_not_judged():
-    assert language.foreign("Der Teig muss eine Stunde ruhen.", p=P) is None
-    assert language.foreign("", p=P) is None
+    assert language.foreign("Der Teig muss eine Stunde ruhen.", settings=P) is None
+    assert language.foreign("", settings=P) is None

@@ -37,10 +37,10 @@ WEB_TOKEN = "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiI0MDc1" + "." + "Qm9iX2lz
     ],
 )
 def test_what_is_found_is_replaced_by_what_reads_naturally_and_is_found_no_more(text, kind, instead):
-    masked = pii.masked(text)
+    masked = pii.mask(text)
     assert masked.text == instead
-    assert masked.found == {kind: 1}
-    assert pii.masked(instead) == (instead, {})
+    assert masked.counts == {kind: 1}
+    assert pii.mask(instead) == (instead, {})
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_what_is_found_is_replaced_by_what_reads_naturally_and_is_found_no_more(
     ],
 )
 def test_documentation_values_versions_dates_and_constants_are_left_alone(text):
-    assert pii.masked(text) == (text, {})
-    assert pii.secret(text) is None
+    assert pii.mask(text) == (text, {})
+    assert pii.find_secret(text) is None
 
 
 @pytest.mark.parametrize("kind", ["", "RSA ", "OPENSSH ", "EC ", "ENCRYPTED "])
 def test_a_private_key_is_a_secret_without_a_stand_in_but_its_head_alone_is_none(kind):
     head = f"-----BEGIN {kind}PRIVATE KEY-----\n"
-    assert pii.secret(head + "MIIEow" * 9) == "private_key"
-    assert pii.secret(head + "(the key goes here)\n-----END") is None
+    assert pii.find_secret(head + "MIIEow" * 9) == "private_key"
+    assert pii.find_secret(head + "(the key goes here)\n-----END") is None
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES | st.text(max_size=5), max_size=12).map(" ".join))
 def test_a_masked_text_is_masked_no_further(text):
-    once = pii.masked(text).text
-    assert pii.masked(once).text == once
+    once = pii.mask(text).text
+    assert pii.mask(once).text == once
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_masking_takes_time_linear_in_the_length(piece):
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))
         start = time.process_time()
-        pii.masked(text)
-        pii.secret(text)
+        pii.mask(text)
+        pii.find_secret(text)
         return time.process_time() - start
 
     # eight times the length: 8 if linear, 64 if quadratic

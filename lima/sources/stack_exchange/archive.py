@@ -43,7 +43,7 @@ def of_archive(path: Path, *, folder: Path, required: str = POSTS) -> Iterator[d
     with ExitStack() as stack:
         archive = stack.enter_context(_opened(path))
         found = _of_site(path, _entries(archive), required, (POSTS, USERS))
-        check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(folder).free)
+        check_disk_space(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(folder).free)
         if (packed := _bzip2(archive)) is None:
             logging.getLogger(__name__).warning(
                 "%s is packed with %s, not as one bzip2 stream: unpacking it to disk, which is slower",
@@ -61,12 +61,12 @@ def unpacked(path: Path, tables: Sequence[str]) -> Iterator[Path]:
     """A temporary folder with the archive's Posts.xml, and those others of `tables` that it has."""
     with tempfile.TemporaryDirectory(prefix="lima-") as name, _opened(path) as archive:
         found = _of_site(path, _entries(archive), POSTS, tables)
-        check_room(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(name).free)
+        check_disk_space(path, sum(entry.size for entry in found.values()), free=shutil.disk_usage(name).free)
         _unpacked(path, archive, found, Path(name))
         yield Path(name, found[POSTS].name).parent
 
 
-def check_room(path: Path, size: int, *, free: int) -> None:
+def check_disk_space(path: Path, size: int, *, free: int) -> None:
     if size > free:
         raise DumpError(f"{path} may need {size} bytes on disk, and {free} are free; set TMPDIR to a larger disk")
 

@@ -21,7 +21,7 @@ COLUMNS = (
     *("LastActivityDate", "Title", "Tags", "AnswerCount", "CommentCount", "FavoriteCount", "ClosedDate"),
     *("CommunityOwnedDate", "ContentLicense", "LockedDate"),
 )
-WORDS = Names(
+TEXT_NAMES = Names(
     *COLUMNS,
     texts=("Title", "Body", "Tags", "OwnerUserId", "OwnerDisplayName", "ContentLicense", "CreationDate"),
 )
@@ -118,9 +118,9 @@ def _post(get: Get) -> PostRow:
     )
 
 
-def words(raw: bytes) -> PostTexts:
+def post_texts(raw: bytes) -> PostTexts:
     """What a post says whose numbers are known."""
-    get = row(raw, WORDS)
+    get = row(raw, TEXT_NAMES)
     owner = get("OwnerUserId")
     return PostTexts(
         title=get("Title") or "",

@@ -68,7 +68,7 @@ class SelectedPosts:
     def _read(self, row: OutcomeRow) -> PostText | Dropped:
         raw = self.texts.get(row)
         try:
-            return PostText(row, row_parser.words(raw), raw)
+            return PostText(row, row_parser.post_texts(raw), raw)
         except UnreadableRow as error:
             return bad_line(self.shown, row.line, str(error), raw)
 
