@@ -38,7 +38,7 @@ def measure() -> Iterator[Claim]:
                 name="m",
                 annotator=annotator,
                 judge=judge,
-                kept_replies=Path(folder) / f"{next(runs)}.sqlite",  # a new one, so that every call is made
+                cache_path=Path(folder) / f"{next(runs)}.sqlite",  # a new one, so that every call is made
                 done=lambda: None,
             )
             assert {verdict.outcome for verdict in said} == {"tie"}

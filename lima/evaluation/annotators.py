@@ -1,8 +1,8 @@
-"""The verdicts of a named annotator, floor or model, over pairs of responses."""
+"""Annotators: baseline rules or language models that compare pairs of responses (LIMA §4)."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, FailureLimi
 from lima.config.entries import Annotator, EndpointAnnotator, FloorAnnotator
 from lima.config.sections import Judge
 from lima.evaluation import baselines, pairwise
-from lima.evaluation.pairwise import Ballots
+from lima.evaluation.pairwise import JudgeFn, Judgments
 from lima.inference import response_cache
 from lima.records import Prompt, Response, Turn, Verdict
 
@@ -21,19 +21,19 @@ GREEDY = 0.0  # temperature: the most likely reply, so that a repeated request h
 class ResponsePair(NamedTuple):
     prompt: Prompt
     a: Response  # the contestant's
-    b: Response  # its rival's
+    b: Response  # the rival's
 
 
 def pairs(prompts: Sequence[Prompt], a: Sequence[Response], b: Sequence[Response]) -> list[ResponsePair]:
-    """What both answered, sample by sample, in the prompts' order."""
+    """Pair the responses that both contestants have, sample by sample, in the order of the prompts."""
+    by_id = {prompt.id: prompt for prompt in prompts}
+    position = {prompt_id: number for number, prompt_id in enumerate(by_id)}
     rivals = {(response.prompt_id, response.sample): response for response in b}
-    asked = {prompt.id: prompt for prompt in prompts}
-    place = {prompt_id: number for number, prompt_id in enumerate(asked)}
-    both = [
-        response for response in a if response.prompt_id in asked and (response.prompt_id, response.sample) in rivals
+    shared = [
+        response for response in a if response.prompt_id in by_id and (response.prompt_id, response.sample) in rivals
     ]
-    both.sort(key=lambda response: (place[response.prompt_id], response.sample))
-    return [ResponsePair(asked[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in both]
+    shared.sort(key=lambda response: (position[response.prompt_id], response.sample))
+    return [ResponsePair(by_id[r.prompt_id], r, rivals[r.prompt_id, r.sample]) for r in shared]
 
 
 def annotate(
@@ -43,19 +43,29 @@ def annotate(
     name: str,
     annotator: Annotator,
     judge: Judge,
-    kept_replies: Path,
+    cache_path: Path,
     done: Callable[[], object],
 ) -> list[Verdict]:
-    """What the annotator `name` says of each pair; `kept_replies` is the file in which a model's replies are kept."""
+    """Return the annotator's verdict on each pair, in the order of the pairs.
+
+    Args:
+        name: the annotator's key in params.yaml.
+        cache_path: SQLite file in which replies of models are cached.
+        done: called after each pair.
+
+    Raises:
+        TooManyFailures: more requests without a reply than `judge.max_failed_share` allows.
+        EndpointError: the server answers no request.
+    """
     match annotator:
         case FloorAnnotator():
-            decide = baselines.rule(annotator, seed=judge.seed)
-            said = []
+            prefer = baselines.rule(annotator, seed=judge.seed)
+            judgments = []
             for pair in shown:
-                said.append(baselines.ballots(pair.a, pair.b, decide))
+                judgments.append(baselines.judge(pair.a, pair.b, prefer))
                 done()
         case EndpointAnnotator():
-            said = asyncio.run(asked(shown, annotator, judge=judge, kept_replies=kept_replies, done=done))
+            judgments = asyncio.run(_judge_pairs(shown, annotator, judge=judge, cache_path=cache_path, done=done))
     return [
         Verdict(
             comparison=comparison,
@@ -64,24 +74,25 @@ def annotate(
             sample=pair.a.sample,
             contestant=pair.a.contestant,
             rival=pair.b.contestant,
-            outcome=pairwise.outcome(pair.a.contestant, ballots),
-            ballots=ballots,
+            outcome=pairwise.outcome(pair.a.contestant, both),
+            ballots=both,
         )
-        for pair, ballots in zip(shown, said, strict=True)
+        for pair, both in zip(shown, judgments, strict=True)
     ]
 
 
-async def asked(
+async def _judge_pairs(
     shown: Sequence[ResponsePair],
     annotator: EndpointAnnotator,
     *,
     judge: Judge,
-    kept_replies: Path,
+    cache_path: Path,
     done: Callable[[], object],
-) -> list[Ballots]:
-    from lima.inference import chat_client  # imports openai: a second that floors do not pay
+) -> list[Judgments]:
+    """Ask a model about every pair in both orders; cached replies are not requested again."""
+    from lima.inference import chat_client  # imports openai, which takes a second and which baselines do not need
 
-    with response_cache.open_cache(kept_replies) as cache:
+    with response_cache.open_cache(cache_path) as cache:
         async with chat_client.connected(
             annotator.url,
             key_variable=annotator.key_variable,
@@ -92,17 +103,15 @@ async def asked(
         ) as endpoint:
             limit = FailureLimit(2 * len(shown), share=judge.max_failed_share, setting="judge.max_failed_share")
             ask = chat_types.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
-            complete = completing(annotator, ask=ask, seed=judge.seed)
+            complete = judge_fn(annotator, ask=ask, seed=judge.seed)
             jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
             return await chat_types.gather_limited(
                 jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE
             )
 
 
-def completing(
-    annotator: EndpointAnnotator, *, ask: CompletionFn, seed: int
-) -> Callable[[str], Awaitable[ChatResponse | NoReply]]:
-    """A function that sends a text as the user's turn."""
+def judge_fn(annotator: EndpointAnnotator, *, ask: CompletionFn, seed: int) -> JudgeFn:
+    """Return a function that sends a text as a single user turn with greedy decoding."""
     options = chat_types.options(
         annotator.send, annotator.extra, max_tokens=annotator.max_tokens, temperature=GREEDY, top_p=1.0, seed=seed
     )
@@ -114,7 +123,9 @@ def completing(
     return complete
 
 
-def without_vote(given: Sequence[Verdict]) -> Counter[str]:
-    """Reasons of the ballots that say nothing: that of a missing or cut reply, else "unparsed"."""
-    ballots = [ballot for verdict in given for ballot in verdict.ballots]
-    return Counter(ballot.reason or ballot.winner for ballot in ballots if ballot.winner in ("unparsed", "failed"))
+def without_vote(verdicts: Sequence[Verdict]) -> Counter[str]:
+    """Count the judgments without a choice by reason: that of a missing or truncated reply, else "unparsed"."""
+    judgments = [judgment for verdict in verdicts for judgment in verdict.ballots]
+    return Counter(
+        judgment.reason or judgment.winner for judgment in judgments if judgment.winner in ("unparsed", "failed")
+    )

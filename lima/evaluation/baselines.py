@@ -1,4 +1,4 @@
-"""Rules that a real annotator has to beat. They look at form only and say nothing of worth."""
+"""Baseline annotators (longest, random, always-tie, finished). They measure form, not quality."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,17 +6,18 @@ from collections.abc import Callable
 import numpy as np
 
 from lima.config.entries import FloorAnnotator
-from lima.evaluation.pairwise import Ballots, Winner
+from lima.evaluation.pairwise import Judgments, Winner
 from lima.records import Judgment, Response
 
 Rule = Callable[[Response, Response], Winner]
 
-GRAM = 4  # words that count as repeated when they return in the same order
-NOTICEABLE = 0.05  # difference of two shares of repeated words; below it, a tie
+GRAM = 4  # words of an n-gram
+NOTICEABLE = 0.05  # smaller differences between two shares of repeated n-grams are a tie
 
 
-def rule(floor: FloorAnnotator, *, seed: int) -> Rule:
-    match floor.rule:
+def rule(annotator: FloorAnnotator, *, seed: int) -> Rule:
+    """Return the function of a baseline annotator."""
+    match annotator.rule:
         case "longest":
             return longest
         case "always-tie":
@@ -27,8 +28,8 @@ def rule(floor: FloorAnnotator, *, seed: int) -> Rule:
             return random_choice(seed)
 
 
-def ballots(a: Response, b: Response, decide: Rule) -> Ballots:
-    """In both orders, as every annotator is asked."""
+def judge(a: Response, b: Response, decide: Rule) -> Judgments:
+    """Apply the rule in both orders, as for every annotator."""
     return (
         Judgment(first=a.contestant, winner=decide(a, b), reply=""),
         Judgment(first=b.contestant, winner=decide(b, a), reply=""),
@@ -36,7 +37,7 @@ def ballots(a: Response, b: Response, decide: Rule) -> Ballots:
 
 
 def longest(first: Response, second: Response) -> Winner:
-    """More characters win."""
+    """Prefer the response with more characters."""
     return _more(len(first.text), len(second.text))
 
 
@@ -45,9 +46,9 @@ def always_tie(first: Response, second: Response) -> Winner:
 
 
 def finished(first: Response, second: Response) -> Winner:
-    """What ended by itself beats what was cut off; among equals, what repeats itself less.
+    """Prefer a complete response to a truncated one; if both are equal, the one that repeats itself less.
 
-    An empty response never began, so it has not finished either.
+    An empty response counts as truncated.
     """
     ended = [response.finish == "stop" and bool(response.text.strip()) for response in (first, second)]
     if ended[0] != ended[1]:
@@ -57,14 +58,14 @@ def finished(first: Response, second: Response) -> Winner:
 
 
 def repeated(text: str) -> float:
-    """Share of a text's n-grams of words that stood in it before: 1 − distinct/all, 0 where there are none."""
+    """Share of repeated word n-grams: 1 − distinct / all; 0 for a text without n-grams."""
     words = text.split()
     grams = [tuple(words[start : start + GRAM]) for start in range(len(words) - GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def random_choice(seed: int) -> Rule:
-    """A fair coin for each (seed, pair, prompt, sample), which falls the same whichever response is shown first."""
+    """Return a fair coin keyed by (seed, pair, prompt, sample); the result does not depend on the order shown."""
 
     def decide(first: Response, second: Response) -> Winner:
         pair = sorted([first.contestant, second.contestant])

@@ -1,4 +1,4 @@
-"""Which of an arm's checkpoints speaks for it (LIMA §3: one of the epochs, chosen on the dev prompts)."""
+"""Checkpoint selection: one epoch of an arm, chosen by the quality of its dev responses (LIMA §3)."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from lima.records import EpochScore, Record
 class SelectedCheckpoint(Record):
     arm: str
     epoch: PositiveInt
-    checkpoint: str  # its folder
-    digest: str  # SHA-256 of its model.safetensors, hexadecimal: other weights make other answers
-    why: str
+    checkpoint: str  # folder
+    digest: str  # SHA-256 of model.safetensors, hexadecimal, so that changed weights change this record
+    why: str  # the reason, in words
 
 
 def select_best(scores: Sequence[EpochScore]) -> EpochScore:
-    """The highest score; of equal ones the earliest, which has the same quality for less training."""
+    """Return the epoch with the highest score; on a tie the earliest, which needs less training."""
     return max(scores, key=lambda score: (score.score, -score.epoch))

@@ -1,4 +1,4 @@
-"""How many answers keep the form that their prompt prescribes, by contestant (LIMA appendix E)."""
+"""Share of answers that satisfy the constraint of their prompt, by contestant (LIMA appendix E)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,32 +8,33 @@ from lima.evaluation.statistics import Interval, wilson
 
 @dataclass(frozen=True)
 class ConstraintRate:
-    """One contestant's answers to prompts that prescribe a form."""
+    """One contestant's answers to prompts with a constraint."""
 
-    kept: int
+    kept: int  # answers that satisfy the constraint
     answers: int
     share: float
-    interval: Interval  # Wilson's, over prompts, as if the samples of one prompt told the same
-    faults: dict[str, str]  # by prompt, what broke the form in its first answer that does not keep it
+    interval: Interval  # Wilson interval with n = prompts: samples of one prompt do not count as independent
+    faults: dict[str, str]  # by prompt, the violation of its first answer that has one
 
 
 def constraint_rates(
-    found: Mapping[str, Sequence[tuple[str, str | None]]], *, confidence: float
+    checked: Mapping[str, Sequence[tuple[str, str | None]]], *, confidence: float
 ) -> dict[str, ConstraintRate]:
-    """By contestant; `found` gives each answer's prompt and what breaks the form, None where nothing does.
+    """Return the rate of each contestant; contestants without an answer to such a prompt are left out.
 
-    Contestants that answered no such prompt are left out.
+    Args:
+        checked: by contestant, the prompt id and the violation of each answer, None if there is no violation.
     """
-    return {name: _kept(of, confidence) for name, of in found.items() if of}
+    return {name: _rate(answers, confidence) for name, answers in checked.items() if answers}
 
 
-def _kept(found: Sequence[tuple[str, str | None]], confidence: float) -> ConstraintRate:
-    broken = [(prompt, fault) for prompt, fault in found if fault is not None]
-    share = 1 - len(broken) / len(found)
+def _rate(answers: Sequence[tuple[str, str | None]], confidence: float) -> ConstraintRate:
+    violations = [(prompt_id, violation) for prompt_id, violation in answers if violation is not None]
+    share = 1 - len(violations) / len(answers)
     return ConstraintRate(
-        kept=len(found) - len(broken),
-        answers=len(found),
+        kept=len(answers) - len(violations),
+        answers=len(answers),
         share=share,
-        interval=wilson(share, len({prompt for prompt, _ in found}), confidence=confidence),
-        faults=dict(reversed(broken)),
+        interval=wilson(share, len({prompt_id for prompt_id, _ in answers}), confidence=confidence),
+        faults=dict(reversed(violations)),
     )

@@ -1,4 +1,4 @@
-"""Which of two responses serves the need better, asked in both orders (LIMA §4; both orders are ours)."""
+"""Pairwise comparison of two responses, judged in both orders (LIMA §4; the paper does not specify both orders)."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -14,20 +14,20 @@ from lima.text import reasoning_blocks
 Winner = Literal["first", "second", "tie"]
 Choice = Literal["first", "second", "tie", "unparsed"]
 Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]
-Complete = Callable[[str], Awaitable[ChatResponse | NoReply]]  # a model's reply to a text
-Ballots = tuple[Judgment, Judgment]
+JudgeFn = Callable[[str], Awaitable[ChatResponse | NoReply]]  # a model's reply to a text
+Judgments = tuple[Judgment, Judgment]  # one for each order
 
 CHOICES: dict[str, Choice] = {"A": "first", "B": "second", "TIE": "tie"}
 VERDICT_LINE = re.compile(r"^[^\w\n]*VERDICT[^\w\n:]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 MARKS = " \t\r*_`#.\"'"  # Markdown and punctuation that models put around the word
 
 
-async def judge(prompt: Prompt, a: Response, b: Response, *, complete: Complete) -> Ballots:
-    """Two ballots, `a` shown first and `b` shown first."""
-    return await _ballot(prompt, a, b, complete), await _ballot(prompt, b, a, complete)
+async def judge(prompt: Prompt, a: Response, b: Response, *, complete: JudgeFn) -> Judgments:
+    """Return two judgments, with `a` shown first and with `b` shown first."""
+    return await _judge_once(prompt, a, b, complete), await _judge_once(prompt, b, a, complete)
 
 
-async def _ballot(prompt: Prompt, first: Response, second: Response, complete: Complete) -> Judgment:
+async def _judge_once(prompt: Prompt, first: Response, second: Response, complete: JudgeFn) -> Judgment:
     reply = await complete(instruction(prompt, first.text, second.text))
     match reply:
         case NoReply():
@@ -39,7 +39,7 @@ async def _ballot(prompt: Prompt, first: Response, second: Response, complete: C
 
 
 def instruction(prompt: Prompt, first: str, second: str) -> str:
-    """The texts are filled in at once, so that a `$` in one of them stays one."""
+    """Fill the judge's prompt template; a `$` in a text is not substituted."""
     return _template().substitute(prompt=dialogue(prompt), first=first, second=second)
 
 
@@ -49,39 +49,40 @@ def _template() -> Template:
 
 
 def dialogue(prompt: Prompt) -> str:
+    """The text of a single-turn prompt; several turns are prefixed with their roles."""
     if len(prompt.messages) == 1:
         return prompt.messages[0].content
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)
 
 
 def parse_choice(reply: str) -> Choice:
-    """What the last verdict line says; without one, or where it cannot be read, "unparsed" and never a tie.
+    """Parse the last verdict line of a reply.
 
-    A line in a reasoning block is a draft and does not count.
+    A missing or unreadable line is "unparsed", never a tie. Lines in reasoning blocks are drafts and are ignored.
     """
     lines = VERDICT_LINE.findall(reasoning_blocks.without(reply))
     return CHOICES.get(lines[-1].strip(MARKS).upper(), "unparsed") if lines else "unparsed"
 
 
-def outcome(contestant: str, ballots: Ballots) -> Outcome:
-    """What both orders together say of the contestant.
+def outcome(contestant: str, judgments: Judgments) -> Outcome:
+    """Combine the judgments of both orders into the contestant's outcome.
 
-    One winner in both orders wins, and two winners are inconsistent. A winner in one order and a tie in the other is a
-    tie: the rule asks for a *significant* difference, and one that is seen only from one side does not hold, though the
-    annotator does not contradict itself (Zheng et al. 2023 count a win only where both orders agree).
+    The same winner in both orders wins; two different winners are inconsistent. A winner in one order and a tie in the
+    other is a tie: the judge is asked for a significant difference, and one that appears in one order only is not
+    significant. (Zheng et al. 2023 also count a win only if both orders agree.)
     """
-    winners = {_winner(contestant, ballot) for ballot in ballots}
-    if "failed" in winners:
+    results = {_result(contestant, judgment) for judgment in judgments}
+    if "failed" in results:
         return "failed"
-    if "unparsed" in winners:
+    if "unparsed" in results:
         return "unparsed"
-    if winners == {"win", "lose"}:
+    if results == {"win", "lose"}:
         return "inconsistent"
-    return "tie" if "tie" in winners else winners.pop()
+    return "tie" if "tie" in results else results.pop()
 
 
-def _winner(contestant: str, ballot: Judgment) -> Outcome:
-    if ballot.winner in ("tie", "unparsed", "failed"):
-        return ballot.winner
-    shown_first, chosen_first = ballot.first == contestant, ballot.winner == "first"
-    return "win" if shown_first == chosen_first else "lose"
+def _result(contestant: str, judgment: Judgment) -> Outcome:
+    if judgment.winner in ("tie", "unparsed", "failed"):
+        return judgment.winner
+    shown_first, preferred_first = judgment.first == contestant, judgment.winner == "first"
+    return "win" if shown_first == preferred_first else "lose"

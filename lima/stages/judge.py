@@ -32,7 +32,7 @@ def main(comparison: str) -> None:
                 name=name,
                 annotator=annotator,
                 judge=p.judge,
-                kept_replies=storage.REPLIES,
+                cache_path=storage.REPLIES,
                 done=bar.update,
             )
     with storage.publish("judge", comparison) as folder:

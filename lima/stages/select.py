@@ -101,7 +101,7 @@ def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[
             name=name,
             annotator=config.entry(p.annotators, "annotator", name),
             judge=p.judge,
-            kept_replies=storage.REPLIES,
+            cache_path=storage.REPLIES,
             done=bar.update,
         )
 

@@ -1,4 +1,4 @@
-"""An answer that keeps each form, and answers that nearly do, with what breaks them."""
+"""For each constraint an answer that satisfies it, and near misses with their violations."""
 
 GOOD = {
     "haiku": """1.
@@ -118,11 +118,11 @@ bring:
 ```""",
 }
 
-# form, what is changed in the good answer, into what, and the words that the fault begins with
+# constraint, the text replaced in the good answer, its replacement, and the beginning of the violation
 NEARLY = [
     ("haiku", "of the day they have been holding.\n", "", "5. has 2 lines"),
-    ("haiku", "3.\n", "4.\n", "4. stands where 3. is due"),
-    ("haiku", "1.\nNets", "A day in five poems\n1.\nNets", "'A day in five poems' stands before 1."),
+    ("haiku", "3.\n", "4.\n", "number 4. instead of 3."),
+    ("haiku", "1.\nNets", "A day in five poems\n1.\nNets", "text before 1.: 'A day in five poems'"),
     ("haiku", "Gulls announce the fleet.", "When the gulls come in they all shout at once.", "4. has a line of more"),
     ("acrostic", "Rain writes", "The rain writes", "the lines begin with 'LANTETN'"),
     ("acrostic", "Long after", "Waiting\nLong after", "the lines begin with 'WLANTERN'"),
@@ -130,32 +130,32 @@ NEARLY = [
     ("limerick", "An organist", "A limerick\nAn organist", "6 lines, not 5"),
     ("speakers", "FOG: I have the whole bay.", "LIGHTHOUSE: And a lamp.", "line 8 does not begin with FOG:"),
     ("speakers", "\nFOG: And you will be here. I wouldn't boast of it.", "", "9 lines, not 10"),
-    ("speakers", "FOG: I wear it. It suits me.", "FOG:", "line 4 does not begin with FOG: and go on"),
+    ("speakers", "FOG: I wear it. It suits me.", "FOG:", "line 4 does not begin with FOG: followed by text"),
     ("timeline", "1870", "1862", "the years do not ascend"),
     ("timeline", "in Paris.", "in Paris. It hurts.", "1863 has more than one sentence"),
     ("timeline", "1905 –", "In 1905,", "'In 1905, Derailleurs"),
     ("fifty-words", "comes home together", "comes home", "49 words, not 50"),
     ("table", "| Myth | Fact |", "| Myth | Fact | Source |", "the columns are [['Myth', 'Fact', 'Source']]"),
-    ("table", "| Myth | Fact |", "Here you are:\n\n| Myth | Fact |", "a line stands outside of the table"),
-    ("table", "|---|---|\n", "", "no rule stands below the header"),
+    ("table", "| Myth | Fact |", "Here you are:\n\n| Myth | Fact |", "a line outside the table"),
+    ("table", "|---|---|\n", "", "no delimiter row below the header"),
     ("table", "| They are solitary. | Some travel in schools of hundreds. |", "", "5 rows, not 6"),
-    ("table", "Some travel in schools of hundreds.", "", "a row has not two filled cells"),
+    ("table", "Some travel in schools of hundreds.", "", "a row does not have two non-empty cells"),
     ("checklist", "- [ ] Earplugs", "- [x] Earplugs", "5 boxes are ticked, not 4"),
     ("checklist", "- [ ] Earplugs\n", "", "8 boxes, not 9"),
-    ("checklist", "- [ ] Earplugs", "- Earplugs", "a line is no"),
+    ("checklist", "- [ ] Earplugs", "- Earplugs", "a line is not"),
     ("glossary", "**cue**", "**zoom**", "the words are not sorted"),
     ("glossary", "**cue**:", "**cue:**", "'**cue:** the sign"),
-    ("glossary", "a coloured sheet in front of a lamp", "a sheet " * 8, "gel takes 16 words"),
+    ("glossary", "a coloured sheet in front of a lamp", "a sheet " * 8, "the definition of gel has 16 words"),
     ("outline", "2.3 The last harvest\n", "", "the lines are 1 1.1 1.2 1.3 2 2.1 2.2 3"),
     ("outline", "1 The valley", "Outline\n1 The valley", "the lines are - 1"),
-    ("csv", "2025-01-09", "2025-02-30", "'2025-02-30' is no night"),
+    ("csv", "2025-01-09", "2025-02-30", "'2025-02-30' is not a date"),
     ("csv", "2025-01-03", "2025-01-10", "the nights are not in order"),
-    ("csv", "Mars,5,", "Mars,6,", "'6' is no seeing from 1 to 5"),
+    ("csv", "Mars,5,", "Mars,6,", "'6' is not a seeing from 1 to 5"),
     ("csv", "night,object", "date,object", "the header is [['date'"),
-    ("csv", "Castor,4,Ada Kerr", "Castor,4", "['2025-01-30', 'Castor', '4'] has not four"),
-    ("yaml", "days: 7", "days: seven", "days is no number: 'seven'"),
+    ("csv", "Castor,4,Ada Kerr", "Castor,4", "['2025-01-30', 'Castor', '4'] does not have four"),
+    ("yaml", "days: 7", "days: seven", "days is not a number: 'seven'"),
     ("yaml", "level: beginner\n", "", "the keys are ['title', 'days'"),
-    ("yaml", "  - soft bag\n", "", "3 things to bring, not 4"),
-    ("yaml", "level: beginner\n", "level: [beginner\n", "the YAML cannot be read"),
+    ("yaml", "  - soft bag\n", "", "3 items to bring, not 4"),
+    ("yaml", "level: beginner\n", "level: [beginner\n", "not valid YAML"),
     ("yaml", "```yaml\n", "Here is the course:\n```yaml\n", "the answer is not one YAML code block"),
 ]

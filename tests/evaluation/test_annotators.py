@@ -44,7 +44,7 @@ def judged(url, tmp_path, *, pairs_=None, retries=0, concurrency=3, max_failed_s
             max_failed_share=max_failed_share,
             seed=17,
         ),
-        kept_replies=tmp_path / "work/store.sqlite",
+        cache_path=tmp_path / "work/store.sqlite",
         done=done,
     )
 
@@ -54,7 +54,7 @@ def prefers_lima(body, number):
     return said("Clear.\nVERDICT: " + ("A" if text.index("lima on") < text.index("base on") else "B"))
 
 
-def test_a_model_is_asked_about_every_pair_in_both_orders(tmp_path):
+def test_a_model_judges_every_pair_in_both_orders(tmp_path):
     counted = []
     with serving(prefers_lima) as server:
         given = judged(server.url, tmp_path, done=lambda: counted.append(1))
@@ -67,7 +67,7 @@ def test_a_model_is_asked_about_every_pair_in_both_orders(tmp_path):
     assert [ballot.first for ballot in given[0].ballots] == ["lima", "base"]
 
 
-def test_a_rerun_asks_nothing_twice(tmp_path):
+def test_a_rerun_uses_the_cache(tmp_path):
     with serving(prefers_lima) as server:
         first = judged(server.url, tmp_path)
         assert judged(server.url, tmp_path) == first
@@ -75,7 +75,7 @@ def test_a_rerun_asks_nothing_twice(tmp_path):
 
 
 @pytest.mark.parametrize(("status", "fails"), [(402, EndpointError), (400, TooManyFailures), (503, TooManyFailures)])
-def test_a_run_that_was_cut_off_goes_on_with_what_is_unanswered(tmp_path, status, fails):
+def test_an_interrupted_run_requests_only_what_has_no_reply(tmp_path, status, fails):
     cut = threading.Event()
 
     def dies_after_five(body, number):
@@ -94,7 +94,7 @@ def test_a_run_that_was_cut_off_goes_on_with_what_is_unanswered(tmp_path, status
 FILTER = refused(400, code="content_filter", message="The prompt triggered the content management policy.")
 
 
-def test_a_ballot_that_a_filter_refuses_is_a_failed_verdict_with_its_reason_and_the_others_go_on(tmp_path):
+def test_a_refused_judgment_is_a_failed_verdict_with_its_reason_and_the_run_continues(tmp_path):
     with serving(lambda body, n: FILTER if n == 2 else prefers_lima(body, n)) as server:
         given = judged(server.url, tmp_path, concurrency=1)
         assert [v.outcome for v in given] == ["win", "failed", "win", "win", "win", "win"]
@@ -108,12 +108,12 @@ def test_a_ballot_that_a_filter_refuses_is_a_failed_verdict_with_its_reason_and_
         assert len(server.asked) == 12 + 1
 
 
-def test_a_first_ballot_that_is_refused_is_no_reason_to_stop(tmp_path):
+def test_a_refused_first_judgment_does_not_stop_the_run(tmp_path):
     with serving(lambda body, n: FILTER if n == 0 else prefers_lima(body, n)) as server:
         assert [v.outcome for v in judged(server.url, tmp_path, concurrency=1)] == ["failed", *["win"] * 5]
 
 
-def test_more_ballots_without_a_reply_than_allowed_stop_with_their_reasons_and_keep_the_answers(tmp_path):
+def test_too_many_judgments_without_a_reply_stop_the_run_and_the_replies_stay_cached(tmp_path):
     with serving(lambda body, n: FILTER if n < 4 else prefers_lima(body, n)) as server:
         # a quarter of 12 ballots is 3
         with pytest.raises(
@@ -137,7 +137,7 @@ def test_more_ballots_without_a_reply_than_allowed_stop_with_their_reasons_and_k
         (completed({"content": "<think>\nVERDICT: A\nbut"}, finish="stop"), "empty"),
     ],
 )
-def test_a_reply_without_an_answer_has_no_vote_and_is_never_kept(tmp_path, sent, reason):
+def test_a_reply_without_an_answer_is_a_failed_verdict_and_is_not_cached(tmp_path, sent, reason):
     healed = threading.Event()
     with serving(lambda body, n: prefers_lima(body, n) if healed.is_set() else sent) as server:
         given = judged(server.url, tmp_path, max_failed_share=1.0)
@@ -148,14 +148,14 @@ def test_a_reply_without_an_answer_has_no_vote_and_is_never_kept(tmp_path, sent,
         assert len(server.asked) == 24
 
 
-def test_a_cut_reply_has_no_verdict_even_with_a_verdict_line(tmp_path):
+def test_a_truncated_reply_is_unparsed_even_with_a_verdict_line(tmp_path):
     with serving(lambda *_: said("My draft:\nVERDICT: B\nbut let me", finish="length")) as server:
         given = judged(server.url, tmp_path)
     assert {v.outcome for v in given} == {"unparsed"}
     assert without_vote(given) == {"truncated": 12}
 
 
-def test_a_verdict_within_the_reasoning_does_not_count(tmp_path):
+def test_a_verdict_in_a_reasoning_block_does_not_count(tmp_path):
     def thinks(body, number):
         final = prefers_lima(body, number)
         return said(
@@ -168,7 +168,7 @@ def test_a_verdict_within_the_reasoning_does_not_count(tmp_path):
         assert {v.outcome for v in judged(server.url, tmp_path)} == {"unparsed"}
 
 
-def test_a_judge_is_sent_the_options_of_its_entry_and_others_are_another_question(tmp_path):
+def test_the_options_of_the_entry_are_sent_and_are_part_of_the_cache_key(tmp_path):
     with serving(prefers_lima) as server:
         judged(server.url, tmp_path, pairs_=shown()[:1])
         entry = {"send": ["max_completion_tokens"], "extra": {"reasoning_effort": "low"}}
@@ -179,28 +179,28 @@ def test_a_judge_is_sent_the_options_of_its_entry_and_others_are_another_questio
     assert reasoning == {"model": "m", "max_completion_tokens": 100, "reasoning_effort": "low"}
 
 
-def test_another_question_is_asked_anew(tmp_path):
+def test_a_changed_request_is_sent_again(tmp_path):
     with serving(prefers_lima) as server:
         judged(server.url, tmp_path, pairs_=shown()[:1])
         judged(server.url, tmp_path, pairs_=shown()[:1], max_tokens=101)
         assert len(server.asked) == 4
 
 
-def test_one_question_that_comes_twice_at_a_time_is_asked_once(tmp_path):
+def test_concurrent_equal_requests_are_sent_once(tmp_path):
     same = ResponsePair(PROMPTS[0], response("p0", "lima", text="same"), response("p0", "base", text="same"))
     with serving(lambda *_: said("VERDICT: TIE", delay=0.1)) as server:
         assert [v.outcome for v in judged(server.url, tmp_path, pairs_=[same, same, same])] == ["tie"] * 3
         assert len(server.asked) == 1
 
 
-def test_a_model_that_always_prefers_the_first_is_inconsistent_and_a_babbling_one_unparsed(tmp_path):
+def test_a_judge_that_always_prefers_the_first_is_inconsistent_and_free_text_is_unparsed(tmp_path):
     with serving(lambda *_: said("VERDICT: A")) as server:
         assert {v.outcome for v in judged(server.url, tmp_path)} == {"inconsistent"}
     with serving(lambda *_: said("Both are fine, I would say they tie.")) as server:
         assert {v.outcome for v in judged(server.url, tmp_path)} == {"unparsed"}
 
 
-def test_hiccups_of_the_server_change_no_verdict(tmp_path):
+def test_retried_requests_change_no_verdict(tmp_path):
     def hiccups(body, number):
         if number % 3 == 0:
             return Sent(status=429, headers={"Retry-After": "0.01"})
@@ -210,14 +210,14 @@ def test_hiccups_of_the_server_change_no_verdict(tmp_path):
         assert [v.outcome for v in judged(server.url, tmp_path, retries=12)] == ["win"] * 6
 
 
-def test_a_floor_gives_the_same_record_as_a_model(tmp_path):
+def test_a_baseline_returns_the_same_record_as_a_model(tmp_path):
     (verdict,) = annotate(
         shown()[:1],
         comparison="lima-base",
         name="longest",
         annotator=FloorAnnotator(kind="floor", rule="longest"),
         judge=Judge(annotators=["longest"], concurrency=1, retries=0, timeout=5.0, max_failed_share=0.0, seed=17),
-        kept_replies=tmp_path / "store.sqlite",
+        cache_path=tmp_path / "store.sqlite",
         done=lambda: None,
     )
     assert (verdict.annotator, verdict.outcome) == ("longest", "tie")  # "lima on p0", "base on p0": ten characters each
@@ -225,18 +225,18 @@ def test_a_floor_gives_the_same_record_as_a_model(tmp_path):
     assert not (tmp_path / "store.sqlite").exists()
 
 
-def test_pairs_are_what_both_answered_sample_by_sample_in_the_prompts_order():
-    mine = [response("p2", "lima"), response("p0", "lima", sample=1), response("p0", "lima"), response("p1", "lima")]
-    theirs = [response("p0", "base"), response("p0", "base", sample=1), response("p2", "base"), response("p9", "base")]
-    found = pairs(PROMPTS, mine, theirs)
-    assert [(p.prompt.id, p.a.contestant, p.a.sample, p.b.contestant, p.b.sample) for p in found] == [
+def test_pairs_are_the_shared_samples_in_the_order_of_the_prompts():
+    ours = [response("p2", "lima"), response("p0", "lima", sample=1), response("p0", "lima"), response("p1", "lima")]
+    rivals = [response("p0", "base"), response("p0", "base", sample=1), response("p2", "base"), response("p9", "base")]
+    paired = pairs(PROMPTS, ours, rivals)
+    assert [(p.prompt.id, p.a.contestant, p.a.sample, p.b.contestant, p.b.sample) for p in paired] == [
         ("p0", "lima", 0, "base", 0),
         ("p0", "lima", 1, "base", 1),
         ("p2", "lima", 0, "base", 0),
     ]
 
 
-def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closing(tmp_path):
+def test_the_cache_key_has_server_request_and_attempt_and_the_cache_is_persistent(tmp_path):
     turns = (Turn(role="user", content="?"),)
     question = ChatRequest(model="m", messages=turns, options={"max_tokens": 9, "seed": 1}, attempt=0)
     reply = ChatResponse(text="!", finish="stop", finish_reason="stop", tokens=1)
@@ -253,7 +253,7 @@ def test_the_cache_tells_servers_questions_and_attempts_apart_and_survives_closi
         assert not kept.knows("http://a/v1", "n")
 
 
-def test_the_cache_holds_no_credentials_of_a_url(tmp_path):
+def test_the_cache_contains_no_credentials_of_a_url(tmp_path):
     question = ChatRequest(model="m", messages=(Turn(role="user", content="?"),), options={}, attempt=0)
     url = "https://ann:pa55w0rd@host/v1"
     with response_cache.open_cache(tmp_path / "calls.sqlite") as kept:

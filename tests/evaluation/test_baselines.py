@@ -11,9 +11,9 @@ def response(text, *, contestant="lima", finish="stop", prompt_id="p", sample=0)
     return Response(prompt_id=prompt_id, contestant=contestant, sample=sample, text=text, finish=finish, tokens=None)
 
 
-def outcome(rule, mine, theirs):
+def outcome(rule, ours, other):
     decide = baselines.rule(FloorAnnotator(kind="floor", rule=rule), seed=17)
-    return pairwise.outcome("lima", baselines.ballots(mine, theirs, decide))
+    return pairwise.outcome("lima", baselines.judge(ours, other, decide))
 
 
 texts = st.text(alphabet="ab ", max_size=30)
@@ -21,24 +21,26 @@ finishes = st.sampled_from(["stop", "length"])
 
 
 @given(st.sampled_from(["longest", "random", "always-tie", "finished"]), texts, texts, finishes, finishes, st.text())
-def test_a_floor_never_changes_its_mind_with_the_order(rule, mine, theirs, my_finish, their_finish, prompt_id):
-    a = response(mine, finish=my_finish, prompt_id=prompt_id)
-    b = response(theirs, contestant="base", finish=their_finish, prompt_id=prompt_id)
+def test_a_baseline_does_not_depend_on_the_order(rule, text, other, finish, other_finish, prompt_id):
+    a = response(text, finish=finish, prompt_id=prompt_id)
+    b = response(other, contestant="base", finish=other_finish, prompt_id=prompt_id)
     assert outcome(rule, a, b) in ("win", "tie", "lose")
 
 
-@pytest.mark.parametrize(("mine", "theirs", "wanted"), [("abc", "ab", "win"), ("a", "ab", "lose"), ("äö", "ab", "tie")])
-def test_longest_counts_characters(mine, theirs, wanted):
-    assert outcome("longest", response(mine), response(theirs, contestant="base")) == wanted
+@pytest.mark.parametrize(
+    ("text", "other", "expected"), [("abc", "ab", "win"), ("a", "ab", "lose"), ("äö", "ab", "tie")]
+)
+def test_longest_counts_characters(text, other, expected):
+    assert outcome("longest", response(text), response(other, contestant="base")) == expected
 
 
 def test_always_tie_ties():
     assert outcome("always-tie", response("abc"), response("", contestant="base")) == "tie"
 
 
-def test_a_coin_is_fair_and_falls_anew_for_every_prompt_and_sample():
+def test_random_is_fair_and_independent_for_every_prompt_and_sample():
     prompts = [(f"p{number}", sample) for number in range(500) for sample in (0, 1)]
-    said = [
+    outcomes = [
         outcome(
             "random",
             response("a", prompt_id=prompt_id, sample=sample),
@@ -47,12 +49,12 @@ def test_a_coin_is_fair_and_falls_anew_for_every_prompt_and_sample():
         for prompt_id, sample in prompts
     ]
     # 1000 throws: 500 ± 4 · √250 ≈ 437 to 563
-    assert 437 < said.count("win") < 563
-    assert said.count("tie") == 0
-    assert any(said[n] != said[n + 1] for n in range(0, 1000, 2))
+    assert 437 < outcomes.count("win") < 563
+    assert outcomes.count("tie") == 0
+    assert any(outcomes[n] != outcomes[n + 1] for n in range(0, 1000, 2))
 
 
-def test_a_repeated_share_is_that_of_the_runs_of_four_words_seen_before():
+def test_repetition_is_the_share_of_repeated_four_grams():
     assert baselines.repeated("a b c") == 0
     assert baselines.repeated("a b c d e f g") == 0
     # a b c d a b c d: five runs, of which a b c d comes twice: 1 of 5
@@ -62,20 +64,20 @@ def test_a_repeated_share_is_that_of_the_runs_of_four_words_seen_before():
 
 
 @pytest.mark.parametrize(
-    ("mine", "my_finish", "theirs", "their_finish", "wanted"),
+    ("text", "finish", "other", "other_finish", "expected"),
     [
         ("short", "stop", "a long one without end", "length", "win"),
-        ("a a a a a a a a", "stop", "a b c d e f g h", "length", "win"),  # to end weighs more than to repeat
+        ("a a a a a a a a", "stop", "a b c d e f g h", "length", "win"),  # truncation outweighs repetition
         ("a b c d e f g h", "stop", "a a a a a a a a", "stop", "win"),
         ("a a a a a a a a", "length", "a b c d e f g h", "length", "lose"),
         ("one two", "stop", "three", "stop", "tie"),
-        (" \n", "stop", "a long one without end", "length", "tie"),  # what never began has not finished
+        (" \n", "stop", "a long one without end", "length", "tie"),  # an empty response counts as truncated
         ("", "stop", "an answer", "stop", "lose"),
     ],
 )
-def test_finished_looks_at_the_end_and_then_at_repetition(mine, my_finish, theirs, their_finish, wanted):
-    a, b = response(mine, finish=my_finish), response(theirs, contestant="base", finish=their_finish)
-    assert outcome("finished", a, b) == wanted
+def test_finished_compares_truncation_first_and_then_repetition(text, finish, other, other_finish, expected):
+    a, b = response(text, finish=finish), response(other, contestant="base", finish=other_finish)
+    assert outcome("finished", a, b) == expected
 
 
 def test_a_difference_in_repetition_below_a_twentieth_is_a_tie():

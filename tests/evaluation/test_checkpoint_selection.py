@@ -16,5 +16,5 @@ def scored(epoch, score):
     )
 
 
-def test_the_highest_score_is_chosen_and_of_equals_the_earliest():
+def test_the_highest_score_is_selected_and_on_a_tie_the_earliest_epoch():
     assert select_best([scored(5, 0.1), scored(7, 0.4), scored(6, 0.4), scored(8, 0.2)]).epoch == 6

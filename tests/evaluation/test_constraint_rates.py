@@ -1,4 +1,4 @@
-"""Shares of answers that keep their form."""
+"""Share of answers that satisfy their constraint."""
 
 import pytest
 
@@ -6,17 +6,17 @@ from lima.evaluation.constraint_rates import constraint_rates
 
 
 def test_the_share_is_of_answers_and_its_interval_of_prompts():
-    found = [("a", None), ("a", None), ("b", "4 lines, not 5"), ("b", None)]
-    of = constraint_rates({"lima": found}, confidence=0.95)["lima"]
-    assert (of.kept, of.answers, of.share) == (3, 4, 0.75)
+    answers = [("a", None), ("a", None), ("b", "4 lines, not 5"), ("b", None)]
+    rate = constraint_rates({"lima": answers}, confidence=0.95)["lima"]
+    assert (rate.kept, rate.answers, rate.share) == (3, 4, 0.75)
     # Wilson at 0.75 of 2 prompts, z² = 3.8415: (0.75 + 0.9604 ± 1.96·√(0.1875/2 + 0.9604/4)) / 2.9207
-    assert (of.interval.low, of.interval.high) == pytest.approx((0.1979, 0.9733), abs=5e-4)
+    assert (rate.interval.low, rate.interval.high) == pytest.approx((0.1979, 0.9733), abs=5e-4)
 
 
-def test_of_each_prompt_the_fault_of_the_first_broken_answer_is_told():
-    found = [("a", None), ("a", "first"), ("a", "second"), ("b", "third")]
-    assert constraint_rates({"lima": found}, confidence=0.95)["lima"].faults == {"a": "first", "b": "third"}
+def test_the_first_violation_of_each_prompt_is_returned():
+    answers = [("a", None), ("a", "first"), ("a", "second"), ("b", "third")]
+    assert constraint_rates({"lima": answers}, confidence=0.95)["lima"].faults == {"a": "first", "b": "third"}
 
 
-def test_who_answered_no_such_prompt_stands_nowhere():
+def test_contestants_without_an_answer_are_left_out():
     assert constraint_rates({"lima": [], "base": [("a", None)]}, confidence=0.95).keys() == {"base"}

@@ -14,7 +14,7 @@ VARIED = [
 ]
 
 
-def test_distinct_runs_are_counted_among_so_many_words_and_never_over_a_texts_end():
+def test_distinct_n_counts_within_the_given_words_and_does_not_cross_texts():
     texts = ["a b a", "a b c d"]
     # 1: a b a a b, the first five words: 2 of 5; 2: ab ba | ab: 2 of 3
     assert diversity.distinct(texts, 1, 5) == 2 / 5
@@ -23,27 +23,27 @@ def test_distinct_runs_are_counted_among_so_many_words_and_never_over_a_texts_en
 
 
 @given(st.lists(st.text("ab c", max_size=8), max_size=5), st.integers(1, 3), st.integers(0, 12))
-def test_a_share_is_a_share(texts, n, size):
+def test_distinct_n_is_between_0_and_1(texts, n, size):
     assert 0 <= diversity.distinct(texts, n, size) <= 1
 
 
-def test_a_varied_set_is_more_diverse_than_one_of_a_single_pattern_by_every_measure():
-    _, found = diversity.compare({"varied": VARIED, "monotone": MONOTONE}, **SETTINGS)
-    varied, monotone = found["varied"], found["monotone"]
-    assert all(one > other for one, other in zip(varied.distinct, monotone.distinct, strict=True))
+def test_a_varied_set_is_more_diverse_than_a_monotone_one_by_every_measure():
+    _, measures = diversity.compare({"varied": VARIED, "monotone": MONOTONE}, **SETTINGS)
+    varied, monotone = measures["varied"], measures["monotone"]
+    assert all(a > b for a, b in zip(varied.distinct, monotone.distinct, strict=True))
     assert varied.nearest < monotone.nearest
     assert varied.clusters > monotone.clusters
 
 
-def test_sets_are_compared_at_the_size_of_the_smallest_so_that_a_copy_of_many_is_like_itself():
-    size, found = diversity.compare({"few": VARIED[:6], "many": VARIED}, **SETTINGS)
+def test_sets_are_compared_at_the_size_of_the_smallest():
+    size, measures = diversity.compare({"few": VARIED[:6], "many": VARIED}, **SETTINGS)
     assert size.prompts == 6
     assert size.words == sum(len(diversity.words(text)) for text in VARIED[:6])
-    assert found["many"].clusters <= 6
-    assert found["many"].prompts == 12
+    assert measures["many"].clusters <= 6
+    assert measures["many"].prompts == 12
 
 
-def test_equal_texts_are_one_cluster_and_texts_without_a_word_in_common_each_one():
+def test_equal_texts_are_one_cluster_and_texts_without_common_words_are_separate():
     space = tfidf.subjects(VARIED)
 
     def clusters(*texts: str) -> int:
@@ -55,9 +55,9 @@ def test_equal_texts_are_one_cluster_and_texts_without_a_word_in_common_each_one
 
 
 @pytest.mark.parametrize("name", ["varied", "monotone"])
-def test_a_figure_depends_on_the_seed_and_not_on_the_set_beside_it_in_order(name):
+def test_a_measure_depends_on_the_seed_and_not_on_the_order_of_the_sets(name):
     sets = {"varied": VARIED, "monotone": MONOTONE}
-    one = diversity.compare(sets, **SETTINGS)[1][name]
-    other = diversity.compare(dict(reversed(sets.items())), **SETTINGS)[1][name]
-    assert one.distinct == other.distinct
-    assert one.nearest == pytest.approx(other.nearest)
+    first = diversity.compare(sets, **SETTINGS)[1][name]
+    second = diversity.compare(dict(reversed(sets.items())), **SETTINGS)[1][name]
+    assert first.distinct == second.distinct
+    assert first.nearest == pytest.approx(second.nearest)

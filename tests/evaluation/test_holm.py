@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lima.evaluation.statistics import holm
 
 
-def test_the_smallest_is_multiplied_by_all_and_the_next_by_one_less():
+def test_the_kth_smallest_p_value_is_multiplied_by_the_number_of_those_left():
     # sorted 0.01, 0.03, 0.04: 3·0.01 = 0.03; 2·0.03 = 0.06; max(0.06, 1·0.04) = 0.06
     assert holm({"b": 0.04, "a": 0.01, "c": 0.03}) == pytest.approx({"b": 0.06, "a": 0.03, "c": 0.06})
 
@@ -17,8 +17,8 @@ def test_no_p_value_exceeds_one():
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.floats(0, 1), min_size=1))
-def test_it_is_bonferroni_over_every_family_that_a_hypothesis_belongs_to(p_values):
-    # Holm is the closed test: a hypothesis falls only if every family with it falls at |family|·min p.
+def test_holm_is_the_closed_test_with_bonferroni(p_values):
+    # Closed test: a hypothesis is rejected only if every family with it is rejected at |family| · min p.
     families = [f for size in range(1, len(p_values) + 1) for f in combinations(p_values, size)]
     for name, adjusted in holm(p_values).items():
         closed = max(len(f) * min(p_values[member] for member in f) for f in families if name in f)

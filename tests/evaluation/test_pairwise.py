@@ -21,7 +21,7 @@ def response(contestant, text):
     return Response(prompt_id="authored/B/1", contestant=contestant, sample=0, text=text, finish="stop", tokens=None)
 
 
-def cast(first, winner):
+def judgment(first, winner):
     return Judgment(first=first, winner=winner, reply="")
 
 
@@ -29,13 +29,13 @@ def judged(complete):
     async def answered(text):
         return ChatResponse(text=complete(text), finish="stop", finish_reason="stop", tokens=None)
 
-    mine, theirs = response("lima", "good"), response("base", "bad")
-    ballots = asyncio.run(pairwise.judge(prompt("?"), mine, theirs, complete=answered))
+    ours, rival = response("lima", "good"), response("base", "bad")
+    ballots = asyncio.run(pairwise.judge(prompt("?"), ours, rival, complete=answered))
     return pairwise.outcome("lima", ballots), ballots
 
 
 @pytest.mark.parametrize(
-    ("reply", "vote"),
+    ("reply", "choice"),
     [
         ("VERDICT: A", "first"),
         ("Some reasons.\nVERDICT: B\n", "second"),
@@ -58,29 +58,29 @@ def judged(complete):
         ("", "unparsed"),
     ],
 )
-def test_a_verdict_is_a_line_of_its_own(reply, vote):
-    assert pairwise.parse_choice(reply) == vote
+def test_the_last_verdict_line_is_parsed(reply, choice):
+    assert pairwise.parse_choice(reply) == choice
 
 
 @given(st.text(), st.sampled_from(["A", "B", "TIE"]), st.sampled_from(["", "\n", "\n\nThank you.", "\r\n"]))
-def test_the_last_verdict_line_binds_whatever_stands_before(before, word, after):
+def test_text_before_the_last_verdict_line_is_ignored(before, word, after):
     assert pairwise.parse_choice(f"{before}\nVERDICT: {word}{after}") == pairwise.CHOICES[word]
 
 
 @given(st.text())
-def test_every_reply_has_a_vote_and_without_the_word_it_is_unparsed(reply):
-    vote = pairwise.parse_choice(reply)
-    assert vote in ("first", "second", "tie", "unparsed")
-    assert "verdict" in reply.lower() or vote == "unparsed"
+def test_every_reply_has_a_choice_and_is_unparsed_without_the_word_verdict(reply):
+    choice = pairwise.parse_choice(reply)
+    assert choice in ("first", "second", "tie", "unparsed")
+    assert "verdict" in reply.lower() or choice == "unparsed"
 
 
 @pytest.mark.parametrize(
-    ("shown_first", "shown_second", "outcome"),  # what the ballots say of lima, in the two orders
+    ("shown_first", "shown_second", "outcome"),  # lima's result in each order
     [
         ("win", "win", "win"),
         ("lose", "lose", "lose"),
         ("tie", "tie", "tie"),
-        ("win", "tie", "tie"),  # a significant difference has to be seen from both sides
+        ("win", "tie", "tie"),  # a significant difference appears in both orders
         ("tie", "win", "tie"),
         ("lose", "tie", "tie"),
         ("tie", "lose", "tie"),
@@ -95,22 +95,22 @@ def test_every_reply_has_a_vote_and_without_the_word_it_is_unparsed(reply):
         ("failed", "unparsed", "failed"),
     ],
 )
-def test_two_ballots_make_one_outcome(shown_first, shown_second, outcome):
+def test_two_judgments_are_combined_into_one_outcome(shown_first, shown_second, outcome):
     as_first = {"win": "first", "lose": "second", "tie": "tie", "unparsed": "unparsed", "failed": "failed"}
     as_second = as_first | {"win": "second", "lose": "first"}
-    ballots = (cast("lima", as_first[shown_first]), cast("base", as_second[shown_second]))
+    ballots = (judgment("lima", as_first[shown_first]), judgment("base", as_second[shown_second]))
     assert pairwise.outcome("lima", ballots) == outcome
     mirrored = {"win": "lose", "lose": "win"}.get(outcome, outcome)
     assert pairwise.outcome("base", ballots) == mirrored
 
 
-def test_an_annotator_that_always_says_a_is_inconsistent():
+def test_a_judge_that_always_answers_a_is_inconsistent():
     outcome, ballots = judged(lambda text: "VERDICT: A")
     assert outcome == "inconsistent"
     assert [(ballot.first, ballot.winner) for ballot in ballots] == [("lima", "first"), ("base", "first")]
 
 
-def test_an_annotator_that_sees_the_better_text_wins_in_both_orders_and_keeps_its_words():
+def test_the_same_preference_in_both_orders_wins_and_the_reply_is_recorded():
     def sees(text):
         return "I like it.\nVERDICT: " + ("A" if text.index("good") < text.index("bad") else "B")
 
@@ -120,7 +120,7 @@ def test_an_annotator_that_sees_the_better_text_wins_in_both_orders_and_keeps_it
     assert ballots[0].reply == "I like it.\nVERDICT: A"
 
 
-def test_the_texts_are_shown_as_they_are_even_where_they_look_like_places_to_fill():
+def test_placeholders_in_the_texts_are_not_substituted():
     shown = pairwise.instruction(prompt("cost in $first?"), "$second {x}", "$$ 100 %s")
     assert "cost in $first?" in shown
     assert "$second {x}" in shown
@@ -128,5 +128,5 @@ def test_the_texts_are_shown_as_they_are_even_where_they_look_like_places_to_fil
     assert shown.count("$second") == 1
 
 
-def test_a_dialogue_is_shown_with_its_speakers():
+def test_a_dialogue_is_shown_with_its_roles():
     assert pairwise.dialogue(prompt("a", "b", "c")) == "user: a\n\nassistant: b\n\nuser: c"

@@ -155,7 +155,7 @@ def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_w
     assert json.loads((plain / "metrics.json").read_text())["forms"] == {
         name: {"kept": 0.0} for name in finished_run.CONTESTANTS
     }
-    assert "<code><bdi>authored/B/1</bdi></code>: <bdi>a line is no &#39;- [x]&#39; or &#39;- [ ]&#39;" in html
+    assert "<code><bdi>authored/B/1</bdi></code>: <bdi>a line is not &#39;- [x]&#39; or &#39;- [ ]&#39;" in html
 
 
 def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
