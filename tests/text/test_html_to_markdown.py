@@ -110,7 +110,7 @@ def escaped(text: str) -> str:
         ("", ""),
     ],
 )
-def test_what_a_reader_sees_stays_and_markup_goes(html, markdown):
+def test_visible_text_is_kept_and_markup_is_removed(html, markdown):
     assert to_markdown(html) == markdown
 
 
@@ -128,19 +128,19 @@ A, Z, CUT = removal_marks.LINK, removal_marks.LINK_END, removal_marks.CUT
         (f"<p>{A}a{CUT}&#x10fff2;</p><pre>{Z}b</pre>", "a\n\n```\nb\n```"),
     ],
 )
-def test_marks_stand_where_links_and_images_were_and_come_from_nowhere_else(html, marked):
+def test_marks_replace_links_and_images_and_never_come_from_the_input(html, marked):
     assert to_marked(html) == marked
     assert not removal_marks.MARK.search(to_markdown(html))
 
 
 @given(st.text() | SOUP | st.text(alphabet=[A, Z, CUT, "a", "<", ">", "p", " "]))
-def test_without_its_marks_a_marked_text_has_the_same_words(html):
+def test_marked_and_plain_markdown_have_the_same_words(html):
     plain, unmarked = to_markdown(html), removal_marks.removed(to_marked(html))
     assert re.findall(r"[^\W\d_]+", unmarked) == re.findall(r"[^\W\d_]+", plain)
 
 
 @given(st.text() | SOUP)
-def test_any_text_becomes_tidy_markdown(html):
+def test_any_input_gives_trimmed_markdown_without_runs_of_empty_lines(html):
     markdown = to_markdown(html)
     prose = re.sub(r"(?ms)^[ >-]*(?:\d+\. )*(`{3,}).*?^[ >]*\1", "code", markdown)
     assert markdown == markdown.strip(" \n")
@@ -148,8 +148,8 @@ def test_any_text_becomes_tidy_markdown(html):
 
 
 @given(CODE.filter(lambda code: code.strip()))
-def test_code_stands_verbatim_between_its_fences(code):
-    # HTML ignores the first line break after <pre>; those at the end would only push the fence down
+def test_code_is_verbatim_between_its_fences(code):
+    # HTML ignores the first line break after <pre>; the converter also strips line breaks at the end
     lines = to_markdown(f"<p>a</p><pre><code>{escaped(code)}</code></pre><p>b</p>").split("\n")
     fence = lines[2]
     assert lines[:2] == ["a", ""]
@@ -160,8 +160,8 @@ def test_code_stands_verbatim_between_its_fences(code):
 
 
 @given(CLOSED, SOUP)
-def test_a_script_never_shows(before, after):
-    # behind markup that is left open, as <? is, its tag is a part of that markup, to a browser too
+def test_the_content_of_a_script_is_never_kept(before, after):
+    # after unclosed markup such as <?, the script tag is part of that markup, as in a browser
     assert "evil" not in to_markdown(f"{before}<script>evil()</script>{after}")
 
 
@@ -172,7 +172,7 @@ def test_deep_nesting_loses_nothing(tag):
     assert markdown.endswith("after")
 
 
-def test_what_is_nested_deeper_than_24_is_set_as_paragraphs():
+def test_elements_nested_deeper_than_24_become_paragraphs():
     assert to_markdown("<blockquote>" * 3_000 + "deep") == "> " * 24 + "deep"
     assert to_markdown("<ul><li>" * 3_000 + "deep") == "- " * 12 + "deep"
     inner = "<blockquote>" * 30 + "in" + "</blockquote>" * 30
@@ -207,15 +207,15 @@ def test_hostile_html_takes_time_linear_in_its_length(unclosed):
         to_markdown(body)
         return time.process_time() - start
 
-    # eight times the length: 8 if linear, 64 if quadratic; 20 ms are too little to measure
+    # eight times the length: 8 if linear, 64 if quadratic; below 20 ms the measurement is noise
     assert min(seconds(80_000) for _ in range(2)) < 24 * max(seconds(10_000), 0.02)
 
 
 @given(SOUP, st.lists(st.sampled_from(["alpha", "beta", "gamma"]), min_size=1))
-def test_words_outside_of_what_is_cut_survive_whatever_tags_stand_around_them(soup, words):
-    cut = re.sub(r"</?(?:del|a)\b[^>]*>|[<>&`|^]", lambda found: found[0] if len(found[0]) > 1 else "", soup)
-    cut = cut.replace("<del>", "").replace("<a>", "")
-    text = to_markdown("".join(f"{cut}<p>{word}</p>" for word in words))
+def test_words_outside_of_removed_elements_survive_any_surrounding_tags(soup, words):
+    kept = re.sub(r"</?(?:del|a)\b[^>]*>|[<>&`|^]", lambda match: match[0] if len(match[0]) > 1 else "", soup)
+    kept = kept.replace("<del>", "").replace("<a>", "")
+    text = to_markdown("".join(f"{kept}<p>{word}</p>" for word in words))
     assert re.findall("alpha|beta|gamma", text) == words
 
 
@@ -230,7 +230,7 @@ FORMULAS = [
 
 
 @given(st.lists(st.sampled_from(FORMULAS), min_size=1), st.sampled_from(["p", "li", "blockquote", "td", "span"]))
-def test_formulas_stay_verbatim_below_the_prefix_of_their_lines(formulas, tag):
+def test_formulas_are_verbatim_apart_from_the_prefix_of_their_lines(formulas, tag):
     markdown = to_markdown("".join(f"<{tag}>so {escaped(formula)}</{tag}>" for formula in formulas))
     prefix = {"li": r"(?m)^(?:- |  )", "blockquote": r"(?m)^> ?"}.get(tag, "(?!)")
     shown = re.sub(prefix, "", markdown)
@@ -238,11 +238,11 @@ def test_formulas_stay_verbatim_below_the_prefix_of_their_lines(formulas, tag):
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_a_formula_in_a_paragraph_is_not_touched_while_the_blanks_around_it_are(formula):
+def test_whitespace_is_collapsed_around_a_formula_but_not_in_it(formula):
     assert to_markdown(f"<p>as \n {escaped(formula)}  it  is") == f"as {formula} it is"
 
 
-def test_prices_on_a_line_are_text():
+def test_prices_on_one_line_are_not_a_formula():
     assert to_markdown("<p>$5 and\n $6</p><p>a\nb</p>") == "$5 and $6\n\na b"
 
 
@@ -250,8 +250,8 @@ LIST = st.recursive(st.just([]), lambda inner: st.lists(inner, min_size=1, max_s
 
 
 @given(LIST, st.booleans(), st.sampled_from(["ul", "ol"]))
-def test_a_nested_list_reads_back_with_the_same_nesting(items, closed, tag):
-    """As CommonMark reads it, whether or not the items are closed."""
+def test_a_nested_list_parses_as_commonmark_with_the_same_nesting(items, closed, tag):
+    """Whether or not the items have end tags."""
 
     def html(inner: list, level: int = 0) -> str:
         end = "</li>" if closed else ""

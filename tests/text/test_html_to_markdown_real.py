@@ -1,4 +1,4 @@
-"""About a thousand bodies of real exchanges: what a reader of lxml's tree sees stands in the Markdown too."""
+"""About 1,000 real Stack Exchange posts: the Markdown contains all visible text of lxml's tree."""
 
 import hashlib
 import re
@@ -17,12 +17,12 @@ DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 WORD = re.compile(r"\w+")
 ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 FORMULA = re.compile(r"\$\$.+?\$\$|(?<![\\$\w])\$(?![\s\d$])[^$\n]+?(?<![\s\\])\$(?![\d$])", re.DOTALL)
-pytestmark = pytest.mark.skipif(not SITES.exists(), reason="the real dumps are not here")
+pytestmark = pytest.mark.skipif(not SITES.exists(), reason="real dumps not available")
 
 
 @pytest.fixture(scope="module")
 def bodies() -> list[str]:
-    """Up to 100 posts a site, by the digest of their place."""
+    """Up to 100 posts a site, sampled by the hash of site and id."""
     chosen = []
     for posts in sorted(SITES.glob("*/Posts.xml")):
         rows = {row.get("Id"): row.get("Body") for _, row in ElementTree.iterparse(posts) if row.get("Body")}
@@ -32,36 +32,36 @@ def bodies() -> list[str]:
     return chosen
 
 
-def seen(body: str):
-    """lxml's tree without what is cut."""
+def visible_tree(body: str):
+    """lxml's tree without the elements that the converter removes."""
     tree = lxml_html.fragment_fromstring(body, create_parent="div")
     for link in tree.xpath("//a"):
         if ADDRESS.fullmatch(link.text_content().strip()):
             link.drop_tree()
-    for gone in tree.xpath("//script | //style | //del | //s | //strike | //comment()"):
-        gone.drop_tree()
+    for removed in tree.xpath("//script | //style | //del | //s | //strike | //comment()"):
+        removed.drop_tree()
     return tree
 
 
 def test_every_word_survives(bodies):
     for body in bodies:
-        tree = seen(body)
+        tree = visible_tree(body)
         for mark in tree.xpath("//sup | //sub | //code"):
             mark.tail = f" {mark.tail or ''}"
             mark.text = f" {mark.text or ''}"
         for block in tree.xpath("//p | //li | //br | //pre | //h1 | //h2 | //h3 | //td | //th | //div | //blockquote"):
             block.tail = f" {block.tail or ''}"
             block.text = f" {block.text or ''}"
-        shown = re.sub("[₀-₉]+", lambda found: f" {found[0].translate(DIGITS)} ", to_markdown(body)).replace("_", " ")
+        shown = re.sub("[₀-₉]+", lambda digits: f" {digits[0].translate(DIGITS)} ", to_markdown(body)).replace("_", " ")
         missing = Counter(WORD.findall(tree.text_content().replace("_", " "))) - Counter(WORD.findall(shown))
         assert not missing, body
 
 
-def test_code_is_verbatim_but_for_the_indentation_of_lists_and_quotes(bodies):
+def test_code_is_verbatim_except_for_the_indentation_of_lists_and_quotes(bodies):
     blocks = 0
     for body in bodies:
         markdown = re.sub(r"(?m)^[ \t>]+", "", to_markdown(body))
-        for block in seen(body).xpath("//pre"):
+        for block in visible_tree(body).xpath("//pre"):
             if code := block.text_content().strip("\n"):
                 blocks += 1
                 assert re.sub(r"(?m)^[ \t>]+", "", code.replace("\r", "")).strip() in markdown
@@ -71,7 +71,7 @@ def test_code_is_verbatim_but_for_the_indentation_of_lists_and_quotes(bodies):
 def test_formulas_are_verbatim(bodies):
     formulas = 0
     for body in bodies:
-        tree = seen(body)
+        tree = visible_tree(body)
         for code in tree.xpath("//pre | //code"):
             code.drop_tree()
         markdown = re.sub(r"(?m)^(?:> ?)+", "", to_markdown(body))
@@ -81,22 +81,22 @@ def test_formulas_are_verbatim(bodies):
     assert formulas > 100
 
 
-def test_lists_read_back_with_their_nesting(bodies):
-    """Text is not escaped, so one that looks like an item reads as one: such bodies are left out."""
+def test_lists_parse_with_the_same_nesting(bodies):
+    """Text is not escaped, so text that looks like a list item parses as one: such posts are skipped."""
     lists = 0
     for body in bodies:
-        tree = seen(body)
+        tree = visible_tree(body)
         items = [item for item in tree.xpath("//li") if item.text_content().strip()]
         if any(
             re.match(r"\s*(?:\d+[.)]|[-+*])(?:\s|$)", block.text_content())
             for block in tree.xpath("//li | //p | //div")
         ):
             continue
-        told = [sum(outer.tag in ("ul", "ol") for outer in item.iterancestors()) for item in items]
+        expected = [sum(outer.tag in ("ul", "ol") for outer in item.iterancestors()) for item in items]
         depth, read = 0, []
         for token in MarkdownIt("commonmark").parse(to_markdown(body)):
             depth += token.nesting if token.type.endswith(("list_open", "list_close")) else 0
             read += [depth] if token.type == "list_item_open" else []
-        lists += bool(told)
-        assert read == told, body
+        lists += bool(expected)
+        assert read == expected, body
     assert lists > 100

@@ -16,15 +16,15 @@ ENGLISH = "The dough has to rest for an hour before it is rolled out, or else it
 
 
 @pytest.mark.parametrize("code", TEXTS)
-def test_another_language_is_named_with_its_probability(code):
-    found = language.foreign(TEXTS[code], settings=P)
-    assert found
-    name, probability = found.split(", probability ")
+def test_another_language_is_reported_with_its_probability(code):
+    detected = language.foreign(TEXTS[code], settings=P)
+    assert detected
+    name, probability = detected.split(", probability ")
     assert name == code
     assert float(probability) >= P.least_probability
 
 
-def test_the_wanted_language_passes_and_may_be_another():
+def test_the_wanted_language_passes_and_is_configurable():
     assert language.foreign(ENGLISH, settings=P) is None
     german = Language(wanted="de", least_probability=0.95, min_chars=60)
     assert language.foreign(TEXTS["de"], settings=german) is None
@@ -32,7 +32,7 @@ def test_the_wanted_language_passes_and_may_be_another():
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "quoted",
     [
         f"```\n{TEXTS['de']}\n```",
         f"> {TEXTS['de']}",
@@ -42,11 +42,11 @@ def test_the_wanted_language_passes_and_may_be_another():
         f"\\begin{{align}}\\text{{{TEXTS['de']}}}\\end{{align}}",
     ],
 )
-def test_code_quotations_and_formulas_do_not_tell_the_language(shown):
-    assert language.foreign(f"{ENGLISH}\n\n{shown}\n", settings=P) is None
-    assert language.foreign(f"{shown}\n", settings=P) is None
+def test_code_quotations_and_formulas_do_not_count(quoted):
+    assert language.foreign(f"{ENGLISH}\n\n{quoted}\n", settings=P) is None
+    assert language.foreign(f"{quoted}\n", settings=P) is None
 
 
-def test_a_short_text_is_not_judged():
+def test_a_short_text_passes():
     assert language.foreign("Der Teig muss eine Stunde ruhen.", settings=P) is None
     assert language.foreign("", settings=P) is None

@@ -17,7 +17,7 @@ from lima.text.reasoning_blocks import without
         ("<think>a <think>b</think> c</think>Yes.", "Yes."),
         ("<think>a\nYes, but", ""),  # cut while reasoning
         ("Well.\n<think>a", "Well."),
-        ("reasoning from the start\n</think>\nYes.", "Yes."),  # the prompt opened it
+        ("reasoning from the start\n</think>\nYes.", "Yes."),  # opened in the prompt
         ("<think>a</think>b</think>Yes.", "Yes."),
         ("<think>what does <think> mean?</think>Yes.", "Yes."),
         ('<think>it says "a"</think>Yes.', "Yes."),
@@ -28,11 +28,11 @@ from lima.text.reasoning_blocks import without
         ("", ""),
     ],
 )
-def test_reasoning_is_no_part_of_the_answer(text, answer):
+def test_reasoning_is_removed_from_the_answer(text, answer):
     assert without(text) == answer
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="<[`\"'"), max_size=50), st.text(max_size=20))
-def test_what_a_closed_block_holds_is_never_left(reasoning, answer):
+def test_the_content_of_a_closed_block_is_always_removed(reasoning, answer):
     marked = f"<think>{reasoning}SECRET</think>"
     assert "SECRET" not in without(marked + answer)

@@ -12,30 +12,30 @@ def space():
     return tfidf.wording([*TRAINED, *ALIKE, *FAR], chars=(3, 5))
 
 
-def test_equal_texts_are_1_alike_and_those_without_a_run_in_common_0(space):
-    similar = space.cosine(TRAINED, [TRAINED[0], "XQZ 42"])
-    assert similar[0, 0] == pytest.approx(1)
-    assert similar[:, 1].tolist() == [0, 0]
+def test_similarity_is_1_for_equal_texts_and_0_without_a_common_ngram(space):
+    similarities = space.cosine(TRAINED, [TRAINED[0], "XQZ 42"])
+    assert similarities[0, 0] == pytest.approx(1)
+    assert similarities[:, 1].tolist() == [0, 0]
 
 
-def test_within_a_set_a_text_is_not_its_own_neighbour(space):
-    twice_one = [*TRAINED, TRAINED[0]]
-    once, twice = (tfidf.to_others(space.cosine(of, of)) for of in (TRAINED, twice_one))
+def test_a_text_is_not_its_own_neighbour(space):
+    with_repetition = [*TRAINED, TRAINED[0]]
+    once, twice = (tfidf.to_others(space.cosine(texts, texts)) for texts in (TRAINED, with_repetition))
     assert 0 < once.max() < 0.9
     assert twice[[0, 2]] == pytest.approx([1, 1])
 
 
-def test_prompts_like_nothing_trained_are_farther_than_those_like_something(space):
-    found = tfidf.distance(space, FAR, ALIKE, TRAINED)
-    assert found.mean < found.others
-    assert found.farther == 1  # each of two is less similar than each of two: 4 of 4
+def test_prompts_unlike_the_training_prompts_are_farther_than_similar_ones(space):
+    distance = tfidf.distance(space, FAR, ALIKE, TRAINED)
+    assert distance.mean < distance.others
+    assert distance.farther == 1  # both are less similar than both others: 4 of 4 pairs
 
 
-def test_a_set_is_no_farther_than_itself(space):
-    # 4 pairs: two are ties, which count half, and of the other two one each way: (2 · ½ + 1) / 4
+def test_a_set_has_no_distance_from_itself(space):
+    # 4 pairs: 2 ties, which count ½, and one pair each way: (2 · ½ + 1) / 4
     assert tfidf.distance(space, ALIKE, ALIKE, TRAINED).farther == 0.5
 
 
-def test_subjects_leave_out_the_commonest_words():
+def test_subjects_ignore_stop_words():
     space = tfidf.subjects(["what is the bread", "what is the bicycle"])
     assert space.cosine(["what is the bread"], ["what is the bicycle"])[0, 0] == 0
