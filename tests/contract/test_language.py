@@ -1,0 +1,56 @@
+"""Language: documents and settings use standard terms, wrap at 100 columns and name files that exist."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BANNED = re.compile(r"\b(told|nats|whatever|mend|mended|stands)\b|\bis no (?!longer)", re.IGNORECASE)
+# packages and modules that follow the rules; to be replaced by "lima" when all do
+CODE_PATHS = (
+    "flows",
+    "lima/chat_types.py",
+    "lima/display.py",
+    "lima/model_check.py",
+    "lima/redaction.py",
+    "lima/storage.py",
+    "lima/tracking.py",
+    "lima/validation.py",
+)
+PATH = re.compile(r"`((?:lima|flows|infra|corpus|native|benchmarks|tests|docs)/[\w./-]*\w)/?`")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
+    return [ROOT / name for name in names if (ROOT / name).exists()]
+
+
+MARKDOWN = [path for path in tracked("*.md") if not path.is_relative_to(ROOT / "lima")]
+SETTINGS = tracked("params.yaml", "dvc.yaml", "Makefile", "infra", "pyproject.toml", ".pre-commit-config.yaml")
+CODE = tracked(*CODE_PATHS)
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("path", [*MARKDOWN, *SETTINGS, *CODE], ids=ids([*MARKDOWN, *SETTINGS, *CODE]))
+def test_texts_use_standard_terms(path):
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    assert [f"{number}: {line.strip()}" for number, line in lines if BANNED.search(line)] == []
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=ids(MARKDOWN))
+def test_markdown_wraps_at_100_columns_except_tables(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=ids(MARKDOWN))
+def test_markdown_names_paths_that_exist(path):
+    names = PATH.findall(path.read_text(encoding="utf-8"))
+    placeholders = re.compile(r"[A-Z]{4,}")
+    assert [name for name in names if not placeholders.search(name) and not (ROOT / name).exists()] == []
