@@ -29,7 +29,7 @@ from benchmarks.claims import Claim, claim
 from lima.config.entries import PackagedModel
 from lima.records import Candidate
 from lima.sources import base
-from lima.sources.chat import released
+from lima.sources.lima import reader as released
 from lima.sources.stack_exchange import reader
 from lima.text.html_to_markdown import to_markdown
 
@@ -183,7 +183,7 @@ def texts() -> list[tuple[str, str]]:
 
 
 def _real() -> Iterator[tuple[str, str]]:
-    for found in released.read_lima(REAL, source="x", licence="", tally=base.ReadStats()):
+    for found in released.read(REAL, source="x", licence="", tally=base.ReadStats()):
         if isinstance(found, Candidate):
             yield found.title, found.response
 

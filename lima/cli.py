@@ -119,7 +119,7 @@ def compare_corpora(
 ) -> None:
     """Compare how diverse sets of prompts are, at the size of the smallest."""
     from lima import config, corpus_report
-    from lima.sources.chat import prompt_files
+    from lima.sources import prompt_files
 
     stems = [path.stem for path in files]
     sets = {path.stem if stems.count(path.stem) == 1 else str(path): prompt_files.read(path) for path in files}

@@ -8,7 +8,7 @@ from pathlib import Path
 from lima.config.tools import CorpusLint
 from lima.evaluation.diversity import words
 from lima.records import Dropped
-from lima.sources.authored import rows
+from lima.sources import hand_written
 from lima.sources.authored.reader import DRAFT, Authored
 from lima.sources.base import ReadStats
 from lima.text import shingles, spelling, tfidf
@@ -69,7 +69,7 @@ def read(folders: Sequence[Path]) -> LintedFile:
     parts: dict[str, list[Authored]] = {part: [] for part in PARTS}
     bad, places = list[Finding](), dict[str, str]()
     for folder in folders:
-        for found in rows.rows(folder, Authored, tally=ReadStats()):
+        for found in hand_written.rows(folder, Authored, tally=ReadStats()):
             if isinstance(found, Dropped):
                 bad.append(Finding("schema", found.place, found.detail))
                 continue

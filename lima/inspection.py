@@ -15,7 +15,7 @@ from lima.curation.decisions import Outcome
 from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.records import Candidate, Dropped, Example, Record
-from lima.sources import registry
+from lima.sources import detection, registry
 from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
@@ -49,7 +49,7 @@ class Inspection(Record):
 
 def inspect(path: Path, params: Params) -> Inspection:
     """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
-    name = registry.detect(path)
+    name = detection.detect(path)
     tally, bad, dropped, scores = ReadStats(), list[BadRow](), Counter[str](), Counter[int]()
     candidates = 0
 

@@ -52,7 +52,7 @@ class Params(Section):
         entry = self.sources[source]
         section = self.filter.of_reader(entry.reader)
         merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
-        return self.filter.model_copy(update={entry.reader: merged})
+        return self.filter.with_reader(entry.reader, merged)
 
     def uncompared_arms(self) -> dict[str, str]:
         """Arms whose contestants are in no comparison, each with a warning that says what to add."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, PositiveInt
 
+from lima import readers
 from lima.chat_types import ALL_OPTIONS, Option
 from lima.config.section import Section
 
@@ -60,10 +61,14 @@ class RandomModel(Section):
 Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]
 
 
+def _known_reader(name: str) -> str:
+    if name not in readers.names():
+        raise ValueError(readers.unknown(name))
+    return name
+
+
 class Source(Section):
-    reader: Literal[
-        "stack_exchange", "wikihow", "reddit", "natural_instructions", "authored", "suite", "lima", "alpaca", "chat"
-    ]
+    reader: Annotated[str, AfterValidator(_known_reader)]
     dumps: str
     licence: str
     author: str | None = None  # credited where a row names no author

@@ -1,9 +1,11 @@
 """The numbers of each stage: a section each."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from lima import readers
 from lima.config.section import OpenShare, Section, Share
 
 
@@ -81,7 +83,19 @@ class NoThresholds(Section):
     prefilter: NoPrefilter
 
 
-ReaderFilter = StackExchangeFilter | WikihowFilter | RedditFilter | NaturalInstructionsFilter | NoThresholds
+class PluginFilter(Section):
+    """Thresholds for a reader of another package; only its rule function knows their names."""
+
+    model_config = ConfigDict(extra="allow")
+    prefilter: NoPrefilter = NoPrefilter()
+
+    def thresholds(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+ReaderFilter = (
+    StackExchangeFilter | WikihowFilter | RedditFilter | NaturalInstructionsFilter | NoThresholds | PluginFilter
+)
 
 
 class Language(Section):
@@ -119,9 +133,30 @@ class Filter(Section):
     alpaca: NoThresholds
     chat: NoThresholds
 
+    plugins: dict[str, PluginFilter] = Field(default_factory=dict)  # sections of readers of other packages, by reader
+
+    @model_validator(mode="before")
+    @classmethod
+    def sections_of_plugins(cls, values: object) -> object:
+        """Move the sections of readers of other packages into `plugins`; other unknown keys remain errors."""
+        if not isinstance(values, Mapping):
+            return values
+        moved = {name: values[name] for name in readers.plugins() if name in values and name not in cls.model_fields}
+        return (
+            {**{key: value for key, value in values.items() if key not in moved}, "plugins": moved} if moved else values
+        )
+
     def of_reader(self, reader: str) -> ReaderFilter:
+        if reader not in readers.BUILT_IN:
+            return self.plugins.get(reader, PluginFilter())
         section: ReaderFilter = getattr(self, reader)
         return section
+
+    def with_reader(self, reader: str, section: ReaderFilter) -> Self:
+        """Return a copy with another section for a reader."""
+        if reader not in readers.BUILT_IN:
+            return self.model_copy(update={"plugins": {**self.plugins, reader: section}})
+        return self.model_copy(update={reader: section})
 
 
 class Prompts(Section):

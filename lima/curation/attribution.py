@@ -51,7 +51,7 @@ def credits(
                 title=titles[example.id],
                 **{name: NAMELESS.sub(UNKNOWN, text) for name, text in told.items()},
                 licence_address=licence_address(origin.licence),
-                changes=CHANGES[readers[origin.source]],
+                changes=CHANGES.get(readers[origin.source], UNKNOWN),
                 missing=", ".join(name for name, text in told.items() if NAMELESS.search(text)),
             )
 

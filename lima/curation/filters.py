@@ -14,6 +14,7 @@ from lima.curation import (
     decisions,
     hashing,
     natural_instructions_rules,
+    plugin_rules,
     reddit_rules,
     stack_exchange_rules,
     wikihow_rules,
@@ -52,7 +53,7 @@ def sift(
         case "authored" | "suite" | "lima" | "alpaca" | "chat":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:
-            raise ValueError(f"no filters for the reader {reader!r}")
+            decide = plugin_rules.rule(reader, p, to_markdown=markdown)
     return _fit(((candidate, decide(candidate)) for candidate in candidates), reader=reader, p=p)
 
 

@@ -51,7 +51,7 @@ def outcome(prompt: Prompt, answer: str) -> Outcome:
             return "refused" if refuses(answer) or not answer.strip() else "answered"
         case other:
             raise ValueError(
-                f"prompt {prompt.id}: unknown expected behaviour {other!r}; see lima/sources/authored/adversarial.py"
+                f"prompt {prompt.id}: unknown expected behaviour {other!r}; see lima/sources/suite/reader.py"
             )
 
 

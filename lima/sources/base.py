@@ -1,9 +1,6 @@
-"""What every source's reader shares: the shape of `read`, the count it keeps, and how it tells what it cannot read.
+"""Reader protocol and helpers shared by all sources.
 
-A source module offers `read`, a `Read`: it goes through the files of a dump in the order of their paths and yields each
-candidate, and each row that cannot become one with the reason. Candidate ids are SOURCE/SITE/ID, ID being the source's.
-It also offers `pieces`, what of a dump can be read by itself: `read` of each piece, one after the other, gives what
-`read` of the dump gives, but for a candidate that comes again in another piece.
+A reader is a module with the functions of `Source`. docs/sources.md shows how to add one in a package of its own.
 """
 
 import hashlib
@@ -95,8 +92,32 @@ class Shards(Protocol):
     def __call__(self, dumps: Path) -> list[Shard]: ...  # Raises DumpError
 
 
+class Source(Protocol):
+    """A reader module.
+
+    `read` yields each candidate of a dump, and each row that cannot become one with the reason, in the order of the
+    files' paths. Candidate ids are SOURCE/SITE/ID; ID is unique in its site and stable between releases of the dump.
+    `pieces` returns the shards that can be read separately. `read` of each shard in order yields the same records as
+    `read` of the dump, except that a candidate may occur again in another shard.
+
+    A module may also have these names:
+
+    - `SMALL_SHARDS = True`: shards are many and small (pages, files). They are grouped up to scrape.part_megabytes, and
+      a candidate whose id occurred in an earlier shard is dropped.
+    - `IDS_HAVE_PATHS = True`: `read` takes `root: Path | None = None`, the folder of the whole dump. Ids contain the
+      path of a file below it.
+    - `recognizes(path: Path) -> bool`: whether a file is of this format. `lima inspect` calls it for readers of other
+      packages; the built-in formats are in `detection`.
+    - `decide(candidate, *, thresholds, to_markdown) -> Example | Prompt | Dropped`: the filter of a reader of another
+      package; `thresholds` is its section filter.READER of params.yaml. Without it the dialogues are kept unchanged.
+    """
+
+    read: ReadFunction
+    pieces: Shards
+
+
 class Scraped(Record):
-    """What scrape found in a source: its stats.json."""
+    """Counts of the stage scrape for a source: its stats.json."""
 
     source: str
     rows: NonNegativeInt

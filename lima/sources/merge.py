@@ -12,9 +12,10 @@ from pathlib import Path
 import orjson
 
 from lima.records import Dropped
+from lima.sources import registry
 from lima.sources.base import Scraped
 from lima.sources.shard_cache import CANDIDATES, DROPPED, CachedShard
-from lima.sources.shards import SMALL, Partition
+from lima.sources.shards import Partition
 
 DUPLICATE = "duplicate"
 
@@ -22,6 +23,7 @@ DUPLICATE = "duplicate"
 def join(source: str, reader: str, found: Iterable[tuple[Partition, CachedShard]], into: Path) -> Scraped:
     """Write candidates.jsonl and dropped.jsonl into a folder."""
     found = list(found)
+    small = registry.small_shards(reader)
     with (into / CANDIDATES).open("wb") as candidates, (into / DROPPED).open("wb") as dropped:
         for _, kept in found:
             with (Path(kept.folder) / DROPPED).open("rb") as lines:
@@ -30,7 +32,7 @@ def join(source: str, reader: str, found: Iterable[tuple[Partition, CachedShard]
         seen: set[str] = set()
         for part, kept in found:
             with (Path(kept.folder) / CANDIDATES).open("rb") as lines:
-                if reader not in SMALL:
+                if not small:
                     shutil.copyfileobj(lines, candidates, 1 << 20)
                     continue
                 for place, line in zip(_places(part, kept), lines, strict=True):

@@ -1,162 +1,48 @@
-"""Which reader a dump is for: by the name in params.yaml, or by what the dump's first file holds."""
+"""Reader modules by name: `lima.sources.NAME.reader`, or an entry point of the group `lima.sources`."""
 
-import re
-from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from lima.sources import containers, json_rows, lines
-from lima.sources.base import DumpError, ReadFunction, Shards, files
-from lima.sources.chat import layouts
-from lima.sources.json_rows import RowError
-from lima.sources.lines import Lines
-from lima.sources.stack_exchange.archive import POSTS
+from lima import readers
+from lima.sources.base import DumpError, ReadFunction, Shards, Source
 
-READERS = {
-    "stack_exchange": "stack_exchange.reader.read",
-    "wikihow": "wikihow.reader.read",
-    "reddit": "reddit.reader.read",
-    "natural_instructions": "natural_instructions.reader.read",
-    "authored": "authored.reader.read",
-    "suite": "authored.adversarial.read",
-    "lima": "chat.released.read_lima",
-    "alpaca": "chat.released.read_alpaca",
-    "chat": "chat.reader.read",
-}
-# the keys that tell a JSON record; the first that fit count, and the layouts of chat rows come before Reddit's
-SHAPES = (
-    ({"Definition", "Instances"}, "natural_instructions"),
-    ({"id", "group", "family", "expects"}, "suite"),
-    ({"id", "group", "messages"}, "authored"),
-)
-# readers whose ids hold a file's path below the dump
-NAMED_BY_PATH = frozenset(("lima", "alpaca", "chat", "natural_instructions"))
-SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-FIRST = 100  # rows of a compressed file or a table that are looked at
-HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
-SOUGHT = (
-    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
-    "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
-    "and Instances); chat rows as JSON lines, JSON, CSV, Parquet or Arrow, also .gz or .zst (messages; conversations; "
-    "instruction and output; prompt and response or completion; chosen; OASST's trees); authored rows (id, group, "
-    "messages); an adversarial suite (id, group, family, expects)"
-)
+
+def source(name: str) -> Source:
+    """Import the reader module of that name.
+
+    Raises:
+        DumpError: The name is unknown, or the module lacks a part of `Source`.
+    """
+    if name in readers.BUILT_IN:
+        return cast(Source, import_module(f"lima.sources.{name}.reader"))
+    if name not in readers.plugins():
+        raise DumpError(readers.unknown(name))
+    module = readers.plugin(name)
+    if missing := [part for part in ("read", "pieces") if not callable(getattr(module, part, None))]:
+        raise DumpError(f"the reader {name!r} has no {' and no '.join(missing)}; see docs/sources.md")
+    return cast(Source, module)
 
 
 def reader(name: str, *, root: Path | None = None) -> ReadFunction:
-    """The reader of that name; its module is imported only now.
+    """Return the `read` function of a reader.
 
     Args:
-        root: The folder of the whole dump, where only a piece of it is to be read. Ids of some readers hold the path
-            of a file below it.
+        name: The reader's name in params.yaml.
+        root: The folder of the whole dump, if only a shard of it is read. Some ids contain a file's path below it.
     """
-    module, function = _named(name)
-    read = getattr(module, function)
-    return cast(ReadFunction, partial(read, root=root) if root and name in NAMED_BY_PATH else read)
+    module = source(name)
+    if root and getattr(module, "IDS_HAVE_PATHS", False):
+        return cast(ReadFunction, partial(module.read, root=root))
+    return module.read
 
 
 def pieces(name: str) -> Shards:
-    """How the dumps of the reader of that name fall into pieces."""
-    return cast(Shards, _named(name)[0].pieces)
+    """Return the function that divides a dump of this reader into shards."""
+    return source(name).pieces
 
 
-def detect(path: Path) -> str:
-    """The name of the reader for a file, or for a folder by the first of its files that tells."""
-    found = [file for file in files(path, ("",)) if path.is_file() or not containers.is_metadata(file)]
-    for file in found:
-        if name := _kind(file):
-            return name
-    if not any(file.stat().st_size for file in found):
-        raise DumpError(f"{path} is empty; fetch it again, or take it away")
-    shown = (_torn(found[0]) if found else "") or next(filter(None, map(_unknown, found)), "")
-    raise DumpError(f"{path} holds nothing that can be read{shown}; looked for {SOUGHT}")
-
-
-def _named(name: str) -> tuple[Any, str]:
-    """A reader's module, and the name of its `read` there."""
-    if name not in READERS:
-        raise DumpError(f"there is no reader {name!r}; there are {', '.join(READERS)}")
-    module, function = READERS[name].rsplit(".", 1)
-    return import_module(f"lima.sources.{module}"), function
-
-
-def _kind(file: Path) -> str | None:
-    """A damaged file is known by its name, so that its reader can say what is wrong with it."""
-    with file.open("rb") as opened:
-        head = opened.read(HEAD).removeprefix(BOM).lstrip()
-    name = file.name.lower()
-    if name.endswith((".7z", POSTS.lower())) or head.startswith(SEVEN_ZIP) or re.search(rb"<posts\b", head):
-        return "stack_exchange"
-    if name.endswith((".warc", ".warc.gz")) or head.startswith(b"WARC/"):
-        return "wikihow"
-    if name.endswith(".zst") or head.startswith(ZSTANDARD):
-        return _row_kind(file) or "reddit"
-    if (name.endswith(containers.SUFFIXES) and containers.is_packed(file)) or head.startswith(b"PAR1"):
-        return _row_kind(file)
-    if re.match(rb"<!doctype html|<html", head, re.IGNORECASE):
-        return "wikihow" if b"wikihow" in head.lower() else None
-    if head.startswith((b"{", b"[")):
-        return next((kind for record in _records(file, head) if (kind := _shape(record))), None)
-    return None
-
-
-def _row_kind(file: Path) -> str | None:
-    """The reader of the rows of a compressed file or a table, by its first ones."""
-    kinds = (_shape(row.value) for row in islice(containers.rows(file), FIRST))
-    with suppress(DumpError):
-        return next(filter(None, kinds), None)
-    return None
-
-
-def _unknown(file: Path) -> str:
-    """What the rows of a file look like that no reader takes; "" where it has none."""
-    if not file.name.lower().endswith(containers.SUFFIXES):
-        return ""
-    with suppress(DumpError):
-        values = [row.value for row in islice(containers.rows(file), FIRST) if isinstance(row.value, dict)]
-        return f" ({file} has {layouts.keys(values)}; {layouts.WAY_OUT})" if values else ""
-    return ""
-
-
-def _records(file: Path, head: bytes) -> Iterator[Any]:
-    """JSON values of a file: of each line that is one, then of the whole; an array gives its first."""
-    if head.startswith(b"{"):
-        for part in lines.read(file):
-            for _, line in lines.each(part) if isinstance(part, Lines) else ():
-                with suppress(RowError):
-                    yield json_rows.loads(line)
-    with suppress(RowError):
-        value = json_rows.loads(file.read_bytes())
-        yield value[0] if isinstance(value, list) and value else value
-
-
-def _torn(file: Path) -> str:
-    """Of a file that begins as JSON and is none, neither whole nor in its first line: what is wrong with that line."""
-    raw = file.read_bytes()
-    if not raw.startswith((b"{", b"[")):
-        return ""
-    try:
-        with suppress(RowError):
-            json_rows.loads(raw)
-            return ""
-        json_rows.loads(raw.partition(b"\n")[0])
-    except RowError as error:
-        return f" ({file}:1 is {error})"
-    return ""
-
-
-def _shape(record: Any) -> str | None:
-    if not isinstance(record, dict):
-        return None
-    if record.get("kind") in ("t1", "t3") and isinstance(record.get("data"), dict):
-        record = record["data"]
-    name = next((name for keys, name in SHAPES if keys <= record.keys()), None)
-    if name or (layout := layouts.of(record)) is None:
-        return name or ("reddit" if "subreddit" in record else None)
-    if layout == layouts.LIMA or (layout == layouts.ALPACA and "history" in record):
-        return "lima"
-    return "alpaca" if layout == layouts.ALPACA else "chat"
+def small_shards(name: str) -> bool:
+    """Whether a dump of this reader has many small shards, and the same candidate may occur in several of them."""
+    return bool(getattr(source(name), "SMALL_SHARDS", False))

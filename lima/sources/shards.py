@@ -12,9 +12,6 @@ from lima.records import Record
 from lima.sources import registry
 from lima.sources.base import Shard
 
-# readers of many small pieces, in which the same candidate may come again
-SMALL = frozenset(("wikihow", "natural_instructions", "lima", "alpaca", "chat"))
-
 
 class Partition(Record):
     name: str  # of its first piece, below the dumps, and of its last; unique in the source
@@ -25,9 +22,10 @@ class Partition(Record):
 def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
     """In the order of the dumps; small pieces are put together until they are `enough` bytes."""
     groups: list[list[Shard]] = []
+    small = registry.small_shards(reader)
     size = enough
     for piece in registry.pieces(reader)(dumps):
-        if size >= enough or reader not in SMALL:
+        if size >= enough or not small:
             groups.append([])
             size = 0
         groups[-1].append(piece)

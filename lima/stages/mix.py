@@ -14,7 +14,7 @@ from lima.errors import run_command
 from lima.records import Credit, Dropped, Example, Prompt
 from lima.reporting import data_card, results, token_counts
 from lima.reporting.composition import Composition, DropCount, Specimen
-from lima.sources.chat import test_sets
+from lima.sources import test_sets
 from lima.text import pii
 from lima.text.html_to_markdown import to_markdown
 

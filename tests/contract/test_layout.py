@@ -6,19 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from lima import config
-from lima.config.entries import Source
+from lima import config, readers
 from lima.config.sections import Filter
 
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-READERS = get_args(Source.model_fields["reader"].annotation)
 # what a change of these modules does not change: the bytes of a stage's result
 NO_DEPENDENCY = {
     "chat_types",
@@ -28,14 +25,16 @@ NO_DEPENDENCY = {
     "jsonl",
     "locks",
     "parallel",
+    "readers",
     "records",
     "redaction",
     "storage",
     "tracking",
 }
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "selfcheck", "throughput")}
-# readers are imported by their name in params.yaml
-IMPORTED_BY_NAME = {"scrape": {"lima/sources", "lima/text"}}
+# readers are imported by their name in params.yaml, each from a folder that no other reader imports
+READER = "lima/sources/${item.reader}"
+IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}" for name in readers.BUILT_IN]}}
 
 
 def definition(stage: str) -> dict:
@@ -77,6 +76,11 @@ def closure(path: Path, seen: set[str] | None = None) -> set[str]:
     return seen
 
 
+def folder_closure(folder: Path) -> set[str]:
+    """The closure of a reader's module, with the module itself."""
+    return closure(folder / "reader.py") | {(folder / "reader.py").relative_to(ROOT).as_posix()}
+
+
 # --- one name a stage --------------------------------------------------------------------------------------------
 
 
@@ -103,12 +107,27 @@ def test_prefect_runs_the_stages_of_the_graph():
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
-    """A folder may stand for its modules where the stage imports them by name at run time."""
+    """Of modules that are imported by name at run time, the folder is listed, and what they import elsewhere."""
     needed = closure(ROOT / f"lima/stages/{stage}.py") | {f"lima/stages/{stage}.py"}
+    by_name = IMPORTED_BY_NAME.get(stage, {})
+    for folder in (folder for folders in by_name.values() for folder in folders):
+        needed |= {name for name in folder_closure(folder) if not name.startswith(f"{folder.relative_to(ROOT)}/")}
     listed = {dep for dep in definition(stage)["deps"] if dep.startswith("lima/")}
-    folders = {dep for dep in listed if (ROOT / dep).is_dir()}
-    assert folders == IMPORTED_BY_NAME.get(stage, set())
-    assert {name for name in needed if not any(name.startswith(f"{folder}/") for folder in folders)} == listed - folders
+    assert listed == needed | by_name.keys()
+
+
+def test_no_reader_imports_the_folder_of_another():
+    for name in readers.BUILT_IN:
+        imports = {
+            module.split("/")[2] for module in folder_closure(ROOT / f"lima/sources/{name}") if "sources/" in module
+        }
+        assert imports & set(readers.BUILT_IN) == {name}
+
+
+def test_every_reader_has_a_folder_and_every_folder_a_reader():
+    folders = {path.parent.name for path in (ROOT / "lima/sources").glob("*/__init__.py")}
+    assert folders == set(readers.BUILT_IN)
+    assert all((ROOT / f"lima/sources/{name}/reader.py").exists() for name in folders)
 
 
 @pytest.mark.parametrize("stage", ["validate", "train"])
@@ -164,12 +183,12 @@ def test_every_parameter_has_a_reader():
                 read.add(node.attr)
     # dvc.yaml reads train.launch and a contestant's `reads`; a discriminator is read by pydantic itself; filter has a
     # section for each reader, read by the reader's name
-    by_the_graph = {"launch", "reads", "kind", *READERS}
+    by_the_graph = {"launch", "reads", "kind", *readers.BUILT_IN}
     assert sorted(fields(config.Params) - read - by_the_graph) == []
 
 
 def test_each_reader_has_its_section_of_the_filter():
-    assert set(READERS) <= set(Filter.model_fields)
+    assert set(readers.BUILT_IN) <= set(Filter.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lima import readers
 from lima.curation import attribution
 from lima.records import Credit, Example, Provenance, Turn
-from lima.sources import registry
 
 TURNS = (Turn(role="user", content="How long?"), Turn(role="assistant", content="An hour."))
 
@@ -116,4 +116,4 @@ def test_held_out_examples_follow_those_that_are_trained_on():
 
 
 def test_what_was_changed_is_told_for_every_reader():
-    assert attribution.CHANGES.keys() == registry.READERS.keys()
+    assert attribution.CHANGES.keys() == set(readers.BUILT_IN)

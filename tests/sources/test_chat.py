@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from lima.curation import attribution
 from lima.records import Candidate, Dropped, Turn
-from lima.sources import containers, lines, registry
+from lima.sources import chat_layouts as layouts
+from lima.sources import chat_rows, containers, detection, lines, prompt_files, registry, test_sets
+from lima.sources.alpaca.reader import read as read_alpaca
 from lima.sources.base import DumpError, ReadStats
-from lima.sources.chat import layouts, prompt_files, reader, test_sets
-from lima.sources.chat.released import read_alpaca, read_lima
+from lima.sources.chat import reader
+from lima.sources.lima.reader import read as read_lima
 
 ASKED, TOLD = "How does dough rise?", "Yeast makes gas."
 USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "content": TOLD}
@@ -83,7 +85,7 @@ def test_every_layout_gives_the_same_dialogue_and_prompt(tmp_path, row):
     assert (found.system, found.later_turns, found.markup) == ("", (), "markdown")
     assert tally == ReadStats(rows=1, questions=1, answers=1)
     assert [text for _, text in test_sets.read(path)] == prompt_files.read(path) == [ASKED]
-    assert registry.detect(path) in ("chat", "alpaca", "lima")
+    assert detection.detect(path) in ("chat", "alpaca", "lima")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_every_container_gives_the_same_rows(tmp_path, name):
     assert [(row.title, row.response) for row in found] == [(ASKED, TOLD), ("Why, “so”?", "Line 1,\nline 2")]
     assert [row.provenance.site for row in found] == ["bread", reader.split(path)]
     assert tally == ReadStats(rows=2, questions=2, answers=2)
-    assert registry.detect(path) == "chat"
+    assert detection.detect(path) == "chat"
     assert prompt_files.read(path) == [text for _, text in test_sets.read(path)] == [ASKED, "Why, “so”?"]
 
 
@@ -331,7 +333,7 @@ def test_a_saved_data_set_and_a_folder_of_splits_are_read_without_their_metadata
         "s/bread/train/data-00000-of-00001-0",
         "s/train/train/data-00000-of-00001-1",
     ]
-    assert registry.detect(tmp_path / "saved") == "chat"
+    assert detection.detect(tmp_path / "saved") == "chat"
     for number in (0, 1):
         path = tmp_path / f"hub/data/train-0000{number}-of-00002.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -414,7 +416,7 @@ def test_whatever_a_row_holds_it_is_a_candidate_dropped_a_bad_row_or_a_named_err
 
 
 def test_no_row_is_lost_where_the_layout_is_told_by_the_first_ones(tmp_path):
-    count = 2 * reader.FIRST + 3
+    count = 2 * chat_rows.FIRST + 3
     rows = [{"prompt": f"{n}?", "response": "So."} for n in range(count)]
     found, tally = read(write(tmp_path / "train.jsonl", *rows))
     assert [row.title for row in found] == [f"{n}?" for n in range(count)]

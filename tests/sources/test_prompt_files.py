@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from lima.sources import prompt_files
 from lima.sources.base import DumpError
-from lima.sources.chat import prompt_files
 
 ROWS = [
     {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]},

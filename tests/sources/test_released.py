@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
+from lima.sources.alpaca.reader import read as read_alpaca
 from lima.sources.base import DumpError, ReadFunction, ReadStats
-from lima.sources.chat.released import read_alpaca, read_lima
+from lima.sources.lima.reader import read as read_lima
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from lima.records import Provenance, Turn
+from lima.sources import hand_written as rows
 from lima.sources import shard_cache
-from lima.sources.authored import rows
 from lima.sources.base import DumpError, Prefilter
 from lima.sources.shard_cache import Job
 from lima.sources.shards import partitions

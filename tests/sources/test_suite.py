@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lima.records import Candidate, Dropped
-from lima.sources.authored import adversarial
 from lima.sources.base import ReadStats
+from lima.sources.suite import reader as adversarial
 
 GOOD = {
     "id": "injection-01",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lima.sources import containers
+from lima.sources import test_sets as public_sets
 from lima.sources.base import DumpError
-from lima.sources.chat import test_sets as public_sets
 
 SHARED = Path(__file__).parents[3] / "shared/realdata"
 

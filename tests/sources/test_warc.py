@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lima.records import Candidate
-from lima.sources import registry
+from lima.sources import detection
 from lima.sources.base import DumpError, ReadStats
 from lima.sources.wikihow import reader, warc
 from lima.sources.wikihow.warc import BrokenRecord, WarcResponse
@@ -144,7 +144,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
     offsets = [sum(len(gzip.compress(part)) for part in parts[:index]) for index in range(1, len(parts))]
     assert [row.place for row in rest] == [f"{tmp_path}/crawl.warc.gz@{offset}" for offset in offsets]
     assert tally == ReadStats(rows=9, questions=2, answers=2)
-    assert registry.detect(tmp_path) == "wikihow"
+    assert detection.detect(tmp_path) == "wikihow"
 
 
 PIECES = st.sampled_from(

@@ -11,9 +11,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lima.records import Candidate, Dropped, Provenance, Record
-from lima.sources.authored import rows
-from lima.sources.authored.rows import pieces
+from lima.sources import hand_written
 from lima.sources.base import Prefilter, ReadStats, digest
+from lima.sources.hand_written import pieces
 
 __all__ = ["DRAFT", "KEEPS", "MARKS", "Authored", "Origin", "pieces", "read"]
 
@@ -31,7 +31,7 @@ class Origin(Record):
     digest: str  # SHA-256 of the raw records, hexadecimal
 
 
-class Authored(rows.Written):
+class Authored(hand_written.Written):
     """One line of an authored file."""
 
     group: Literal["A", "B"]
@@ -57,7 +57,7 @@ class Authored(rows.Written):
 def read(
     dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
-    for found in rows.rows(dumps, Authored, tally=tally):
+    for found in hand_written.rows(dumps, Authored, tally=tally):
         if isinstance(found, Dropped):
             yield found
             continue
@@ -76,7 +76,7 @@ def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Can
     mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
     by = f"group {row.group}"
     origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
-    return rows.candidate(
+    return hand_written.candidate(
         row,
         tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive, *mark),
         provenance=Provenance(

@@ -18,6 +18,8 @@ from lima.sources import json_rows
 from lima.sources.base import DumpError, Prefilter, ReadStats, Shard, bad_row, below, digest, files
 from lima.sources.json_rows import JsonRow, RowError
 
+SMALL_SHARDS = True
+IDS_HAVE_PATHS = True
 REPOSITORY = "https://github.com/allenai/natural-instructions/blob/master/tasks"
 UNKNOWN = "Unknown"  # what the key Instance License says of a third of the tasks
 

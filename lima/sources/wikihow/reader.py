@@ -18,6 +18,7 @@ from lima.sources.base import Prefilter, ReadStats, Shard, bad_row, digest, file
 from lima.sources.wikihow import warc
 from lima.sources.wikihow.page import NoArticle, body, words
 
+SMALL_SHARDS = True
 SUFFIXES = (".html", ".htm", *warc.SUFFIXES)
 HTML = ("text/html", "application/xhtml+xml", "application/http", "")  # "": not told
 # English articles; for some years a few subjects had addresses of their own; .example is nobody's, for pages made up

@@ -12,14 +12,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lima.records import Candidate, Dropped, Provenance
-from lima.sources.authored import rows
-from lima.sources.authored.rows import pieces
+from lima.sources import hand_written
 from lima.sources.base import Prefilter, ReadStats, digest
+from lima.sources.hand_written import pieces
 
 __all__ = ["Case", "pieces", "read"]
 
 
-class Case(rows.Written):
+class Case(hand_written.Written):
     """One line of a suite."""
 
     group: Literal["injection", "leaking", "jailbreak", "benign"]
@@ -48,14 +48,14 @@ class Case(rows.Written):
 def read(
     dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
-    for found in rows.rows(dumps, Case, tally=tally):
+    for found in hand_written.rows(dumps, Case, tally=tally):
         if isinstance(found, Dropped):
             yield found
             continue
         _, case, line = found
         tally.questions += 1
         canary = (f"canary:{case.canary}",) if case.canary else ()
-        yield rows.candidate(
+        yield hand_written.candidate(
             case,
             tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
             provenance=Provenance(

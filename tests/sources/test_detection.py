@@ -7,7 +7,7 @@ import zstandard
 
 from lima import config
 from lima.records import Candidate, Dropped
-from lima.sources import registry
+from lima.sources import detection, registry
 from lima.sources.base import DumpError, ReadStats
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata"
@@ -51,7 +51,7 @@ def lines(*records: object) -> bytes:
 def test_a_dump_is_known_by_what_it_holds(tmp_path, name, content, expected):
     path = tmp_path / name
     path.write_bytes(content)
-    assert registry.detect(path) == expected
+    assert detection.detect(path) == expected
     assert callable(registry.reader(expected))
 
 
@@ -61,7 +61,7 @@ def test_a_folder_is_known_by_the_first_file_that_tells(tmp_path):
     (tmp_path / "README").write_text("Where it came from")
     (site / "Badges.xml").write_text("<badges>\n</badges>")
     (site / "Posts.xml").write_text("<posts>\n</posts>")
-    assert registry.detect(tmp_path) == "stack_exchange"
+    assert detection.detect(tmp_path) == "stack_exchange"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_nobody_reads_is_told_what_was_looked_for(tmp_path, content):
     path = tmp_path / "unknown"
     path.write_bytes(content)
     with pytest.raises(DumpError, match=r"unknown holds nothing that can be read; looked for a Stack Exchange archive"):
-        registry.detect(path)
+        detection.detect(path)
 
 
 def test_rows_that_nobody_reads_are_named_by_their_keys_with_the_way_out(tmp_path):
@@ -81,13 +81,13 @@ def test_rows_that_nobody_reads_are_named_by_their_keys_with_the_way_out(tmp_pat
         with pytest.raises(
             DumpError, match=r"has rows with the keys `a`, `b`; write it as JSON lines of \{\"messages\""
         ):
-            registry.detect(tmp_path / name)
+            detection.detect(tmp_path / name)
 
 
 def test_an_empty_dump_is_told_to_be_empty(tmp_path):
     (tmp_path / "rows.ndjson").touch()
     with pytest.raises(DumpError, match=r"rows\.ndjson is empty; fetch it again"):
-        registry.detect(tmp_path / "rows.ndjson")
+        detection.detect(tmp_path / "rows.ndjson")
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"subreddit": "AskReddit", "ti', b'[{"instruction": "Do.", "inp'])
@@ -95,12 +95,12 @@ def test_json_that_is_cut_short_is_told_where(tmp_path, content):
     path = tmp_path / "rows.ndjson"
     path.write_bytes(content)
     with pytest.raises(DumpError, match=r"holds nothing that can be read \(\S*rows\.ndjson:1 is no JSON: .*\); looked"):
-        registry.detect(path)
+        detection.detect(path)
 
 
 def test_what_is_not_there_is_told():
     with pytest.raises(DumpError, match=r"there is no nowhere\.7z; put the dump there"):
-        registry.detect(Path("nowhere.7z"))
+        detection.detect(Path("nowhere.7z"))
     with pytest.raises(DumpError, match="there is no reader 'usenet'; there are stack_exchange, wikihow, "):
         registry.reader("usenet")
 
@@ -120,13 +120,13 @@ def test_what_is_not_there_is_told():
 def test_every_file_of_a_real_source_is_known(folder, expected):
     for file in sorted(path for path in (REALDATA / folder).rglob("*") if path.is_file()):
         if file.suffix != ".xml" or file.name == "Posts.xml":
-            assert registry.detect(file) == expected, file
+            assert detection.detect(file) == expected, file
 
 
 @pytest.mark.skipif(not REALDATA.exists(), reason="the real dumps are not on this machine")
 def test_limas_released_files_are_known():
-    assert registry.detect(REALDATA / "lima/llama_factory_lima.json") == "lima"
-    assert registry.detect(REALDATA / "lima/lima_test_set.jsonl") == "lima"
+    assert detection.detect(REALDATA / "lima/llama_factory_lima.json") == "lima"
+    assert detection.detect(REALDATA / "lima/lima_test_set.jsonl") == "lima"
 
 
 @pytest.mark.parametrize("source", ["stack_exchange_stem", "stack_exchange_other", "wikihow", "reddit", "authored"])

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from lima.sources import chat_layouts as layouts
 from lima.sources import containers
 from lima.sources.base import DumpError
-from lima.sources.chat import layouts
 from lima.sources.json_rows import RowError
 
 

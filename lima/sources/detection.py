@@ -1,0 +1,132 @@
+"""Format detection: the reader of a dump by its content. Only `lima inspect` needs it; stages read params.yaml."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lima import readers
+from lima.sources import chat_layouts as layouts
+from lima.sources import containers, json_rows, lines, registry
+from lima.sources.base import DumpError, files
+from lima.sources.json_rows import RowError
+from lima.sources.lines import Lines
+from lima.sources.stack_exchange.archive import POSTS
+
+# the keys that tell a JSON record; the first that fit count, and the layouts of chat rows come before Reddit's
+SHAPES = (
+    ({"Definition", "Instances"}, "natural_instructions"),
+    ({"id", "group", "family", "expects"}, "suite"),
+    ({"id", "group", "messages"}, "authored"),
+)
+SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+FIRST = 100  # rows of a compressed file or a table that are looked at
+HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
+SOUGHT = (
+    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
+    "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
+    "and Instances); chat rows as JSON lines, JSON, CSV, Parquet or Arrow, also .gz or .zst (messages; conversations; "
+    "instruction and output; prompt and response or completion; chosen; OASST's trees); authored rows (id, group, "
+    "messages); an adversarial suite (id, group, family, expects)"
+)
+
+
+def detect(path: Path) -> str:
+    """The name of the reader for a file, or for a folder by the first of its files that tells."""
+    found = [file for file in files(path, ("",)) if path.is_file() or not containers.is_metadata(file)]
+    for file in found:
+        if name := _plugin(file) or _kind(file):
+            return name
+    if not any(file.stat().st_size for file in found):
+        raise DumpError(f"{path} is empty; fetch it again, or take it away")
+    shown = (_torn(found[0]) if found else "") or next(filter(None, map(_unknown, found)), "")
+    raise DumpError(f"{path} holds nothing that can be read{shown}; looked for {SOUGHT}")
+
+
+def _plugin(file: Path) -> str | None:
+    """The reader of another package that recognizes a file."""
+    for name in sorted(readers.plugins()):
+        recognizes = getattr(registry.source(name), "recognizes", None)
+        if recognizes is not None and recognizes(file):
+            return name
+    return None
+
+
+def _kind(file: Path) -> str | None:
+    """A damaged file is known by its name, so that its reader can say what is wrong with it."""
+    with file.open("rb") as opened:
+        head = opened.read(HEAD).removeprefix(BOM).lstrip()
+    name = file.name.lower()
+    if name.endswith((".7z", POSTS.lower())) or head.startswith(SEVEN_ZIP) or re.search(rb"<posts\b", head):
+        return "stack_exchange"
+    if name.endswith((".warc", ".warc.gz")) or head.startswith(b"WARC/"):
+        return "wikihow"
+    if name.endswith(".zst") or head.startswith(ZSTANDARD):
+        return _row_kind(file) or "reddit"
+    if (name.endswith(containers.SUFFIXES) and containers.is_packed(file)) or head.startswith(b"PAR1"):
+        return _row_kind(file)
+    if re.match(rb"<!doctype html|<html", head, re.IGNORECASE):
+        return "wikihow" if b"wikihow" in head.lower() else None
+    if head.startswith((b"{", b"[")):
+        return next((kind for record in _records(file, head) if (kind := _shape(record))), None)
+    return None
+
+
+def _row_kind(file: Path) -> str | None:
+    """The reader of the rows of a compressed file or a table, by its first ones."""
+    kinds = (_shape(row.value) for row in islice(containers.rows(file), FIRST))
+    with suppress(DumpError):
+        return next(filter(None, kinds), None)
+    return None
+
+
+def _unknown(file: Path) -> str:
+    """What the rows of a file look like that no reader takes; "" where it has none."""
+    if not file.name.lower().endswith(containers.SUFFIXES):
+        return ""
+    with suppress(DumpError):
+        values = [row.value for row in islice(containers.rows(file), FIRST) if isinstance(row.value, dict)]
+        return f" ({file} has {layouts.keys(values)}; {layouts.WAY_OUT})" if values else ""
+    return ""
+
+
+def _records(file: Path, head: bytes) -> Iterator[Any]:
+    """JSON values of a file: of each line that is one, then of the whole; an array gives its first."""
+    if head.startswith(b"{"):
+        for part in lines.read(file):
+            for _, line in lines.each(part) if isinstance(part, Lines) else ():
+                with suppress(RowError):
+                    yield json_rows.loads(line)
+    with suppress(RowError):
+        value = json_rows.loads(file.read_bytes())
+        yield value[0] if isinstance(value, list) and value else value
+
+
+def _torn(file: Path) -> str:
+    """Of a file that begins as JSON and is none, neither whole nor in its first line: what is wrong with that line."""
+    raw = file.read_bytes()
+    if not raw.startswith((b"{", b"[")):
+        return ""
+    try:
+        with suppress(RowError):
+            json_rows.loads(raw)
+            return ""
+        json_rows.loads(raw.partition(b"\n")[0])
+    except RowError as error:
+        return f" ({file}:1 is {error})"
+    return ""
+
+
+def _shape(record: Any) -> str | None:
+    if not isinstance(record, dict):
+        return None
+    if record.get("kind") in ("t1", "t3") and isinstance(record.get("data"), dict):
+        record = record["data"]
+    name = next((name for keys, name in SHAPES if keys <= record.keys()), None)
+    if name or (layout := layouts.of(record)) is None:
+        return name or ("reddit" if "subreddit" in record else None)
+    if layout == layouts.LIMA or (layout == layouts.ALPACA and "history" in record):
+        return "lima"
+    return "alpaca" if layout == layouts.ALPACA else "chat"
