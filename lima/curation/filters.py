@@ -38,6 +38,7 @@ def sift(
     example has it.
     """
     markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
+    decide: Callable[[Candidate], Outcome]
     match reader:
         case "stack_exchange":
             decide = partial(

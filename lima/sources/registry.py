@@ -1,11 +1,13 @@
 """Reader modules by name: `lima.sources.NAME.reader`, or an entry point of the group `lima.sources`."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from lima import readers
+from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadFunction, Shards, Source
 
 
@@ -34,7 +36,8 @@ def reader(name: str, *, root: Path | None = None) -> ReadFunction:
     """
     module = source(name)
     if root and getattr(module, "IDS_HAVE_PATHS", False):
-        return cast(ReadFunction, partial(module.read, root=root))
+        read = cast(Callable[..., Iterator[Candidate | Dropped]], module.read)
+        return partial(read, root=root)
     return module.read
 
 
