@@ -1,7 +1,4 @@
-"""What flows ask of DVC: bring a stage up to date, which is a task, or take its outputs as they are.
-
-The pipeline is DVC's; Prefect only starts and shows it.
-"""
+"""DVC commands for the Prefect flows. DVC runs the pipeline; Prefect only starts and displays it."""
 
 import os
 import subprocess
@@ -12,20 +9,20 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from ruamel.yaml import YAML
 
-TAIL = 20  # lines of a failed stage's output that its error repeats
+TAIL = 20  # last lines of a failed stage's output that the error repeats
 
 
 class StageFailed(RuntimeError):
-    """A command of DVC for a stage ended with another status than 0; says which, and the end of what it printed."""
+    """A DVC command failed. The message has its exit status and the end of its output."""
 
 
 def stages(path: Path = Path("dvc.yaml")) -> list[str]:
-    """The stages in the order in which dvc.yaml, the picture of the pipeline, lists them."""
+    """Return the names of the stages, in the order of dvc.yaml."""
     return list(YAML(typ="safe").load(path)["stages"])
 
 
 def commit(stage: str) -> None:
-    """Have DVC take the outputs of a stage as they are for the result of its present inputs."""
+    """Record the current outputs of a stage as the result of its current inputs (`dvc commit`)."""
     done = subprocess.run(  # noqa: S603 - fixed words and a stage's name out of params.yaml, no shell
         [sys.executable, "-m", "dvc", "commit", "--force", stage], capture_output=True, text=True
     )
@@ -35,9 +32,9 @@ def commit(stage: str) -> None:
 
 @task
 def repro(stage: str) -> None:
-    """Run `dvc repro STAGE`, a foreach stage with all its keys, and log its output line by line."""
+    """Run `dvc repro STAGE` (a foreach stage with all its keys) and log its output line by line."""
     logger = get_run_logger()
-    # a worker that was not started from the activated environment still finds this one's programs
+    # a worker started outside of the activated environment must find the environment's programs too
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     last: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(  # noqa: S603 - fixed words and a stage's name out of dvc.yaml, no shell

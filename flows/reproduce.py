@@ -1,4 +1,4 @@
-"""The whole pipeline as a Prefect flow, a task run a stage; `dvc repro` without Prefect does the same."""
+"""Prefect flow of the whole pipeline, with one task run per stage; `dvc repro` does the same without Prefect."""
 
 from prefect import flow
 
@@ -9,7 +9,7 @@ from lima.config import profiles
 
 @flow(name="reproduce")
 def reproduce(profile: str = "") -> None:
-    """Bring every stage up to date, in dvc.yaml's order, under the present params.yaml or a profile."""
+    """Reproduce every stage in the order of dvc.yaml, with the current params.yaml or a profile."""
     if profile:
         profiles.use(profile, force=False)
     profiles.check_paths(config.load())

@@ -1,4 +1,4 @@
-"""Scraping one source as a Prefect flow, a task run a part; `dvc repro scrape` without Prefect does the same."""
+"""Prefect flow that scrapes a source, one task run per part; `dvc repro scrape` does the same without Prefect."""
 
 from concurrent.futures import Future
 
@@ -16,15 +16,15 @@ from lima.stages import scrape as stage
 
 @task(cache_policy=NO_CACHE)
 def part(reply: Future[Reply]) -> None:
-    """Lasts as long as a worker is at the part, and fails with it; the worker is the stage's own, or Ray's."""
-    found = reply.result()
-    if found.error:
-        raise LimaError(found.error)
+    """Wait for a part that a worker reads, in the process pool or on Ray; fails if the part fails."""
+    result = reply.result()
+    if result.error:
+        raise LimaError(result.error)
 
 
 @flow(name="scrape", log_prints=True)
 def scrape(source: str) -> None:
-    """Read what is not kept yet of a source's parts, publish the result, and have DVC take it for `scrape@SOURCE`."""
+    """Read the parts of a source that are not cached, publish the result and commit it to DVC as `scrape@SOURCE`."""
     with storage.exclusive("scrape", source):
         p = config.load()
         jobs = stage.plan(source, p)
@@ -34,14 +34,14 @@ def scrape(source: str) -> None:
             for event in stage.run(jobs, p):
                 name = visible_line(jobs[event.job].part.name)
                 if isinstance(event, Restarted):
-                    get_run_logger().warning("%s is done again, its worker was killed %s", name, event.why)
+                    get_run_logger().warning("%s is retried: its worker was killed %s", name, event.why)
                 elif not isinstance(event, Started):
                     replies[event.job].set_result(event.reply)
                 elif event.job not in shown:
                     shown[event.job] = part.with_options(task_run_name=name).submit(replies[event.job])
         finally:
             for reply in replies:
-                reply.cancel()  # of those that have none: nothing waits for them any more
+                reply.cancel()  # no effect on finished ones
             for run in shown.values():
                 run.wait()
         stage.publish(jobs, [reply.result() for reply in replies], p)

@@ -1,9 +1,9 @@
-"""From raw community dumps to an aligned model and an honest report (LIMA, arXiv 2305.11206)."""
+"""Build a fine-tuning set from raw community dumps, train on it and report the result (LIMA, arXiv 2305.11206)."""
 
 import os
 import sys
 
-# What this project stands on reports home unless told not to; here nothing does. A value that is set wins.
+# Turn off the telemetry of all dependencies. A value that the user set takes precedence.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "true",
@@ -13,10 +13,10 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ.setdefault(_name, _value)
-# Progress bars are for a terminal; into a log they would go line by line.
+# No progress bars when stderr is not a terminal: a log would get one line per update.
 if not sys.stderr.isatty():
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-# What a database does at its creation is no news.
+# Hide MLflow's messages about creating its database.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-# OpenMP reads this when torch is loaded. Threads that spin while they wait slow down everything on shared cores.
+# OpenMP reads this when torch is loaded. Busy-waiting threads slow down every process on shared cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,7 +1,8 @@
-"""The command `lima`: what a person asks beside the pipeline."""
+"""The command `lima`: inspect data, check parameters, models and the corpus. The pipeline itself runs under DVC."""
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,80 +12,99 @@ from lima.display import visible_json
 from lima.errors import LimaError, file_fault
 
 app = typer.Typer(
-    help="From raw community dumps to an aligned model and an honest report. The pipeline itself is `dvc repro`.",
+    help="Build a fine-tuning set from raw community dumps, train on it and report the result. "
+    "Run the pipeline with `dvc repro`; this command has the tools around it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 profile = typer.Typer(
-    help="Profiles: params.yaml for a laptop, for CI, for the paper's own sizes.", no_args_is_help=True
+    help="Profiles: prepared versions of params.yaml for a laptop, for CI and for the paper's model sizes.",
+    no_args_is_help=True,
 )
 app.add_typer(profile, name="profile")
 corpus = typer.Typer(
-    help="What is written by hand: held to its laws, and compared with other sets.", no_args_is_help=True
+    help="Validate the hand-written corpus and compare it with other prompt sets.", no_args_is_help=True
 )
 app.add_typer(corpus, name="corpus")
 
 
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"lima {version('lima')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that precede every command; the help text is that of `app`."""
+
+
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A dump in its own format: a file, an archive or a folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    path: Annotated[Path, typer.Argument(help="A dump in its original format: a file, an archive or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Tell of a dump, before anything is built on it: what would be kept, what dropped, and why."""
+    """Show what a dump contains: how many rows would be kept or dropped, and why."""
     from lima import config, inspection
 
-    found = inspection.inspect(path, config.load())
-    typer.echo(visible_json(found.model_dump_json(indent=2)) if as_json else inspection.render(found))
+    result = inspection.inspect(path, config.load())
+    typer.echo(visible_json(result.model_dump_json(indent=2)) if as_json else inspection.render(result))
 
 
 @app.command()
 def dialogues(
-    dump: Annotated[Path, typer.Argument(help="Stack Exchange with Comments.xml: an archive, or a folder of either.")],
-    out: Annotated[Path, typer.Option(help="The JSON lines to write, FILE.jsonl; a sheet to read goes to FILE.md.")],
-    most: Annotated[int | None, typer.Option(min=1, help="So many drafts, the best; else params.yaml's.")] = None,
+    dump: Annotated[Path, typer.Argument(help="A Stack Exchange dump with Comments.xml: an archive or a folder.")],
+    out: Annotated[Path, typer.Option(help="Output file FILE.jsonl; a readable version is written to FILE.md.")],
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of drafts. [default: dialogues.most of params.yaml]")
+    ] = None,
 ) -> None:
-    """Make drafts of dialogues from comment chains below answers, for a person to edit into training examples."""
+    """Extract draft dialogues from comment threads, for a person to edit into training examples."""
     from lima import config, dialogue_drafts
 
-    p = config.load().dialogues
+    params = config.load().dialogues
     dialogue_drafts.check(out)
-    found = dialogue_drafts.find(dump, p, most=most or p.most)
-    sheet = dialogue_drafts.write(found, out)
-    typer.echo(f"{dialogue_drafts.render(found)}\n\n{out} is to be edited, {sheet} to be read beside it")
+    drafts = dialogue_drafts.extract(dump, params, most=most or params.most)
+    sheet = dialogue_drafts.write(drafts, out)
+    typer.echo(f"{dialogue_drafts.render(drafts)}\n\nedit {out}; {sheet} shows the same drafts for reading")
 
 
 @app.command()
 def plan(
     arm: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
-    gpus: Annotated[int, typer.Option(help="GPUs of each node.")],
-    memory: Annotated[float, typer.Option(min=1, help="GiB of each GPU.")],
-    gpu: Annotated[str, typer.Option(help="The GPU's name, for its speed: H100, A100, …")],
-    mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of its speed that is assumed to be reached.")],
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option(help="GPUs per node.")],
+    memory: Annotated[float, typer.Option(min=1, help="Memory per GPU, in GiB.")],
+    gpu: Annotated[str, typer.Option(help="GPU model, which sets the peak FLOP/s: H100, A100, …")],
+    mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Model FLOPs utilization to assume, 0.01 to 1.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
-    """Say what training an arm will take, before anything starts, and what fits; status 1 if nothing does."""
+    """Estimate time, memory and disk for training an arm; exit with status 1 if no configuration fits."""
     from lima import config, training_plan
     from lima.training.resources import PEAKS
 
     if gpus < 1:
         raise LimaError(
-            f"--gpus is {gpus}; plans are for machines with GPUs. On a processor, `dvc repro train@{arm}` shows the "
-            "speed and the time left after a few steps"
+            f"--gpus is {gpus}, but estimates need at least one GPU; on a CPU, run `dvc repro train@{arm}`: it shows "
+            "the speed and the remaining time after a few steps"
         )
-    p = config.load()
-    config.entry(p.arms, "arm", arm)
+    params = config.load()
+    config.entry(params.arms, "arm", arm)
     machine = training_plan.Machine(nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu), mfu)
-    typer.echo(training_plan.render(arm, p, machine))
-    if not any(f.fits for f in training_plan.plan(arm, p, machine).fits):
+    typer.echo(training_plan.render(arm, params, machine))
+    if not any(f.fits for f in training_plan.plan(arm, params, machine).fits):
         raise typer.Exit(1)
 
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model of params.yaml, or a folder in Hugging Face's form.")],
+    model: Annotated[str, typer.Argument(help="A model of params.yaml, or a folder in Hugging Face format.")],
 ) -> None:
-    """Check that a base model trains on the right loss, packing and tokens; status 1 if a check fails."""
+    """Check a base model's loss, packing and tokenization; exit with status 1 if a check fails."""
     from lima import config, model_check
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -96,15 +116,17 @@ def check(
 
 @corpus.command("check")
 def check_corpus(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of JSONL; else params.yaml's.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of JSONL files. [default: proofreading.folders of params.yaml]")
+    ] = None,
 ) -> None:
-    """Check what is written by hand: schema, doubles, lengths, formulas, spelling, diversity; status 1 for a fault."""
+    """Lint the hand-written corpus: schema, near-duplicates, repeated openings, spelling; status 1 on an error."""
     from lima import config, corpus_lint, corpus_report
 
-    p = config.load().proofreading
-    proof = corpus_lint.lint(folders or [Path(folder) for folder in p.folders], p)
-    typer.echo(corpus_report.render(proof, p))
-    if proof.faults:
+    params = config.load().proofreading
+    result = corpus_lint.lint(folders or [Path(folder) for folder in params.folders], params)
+    typer.echo(corpus_report.render(result, params))
+    if result.errors:
         raise typer.Exit(1)
 
 
@@ -113,11 +135,11 @@ def compare_corpora(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Sets of prompts or dialogues: JSON, JSONL, CSV, Parquet, Arrow, or text with a prompt a line."
+            help="Sets of prompts or dialogues: JSON, JSONL, CSV, Parquet, Arrow, or text with one prompt per line."
         ),
     ],
 ) -> None:
-    """Compare how diverse sets of prompts are, at the size of the smallest."""
+    """Compare the diversity of prompt sets, subsampled to the size of the smallest set."""
     from lima import config, corpus_report
     from lima.sources import prompt_files
 
@@ -128,7 +150,7 @@ def compare_corpora(
 
 @profile.command("list")
 def list_profiles() -> None:
-    """Name the profiles, and the one in use."""
+    """List the profiles; an asterisk marks the current one."""
     from lima import config
     from lima.config import profiles
 
@@ -139,19 +161,19 @@ def list_profiles() -> None:
 
 @profile.command("use")
 def use_profile(
-    name: Annotated[str, typer.Argument(help="One of `lima profile list`.")],
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was changed by hand.")] = False,
+    name: Annotated[str, typer.Argument(help="A name listed by `lima profile list`.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite manual changes in params.yaml.")] = False,
 ) -> None:
-    """Write a profile over params.yaml."""
+    """Replace params.yaml by a profile."""
     from lima.config import profiles
 
     profiles.use(name, force=force)
-    typer.echo(f"params.yaml is now the profile {name}; `dvc repro` runs what it changes")
+    typer.echo(f"params.yaml now contains the profile {name}; run `dvc repro` to update the results")
 
 
 @profile.command("check")
 def check_profile() -> None:
-    """Check params.yaml, and that every input it names exists; status 1 with a list of what is wrong."""
+    """Validate params.yaml and check that every input it names exists; exit with status 1 and a list of errors."""
     from lima import config
     from lima.config import profiles
 
@@ -160,15 +182,15 @@ def check_profile() -> None:
 
 
 @profile.command("show")
-def show_profile(name: Annotated[str, typer.Argument(help="One of `lima profile list`.")]) -> None:
-    """Print params.yaml as a profile would write it."""
+def show_profile(name: Annotated[str, typer.Argument(help="A name listed by `lima profile list`.")]) -> None:
+    """Print the params.yaml of a profile."""
     from lima.config import profiles
 
     typer.echo(profiles.compose(name), nl=False)
 
 
 def main() -> None:
-    """The console script; what a user can mend ends it with status 1 and no traceback."""
+    """Entry point of the console script. User-facing errors exit with status 1 and without a traceback."""
     try:
         app()
     except LimaError as error:

@@ -1,4 +1,4 @@
-"""Hand-written files held to the laws of such a set: schema, lengths, doubles, formulas, spelling (LIMA §2.2)."""
+"""Lint the hand-written corpus: schema, near-duplicates, repeated openings, spelling (LIMA §2.2)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,97 +21,104 @@ TRAINED = ("train", "dialogues")
 
 @dataclass(frozen=True)
 class Finding:
-    law: str
-    place: str  # an id, or FILE:LINE
-    says: str
+    rule: str  # schema, near-duplicate, formula or spelling
+    location: str  # an id, or FILE:LINE
+    message: str
 
 
 @dataclass(frozen=True)
-class LintedFile:
-    """The lines of all folders by the part that they play, and what could not be read."""
+class CorpusFiles:
+    """The lines of all folders."""
 
-    parts: dict[str, list[Authored]]
-    bad: list[Finding]
+    parts: dict[str, list[Authored]]  # by their use, PARTS
+    errors: list[Finding]  # lines that cannot be used
 
 
 @dataclass(frozen=True)
 class LintResult:
     parts: dict[str, list[Authored]]
-    faults: list[Finding]  # what has to be mended
-    doubtful: list[Finding]  # prompts that are misspelt, which may be meant: people write so
+    errors: list[Finding]
+    warnings: list[Finding]  # misspelt prompts, which may be intended: users misspell
     closest: list[SimilarPair]
-    unseen: Distance | None  # None where no prompt is of the kind unseen, or none is trained on
+    unseen: Distance | None  # None if there are no prompts of the kind "unseen", or no training prompts
 
 
-def lint(folders: Sequence[Path], p: CorpusLint) -> LintResult:
-    found = read(folders)
-    rows = [row for part in PARTS for row in found.parts[part]]
-    allowed = {line.strip().casefold() for line in Path(p.spelling).read_text(encoding="utf-8").splitlines()}
-    misspelt = list(spelt(rows, allowed))
+def lint(folders: Sequence[Path], params: CorpusLint) -> LintResult:
+    """Check all rules.
+
+    Raises:
+        LimaError: a folder has no file.
+    """
+    corpus = read(folders)
+    rows = [row for part in PARTS for row in corpus.parts[part]]
+    allowed = {line.strip().casefold() for line in Path(params.spelling).read_text(encoding="utf-8").splitlines()}
+    misspelt = list(spelling_mistakes(rows, allowed))
     texts = {row.id: row.messages[0].content for row in rows}
-    near = [pair for pair in shingles.pairs(texts, chars=p.shingle_chars) if pair.jaccard >= p.max_jaccard]
+    near = [pair for pair in shingles.pairs(texts, chars=params.shingle_chars) if pair.jaccard >= params.max_jaccard]
     return LintResult(
-        parts=found.parts,
-        faults=[
-            *found.bad,
-            *doubled(near, found.parts),
-            *formulas(rows, opening=p.opening_words, most=p.most_openings),
+        parts=corpus.parts,
+        errors=[
+            *corpus.errors,
+            *near_duplicates(near, corpus.parts),
+            *repeated_openings(rows, opening=params.opening_words, most=params.most_openings),
             *(finding for finding, role in misspelt if role == "assistant"),
         ],
-        doubtful=[finding for finding, role in misspelt if role == "user"],
-        closest=shingles.closest(texts, p.closest, chars=p.shingle_chars),
-        unseen=remoteness(found.parts, chars=(p.wording_chars[0], p.wording_chars[1])),
+        warnings=[finding for finding, role in misspelt if role == "user"],
+        closest=shingles.closest(texts, params.closest, chars=params.shingle_chars),
+        unseen=distance_of_unseen(corpus.parts, chars=(params.wording_chars[0], params.wording_chars[1])),
     )
 
 
-def read(folders: Sequence[Path]) -> LintedFile:
-    """Ids are unique over all folders."""
+def read(folders: Sequence[Path]) -> CorpusFiles:
+    """Read all folders. Ids must be unique across them."""
     parts: dict[str, list[Authored]] = {part: [] for part in PARTS}
-    bad, places = list[Finding](), dict[str, str]()
+    errors, locations = list[Finding](), dict[str, str]()
     for folder in folders:
-        for found in hand_written.rows(folder, Authored, tally=ReadStats()):
-            if isinstance(found, Dropped):
-                bad.append(Finding("schema", found.place, found.detail))
+        for parsed in hand_written.rows(folder, Authored, tally=ReadStats()):
+            if isinstance(parsed, Dropped):
+                errors.append(Finding("schema", parsed.place, parsed.detail))
                 continue
-            place, row, _ = found
-            if row.id in places:
-                bad.append(Finding("schema", place, f"id: {row.id} stands already at {places[row.id]}"))
+            location, row, _ = parsed
+            if row.id in locations:
+                errors.append(Finding("schema", location, f"id: duplicate of {locations[row.id]}: {row.id}"))
             if row.note.startswith(DRAFT):
-                bad.append(Finding("schema", place, f"{row.id} is a draft that nobody has edited"))
-            places[row.id] = place
+                errors.append(Finding("schema", location, f"unedited draft: {row.id}"))
+            locations[row.id] = location
             parts[part(row)].append(row)
-    return LintedFile(parts, bad)
+    return CorpusFiles(parts, errors)
 
 
 def part(row: Authored) -> str:
-    """What a line is for: an answer makes it training, else the kind or the group tells."""
+    """The use of a line: a response makes it a training example, else its kind or group decides."""
     if row.messages[-1].role == "assistant":
         return "dialogues" if len(row.messages) > 2 else "train"
     special = {"opening": "openings", "askreddit": "crowd"}.get(row.kind)
     return special or ("dev" if row.group == "A" else "test")
 
 
-def doubled(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Authored]]) -> Iterator[Finding]:
-    where = {row.id: name for name, rows in parts.items() for row in rows}
+def near_duplicates(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Authored]]) -> Iterator[Finding]:
+    part_of = {row.id: name for name, rows in parts.items() for row in rows}
     for pair in near:
-        one, other = (f"{id_} ({where[id_]})" for id_ in (pair.first, pair.second))
-        yield Finding("near-duplicate", pair.first, f"{one} and {other} are alike, Jaccard {pair.jaccard:.2f}")
+        first, second = (f"{id_} ({part_of[id_]})" for id_ in (pair.first, pair.second))
+        yield Finding(
+            "near-duplicate", pair.first, f"{first} and {second} are near-duplicates, Jaccard {pair.jaccard:.2f}"
+        )
 
 
-def formulas(rows: Sequence[Authored], *, opening: int, most: int) -> Iterator[Finding]:
-    """Openings of so many words with which more than `most` answers begin."""
-    begun: dict[str, list[str]] = defaultdict(list)
+def repeated_openings(rows: Sequence[Authored], *, opening: int, most: int) -> Iterator[Finding]:
+    """Openings of `opening` words that more than `most` responses share."""
+    ids_by_opening: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for turn in row.messages:
             if turn.role == "assistant":
-                begun[" ".join(words(turn.content)[:opening])].append(row.id)
-    for start, ids in begun.items():
+                ids_by_opening[" ".join(words(turn.content)[:opening])].append(row.id)
+    for start, ids in ids_by_opening.items():
         if len(ids) > most:
-            yield Finding("formula", ids[0], f"{len(ids)} answers begin with {start!r}: {', '.join(ids)}")
+            yield Finding("formula", ids[0], f"{len(ids)} responses begin with {start!r}: {', '.join(ids)}")
 
 
-def spelt(rows: Sequence[Authored], allowed: set[str]) -> Iterator[tuple[Finding, str]]:
-    """Each misspelt word, and who says it."""
+def spelling_mistakes(rows: Sequence[Authored], allowed: set[str]) -> Iterator[tuple[Finding, str]]:
+    """Each misspelt word, with the role of its turn."""
     wrong = spelling.mistakes()
     for row in rows:
         for turn in row.messages:
@@ -119,8 +126,8 @@ def spelt(rows: Sequence[Authored], allowed: set[str]) -> Iterator[tuple[Finding
                 yield Finding("spelling", row.id, f"{word!r}: {right}?"), turn.role
 
 
-def remoteness(parts: Mapping[str, Sequence[Authored]], *, chars: tuple[int, int]) -> Distance | None:
-    """How far the test prompts of the kind unseen are from those that are trained on, beside the other test prompts."""
+def distance_of_unseen(parts: Mapping[str, Sequence[Authored]], *, chars: tuple[int, int]) -> Distance | None:
+    """Distance of the test prompts of the kind "unseen" to the training prompts, compared with other test prompts."""
     trained = [row.messages[0].content for name in TRAINED for row in parts[name]]
     unseen = [row.messages[0].content for row in parts["test"] if row.kind == "unseen"]
     others = [row.messages[0].content for row in parts["test"] if row.kind != "unseen"]
@@ -130,9 +137,9 @@ def remoteness(parts: Mapping[str, Sequence[Authored]], *, chars: tuple[int, int
     return tfidf.distance(space, unseen, others, trained)
 
 
-def repeated(rows: Sequence[Authored], *, opening: int) -> tuple[str, int]:
-    """The opening with which most answers begin, and how many do."""
-    begun = Counter(
+def commonest_opening(rows: Sequence[Authored], *, opening: int) -> tuple[str, int]:
+    """The commonest opening of `opening` words, and the number of responses that begin with it."""
+    openings = Counter(
         " ".join(words(turn.content)[:opening]) for row in rows for turn in row.messages if turn.role == "assistant"
     )
-    return begun.most_common(1)[0] if begun else ("", 0)
+    return openings.most_common(1)[0] if openings else ("", 0)

@@ -1,6 +1,7 @@
-"""Drafts of dialogues from the comments of a Stack Exchange dump, for a person to edit (LIMA §2, §6).
+"""Extract draft dialogues from the comment threads of a Stack Exchange dump (LIMA §2, §6).
 
-The paper's second model was trained on thirty dialogues; twenty were comment chains, edited into the assistant's style.
+The paper adds thirty dialogues to the training set. Twenty are comment chains, edited by hand into the assistant's
+style. This module writes the drafts; a person edits them.
 """
 
 import heapq
@@ -22,69 +23,78 @@ from lima.sources.base import ReadStats
 from lima.sources.stack_exchange import comments
 from lima.text.html_to_markdown import to_markdown
 
-LICENCE = "CC BY-SA"  # of the exchanges, in a version that a row without a day does not tell
+LICENCE = "CC BY-SA"  # of Stack Exchange; its version depends on the date, which a row may lack
 
 
 @dataclass(frozen=True)
-class Found:
-    drafts: list[Draft]  # the best, in order
-    comments: int
-    threads: int  # in which asker and answerer both spoke
-    chains: int  # of those, which could become a draft
-    left_out: Counter[str]  # threads and comments a reason
+class ExtractedDrafts:
+    drafts: list[Draft]  # best first
+    comments: int  # read
+    threads: int  # with comments by both the asker and the answerer
+    chains: int  # threads that can become a draft
+    dropped: Counter[str]  # threads and comments by reason
 
 
-def find(dump: Path, p: Dialogues, *, most: int) -> Found:
-    """The `most` best chains of a dump; no more than those are held."""
-    tally, left_out = ReadStats(), Counter[str]()
-    spoken = chains = 0
+def extract(dump: Path, params: Dialogues, *, most: int) -> ExtractedDrafts:
+    """Extract the `most` best drafts of a dump; memory holds no more than these."""
+    tally, dropped = ReadStats(), Counter[str]()
+    threads = chains = 0
 
     def drafts() -> Iterator[Draft]:
-        nonlocal spoken, chains
+        nonlocal threads, chains
         for thread in comments.read(dump, source="stack_exchange", licence=LICENCE, tally=tally):
             if isinstance(thread, Dropped):
-                left_out[thread.reason] += 1
+                dropped[thread.reason] += 1
                 continue
-            spoken += 1
-            made = dialogues.draft(thread, p=p, to_markdown=to_markdown)
-            if isinstance(made, Draft):
+            threads += 1
+            draft = dialogues.draft(thread, p=params, to_markdown=to_markdown)
+            if isinstance(draft, Draft):
                 chains += 1
-                yield made
+                yield draft
             else:
-                left_out[made] += 1
+                dropped[draft] += 1
 
     best = heapq.nsmallest(most, drafts(), key=lambda draft: (-draft.merit.total(), id_(draft)))
-    return Found(best, tally.rows, spoken, chains, left_out)
+    return ExtractedDrafts(best, tally.rows, threads, chains, dropped)
 
 
 def check(out: Path) -> Path:
-    """The path of the sheet beside `out`; raises LimaError where one of the two cannot be written."""
+    """Check that the output files can be written.
+
+    Args:
+        out: the JSONL file.
+
+    Returns:
+        The path of the Markdown file next to `out`.
+
+    Raises:
+        LimaError: `out` has another extension than .jsonl, or one of the two files exists.
+    """
     if out.suffix != ".jsonl":
-        raise LimaError(f"--out is {out}; drafts are JSON lines, so let its name end with .jsonl")
+        raise LimaError(f"--out is {out}, but drafts are JSON Lines; use a name that ends with .jsonl")
     sheet = out.with_suffix(".md")
     for path in (out, sheet):
         if path.exists():
-            raise LimaError(
-                f"{path} is there already, and may hold somebody's edits; name another file, or move it away"
-            )
+            raise LimaError(f"{path} already exists and may contain edits; choose another name or move it away")
     return sheet
 
 
-def write(found: Found, out: Path) -> Path:
-    """The drafts as authored JSONL, and the sheet to read beside it, whose path is returned."""
+def write(extracted: ExtractedDrafts, out: Path) -> Path:
+    """Write the drafts as authored JSONL, and as Markdown for reading; return the path of the Markdown file."""
     sheet = check(out)
-    jsonl.write(out, map(row, found.drafts))
-    sheet.write_text("\n".join(_sheet(found.drafts)), encoding="utf-8")
+    jsonl.write(out, map(row, extracted.drafts))
+    sheet.write_text("\n".join(_sheet(extracted.drafts)), encoding="utf-8")
     return sheet
 
 
 def id_(draft: Draft) -> str:
-    """Never changes, whatever else is found: the site and the answer."""
+    """Stable id, from the site and the answer's id alone."""
     origin = draft.thread.provenance
     return f"dialogue-{origin.site}-{origin.id}"
 
 
 def row(draft: Draft) -> Authored:
+    """The draft as a line of an authored source; its note marks it as unedited."""
     origin = draft.thread.provenance
     todo = "; ".join(draft.edits) or "make it one assistant's; check the facts"
     return Authored(
@@ -102,14 +112,15 @@ def row(draft: Draft) -> Authored:
 def _sheet(drafts: list[Draft]) -> Iterator[str]:
     yield "# Drafts of dialogues\n"
     yield (
-        "Edit the JSON lines beside this sheet: the assistant answers in one voice and speaks of no site, the user "
-        "asks what a user would ask, facts are right. Then write `dialogue` in the place of the note, or empty it; "
-        "what still says `draft:` is left out. Do not touch `id` and `origin`: they keep the attribution.\n"
+        "Edit the JSONL file of the same name. The assistant answers in one voice and does not mention the site; the "
+        "user asks what a user would ask; the facts are correct. Then set `note` to `dialogue` or to an empty string: "
+        "lines whose note begins with `draft:` are dropped. Do not change `id` and `origin`: they hold the "
+        "attribution.\n"
     )
-    for place, draft in enumerate(drafts, start=1):
+    for position, draft in enumerate(drafts, start=1):
         origin, merit = draft.thread.provenance, draft.merit
         figures = ", ".join(f"{name} {value:.2f}" for name, value in vars(merit).items())
-        yield f"## {place}. {visible_line(id_(draft))}\n"
+        yield f"## {position}. {visible_line(id_(draft))}\n"
         yield f"- from: {visible_line(origin.url)}, {_line(origin.author)}, {_line(origin.licence)}"
         yield f"- merit: {merit.total():.2f} ({figures})"
         yield from (f"- edit: {_line(edit)}" for edit in draft.edits)
@@ -120,18 +131,18 @@ def _sheet(drafts: list[Draft]) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """Words of others on one line, their signs no markup."""
+    """Text from a dump on one line, with Markdown characters escaped."""
     return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", visible(" ".join(text.split())))
 
 
-def render(found: Found) -> str:
-    """For a person to read."""
+def render(extracted: ExtractedDrafts) -> str:
+    """Format the counts as a text table."""
     counts = {
-        "comments": found.comments,
-        "answers below which both spoke": found.threads,
-        "chains that can become a dialogue": found.chains,
-        "drafts": len(found.drafts),
-        **{f"left out: {reason}": count for reason, count in found.left_out.most_common()},
+        "comments": extracted.comments,
+        "threads of asker and answerer": extracted.threads,
+        "chains that can become a dialogue": extracted.chains,
+        "drafts": len(extracted.drafts),
+        **{f"dropped: {reason}": count for reason, count in extracted.dropped.most_common()},
     }
     width = max(map(len, counts))
     return "\n".join(f"  {name:{width}}  {count:>9,}" for name, count in counts.items())

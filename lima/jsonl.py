@@ -1,4 +1,4 @@
-"""Files of one JSON record a line, read with the place of every error and written whole or not at all."""
+"""JSON Lines files: validated reading with the location of every error, and atomic writing."""
 
 import os
 import re
@@ -13,29 +13,35 @@ from lima.errors import LimaError
 from lima.records import Record
 
 R = TypeVar("R", bound=Record)
-ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')  # as `write` begins the line of a record with an id
+ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')  # `write` puts the id first
 
 
 class MalformedLine(LimaError):
-    """A line that is no such record; says which file, which line and why."""
+    """A line is not a valid record. The message names the file, the line and the reason."""
 
 
 def read(path: Path, kind: type[R]) -> Iterator[R]:
+    """Read the records of a file, lazily.
+
+    Raises:
+        LimaError: the file does not exist.
+        MalformedLine: a line is not a valid record.
+    """
     for number, line in _lines(path):
         yield _record(path, number, line, kind)
 
 
 def pick(path: Path, kind: type[R], ids: Collection[str]) -> Iterator[R]:
-    """The records that have one of these ids, in the file's order; the other lines are passed over undecoded."""
+    """Read the records with the given ids, in file order; other lines are not decoded."""
     wanted = {to_json(id_) for id_ in ids}
     for number, line in _lines(path):
-        if (found := ID.match(line)) and found[1] in wanted:
+        if (match := ID.match(line)) and match[1] in wanted:
             yield _record(path, number, line, kind)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.exists():
-        raise LimaError(f"there is no {path}; the stage that writes it has not run")
+        raise LimaError(f"{path} not found; run the stage that writes it")
     with path.open("rb") as lines:
         yield from enumerate(lines, start=1)
 
@@ -45,11 +51,15 @@ def _record(path: Path, number: int, line: bytes, kind: type[R]) -> R:
         return kind.model_validate_json(line)
     except ValidationError as error:
         reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the line'}: {e['msg']}" for e in error.errors())
-        raise MalformedLine(f"{path}:{number} is no {kind.__name__}: {reason}") from error
+        raise MalformedLine(f"{path}:{number} is not a valid {kind.__name__}: {reason}") from error
 
 
 def write(path: Path, records: Iterable[Record]) -> int:
-    """The number of lines written. Until the last one is on disk, an older file stays as it was."""
+    """Write records to a file atomically: an existing file is replaced only after all lines are on disk.
+
+    Returns:
+        The number of lines.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     count = 0

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,32 @@ def lima(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "lima.cli", *words], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_help_names_every_command_with_a_sentence():
+def test_help_lists_every_command_with_a_sentence():
     shown = lima("--help")
     assert shown.returncode == 0
     assert "inspect" in shown.stdout and "profile" in shown.stdout
+    assert "Show what a dump contains" in shown.stdout
+    assert "Options that precede" not in shown.stdout
 
 
-def test_profiles_are_listed_with_the_one_in_use():
+def test_version_prints_the_version_of_the_package():
+    done = lima("--version")
+    assert (done.returncode, done.stdout) == (0, f"lima {version('lima')}\n")
+
+
+def test_profile_list_marks_the_current_profile():
     assert lima("profile", "list").stdout.splitlines() == ["  ci", "* laptop", "  paper-65b", "  paper-7b"]
 
 
 @pytest.mark.parametrize("words", [("profile", "use", "desktop"), ("inspect", "no-such-dump.7z")])
-def test_what_a_user_can_mend_is_told_without_a_traceback(words):
+def test_user_errors_are_printed_without_a_traceback(words):
     done = lima(*words)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and words[-1] in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_sets_of_prompts_are_compared_in_a_table_of_a_line_each(tmp_path):
+def test_corpus_compare_prints_one_table_row_per_set(tmp_path):
     for name, prompts in (("mine", ["Why is bread brown?", "Plan a wedding."]), ("theirs", ["Why?", "How?", "When?"])):
         (tmp_path / f"{name}.txt").write_text("\n".join(prompts))
     done = lima("corpus", "compare", str(tmp_path / "mine.txt"), str(tmp_path / "theirs.txt"))
@@ -39,7 +47,7 @@ def test_sets_of_prompts_are_compared_in_a_table_of_a_line_each(tmp_path):
     assert [row for row in rows if row[:1] in (["mine"], ["theirs"])] == [["mine", "2"], ["theirs", "3"]]
 
 
-def test_a_fault_in_what_is_written_by_hand_ends_the_check_with_status_1(tmp_path):
+def test_an_error_in_the_corpus_ends_the_check_with_status_1(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a-1"}\n')
     done = lima("corpus", "check", str(tmp_path))
     assert done.returncode == 1
@@ -48,7 +56,7 @@ def test_a_fault_in_what_is_written_by_hand_ends_the_check_with_status_1(tmp_pat
     )
 
 
-def test_a_plan_for_a_machine_without_gpus_says_what_to_do_instead():
+def test_plan_without_gpus_names_the_command_for_a_cpu():
     done = lima("plan", "lima", "--gpus", "0", "--memory", "80", "--gpu", "H100", "--mfu", "0.4")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --gpus is 0; plans are for machines with GPUs. On a processor, `dvc repro ")
+    assert done.stderr.startswith("error: --gpus is 0, but estimates need at least one GPU; on a CPU, run `dvc repro ")

@@ -1,4 +1,4 @@
-"""The check of what is written by hand: each law broken once."""
+"""Linting of the hand-written corpus: each rule is violated once."""
 
 import json
 from pathlib import Path
@@ -21,9 +21,9 @@ def settings(tmp_path) -> CorpusLint:
 
 
 def row(id_: str, *turns: str, group: str = "A", kind: str = "explain", note: str = "") -> dict:
-    said = [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
-    told = {"id": id_, "group": group, "topic": "bread", "kind": kind, "sensitive": False, "note": note}
-    return told | {"messages": said}
+    messages = [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
+    fields = {"id": id_, "group": group, "topic": "bread", "kind": kind, "sensitive": False, "note": note}
+    return fields | {"messages": messages}
 
 
 GOOD = [
@@ -38,21 +38,21 @@ GOOD = [
 ]
 
 
-def proof(tmp_path: Path, settings: CorpusLint, *rows: dict) -> corpus_lint.LintResult:
-    folder = tmp_path / "mine"
+def lint(tmp_path: Path, settings: CorpusLint, *rows: dict) -> corpus_lint.LintResult:
+    folder = tmp_path / "corpus"
     folder.mkdir()
     (folder / "all.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in rows), encoding="utf-8")
     return corpus_lint.lint([folder], settings)
 
 
-def told(found: corpus_lint.LintResult) -> list[tuple[str, str]]:
-    return [(finding.law, finding.says) for finding in found.faults]
+def errors(result: corpus_lint.LintResult) -> list[tuple[str, str]]:
+    return [(finding.rule, finding.message) for finding in result.errors]
 
 
-def test_a_good_set_has_no_fault_and_each_line_plays_its_part(tmp_path, settings):
-    found = proof(tmp_path, settings, *GOOD)
-    assert told(found) == []
-    parts = {name: [line.id for line in lines] for name, lines in found.parts.items()}
+def test_a_valid_corpus_has_no_errors_and_its_lines_are_split_by_their_use(tmp_path, settings):
+    result = lint(tmp_path, settings, *GOOD)
+    assert errors(result) == []
+    parts = {name: [line.id for line in lines] for name, lines in result.parts.items()}
     assert parts == {
         "train": ["a-1", "a-2"],
         "dialogues": ["d-1"],
@@ -64,62 +64,67 @@ def test_a_good_set_has_no_fault_and_each_line_plays_its_part(tmp_path, settings
 
 
 BROKEN = [
-    ([row("a-2", "Why?", "So.")], "schema", "id: a-2 stands already at"),
+    ([row("a-2", "Why?", "So.")], "schema", "id: duplicate of "),
     ([row("a-3", "Why?", "")], "schema", "message 2 has no text"),
-    ([row("a-3", "Why?", "So.", note="draft: check the facts")], "schema", "a-3 is a draft that nobody has edited"),
-    ([row("b-3", "Why does the dough rise?", group="B")], "near-duplicate", "a-1 (train) and b-3 (test) are alike"),
+    ([row("a-3", "Why?", "So.", note="draft: check the facts")], "schema", "unedited draft: a-3"),
+    (
+        [row("b-3", "Why does the dough rise?", group="B")],
+        "near-duplicate",
+        "a-1 (train) and b-3 (test) are near-duplicates",
+    ),
     (
         [row(f"a-{n}", text, "Gladly, here it is.") for n, text in ((7, "Bees"), (8, "Fog"), (9, "Rye"))],
         "formula",
-        "3 answers begin with 'gladly here it'",
+        "3 responses begin with 'gladly here it'",
     ),
     ([row("a-3", "Where do eels spawn?", "They recieve no visitors there.")], "spelling", "'recieve': receive?"),
     ([row("a-3", "Where do eels spawn?", "In the the Sargasso Sea.")], "spelling", "'the the': the?"),
 ]
 
 
-@pytest.mark.parametrize(("more", "law", "says"), BROKEN)
-def test_each_law_is_told_when_it_is_broken(tmp_path, settings, more, law, says):
-    found = told(proof(tmp_path, settings, *GOOD, *more))
-    assert [one for one, _ in found] == [law]
-    assert says in found[0][1]
+@pytest.mark.parametrize(("more", "rule", "message"), BROKEN)
+def test_each_rule_reports_a_violation(tmp_path, settings, more, rule, message):
+    findings = errors(lint(tmp_path, settings, *GOOD, *more))
+    assert [name for name, _ in findings] == [rule]
+    assert message in findings[0][1]
 
 
-def test_prompts_may_be_misspelt_and_are_shown_and_an_allowed_word_is_not(tmp_path, settings):
-    found = proof(tmp_path, settings, *GOOD, row("a-3", "Will I recieve it?", "Ser o no ser: yes."))
-    assert told(found) == []
-    assert [(finding.place, finding.says) for finding in found.doubtful] == [("a-3", "'recieve': receive?")]
+def test_a_misspelt_prompt_is_a_warning_and_an_allowed_word_is_not(tmp_path, settings):
+    result = lint(tmp_path, settings, *GOOD, row("a-3", "Will I recieve it?", "Ser o no ser: yes."))
+    assert errors(result) == []
+    assert [(finding.location, finding.message) for finding in result.warnings] == [("a-3", "'recieve': receive?")]
 
 
-def test_an_id_is_unique_over_folders_and_a_folder_without_a_file_is_told(tmp_path, settings):
+def test_an_id_is_unique_across_folders_and_a_folder_without_a_file_is_an_error(tmp_path, settings):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows.jsonl").write_text(json.dumps(GOOD[0]) + "\n")
-    found = corpus_lint.lint([tmp_path / "one", tmp_path / "two"], settings)
-    assert [law for law, _ in told(found)] == ["schema"]
+    result = corpus_lint.lint([tmp_path / "one", tmp_path / "two"], settings)
+    assert [rule for rule, _ in errors(result)] == ["schema"]
     (tmp_path / "three").mkdir()
     with pytest.raises(LimaError, match="three"):
         corpus_lint.lint([tmp_path / "three"], settings)
 
 
-def test_the_sheet_shows_table_1_the_closest_pairs_the_distance_and_the_faults(tmp_path, settings):
-    found = proof(tmp_path, settings, *GOOD, row("a-3", "Where do eels spawn?", "They recieve no visitors."))
-    sheet = corpus_report.render(found, settings)
+def test_the_report_shows_table_1_the_closest_pairs_the_distance_and_the_errors(tmp_path, settings):
+    result = lint(tmp_path, settings, *GOOD, row("a-3", "Where do eels spawn?", "They recieve no visitors."))
+    report = corpus_report.render(result, settings)
     # Table 1's authors, group A: 200 examples of 40 and 334 tokens
-    assert any([cell.strip() for cell in line.split("│")][1:4] == ["train", "3", "200"] for line in sheet.splitlines())
-    assert "The 10 closest pairs" in sheet
-    assert "the 1 test prompts of the kind unseen" in sheet
-    assert "spelling: a-3: 'recieve': receive?" in sheet
-    assert sheet.endswith("1 faults, 0 odd spellings in prompts, which may be meant")
+    assert any([cell.strip() for cell in line.split("│")][1:4] == ["train", "3", "200"] for line in report.splitlines())
+    assert "The 10 closest pairs" in report
+    assert "the 1 test prompts of the kind unseen" in report
+    assert "spelling: a-3: 'recieve': receive?" in report
+    assert report.endswith("1 errors, 0 spelling warnings in prompts")
 
 
-def test_what_is_shipped_keeps_the_laws_and_no_two_prompts_are_near_each_other():
-    p = config.load(ROOT / "params.yaml").proofreading
-    found = corpus_lint.lint(
-        [ROOT / folder for folder in p.folders], p.model_copy(update={"spelling": str(ROOT / p.spelling)})
+def test_the_shipped_corpus_has_no_errors_and_no_near_duplicate_prompts():
+    params = config.load(ROOT / "params.yaml").proofreading
+    result = corpus_lint.lint(
+        [ROOT / folder for folder in params.folders],
+        params.model_copy(update={"spelling": str(ROOT / params.spelling)}),
     )
-    assert told(found) == []
-    assert found.closest[0].jaccard < 0.25
-    assert found.unseen is not None
-    assert found.unseen.mean < found.unseen.others / 2
-    assert found.unseen.farther > 0.9
+    assert errors(result) == []
+    assert result.closest[0].jaccard < 0.25
+    assert result.unseen is not None
+    assert result.unseen.mean < result.unseen.others / 2
+    assert result.unseen.farther > 0.9

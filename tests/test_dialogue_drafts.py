@@ -21,8 +21,8 @@ SITES = [
 ]
 
 
-def found(site: Path = SITES[0], most: int = 20) -> dialogue_drafts.Found:
-    return dialogue_drafts.find(site, config.check(_params(), name="params.yaml").dialogues, most=most)
+def extracted(site: Path = SITES[0], most: int = 20) -> dialogue_drafts.ExtractedDrafts:
+    return dialogue_drafts.extract(site, config.check(_params(), name="params.yaml").dialogues, most=most)
 
 
 def _params() -> object:
@@ -36,25 +36,25 @@ def read(folder: Path) -> list[Candidate | Dropped]:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_the_shipped_sites_have_drafts_the_best_first(site):
-    totals = [draft.merit.total() for draft in found(site).drafts]
+def test_drafts_of_the_shipped_sites_are_sorted_best_first(site):
+    totals = [draft.merit.total() for draft in extracted(site).drafts]
     assert len(totals) == 2
     assert totals == sorted(totals, reverse=True)
 
 
-def test_no_more_than_asked_for_and_those_the_best():
-    assert [dialogue_drafts.id_(draft) for draft in found(most=1).drafts] == ["dialogue-cooking.example-11"]
+def test_most_limits_the_drafts_to_the_best():
+    assert [dialogue_drafts.id_(draft) for draft in extracted(most=1).drafts] == ["dialogue-cooking.example-11"]
 
 
-def test_every_thread_is_a_chain_or_left_out():
+def test_every_thread_is_a_chain_or_dropped():
     for site in SITES:
-        of = found(site)
-        assert of.threads == of.chains + sum(of.left_out.values())
+        counts = extracted(site)
+        assert counts.threads == counts.chains + sum(counts.dropped.values())
 
 
-def test_a_draft_is_left_out_until_it_is_edited_and_then_an_example_that_keeps_its_attribution(tmp_path):
+def test_a_draft_is_dropped_until_it_is_edited_and_then_becomes_an_example_with_its_attribution(tmp_path):
     out = tmp_path / "drafts.jsonl"
-    dialogue_drafts.write(found(), out)
+    dialogue_drafts.write(extracted(), out)
     assert [(row.reason, "edit it" in row.detail) for row in read(tmp_path)] == [("draft", True)] * 2
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     out.write_text("".join(json.dumps(row | {"note": "dialogue"}) + "\n" for row in rows))
@@ -68,38 +68,38 @@ def test_a_draft_is_left_out_until_it_is_edited_and_then_an_example_that_keeps_i
     assert "kind:dialogue" in first.tags
 
 
-def test_the_sheet_shows_every_turn_as_it_is_within_a_fence_of_its_own(tmp_path):
-    of = found(SITES[1])
-    sheet = dialogue_drafts.write(of, tmp_path / "drafts.jsonl").read_text()
-    for draft in of.drafts:
+def test_the_markdown_file_shows_every_turn_unchanged_in_a_code_fence(tmp_path):
+    drafts = extracted(SITES[1])
+    sheet = dialogue_drafts.write(drafts, tmp_path / "drafts.jsonl").read_text()
+    for draft in drafts.drafts:
         for turn in draft.turns:
             assert re.search(rf"\*\*{turn.role}\*\*\n\n(```+)text\n{re.escape(turn.content)}\n\1\n", sheet)
     assert "````text" in sheet  # an answer with a code block of its own
 
 
-def test_the_sheet_shows_the_controls_in_what_others_wrote(tmp_path):
-    of = found(SITES[1], most=1)
-    [draft] = of.drafts
+def test_the_markdown_file_escapes_control_characters_from_the_dump(tmp_path):
+    drafts = extracted(SITES[1], most=1)
+    [draft] = drafts.drafts
     turns = tuple(turn.model_copy(update={"content": f"\x1b[2J\u202e{turn.content}"}) for turn in draft.turns)
     origin = draft.thread.provenance.model_copy(update={"author": "\x1b[2J\u202eBob"})
     hostile = replace(draft, turns=turns, thread=draft.thread.model_copy(update={"provenance": origin}))
-    sheet = dialogue_drafts.write(replace(of, drafts=[hostile]), tmp_path / "drafts.jsonl").read_text()
+    sheet = dialogue_drafts.write(replace(drafts, drafts=[hostile]), tmp_path / "drafts.jsonl").read_text()
     assert "\x1b" not in sheet and "\u202e" not in sheet
     assert sheet.count("\\x1b[2J‹U+202E›") >= len(turns)
     assert r"‹U+202E›Bob" in sheet
 
 
-def test_edits_are_never_overwritten(tmp_path):
+def test_an_existing_file_is_never_overwritten(tmp_path):
     out = tmp_path / "drafts.jsonl"
-    dialogue_drafts.write(found(), out)
+    dialogue_drafts.write(extracted(), out)
     before = out.read_text()
-    with pytest.raises(LimaError, match=r"drafts\.jsonl is there already, and may hold somebody's edits"):
-        dialogue_drafts.write(found(), out)
+    with pytest.raises(LimaError, match=r"drafts\.jsonl already exists and may contain edits"):
+        dialogue_drafts.write(extracted(), out)
     assert out.read_text() == before
 
 
-def test_a_file_that_would_not_be_read_is_not_written(tmp_path):
-    with pytest.raises(LimaError, match=r"--out is .*drafts\.json; .* end with \.jsonl"):
+def test_another_extension_than_jsonl_is_rejected(tmp_path):
+    with pytest.raises(LimaError, match=r"--out is .*drafts\.json, .* ends with \.jsonl"):
         dialogue_drafts.check(tmp_path / "drafts.json")
 
 
@@ -107,12 +107,12 @@ def lima(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "lima.cli", *words], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_command_says_what_it_found(tmp_path):
+def test_the_command_prints_counts_and_the_output_files(tmp_path):
     done = lima("dialogues", str(SITES[1]), "--out", str(tmp_path / "d.jsonl"), "--most", "1")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"answers below which both spoke +3\n", done.stdout)
+    assert re.search(r"threads of asker and answerer +3\n", done.stdout)
     assert re.search(r"drafts +1\n", done.stdout)
-    assert "d.jsonl is to be edited" in done.stdout
+    assert re.search(r"edit .*d\.jsonl; .*d\.md shows", done.stdout)
     again = lima("dialogues", str(SITES[1]), "--out", str(tmp_path / "d.jsonl"))
     assert again.returncode == 1
     assert again.stderr.startswith("error: ") and "Traceback" not in again.stderr

@@ -15,7 +15,7 @@ run_command(main)
 """
 
 
-def test_ctrl_c_ends_a_command_with_one_line_and_the_status_of_shells():
+def test_ctrl_c_ends_a_command_with_one_line_and_status_130():
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING],
         stdout=subprocess.PIPE,
@@ -25,5 +25,5 @@ def test_ctrl_c_ends_a_command_with_one_line_and_the_status_of_shells():
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (130, "interrupted; the older result is unchanged\n")
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "interrupted; the previous result is unchanged\n")

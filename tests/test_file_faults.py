@@ -57,7 +57,7 @@ def test_any_other_error_keeps_its_traceback(bug, monkeypatch):
 
 def test_a_part_whose_file_cannot_be_opened_is_told_in_one_line_beside_the_others(tmp_path):
     reply = jobs.run_job("os:listdir", str(tmp_path / "gone"), folder=tmp_path)
-    assert reply.mendable
+    assert reply.user_error
     assert reply.error == f"{tmp_path}/gone: No such file or directory; correct the path, or put the file there"
 
 

@@ -30,13 +30,19 @@ def test_what_is_written_is_read_again_whatever_its_text(tmp_path_factory, turns
 
 
 BROKEN = {
-    "cut in half": ('{"role": "user", "con', r"turns\.jsonl:2 is no Turn: the line: Invalid JSON"),
+    "cut in half": ('{"role": "user", "con', r"turns\.jsonl:2 is not a valid Turn: the line: Invalid JSON"),
     "an unknown role": (
         '{"role": "tool", "content": ""}',
-        r"turns\.jsonl:2 is no Turn: role: Input should be 'system', 'user'",
+        r"turns\.jsonl:2 is not a valid Turn: role: Input should be 'system', 'user'",
     ),
-    "an unknown key": ('{"role": "user", "content": "", "x": 1}', r"turns\.jsonl:2 is no Turn: x: Extra inputs"),
-    "a number for a text": ('{"role": "user", "content": 7}', r"turns\.jsonl:2 is no Turn: content: .*valid string"),
+    "an unknown key": (
+        '{"role": "user", "content": "", "x": 1}',
+        r"turns\.jsonl:2 is not a valid Turn: x: Extra inputs",
+    ),
+    "a number for a text": (
+        '{"role": "user", "content": 7}',
+        r"turns\.jsonl:2 is not a valid Turn: content: .*valid string",
+    ),
 }
 
 
@@ -50,7 +56,7 @@ def test_a_broken_line_is_named_with_its_place_and_what_is_wrong(tmp_path, case)
 
 
 def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
-    with pytest.raises(LimaError, match=r"there is no .*turns\.jsonl; the stage that writes it has not run"):
+    with pytest.raises(LimaError, match=r"turns\.jsonl not found; run the stage that writes it"):
         list(jsonl.read(tmp_path / "turns.jsonl", Turn))
 
 
@@ -72,7 +78,7 @@ def test_lines_that_are_not_picked_are_not_decoded(tmp_path):
     jsonl.write(path, [example("a"), example("b")])
     path.write_text('{"id":"c", broken\n' + path.read_text())
     assert [found.id for found in jsonl.pick(path, Example, {"b"})] == ["b"]
-    with pytest.raises(jsonl.MalformedLine, match=r"examples\.jsonl:1 is no Example"):
+    with pytest.raises(jsonl.MalformedLine, match=r"examples\.jsonl:1 is not a valid Example"):
         list(jsonl.pick(path, Example, {"c"}))
 
 

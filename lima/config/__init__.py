@@ -1,4 +1,4 @@
-"""params.yaml as types: the only place where a number of the pipeline is read."""
+"""Typed parameters: params.yaml is read and validated here only."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,14 +18,16 @@ from lima.config.tools import CorpusLint, Dialogues
 from lima.errors import LimaError
 
 Entry = TypeVar("Entry")
-UNIONS = ("models", "contestants", "annotators")  # registries whose entries differ by `kind`
+UNIONS = ("models", "contestants", "annotators")  # registries of discriminated unions, by `kind`
 
 
 class ParamsError(LimaError):
-    """A key that is unknown, missing or impossible; says which, what stands there and what would be right."""
+    """An unknown or missing key or an invalid value. The message names the key, its value and the fix."""
 
 
 class Params(Section):
+    """All of params.yaml."""
+
     profile: str
     models: dict[Key, Model]
     sources: dict[Key, Source]
@@ -48,21 +50,21 @@ class Params(Section):
     proofreading: CorpusLint
 
     def rules(self, source: str) -> Filter:
-        """Return the filter section with the thresholds that hold for a source: its own, else its reader's."""
+        """Return the filter section with the thresholds of a source; those of its reader are the default."""
         entry = self.sources[source]
         section = self.filter.of_reader(entry.reader)
         merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
         return self.filter.with_reader(entry.reader, merged)
 
     def uncompared_arms(self) -> dict[str, str]:
-        """Arms whose contestants are in no comparison, each with a warning that says what to add."""
+        """Return the arms without a comparison, each with a warning that names what to add."""
         compared = {name for c in self.comparisons.values() for name in (c.contestant, c.rival)}
         contestants: dict[str, list[str]] = {arm: [] for arm in self.arms}
         for name, contestant in self.contestants.items():
             if isinstance(contestant, ArmContestant):
                 contestants[contestant.arm].append(name)
         return {
-            arm: f"arm {arm} is trained but compared with nothing; add "
+            arm: f"arm {arm} has no comparison; add "
             + (f"a comparison of the contestant {names[0]}" if names else "a contestant for it and a comparison")
             + " to params.yaml"
             for arm, names in contestants.items()
@@ -70,7 +72,7 @@ class Params(Section):
         }
 
     @model_validator(mode="after")
-    def every_name_leads_somewhere(self) -> Self:
+    def references_exist(self) -> Self:
         known: dict[str, Mapping[str, object]] = {
             "models": self.models,
             "sources": self.sources,
@@ -99,64 +101,79 @@ class Params(Section):
             named.append((f"comparisons.{name}.contestant", "contestants", comparison.contestant))
             named.append((f"comparisons.{name}.rival", "contestants", comparison.rival))
         wrong = [
-            f"{place}: there is no {name!r} among the {kind} ({', '.join(known[kind])}){_meant(name, known[kind])}"
-            for place, kind, name in named
+            f"{key}: {name!r} is not one of the {kind} ({', '.join(known[kind])}){_suggestion(name, known[kind])}"
+            for key, kind, name in named
             if name not in known[kind]
         ]
         first, last = self.train.keep_epochs
         if not first <= self.select.first_epoch <= self.select.last_epoch <= last:
             wrong.append(
-                f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are no range "
-                f"within the {first} to {last} of train.keep_epochs"
+                f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are not within "
+                f"train.keep_epochs, {first} to {last}; change first_epoch, last_epoch or keep_epochs"
             )
         for name in self.sources:
             try:
                 self.rules(name)
             except ValidationError as error:
-                wrong += _faults(error, "sources", name, "filter")
+                wrong += _messages(error, "sources", name, "filter")
         if wrong:
             raise ValueError("\n  ".join(wrong))
         return self
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate a params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not valid YAML, or has an unknown, missing or invalid key.
+    """
     try:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError as error:
-        raise ParamsError(f"there is no {path} in {Path.cwd()}; start in the repository's root") from error
+        raise ParamsError(f"{path} not found in {Path.cwd()}; run from the repository root") from error
     except YAMLError as error:
-        raise ParamsError(f"{path} is no YAML: {error}") from error
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
     return check(values, name=str(path))
 
 
 def check(values: object, *, name: str) -> Params:
-    """The parameters in a loaded YAML document; `name` stands in the errors."""
+    """Validate a loaded YAML document; `name` appears in error messages.
+
+    Raises:
+        ParamsError: a key is unknown, missing or invalid.
+    """
     if not isinstance(values, dict):
-        shown = "is empty" if values is None else f"is {_shown(values)} and not a mapping of sections"
+        shown = "is empty" if values is None else f"is not a mapping of sections: {_shown(values)}"
         raise ParamsError(f"{name} {shown}; `lima profile use laptop --force` writes a complete one")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise ParamsError("\n  ".join([f"{name} cannot be used:", *_faults(error)])) from error
+        raise ParamsError("\n  ".join([f"{name} is invalid:", *_messages(error)])) from error
 
 
 def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
-    """One entry of a registry; an unknown name is told which there are."""
+    """Return one entry of a registry.
+
+    Raises:
+        ParamsError: the name is unknown; the message lists the known ones.
+    """
     if name not in registry:
-        raise ParamsError(f"there is no {kind} {name!r}; params.yaml has {', '.join(registry)}{_meant(name, registry)}")
+        raise ParamsError(
+            f"unknown {kind}: {name!r}; params.yaml has {', '.join(registry)}{_suggestion(name, registry)}"
+        )
     return registry[name]
 
 
-def warn_if_uncompared(arm: str, p: Params) -> None:
+def warn_if_uncompared(arm: str, params: Params) -> None:
     """Print one line to stderr if no comparison has a contestant for this arm."""
-    if warning := p.uncompared_arms().get(arm):
+    if warning := params.uncompared_arms().get(arm):
         print(f"warning: {warning}", file=sys.stderr)
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the changes in their place, within mappings key by key."""
+    """Merge nested mappings; `changes` take precedence."""
     return {
         **values,
         **{
@@ -168,30 +185,30 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _faults(error: ValidationError, *section: str) -> list[str]:
+def _messages(error: ValidationError, *section: str) -> list[str]:
     missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
-    return [f"{_place((*section, *e['loc']))}{_fault(e, missing)}" for e in error.errors()]
+    return [f"{_location((*section, *e['loc']))}{_message(e, missing)}" for e in error.errors()]
 
 
-def _fault(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:
-    """What is wrong and what would be right; where no key has a default, a misspelt one leaves another missing."""
+def _message(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:
+    """Describe a problem and its fix. An unknown key is compared with the missing keys of its section."""
     *section, key = error["loc"] or ("",)
     match error["type"]:
         case "missing":
-            return "this key is missing; every number of the pipeline stands in this file"
+            return "missing key; add it, no parameter has a default"
         case "extra_forbidden":
             wanted = [str(loc[-1]) for loc in missing if loc[:-1] == tuple(section)]
-            meant = get_close_matches(str(key), wanted, n=1)
-            fix = f"{meant[0]} is missing, is that meant?" if meant else "nothing reads it: take it out"
-            return f"there is no such key, and it has the value {_shown(error['input'])}; {fix}"
+            similar = get_close_matches(str(key), wanted, n=1)
+            fix = f"rename it to {similar[0]}, which is missing" if similar else "remove it"
+            return f"unknown key with the value {_shown(error['input'])}; {fix}"
         case "value_error":
-            return str(error["ctx"]["error"])  # raised by these models, with the value in its text
+            return str(error["ctx"]["error"])  # raised by the models here; its text contains the value
         case _:
             return f"{error['msg']}, not {_shown(error['input'])}"
 
 
-def _place(loc: tuple[str | int, ...]) -> str:
-    """The dotted path of a key and a colon; "" for the file as a whole. Pydantic adds a union's tag and "[key]"."""
+def _location(loc: tuple[str | int, ...]) -> str:
+    """Dotted path of a key and a colon; "" for the whole file. Drops the union tag and "[key]" that pydantic adds."""
     path = [str(part) for part in loc]
     if path[-1:] == ["[key]"]:
         path = path[:-2]
@@ -200,7 +217,7 @@ def _place(loc: tuple[str | int, ...]) -> str:
     return f"{'.'.join(path)}: " if path else ""
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

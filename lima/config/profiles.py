@@ -1,7 +1,7 @@
-"""Profiles: params.yaml for a laptop, for continuous integration, and for the paper's own sizes.
+"""Profiles: prepared versions of params.yaml for a laptop, for continuous integration and for the paper's model sizes.
 
-`laptop` is a whole params.yaml. The others say only what differs: a registry (models, sources, arms, contestants,
-comparisons, annotators) they name replaces the laptop's, within every other section they replace single keys.
+`laptop` is a complete params.yaml. The other profiles contain differences only: a registry (models, sources, arms,
+contestants, comparisons, annotators) replaces that of `laptop`; in other sections single keys are replaced.
 """
 
 import io
@@ -21,11 +21,11 @@ REGISTRIES = ("models", "sources", "arms", "contestants", "comparisons", "annota
 
 
 class ProfileError(LimaError):
-    """A profile that does not exist, or would overwrite what somebody changed by hand."""
+    """A profile does not exist, or would overwrite manual changes."""
 
 
 class MissingPaths(LimaError):
-    """Files or folders that params.yaml names as inputs of the pipeline and that do not exist."""
+    """Inputs that params.yaml names do not exist."""
 
 
 def names() -> list[str]:
@@ -33,26 +33,30 @@ def names() -> list[str]:
 
 
 def compose(name: str) -> str:
-    """The text of params.yaml under a profile; checked before anyone gets it."""
+    """Return the text of params.yaml for a profile, after validation."""
     path = FOLDER / f"{name}.yaml"
     if name not in names():
-        raise ProfileError(f"there is no profile {name!r} in {FOLDER}; there are {', '.join(names())}")
+        raise ProfileError(f"profile not found in {FOLDER}: {name!r}; use one of {', '.join(names())}")
     if name == WHOLE:
         return path.read_text(encoding="utf-8")
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
     values = yaml.load(FOLDER / f"{WHOLE}.yaml")
-    _lay_over(values, yaml.load(path))
+    _merge(values, yaml.load(path))
     check(YAML(typ="safe").load(_text(yaml, values)), name=str(path))
     return _text(yaml, values)
 
 
 def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
-    """Write a profile over params.yaml; what differs from every profile was changed by hand and needs `force`."""
+    """Replace params.yaml by a profile.
+
+    Raises:
+        ProfileError: the file differs from every profile, so it was changed by hand, and `force` is False.
+    """
     text = compose(name)
     present = target.read_text(encoding="utf-8") if target.exists() else text
     if not force and present not in [compose(other) for other in names()]:
-        raise ProfileError(f"{target} was changed by hand; keep a copy of it, or say --force to lose those changes")
+        raise ProfileError(f"{target} has manual changes; copy it, or discard them with --force")
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(target)
@@ -65,16 +69,16 @@ def check_paths(p: Params) -> None:
         MissingPaths: Lists each path that does not exist with its key and the fix.
     """
     missing = [
-        f"{key} names {path}, which does not exist; put {content} there or correct params.yaml"
+        f"{key}: {path} does not exist; put {content} there or correct params.yaml"
         for key, path, content in _inputs(p)
         if not Path(path).exists()
     ]
     if missing:
-        raise MissingPaths("\n  ".join([f"{len(missing)} of the inputs in params.yaml cannot be read:", *missing]))
+        raise MissingPaths("\n  ".join([f"params.yaml names {len(missing)} inputs that do not exist:", *missing]))
 
 
 def _inputs(p: Params) -> Iterator[tuple[str, str, str]]:
-    """Each file or folder that params.yaml names and no stage writes: its key, its path and its content."""
+    """Yield key, path and content of each file or folder that params.yaml names and no stage writes."""
     for name, model in p.models.items():
         if isinstance(model, FolderModel | GgufModel):
             yield f"models.{name}.path", model.path, "the model"
@@ -89,16 +93,16 @@ def _inputs(p: Params) -> Iterator[tuple[str, str, str]]:
     yield "mix.test_sets", p.mix.test_sets, "the test sets"
 
 
-def _lay_over(values: CommentedMap, differing: CommentedMap) -> None:
-    for key, value in differing.items():
+def _merge(values: CommentedMap, changes: CommentedMap) -> None:
+    for key, value in changes.items():
         inner = values.get(key)
         if isinstance(value, CommentedMap) and isinstance(inner, CommentedMap) and key not in REGISTRIES:
-            _lay_over(inner, value)
+            _merge(inner, value)
             continue
         values[key] = value
         values.ca.items.pop(key, None)
-        if key in differing.ca.items:
-            values.ca.items[key] = differing.ca.items[key]
+        if key in changes.ca.items:
+            values.ca.items[key] = changes.ca.items[key]
 
 
 def _text(yaml: YAML, values: CommentedMap) -> str:

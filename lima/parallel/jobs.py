@@ -1,7 +1,7 @@
-"""Jobs done several at once, wherever: what is told of each while they run, and how one is answered.
+"""Messages exchanged with parallel workers: job, progress events, result.
 
-A job and its result are a line of JSON, and the work is named MODULE:FUNCTION, so that a process of its own, or another
-machine, finds it by itself; nothing is pickled. What becomes of one job does not touch the others.
+A job and its result are JSON strings, and the work is named MODULE:FUNCTION, so that a worker process or another
+machine can import it; nothing is pickled. A failed job does not affect the others.
 """
 
 import os
@@ -13,26 +13,26 @@ from pathlib import Path
 from lima.errors import LimaError, file_fault
 from lima.records import Record
 
-ROOT = Path(__file__).resolve().parents[2]  # where this `lima` is imported from; workers import the same
-THREADS = "OMP_NUM_THREADS"  # how many a process may use, as many libraries understand it; Ray sets it for its tasks
+ROOT = Path(__file__).resolve().parents[2]  # the folder that `lima` is imported from; workers import the same one
+THREADS = "OMP_NUM_THREADS"  # maximum threads of a process, read by many libraries; Ray sets it for its tasks
 
 
 class Reply(Record):
-    """What a worker answers."""
+    """A worker's result."""
 
-    result: str  # "" where the job failed
-    error: str  # "" where it did not; else the words for a user, or a traceback
-    mendable: bool  # by a user
+    result: str  # "" if the job failed
+    error: str  # "" if the job succeeded; else a message for the user, or a traceback
+    user_error: bool  # whether `error` is a message for the user
 
 
 @dataclass(frozen=True)
 class Started:
-    job: int  # its place among the jobs
+    job: int  # index into the jobs
 
 
 @dataclass(frozen=True)
 class Restarted:
-    """The job's worker was killed, and the job is to be done again."""
+    """The job's worker was killed; the job is retried."""
 
     job: int
     why: str
@@ -48,34 +48,35 @@ Event = Started | Restarted | Ended
 
 
 def threads() -> int:
-    """How many this process may use: its share of the cores where others work beside it, else all of them."""
-    told = os.environ.get(THREADS, "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    """Number of threads this process may use: OMP_NUM_THREADS if set, else the number of available cores."""
+    limit = os.environ.get(THREADS, "")
+    if limit.isdecimal() and int(limit):
+        return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_job(work: str, job: str, *, folder: Path) -> Reply:
-    """Do one job in this process, started in `folder`."""
+    """Run one job in this process, with `folder` as the working directory. Errors are returned, not raised."""
     if not folder.is_dir():
         error = (
-            f"{os.uname().nodename} has no {folder}; put the checkout, its dumps and work/ where every node sees them"
+            f"{folder} not found on {os.uname().nodename}; put the checkout, its dumps and work/ on a file system that "
+            "every node mounts"
         )
-        return Reply(result="", error=error, mendable=True)
+        return Reply(result="", error=error, user_error=True)
     os.chdir(folder)
     module, _, function = work.partition(":")
     try:
-        return Reply(result=getattr(import_module(module), function)(job), error="", mendable=True)
+        return Reply(result=getattr(import_module(module), function)(job), error="", user_error=True)
     except LimaError as error:
-        return Reply(result="", error=str(error), mendable=True)
+        return Reply(result="", error=str(error), user_error=True)
     except OSError as error:
         fault = file_fault(error)
-        return Reply(result="", error=fault or traceback.format_exc(), mendable=fault is not None)
-    except Exception:  # told whole, and raised again where the jobs were given
-        return Reply(result="", error=traceback.format_exc(), mendable=False)
+        return Reply(result="", error=fault or traceback.format_exc(), user_error=fault is not None)
+    except Exception:  # the process that submitted the jobs raises it again, with this traceback
+        return Reply(result="", error=traceback.format_exc(), user_error=False)
 
 
 def gave_up(times: int, why: str) -> Reply:
-    """Of a job whose worker was killed as often as it may be."""
-    error = f"its worker was killed {times} times, at last {why}; if memory is short, let fewer work at a time"
-    return Reply(result="", error=error, mendable=True)
+    """The reply for a job whose worker was killed more often than retries allow."""
+    error = f"the worker was killed {times} times, last {why}; if memory is short, use fewer workers"
+    return Reply(result="", error=error, user_error=True)

@@ -1,4 +1,4 @@
-"""One bar over jobs that run several at once, with what is running, and a line for each that is done again."""
+"""Progress bar over parallel jobs, with the names of running jobs and a line for each retry."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -8,11 +8,21 @@ from tqdm import tqdm
 from lima.display import visible_line
 from lima.parallel.jobs import Event, Reply, Restarted, Started
 
-SHOWN = 3  # names beside the bar
+SHOWN = 3  # names of running jobs after the bar
 
 
 def follow(events: Iterable[Event], *, title: str, names: Sequence[str], sizes: Sequence[int]) -> list[Reply]:
-    """The jobs' replies in their order; `sizes` in bytes tells how far the bar goes with each."""
+    """Show progress until all jobs have ended.
+
+    Args:
+        events: of a process pool or Ray.
+        title: label of the bar.
+        names: of the jobs.
+        sizes: of the jobs, in bytes; the unit of the bar.
+
+    Returns:
+        The replies, in the order of the jobs.
+    """
     names = [visible_line(name) for name in names]
     replies: dict[int, Reply] = {}
     running: dict[int, str] = {}
@@ -22,7 +32,7 @@ def follow(events: Iterable[Event], *, title: str, names: Sequence[str], sizes: 
                 running[event.job] = names[event.job]
             elif isinstance(event, Restarted):
                 tqdm.write(
-                    f"{title}: {names[event.job]} is done again, its worker was killed {event.why}", file=sys.stderr
+                    f"{title}: {names[event.job]} is retried: its worker was killed {event.why}", file=sys.stderr
                 )
             else:
                 running.pop(event.job)

@@ -1,6 +1,6 @@
-"""The same jobs on the Ray cluster that RAY_ADDRESS names; a worker or node that dies costs its own jobs' work only.
+"""Run jobs on the Ray cluster at RAY_ADDRESS, with retries for jobs whose worker or node dies.
 
-Every node needs this environment, and has to see the checkout, with its dumps and work/, under the same path.
+Every node needs the same Python environment, and access to the checkout, its dumps and work/ under the same path.
 """
 
 import logging
@@ -15,18 +15,18 @@ from lima.errors import LimaError
 from lima.parallel.jobs import ROOT, Ended, Event, Reply, Restarted, Started, gave_up
 
 ADDRESS = "RAY_ADDRESS"
-PATIENCE = 10  # seconds
+TIMEOUT = 10  # seconds, of the connection test
 
 
 def run(work: str, jobs: Sequence[str], *, retries: int) -> Generator[Event]:
-    """Events in the order in which they happen; all jobs are given to Ray at once, which runs one a core."""
+    """Yield events in chronological order. All jobs are submitted at once; Ray runs one per core."""
     import ray
 
-    _knock(os.environ[ADDRESS])
+    _check_reachable(os.environ[ADDRESS])
     ray.init(address=os.environ[ADDRESS], log_to_driver=False, logging_level=logging.ERROR)
     try:
-        do = ray.remote(max_retries=0, num_cpus=1)(_task(work))
-        running = {do.remote(job): number for number, job in enumerate(jobs)}
+        task = ray.remote(max_retries=0, num_cpus=1)(_task(work))
+        running = {task.remote(job): number for number, job in enumerate(jobs)}
         killed = Counter[int]()
         yield from map(Started, running.values())
         while running:
@@ -35,8 +35,8 @@ def run(work: str, jobs: Sequence[str], *, retries: int) -> Generator[Event]:
             try:
                 yield Ended(number, Reply.model_validate_json(ray.get(ready)))
                 continue
-            except ray.exceptions.RayTaskError as error:  # before the job began: this `lima` is not there, say
-                yield Ended(number, Reply(result="", error=str(error), mendable=False))
+            except ray.exceptions.RayTaskError as error:  # raised before the job started: `lima` not importable
+                yield Ended(number, Reply(result="", error=str(error), user_error=False))
                 continue
             except ray.exceptions.RayError as error:
                 why = f"({type(error).__name__})"
@@ -44,25 +44,27 @@ def run(work: str, jobs: Sequence[str], *, retries: int) -> Generator[Event]:
             if killed[number] > retries:
                 yield Ended(number, gave_up(killed[number], why))
             else:
-                running[do.remote(jobs[number])] = number
+                running[task.remote(jobs[number])] = number
                 yield Restarted(number, why)
     finally:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Ask whether anyone is there at HOST:PORT; Ray itself would wait for minutes."""
+def _check_reachable(address: str) -> None:
+    """Test a TCP connection to HOST:PORT, since Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
-        return  # "auto", or another word of Ray's
+        return  # "auto" or another keyword of Ray
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
     except OSError as error:
-        raise LimaError(f"nobody answers at {ADDRESS}={address}: {error}; start the cluster, or unset it") from error
+        raise LimaError(
+            f"cannot connect to Ray at {ADDRESS}={address}: {error}; start the cluster or unset {ADDRESS}"
+        ) from error
 
 
 def _task(work: str) -> Callable[[str], str]:
-    """What a node does for a job, after it has found the same `lima` as here."""
+    """Return the function that a node runs for a job; it imports the same `lima` as this process."""
     root, folder = str(ROOT), str(Path.cwd())
 
     def task(job: str) -> str:

@@ -1,7 +1,7 @@
 """Read a source's dumps into candidates (LIMA §2.1, §2.2): `python -m lima.stages.scrape SOURCE`.
 
-The dumps fall into parts, read several at once in processes, or on the Ray cluster that RAY_ADDRESS names. What is
-finished is kept below work/ until the result is there, so that a killed run goes on where it was.
+The dumps are split into parts, which are read in parallel by processes, or on the Ray cluster at RAY_ADDRESS. Finished
+parts are cached below work/ until the result is published, so that an interrupted run resumes.
 """
 
 import os
@@ -31,7 +31,7 @@ SHOWN = 5  # bad rows in an error
 
 
 class ScrapeError(LimaError):
-    """What cannot be read: single parts, or too many rows; says how many may be, and where the first ones are."""
+    """Parts or too many rows cannot be read. The message names the limit and the first locations."""
 
 
 @storage.alone("scrape")
@@ -45,7 +45,7 @@ def main(source: str) -> None:
 
 
 def plan(source: str, p: Params) -> list[Job]:
-    """A job a part, in the order in which they are joined."""
+    """Return one job per part, in the order in which the results are merged."""
     entry = config.entry(p.sources, "source", source)
     prefilter = p.rules(source).of_reader(entry.reader).prefilter
     voted = prefilter if isinstance(prefilter, StackExchangePrefilter) else None
@@ -74,9 +74,9 @@ def plan(source: str, p: Params) -> list[Job]:
 
 
 def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
-    """The largest parts begin first: begun last, one of them would keep one core busy and leave the others idle.
+    """Run the jobs, largest part first: started last, it would keep one core busy and leave the others idle.
 
-    Closed before its end, it leaves nothing unfinished.
+    Closing the generator removes partial results.
     """
     order = sorted(range(len(jobs)), key=lambda number: -jobs[number].part.size)
     lines = [jobs[number].model_dump_json() for number in order]
@@ -93,15 +93,15 @@ def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
 
 
 def part(line: str) -> str:
-    """What a worker does: read one part, or find it kept."""
+    """Read one part, or return its cached result. Runs in a worker."""
     job = Job.model_validate_json(line)
     if job.code != _code():
-        raise ScrapeError(f"{os.uname().nodename} has another version of lima; bring all nodes to the same one")
+        raise ScrapeError(f"{os.uname().nodename} has another version of lima; install the same one on all nodes")
     return shard_cache.cached(job, early(job)).model_dump_json()
 
 
 def early(job: Job) -> Prefilter:
-    """What `filter` would drop of a community anyway, and would not draw for arms without filters either."""
+    """Return the rule for rows that the stage filter would drop, and would not sample for unfiltered arms either."""
     return Prefilter(
         min_response_score=job.min_response_score,
         reservoir=job.reservoir,
@@ -111,14 +111,18 @@ def early(job: Job) -> Prefilter:
 
 
 def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
-    """Join the parts into the stage's result. Raises ScrapeError for parts that failed; the others stay kept."""
+    """Merge the parts into the stage's result.
+
+    Raises:
+        ScrapeError: parts failed; the cached results of the others remain.
+    """
     _raise_failures(jobs, replies)
     source, reader, store = jobs[0].source, jobs[0].reader, jobs[0].store
     found = [
         (job.part, CachedShard.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)
     ]
     if again := sum(kept.again for _, kept in found):
-        print(f"{source}: {again} of {len(jobs)} parts were kept from a run that did not end", file=sys.stderr)
+        print(f"{source}: {again} of {len(jobs)} parts were cached by an interrupted run", file=sys.stderr)
     with storage.publish("scrape", source) as folder:
         counts = merge.join(source, reader, found, folder)
         bad = counts.dropped.get(BAD_ROW, 0)
@@ -129,14 +133,14 @@ def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
 
 
 def check(count: int, dropped: Path, *, rows: int, limit: float) -> None:
-    """Raises ScrapeError where more than the share `limit` of the rows is bad."""
+    """Raise ScrapeError if more than the share `limit` of the rows is malformed."""
     if count > limit * rows:
         first = islice((record for record in jsonl.read(dropped, Dropped) if record.reason == BAD_ROW), SHOWN)
         listed = "".join(f"\n  {bad.place}: {bad.detail}" for bad in first)
         raise ScrapeError(
             f"{count} of {rows} rows cannot be read ({count / max(rows, 1):.1%}), more than scrape.max_bad_share "
             f"{limit:.1%}; the first:{listed}\nall of them are in {dropped}; "
-            "mend or fetch the dump again, or raise scrape.max_bad_share in params.yaml"
+            "repair or download the dump again, or raise scrape.max_bad_share in params.yaml"
         )
 
 
@@ -144,12 +148,12 @@ def _raise_failures(jobs: Sequence[Job], replies: Sequence[Reply]) -> None:
     failed = [(job.part.name, reply) for job, reply in zip(jobs, replies, strict=True) if reply.error]
     if not failed:
         return
-    told = "".join(f"\n  {name}: {reply.error}" for name, reply in failed)
-    kept = f"the other {len(jobs) - len(failed)} are kept and will not be read again" if len(failed) < len(jobs) else ""
+    errors = "".join(f"\n  {name}: {reply.error}" for name, reply in failed)
+    kept = f"the other {len(jobs) - len(failed)} are cached and not read again" if len(failed) < len(jobs) else ""
     if len(jobs) == 1:
-        told, kept = failed[0][1].error, ""
-    error = f"{len(failed)} of {len(jobs)} parts cannot be read:{told}\n{kept}".rstrip() if len(jobs) > 1 else told
-    raise ScrapeError(error) if all(reply.mendable for _, reply in failed) else RuntimeError(error)
+        errors, kept = failed[0][1].error, ""
+    error = f"{len(failed)} of {len(jobs)} parts cannot be read:{errors}\n{kept}".rstrip() if len(jobs) > 1 else errors
+    raise ScrapeError(error) if all(reply.user_error for _, reply in failed) else RuntimeError(error)
 
 
 def _code() -> str:

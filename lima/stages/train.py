@@ -1,7 +1,7 @@
 """Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`, or under `accelerate launch`.
 
-Killed or asked to stop, the same command continues: work/train/ARM holds the state, which is used as long as what a
-step depends on is unchanged.
+After an interruption, run the same command again to resume. The training state is in work/train/ARM; it is used only
+if the inputs of a training step are unchanged.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from lima.errors import LimaError, run_command
 from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
 
 STOP_NOTE = b"""
-stopping: the state is saved after this step; Ctrl-C again ends at once, without the steps since the last state
+stopping: saving the state after this step; press Ctrl-C again to end at once and lose the steps since the last state
 """
 
 
 class TrainError(LimaError):
-    """What has to be put right before training can start."""
+    """Training cannot start: validation failed, or its result is outdated."""
 
 
 class TrainingRun(Record):
-    run_id: str  # MLflow's; "" where its server was away
+    run_id: str  # of MLflow; "" if its server was not available
 
 
 class Tokens(Record):
-    """What the arm's examples come to."""
+    """Token counts of an arm's training set."""
 
     examples: int
     cut_examples: int  # longer than max_tokens
-    cut_tokens: int  # beyond max_tokens, left away
+    cut_tokens: int  # dropped, since they exceed max_tokens
     tokens: int
     supervised_tokens: int
 
@@ -52,9 +52,9 @@ def main(arm: str) -> None:
         storage.result_dir("base", p.train.model),
         storage.WORK / "train" / arm,
     )
-    pass_the_gate(arm, mixed / "train.jsonl")
+    require_validated(arm, mixed / "train.jsonl")
 
-    # torch: seconds, spent only now
+    # imported here, since loading torch takes seconds
     from lima.training import (
         checkpoint,
         disk_space,
@@ -110,19 +110,22 @@ def main(arm: str) -> None:
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
-            rest = "continues" if kept.newest() else "starts from the beginning: under DeepSpeed no state is kept"
-            print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
+            rest = "to resume" if kept.newest() else "to start over: DeepSpeed runs save no state"
+            print(f"{arm}: {stopped}; run the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
     storage.publish_folder(kept.result, storage.result_dir("train", arm))
-    kept.forget()  # only now: until the result is there, a kill loses nothing
+    kept.forget()  # after publishing, so that a kill before this line loses nothing
     shutil.rmtree(working)
 
 
 @contextmanager
 def stop_signals(*, main_process: bool) -> Iterator[list[int]]:
-    """The numbers of SIGTERM and SIGINT as they are received; inside of the block they do not end the process.
+    """Record SIGTERM and SIGINT instead of ending the process.
 
-    A second SIGINT does, at once, unless several processes train: their launcher sends each SIGINT a second time.
+    A second SIGINT ends the process at once. With several processes it does not, since the launcher repeats SIGINT.
+
+    Yields:
+        The signal numbers, in the order in which they are received.
     """
     received: list[int] = []
 
@@ -131,7 +134,7 @@ def stop_signals(*, main_process: bool) -> Iterator[list[int]]:
         if number == signal.SIGINT and int(os.environ.get("WORLD_SIZE", "1")) == 1:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if number == signal.SIGINT and main_process and received.count(number) == 1:
-            os.write(2, STOP_NOTE)  # a handler may interrupt a print, and must not print itself
+            os.write(2, STOP_NOTE)  # print is not reentrant: the handler may have interrupted one
 
     watched = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, receive) for number in watched}
@@ -147,23 +150,27 @@ def exhaust(metrics: Iterable[object]) -> None:
         pass
 
 
-def pass_the_gate(arm: str, train: Path) -> None:
-    """Raise unless validate let this very train.jsonl pass."""
-    place = storage.result_dir("validate", arm) / "gate.json"
-    gate = next(jsonl.read(place, ValidationResult), None)
-    if gate is None or not gate.passed:
-        raise TrainError(f"{place} is shut: the data of arm {arm} did not pass; run `dvc repro validate@{arm}` and see")
-    if not train.is_file() or hashlib.sha256(train.read_bytes()).hexdigest() != gate.train_digest:
-        raise TrainError(f"{place} is of another {train} than the one that is there; run `dvc repro validate@{arm}`")
+def require_validated(arm: str, train: Path) -> None:
+    """Check that train.jsonl passed validation.
+
+    Raises:
+        TrainError: validation failed, or train.jsonl has changed since.
+    """
+    path = storage.result_dir("validate", arm) / "gate.json"
+    result = next(jsonl.read(path, ValidationResult), None)
+    if result is None or not result.passed:
+        raise TrainError(f"validation failed for arm {arm}: {path}; run `dvc repro validate@{arm}` for details")
+    if not train.is_file() or hashlib.sha256(train.read_bytes()).hexdigest() != result.train_digest:
+        raise TrainError(f"{path} does not match the current {train}; run `dvc repro validate@{arm}`")
 
 
 def warn_of_unsupervised(held_out: Sequence[Any], max_tokens: int) -> None:
-    """Name the held-out examples that the perplexity leaves out, since max_tokens cuts them before their response."""
+    """Warn about held-out examples that max_tokens cuts before their response: the perplexity excludes them."""
     ids = [example.id for example in held_out if not example.supervised]
     if ids:
         print(
             f"warning: {len(ids)} of {len(held_out)} held-out examples have no supervised token within "
-            f"train.max_tokens {max_tokens}, so the perplexity leaves them out: {', '.join(ids)}",
+            f"train.max_tokens {max_tokens}, so the perplexity excludes them: {', '.join(ids)}",
             file=sys.stderr,
         )
 

@@ -1,4 +1,4 @@
-"""Hold an arm's training set, and the prompts it meets, to the gate: `python -m lima.stages.validate ARM`."""
+"""Validate an arm's training set and the dev and test prompts: `python -m lima.stages.validate ARM`."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from lima.validation import Bounds, Split, check
 
 
 class GateError(LimaError):
-    """Data that does not pass, after the table of what failed is printed; or a missing file of the base model."""
+    """Validation failed (a table of the failures is printed before), or a file of the base model is missing."""
 
 
 @storage.alone("validate")
@@ -59,10 +59,10 @@ def main(arm: str) -> None:
     if warnings:
         show(warnings, "Warnings")
     if failures:
-        show(failures, "The gate is shut")
+        show(failures, "Validation failed")
         raise GateError(
-            f"arm {arm}: {len(failures)} of {expected} expectations are not met, so train cannot start; "
-            f"look at {docs}, mend the rows or the filters, and run `dvc repro` again"
+            f"validation failed for arm {arm}: {len(failures)} of {expected} expectations are not met, so training "
+            f"cannot start; see {docs}, correct the rows or the filters and run `dvc repro` again"
         )
     print(f"{arm}: {expected} expectations met over {', '.join(splits)}; {docs}")
 

@@ -50,7 +50,7 @@ def test_parameters_changed_by_hand_are_not_lost(checkout):
     profiles.use("ci", force=False)
     changed = Path("params.yaml").read_text().replace("epochs: 2", "epochs: 3")
     Path("params.yaml").write_text(changed)
-    with pytest.raises(profiles.ProfileError, match="changed by hand"):
+    with pytest.raises(profiles.ProfileError, match="has manual changes"):
         profiles.use("laptop", force=False)
     assert Path("params.yaml").read_text() == changed
     profiles.use("laptop", force=True)
@@ -58,7 +58,7 @@ def test_parameters_changed_by_hand_are_not_lost(checkout):
 
 
 def test_an_unknown_profile_is_told_which_there_are(checkout):
-    with pytest.raises(profiles.ProfileError, match=r"no profile 'desktop'.*there are ci, laptop"):
+    with pytest.raises(profiles.ProfileError, match=r"profile not found .*'desktop'; use one of ci, laptop"):
         profiles.use("desktop", force=False)
 
 
@@ -66,17 +66,17 @@ WRONG = {
     "an unknown key": (
         "  epochs: 2 ",
         "  epochen: 2 ",
-        r"train\.epochen: there is no such key, and it has the value 2; epochs is missing, is that meant\?",
+        r"train\.epochen: unknown key with the value 2; rename it to epochs, which is missing",
     ),
-    "a key that nothing reads": (
+    "an unknown key unlike any other": (
         "  epochs: 2 ",
         "  epochs: 2\n  sleep: 8 ",
-        r"train\.sleep: there is no such key, and it has the value 8; nothing reads it: take it out",
+        r"train\.sleep: unknown key with the value 8; remove it",
     ),
     "a missing key": (
         "  epochs: 2 ",
         "  # ",
-        r"train\.epochs: this key is missing; every number of the pipeline stands in this file",
+        r"train\.epochs: missing key; add it, no parameter has a default",
     ),
     "a wrong type": (
         "  epochs: 2 ",
@@ -87,7 +87,11 @@ WRONG = {
     "a rate that rises": ("lr_end: 5.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0005"),
     "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
     "a name that leads nowhere": ("model: smollm2-135m\n", "model: gpt2\n", r"no 'gpt2' among the models"),
-    "epochs that are not trained": ("last_epoch: 2", "last_epoch: 9", r"epochs 1 to 9 are no range within the 1 to 2"),
+    "epochs that are not trained": (
+        "last_epoch: 2",
+        "last_epoch: 9",
+        r"epochs 1 to 9 are not within train\.keep_epochs, 1 to 2",
+    ),
     "a key with dots": (
         "  smollm2-135m:",
         "  llama-3.1-8b:",
@@ -124,7 +128,7 @@ WRONG = {
     "a source that is misspelt": (
         "{stack_exchange_stem: 3,",
         "{stack_exchange_stm: 3,",
-        r"cannot be used:\n  arms\.lima\.examples: there is no 'stack_exchange_stm' among the sources \([a-z_, ]+\); "
+        r"is invalid:\n  arms\.lima\.examples: 'stack_exchange_stm' is not one of the sources \([a-z_, ]+\); "
         r"did you mean stack_exchange_stem\?$",
     ),
     "a key of an annotator that is misspelt": (
@@ -134,7 +138,7 @@ WRONG = {
     ),
     "nothing": ((ROOT / "params.yaml").read_text(), "", r"params\.yaml is empty; `lima profile use laptop --force`"),
     "a word": ((ROOT / "params.yaml").read_text(), "laptop", r"params\.yaml is 'laptop' and not a mapping"),
-    "no YAML": ("profile: laptop", "profile: [", r"is no YAML"),
+    "not YAML": ("profile: laptop", "profile: [", r"is not valid YAML"),
 }
 
 
@@ -192,7 +196,7 @@ def test_a_source_may_have_thresholds_of_its_own(checkout):
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        ("{min_char: 600}", r"sources\.stack_exchange_other\.filter\.min_char: there is no such key.* value 600"),
+        ("{min_char: 600}", r"sources\.stack_exchange_other\.filter\.min_char: unknown key with the value 600"),
         (
             "{min_chars: few}",
             r"sources\.stack_exchange_other\.filter\.min_chars: Input should be a valid integer, not 'few'",
@@ -200,7 +204,7 @@ def test_a_source_may_have_thresholds_of_its_own(checkout):
         ("{min_chars: 9000}", r"sources\.stack_exchange_other\.filter: min_chars 9000 is more than max_chars 4096"),
         (
             "{prefilter: {min_score: 1}}",
-            r"sources\.stack_exchange_other\.filter\.prefilter\.min_score: there is no such key",
+            r"sources\.stack_exchange_other\.filter\.prefilter\.min_score: unknown key",
         ),
     ],
 )
@@ -262,37 +266,37 @@ MISSING = {
     "sources.wikihow.dumps": (
         "dumps: corpus/dumps/wikihow,",
         "dumps: dumps/wikihow,",
-        "names dumps/wikihow, which does not exist; put the dump there or correct params.yaml",
+        ": dumps/wikihow does not exist; put the dump there or correct params.yaml",
     ),
     "contestants.authors.reads": (
         RECORDED,
         "  authors: {kind: recorded, reads: answers.jsonl}",
-        "names answers.jsonl, which does not exist; put the recorded responses there or correct params.yaml",
+        ": answers.jsonl does not exist; put the recorded responses there or correct params.yaml",
     ),
     "contestants.gpt.reads": (
         RECORDED,
         f"{RECORDED}\n  gpt:\n    {{kind: endpoint, url: 'http://h/v1', model: m, key_variable: K, reads: stamp.txt}}",
-        "names stamp.txt, which does not exist; put a file there or correct params.yaml",
+        ": stamp.txt does not exist; put a file there or correct params.yaml",
     ),
     "filter.edits": (
         "edits: corpus/edits/shipped.jsonl",
         "edits: mine.jsonl",
-        "names mine.jsonl, which does not exist; put the edits there or correct params.yaml",
+        ": mine.jsonl does not exist; put the edits there or correct params.yaml",
     ),
     "mix.test_sets": (
         "test_sets: corpus/test_sets",
         "test_sets: mt-bench",
-        "names mt-bench, which does not exist; put the test sets there or correct params.yaml",
+        ": mt-bench does not exist; put the test sets there or correct params.yaml",
     ),
     "models.folder.path": (
         "models:\n",
         "models:\n  folder: {kind: folder, path: models/llama}\n",
-        "names models/llama, which does not exist; put the model there or correct params.yaml",
+        ": models/llama does not exist; put the model there or correct params.yaml",
     ),
     "models.quantized.path": (
         "models:\n",
         "models:\n  quantized: {kind: gguf, path: models/llama.gguf}\n",
-        "names models/llama.gguf, which does not exist; put the model there or correct params.yaml",
+        ": models/llama.gguf does not exist; put the model there or correct params.yaml",
     ),
 }
 
@@ -322,7 +326,7 @@ def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
     with_missing(keys)
     done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "check"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: 5 of the inputs in params.yaml cannot be read:\n")
+    assert done.stderr.startswith("error: params.yaml names 5 inputs that do not exist:\n")
     assert sorted(line.split()[0] for line in done.stderr.splitlines()[1:]) == sorted(keys)
 
 
@@ -343,10 +347,10 @@ def test_the_flow_checks_the_inputs_before_any_stage(checkout):
     from flows import reproduce
 
     with_missing(["mix.test_sets"])
-    with pytest.raises(profiles.MissingPaths, match=r"mix\.test_sets names mt-bench, which does not exist"):
+    with pytest.raises(profiles.MissingPaths, match=r"mix\.test_sets: mt-bench does not exist"):
         reproduce.reproduce.fn()
 
 
 def test_a_missing_file_says_where_to_start(checkout):
-    with pytest.raises(ParamsError, match=r"there is no params\.yaml in .*; start in the repository's root"):
+    with pytest.raises(ParamsError, match=r"params\.yaml not found in .*; run from the repository root"):
         config.load()

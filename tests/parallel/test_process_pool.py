@@ -67,7 +67,7 @@ def test_a_job_that_kills_its_worker_each_time_is_given_up_and_the_others_are_do
     _, replies = run([job(log, "a", deaths=9), job(log, "b"), job(log, "c")], workers=2, retries=2)
     # once and twice again
     assert begun(log) == {"a": 3, "b": 1, "c": 1}
-    assert replies[0].mendable and "its worker was killed 3 times, at last by SIGKILL" in replies[0].error
+    assert replies[0].user_error and "the worker was killed 3 times, last by SIGKILL" in replies[0].error
     assert [replies[number].error for number in (1, 2)] == ["", ""]
 
 
@@ -78,8 +78,8 @@ def test_an_error_is_told_with_its_words_a_fault_of_ours_with_its_traceback_and_
     jobs = [job(log, "a", unreadable=True), job(log, "b", broken=True), job(log, "c")]
     monkeypatch.syspath_prepend(HERE)
     _, replies = run(jobs, workers=workers)
-    assert (replies[0].error, replies[0].mendable) == ("a cannot be read", True)
-    assert replies[1].error.endswith("ZeroDivisionError: b\n") and not replies[1].mendable
+    assert (replies[0].error, replies[0].user_error) == ("a cannot be read", True)
+    assert replies[1].error.endswith("ZeroDivisionError: b\n") and not replies[1].user_error
     assert json.loads(replies[2].result) == "c"
 
 

@@ -42,7 +42,7 @@ def test_the_same_seed_writes_the_same_bytes(checkout):
 
 
 def test_an_unknown_model_is_told_which_there_are(checkout):
-    with pytest.raises(ParamsError, match=r"there is no model 'gpt'; params\.yaml has .*random, gone, far"):
+    with pytest.raises(ParamsError, match=r"unknown model: 'gpt'; params\.yaml has .*random, gone, far"):
         base.main("gpt")
 
 

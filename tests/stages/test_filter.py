@@ -101,7 +101,7 @@ def test_no_candidates_are_no_error(checkout):
 
 
 def test_an_unknown_source_is_told_which_there_are(checkout):
-    with pytest.raises(config.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem"):
+    with pytest.raises(config.ParamsError, match=r"unknown source: 'usenet'; params\.yaml has stack_exchange_stem"):
         stage.main("usenet")
 
 

@@ -135,5 +135,5 @@ def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback
 
 
 def test_an_unknown_comparison_is_told_which_there_are(checkout):
-    with pytest.raises(ParamsError, match=r"there is no comparison 'x'; params\.yaml has lima-base, lima-unfiltered"):
+    with pytest.raises(ParamsError, match=r"unknown comparison: 'x'; params\.yaml has lima-base, lima-unfiltered"):
         judge.main("x")

@@ -318,18 +318,20 @@ def test_too_few_examples_are_told_and_leave_the_old_result(checkout):
 
 def test_a_broken_line_is_named_with_its_place(checkout):
     checkout.write_text(checkout.read_text() + '{"id": 7}\n')
-    with pytest.raises(jsonl.MalformedLine, match=r"kept\.jsonl:34 is no Example: id: Input should be a valid string"):
+    with pytest.raises(
+        jsonl.MalformedLine, match=r"kept\.jsonl:34 is not a valid Example: id: Input should be a valid string"
+    ):
         mix.main("lima")
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):
-    with pytest.raises(config.ParamsError, match=r"there is no arm 'alpaca'; params\.yaml has lima, unfiltered"):
+    with pytest.raises(config.ParamsError, match=r"unknown arm: 'alpaca'; params\.yaml has lima, unfiltered"):
         mix.main("alpaca")
 
 
 def test_a_source_that_was_not_filtered_is_named(checkout):
     shutil.rmtree("data/filter/wikihow")
-    with pytest.raises(Exception, match=r"there is no data/filter/wikihow/kept\.jsonl; the stage that writes it"):
+    with pytest.raises(Exception, match=r"data/filter/wikihow/kept\.jsonl not found; run the stage"):
         mix.main("lima")
 
 

@@ -246,13 +246,13 @@ def test_a_model_folder_without_weights_is_named(checkout):
 
 
 def test_an_arm_without_a_chosen_checkpoint_is_told_what_is_missing(checkout):
-    with pytest.raises(LimaError, match=r"there is no data/select/lima/chosen\.json; the stage that writes it"):
+    with pytest.raises(LimaError, match=r"data/select/lima/chosen\.json not found; run the stage"):
         sample.main("lima")
 
 
 def test_an_unknown_contestant_is_told_which_there_are(checkout):
     with pytest.raises(
-        ParamsError, match=r"there is no contestant 'gpt'; params\.yaml has lima, unfiltered, base, authors"
+        ParamsError, match=r"unknown contestant: 'gpt'; params\.yaml has lima, unfiltered, base, authors"
     ):
         sample.main("gpt")
 

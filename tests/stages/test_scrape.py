@@ -98,9 +98,7 @@ def test_a_dump_that_cannot_be_read_leaves_no_result(dump):
 
 
 def test_an_unknown_source_is_told_which_there_are(dump):
-    with pytest.raises(
-        config.ParamsError, match=r"there is no source 'usenet'; params\.yaml has stack_exchange_stem, "
-    ):
+    with pytest.raises(config.ParamsError, match=r"unknown source: 'usenet'; params\.yaml has stack_exchange_stem, "):
         scrape.main("usenet")
 
 

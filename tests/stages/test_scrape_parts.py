@@ -61,7 +61,7 @@ def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_
     assert not (tmp_path / OUT).exists()
     status, _, err = finish(scrape(tmp_path))
     assert status == 0, err
-    assert f"{SOURCE}: {len(after_second)} of {SITES} parts were kept from a run that did not end" in err
+    assert f"{SOURCE}: {len(after_second)} of {SITES} parts were cached by an interrupted run" in err
     assert result(tmp_path) == undisturbed
     assert not (tmp_path / KEPT).exists()
 
@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, b
     os.killpg(process.pid, signal.SIGINT)
     status, _, err = finish(process)
     assert status == 130
-    assert err.splitlines()[-1] == "interrupted; the older result is unchanged"
+    assert err.splitlines()[-1] == "interrupted; the previous result is unchanged"
     assert "Traceback" not in err
     assert not list(temporary.iterdir())
     assert not list((tmp_path / KEPT).glob("*.unfinished"))
@@ -101,7 +101,7 @@ def test_a_killed_workers_part_is_read_again_and_the_result_is_the_same_bytes(tm
     assert before.items() <= kept(tmp_path).items()
     status, _, err = finish(process)
     assert status == 0, err
-    assert err.count("is done again, its worker was killed by SIGKILL") == 1
+    assert err.count("is retried: its worker was killed by SIGKILL") == 1
     assert result(tmp_path) == undisturbed
 
 
@@ -126,7 +126,7 @@ def test_parts_that_cannot_be_read_are_all_named_after_the_others_are_finished_a
         "fetch the dump again, or take it out of the dumps",
         f"  site03.example/Posts.xml: {DUMPS}/site03.example/Posts.xml holds no posts; "
         "fetch the dump again, or take it out of the dumps",
-        "the other 4 are kept and will not be read again",
+        "the other 4 are cached and not read again",
     ]
     before = kept(sites)
     assert len(before) == 4 and not (sites / OUT).exists()

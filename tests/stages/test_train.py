@@ -181,26 +181,26 @@ def refused(error=TrainError):
     return str(caught.value)
 
 
-def test_without_a_gate_there_is_no_training(checkout):
+def test_training_requires_a_validation_result(checkout):
     Path("data/validate/lima/gate.json").unlink()
-    assert "there is no data/validate/lima/gate.json" in refused(LimaError)
+    assert "data/validate/lima/gate.json not found" in refused(LimaError)
 
 
-def test_an_empty_gate_is_a_shut_one(checkout):
+def test_an_empty_validation_result_stops_training(checkout):
     Path("data/validate/lima/gate.json").write_text("")
-    assert "data/validate/lima/gate.json is shut" in refused()
+    assert "validation failed for arm lima: data/validate/lima/gate.json" in refused()
 
 
-def test_a_shut_gate_lets_nothing_pass(checkout):
+def test_failed_validation_stops_training(checkout):
     set_gate(passed=False)
-    said = "data/validate/lima/gate.json is shut: the data of arm lima did not pass; "
-    assert refused() == said + "run `dvc repro validate@lima` and see"
+    message = "validation failed for arm lima: data/validate/lima/gate.json; run `dvc repro validate@lima` for details"
+    assert refused() == message
 
 
-def test_a_gate_of_other_data_lets_nothing_pass(checkout):
+def test_a_validation_result_of_other_data_stops_training(checkout):
     with (MIXED / "train.jsonl").open("a") as lines:
         lines.write((MIXED / "train.jsonl").read_text().splitlines(keepends=True)[0])
-    assert "gate.json is of another data/mix/lima/train.jsonl than the one that is there" in refused()
+    assert "gate.json does not match the current data/mix/lima/train.jsonl" in refused()
 
 
 def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatch):
@@ -239,7 +239,7 @@ def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch
 
 
 def test_an_unknown_arm_is_told_which_there_are(checkout):
-    with pytest.raises(ParamsError, match=r"there is no arm 'llama'; params\.yaml has lima"):
+    with pytest.raises(ParamsError, match=r"unknown arm: 'llama'; params\.yaml has lima"):
         train.main("llama")
 
 

@@ -167,7 +167,7 @@ def failed(split: str, says: str) -> tuple[str, ...]:
 
 
 def shut() -> None:
-    with pytest.raises(validate.GateError, match="train cannot start"):
+    with pytest.raises(validate.GateError, match="training cannot start"):
         validate.main("lima")
 
 
@@ -264,7 +264,7 @@ def test_a_missing_base_model_is_named_with_the_command_that_makes_it(checkout):
 def test_the_gate_shuts_and_names_the_row_when_there_is(checkout, capsys, case):
     row, says = BAD[case]
     jsonl.write(Path("data/mix/lima/train.jsonl"), [example(0), example(1), example(2), row])
-    with pytest.raises(validate.GateError, match="train cannot start"):
+    with pytest.raises(validate.GateError, match="training cannot start"):
         validate.main("lima")
     [failure] = [f for f in gate().failures if says in f.says]
     assert "x/3" in failure.ids
@@ -294,7 +294,7 @@ def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
     done = subprocess.run([sys.executable, "-m", "lima.stages.validate", "lima"], capture_output=True, text=True)
     assert done.returncode == 1
     assert (
-        "The gate is shut" in done.stderr
+        "Validation failed" in done.stderr
         and r"x/0 [/red]\x1b[2J‹U+202E›" in done.stderr
         and "Traceback" not in done.stderr
     )
