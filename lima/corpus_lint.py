@@ -80,9 +80,9 @@ def read(folders: Sequence[Path]) -> CorpusFiles:
                 continue
             location, row, _ = parsed
             if row.id in locations:
-                errors.append(Finding("schema", location, f"id: duplicate of {locations[row.id]}: {row.id}"))
+                errors.append(Finding("schema", location, f"duplicate id {row.id}, also at {locations[row.id]}"))
             if row.note.startswith(DRAFT):
-                errors.append(Finding("schema", location, f"unedited draft: {row.id}"))
+                errors.append(Finding("schema", location, f"unedited draft: {row.id}; edit it and change its note"))
             locations[row.id] = location
             parts[part(row)].append(row)
     return CorpusFiles(parts, errors)

@@ -64,7 +64,7 @@ def test_a_valid_corpus_has_no_errors_and_its_lines_are_split_by_their_use(tmp_p
 
 
 BROKEN = [
-    ([row("a-2", "Why?", "So.")], "schema", "id: duplicate of "),
+    ([row("a-2", "Why?", "So.")], "schema", "a-2"),
     ([row("a-3", "Why?", "")], "schema", "message 2 has no text"),
     ([row("a-3", "Why?", "So.", note="draft: check the facts")], "schema", "unedited draft: a-3"),
     (

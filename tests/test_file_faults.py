@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[1]
             FileNotFoundError(errno.ENOENT, "No such file or directory", "x"),
             "error: x: No such file or directory; correct",
         ),
-        (OSError(errno.ENOSPC, "No space left on device", "t/a"), "error: t/a: No space left on device; make room"),
+        (OSError(errno.ENOSPC, "No space left on device", "t/a"), "error: t/a: No space left on device; free space"),
         (OSError(errno.ENOENT, "No such file or directory", "a", None, "b"), "error: a → b: No such file"),
         (
             FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
-            "error: No usable temporary directory found in ['/tmp']; make room there, or set TMPDIR",
+            "error: No usable temporary directory found in ['/tmp']; free space there, or set TMPDIR",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "a\x1b[2J"), r"error: a\x1b[2J: Permission denied"),
     ],

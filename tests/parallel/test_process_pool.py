@@ -83,10 +83,10 @@ def test_an_error_is_told_with_its_words_a_fault_of_ours_with_its_traceback_and_
     assert json.loads(replies[2].result) == "c"
 
 
-def test_a_worker_that_cannot_start_is_told_with_its_status(log, monkeypatch):
+def test_a_worker_that_cannot_start_is_an_error_with_its_exit_status(log, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     _, replies = run([job(log, "a"), job(log, "b")], workers=2)
-    assert all("at last with status 1" in reply.error for reply in replies.values())
+    assert all("last with status 1" in reply.error for reply in replies.values())
 
 
 def test_workers_end_with_whoever_gave_the_jobs_even_when_that_one_is_killed(log):
