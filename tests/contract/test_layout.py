@@ -1,4 +1,4 @@
-"""Layout: one name a stage, imports that go one way, numbers with a unit, a README that lists the folders."""
+"""Layout: names of stages, exact dependencies, import direction, units of numbers, folders in the README."""
 
 import ast
 import importlib
@@ -16,7 +16,7 @@ from lima.config.sections import Filter
 
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-# what a change of these modules does not change: the bytes of a stage's result
+# modules that cannot change the bytes of a stage's output
 NO_DEPENDENCY = {
     "chat_types",
     "config",
@@ -32,7 +32,7 @@ NO_DEPENDENCY = {
     "tracking",
 }
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "selfcheck", "throughput")}
-# readers are imported by their name in params.yaml, each from a folder that no other reader imports
+# folders of modules that a stage imports by a name of params.yaml; no reader imports the folder of another one
 READER = "lima/sources/${item.reader}"
 IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}" for name in readers.BUILT_IN]}}
 
@@ -47,18 +47,18 @@ def tracked() -> list[str]:
 
 
 def imported(path: Path) -> set[str]:
-    """The modules below lima/ that a file imports, anywhere in it, as dotted names without `lima.`"""
-    found = set()
+    """Modules below lima/ that a file imports anywhere, as dotted names without `lima.`."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return {name.removeprefix("lima.") for name in found if name.startswith("lima.")}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {name.removeprefix("lima.") for name in names if name.startswith("lima.")}
 
 
 def closure(path: Path, seen: set[str] | None = None) -> set[str]:
-    """The modules below lima/ that a module imports, directly or not, as paths; without NO_DEPENDENCY."""
+    """Paths of the modules below lima/ that a module imports directly or indirectly, without NO_DEPENDENCY."""
     seen = set() if seen is None else seen
     for name in imported(path):
         for candidate in (
@@ -81,7 +81,7 @@ def folder_closure(folder: Path) -> set[str]:
     return closure(folder / "reader.py") | {(folder / "reader.py").relative_to(ROOT).as_posix()}
 
 
-# --- one name a stage --------------------------------------------------------------------------------------------
+# --- one name per stage --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", GRAPH)
@@ -95,11 +95,11 @@ def test_a_stage_has_one_name_everywhere(stage):
     assert all(out.startswith(folder) for out in outs)
 
 
-def test_there_is_no_stage_that_the_graph_does_not_know():
+def test_each_module_of_stages_is_a_stage_of_dvc_yaml():
     assert {path.stem for path in (ROOT / "lima/stages").glob("*.py")} - {"__init__"} == set(GRAPH)
 
 
-def test_prefect_runs_the_stages_of_the_graph():
+def test_prefect_runs_the_stages_of_dvc_yaml():
     from flows.dvc import stages
 
     assert stages(ROOT / "dvc.yaml") == list(GRAPH)
@@ -107,7 +107,7 @@ def test_prefect_runs_the_stages_of_the_graph():
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
-    """Of modules that are imported by name at run time, the folder is listed, and what they import elsewhere."""
+    """For modules imported by name at run time, dvc.yaml lists their folder and their imports outside of it."""
     needed = closure(ROOT / f"lima/stages/{stage}.py") | {f"lima/stages/{stage}.py"}
     by_name = IMPORTED_BY_NAME.get(stage, {})
     for folder in (folder for folders in by_name.values() for folder in folders):
@@ -131,7 +131,7 @@ def test_every_reader_has_a_folder_and_every_folder_a_reader():
 
 
 @pytest.mark.parametrize("stage", ["validate", "train"])
-def test_of_a_mix_only_the_examples_are_depended_on_so_that_a_changed_card_retrains_nothing(stage):
+def test_a_changed_data_card_does_not_change_the_dependencies_of_training(stage):
     mixed = {dep for dep in definition(stage)["deps"] if dep.startswith("data/mix")}
     assert mixed == {"data/mix/${key}/train.jsonl", "data/mix/${key}/held_out.jsonl"}
 
@@ -140,7 +140,7 @@ def test_of_a_mix_only_the_examples_are_depended_on_so_that_a_changed_card_retra
 
 
 @pytest.mark.parametrize("module", ["lima.records", "lima.config", "lima.jsonl", "lima.cli", "lima.curation.sampling"])
-def test_what_everyone_imports_loads_nothing_heavy(module):
+def test_shared_modules_do_not_import_heavy_packages(module):
     heavy = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "matplotlib", "openai", "dvc", "ray")
     words = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -153,7 +153,7 @@ def importers(package: str) -> set[str]:
     return {name for name in files if (ROOT / name).exists() and pattern.search((ROOT / name).read_text())}
 
 
-def test_each_heavy_dependency_has_one_home():
+def test_each_heavy_package_is_imported_in_one_place():
     assert importers("mlflow") == {"lima/tracking.py"}
     assert importers("great_expectations") == {"lima/validation.py"}
     assert importers("ray") == {"lima/parallel/ray_cluster.py"}
@@ -166,16 +166,16 @@ def test_each_heavy_dependency_has_one_home():
 
 
 def fields(model: type[BaseModel]) -> set[str]:
-    """Every field of a section and of the sections in it, as the name by which code reads it."""
-    found = set()
+    """Names of the fields of a section and of its nested sections."""
+    names = set()
     for name, field in model.model_fields.items():
-        found.add(name)
-        for module, inner in re.findall(r"(lima\.params\.\w+)\.(\w+)", str(field.annotation)):
-            found |= fields(getattr(importlib.import_module(module), inner))
-    return found
+        names.add(name)
+        for module, inner in re.findall(r"(lima\.config\.\w+)\.(\w+)", str(field.annotation)):
+            names |= fields(getattr(importlib.import_module(module), inner))
+    return names
 
 
-def test_every_parameter_has_a_reader():
+def test_every_parameter_is_read_by_code():
     read = set()
     for path in [*(ROOT / "lima").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -194,7 +194,7 @@ def test_each_reader_has_its_section_of_the_filter():
 @pytest.mark.parametrize(
     "name", ["params.yaml", *(str(p.relative_to(ROOT)) for p in (ROOT / "infra/profiles").glob("*.yaml"))]
 )
-def test_every_number_stands_beside_its_unit_or_source(name):
+def test_each_number_has_a_comment_with_its_unit_or_source(name):
     bare = []
     section = ""
     for line in (ROOT / name).read_text().splitlines():
@@ -210,14 +210,14 @@ def test_every_number_stands_beside_its_unit_or_source(name):
     assert bare == []
 
 
-def test_the_parameters_shipped_are_the_laptops():
+def test_params_yaml_equals_the_laptop_profile():
     assert (ROOT / "params.yaml").read_text() == (ROOT / "infra/profiles/laptop.yaml").read_text()
 
 
-# --- words -------------------------------------------------------------------------------------------------------
+# --- documents -------------------------------------------------------------------------------------------------------
 
 
-def test_the_readmes_commands_are_those_that_ci_runs():
+def test_the_readme_has_the_commands_that_ci_runs():
     commands = re.findall(r"^\$ (make \w+)$", (ROOT / "README.md").read_text(), re.M)
     assert commands[:2] == ["make reproduce", "make test"]
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make test"
@@ -228,13 +228,13 @@ def test_the_readmes_commands_are_those_that_ci_runs():
 def test_the_readme_lists_the_folders():
     table = (ROOT / "README.md").read_text().split("## Folders")[1].split("\n## ")[0]
     listed = set(re.findall(r"`([\w/]+)/`", table))
-    there = {name for name in tracked() if (ROOT / name).exists()}
-    top = {name.split("/")[0] for name in there if "/" in name and not name.startswith(".")} - {"lima"}
-    packages = {"/".join(name.split("/")[:2]) for name in there if re.fullmatch(r"lima/\w+/.*", name)}
+    names = {name for name in tracked() if (ROOT / name).exists()}
+    top = {name.split("/")[0] for name in names if "/" in name and not name.startswith(".")} - {"lima"}
+    packages = {"/".join(name.split("/")[:2]) for name in names if re.fullmatch(r"lima/\w+/.*", name)}
     assert listed == top | packages
 
 
-def test_the_lock_names_versions_and_no_index():
+def test_requirements_lock_has_versions_and_no_index():
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+(\[[a-z,]+\])?==[0-9A-Za-z.+!]+", line) for line in lines)
     assert any(line == "torch==2.13.0" for line in lines)
