@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,11 @@ def test_markdown_names_paths_that_exist(path):
     names = PATH.findall(path.read_text(encoding="utf-8"))
     placeholders = re.compile(r"[A-Z]{4,}")
     assert [name for name in names if not placeholders.search(name) and not (ROOT / name).exists()] == []
+
+
+def test_the_architecture_lists_the_layers_of_import_linter():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.replace("lima.", "") for contract in contracts for layer in contract["layers"]]
+    blocks = re.findall(r"(?:^ {4}.+\n)+", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.M)
+    listed = [[line.strip().replace("lima.", "") for line in block.splitlines()] for block in blocks]
+    assert layers in listed
