@@ -47,14 +47,14 @@ def extract(dump: Path, params: Dialogues, *, most: int) -> ExtractedDrafts:
                 dropped[thread.reason] += 1
                 continue
             threads += 1
-            draft = dialogues.draft(thread, p=params, to_markdown=to_markdown)
+            draft = dialogues.draft(thread, settings=params, to_markdown=to_markdown)
             if isinstance(draft, Draft):
                 chains += 1
                 yield draft
             else:
                 dropped[draft] += 1
 
-    best = heapq.nsmallest(most, drafts(), key=lambda draft: (-draft.merit.total(), id_(draft)))
+    best = heapq.nsmallest(most, drafts(), key=lambda draft: (-draft.quality.total(), id_(draft)))
     return ExtractedDrafts(best, tally.rows, threads, chains, dropped)
 
 
@@ -118,7 +118,7 @@ def _sheet(drafts: list[Draft]) -> Iterator[str]:
         "attribution.\n"
     )
     for position, draft in enumerate(drafts, start=1):
-        origin, merit = draft.thread.provenance, draft.merit
+        origin, merit = draft.thread.provenance, draft.quality
         figures = ", ".join(f"{name} {value:.2f}" for name, value in vars(merit).items())
         yield f"## {position}. {visible_line(id_(draft))}\n"
         yield f"- from: {visible_line(origin.url)}, {_line(origin.author)}, {_line(origin.licence)}"

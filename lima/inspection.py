@@ -68,8 +68,8 @@ def inspect(path: Path, params: Params) -> Inspection:
                 dropped[record.reason] += record.rows
 
     trial = Trial(name, params.filter)
-    bins = FilterResults(reader=name, p=params.filter)
-    for drop in bins.fill(trial.passing(offered())):  # near duplicates: `passing` yields nothing that is dropped
+    bins = FilterResults(reader=name, settings=params.filter)
+    for drop in bins.collect(trial.passing(offered())):  # near duplicates: `passing` yields nothing that is dropped
         if drop.place not in trial.lenient:
             dropped[drop.reason] += 1
     dropped.update(trial.dropped)
@@ -99,7 +99,7 @@ class Trial:
     """
 
     def __init__(self, reader: str, p: Filter) -> None:
-        self._sift = partial(filters.sift, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
+        self._sift = partial(filters.apply, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
         self._p, self._reader = p, reader
         self._bound = min_response_score(reader, p)
         self._scores: dict[str, int] = {}  # votes of the answer of each example, by its id
@@ -108,7 +108,7 @@ class Trial:
 
     def passing(self, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Outcome]]:
         """What passes the filters at the lowest bound; what does not pass at that of params.yaml is counted."""
-        for candidate, outcome in self._sift(candidates, p=self._p):
+        for candidate, outcome in self._sift(candidates, settings=self._p):
             if isinstance(outcome, Dropped):
                 self.dropped[outcome.reason] += 1
                 if not isinstance(outcome := self._at_the_lowest(candidate, outcome), Example):
@@ -130,7 +130,7 @@ class Trial:
         score, lowest = candidate.response_score, min(SCORES)
         if outcome.reason != LOW_SCORE or score is None or score < lowest:
             return outcome
-        [(_, relaxed)] = self._sift([candidate], p=with_min_response_score(self._reader, self._p, lowest))
+        [(_, relaxed)] = self._sift([candidate], settings=with_min_response_score(self._reader, self._p, lowest))
         return relaxed
 
 

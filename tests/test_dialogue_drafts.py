@@ -37,7 +37,7 @@ def read(folder: Path) -> list[Candidate | Dropped]:
 
 @pytest.mark.parametrize("site", SITES)
 def test_drafts_of_the_shipped_sites_are_sorted_best_first(site):
-    totals = [draft.merit.total() for draft in extracted(site).drafts]
+    totals = [draft.quality.total() for draft in extracted(site).drafts]
     assert len(totals) == 2
     assert totals == sorted(totals, reverse=True)
 

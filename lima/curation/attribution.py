@@ -1,7 +1,7 @@
-"""Who wrote each example, where it stands and under which licence: what share-alike licences ask for (LIMA §2).
+"""Attribution of each example, as share-alike licences require (LIMA §2).
 
-CC BY-SA wants author, address, licence and title of every work, and a word on what was changed. A line an example:
-those of train.jsonl first, in its order, then those of held_out.jsonl.
+CC BY-SA requires author, address, licence and title of every work, and a note on changes. The table has one row per
+example: first train.jsonl in its order, then held_out.jsonl.
 """
 
 import csv
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lima.records import Credit, Example
 
 UNKNOWN = "unknown"
-# what readers write where a community does not tell the name
+# written by readers if the source does not give the name
 NAMELESS = re.compile(r"\A\s*\Z|\[(?:deleted|removed)\]|\ban unnamed user\b")
-# what happened to a text between its source and its example, by reader
+# changes between the source's text and the example, by reader
 CHANGES = {
     "stack_exchange": "made Markdown; links' targets, images and scripts cut; the title or the description asks",
     "wikihow": "made Markdown; title and opening reworded as question and answer; links, images and sections cut",
@@ -32,47 +32,47 @@ OTHER_LICENCES = {
     "MIT": "https://opensource.org/license/mit",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
 }
-FORMULA = tuple("=+-@'")  # what a spreadsheet would run, and the sign that keeps it from doing so
+FORMULA = tuple("=+-@'")  # first characters of spreadsheet formulas, and the escape character itself
 
 
 def credits(
     splits: Mapping[str, Sequence[Example]], *, titles: Mapping[str, str], readers: Mapping[str, str]
 ) -> Iterator[Credit]:
-    """A credit an example; `titles` by example, `readers` by source."""
+    """One credit per example; `titles` by example id, `readers` by source."""
     for split, examples in splits.items():
         for example in examples:
             origin = example.provenance
-            told = {"author": origin.author, "address": origin.url, "licence": origin.licence}
+            fields = {"author": origin.author, "address": origin.url, "licence": origin.licence}
             yield Credit(
                 split=split,
                 id=example.id,
                 source=origin.source,
                 site=origin.site,
                 title=titles[example.id],
-                **{name: NAMELESS.sub(UNKNOWN, text) for name, text in told.items()},
+                **{name: NAMELESS.sub(UNKNOWN, text) for name, text in fields.items()},
                 licence_address=licence_address(origin.licence),
                 changes=CHANGES.get(readers[origin.source], UNKNOWN),
-                missing=", ".join(name for name, text in told.items() if NAMELESS.search(text)),
+                missing=", ".join(name for name, text in fields.items() if NAMELESS.search(text)),
             )
 
 
 def licence_address(licence: str) -> str:
-    """Where the licence can be read; of "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)", both."""
-    found = dict.fromkeys(CREATIVE_COMMONS.findall(licence))
-    addresses = [f"https://creativecommons.org/licenses/{kind.lower()}/{version}/" for kind, version in found]
+    """URLs of the licences' texts, separated by spaces: two for "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)"."""
+    versions = dict.fromkeys(CREATIVE_COMMONS.findall(licence))
+    addresses = [f"https://creativecommons.org/licenses/{kind.lower()}/{version}/" for kind, version in versions]
     return " ".join(addresses) or OTHER_LICENCES.get(licence.strip(), "")
 
 
-def table(found: Iterable[Credit]) -> str:
-    """As CSV, a credit a line whatever its texts hold: no cell breaks the line, none is a spreadsheet's formula."""
+def to_csv(credits: Iterable[Credit]) -> str:
+    """CSV with one line per credit. Line breaks in cells are replaced, spreadsheet formulas are escaped."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(Credit.model_fields)
-    rows.writerows([_cell(str(value)) for _, value in credit] for credit in found)
+    rows.writerows([_cell(str(value)) for _, value in credit] for credit in credits)
     return out.getvalue()
 
 
 def _cell(text: str) -> str:
-    """On one line; with `'` before what a spreadsheet would take for a formula, and before that sign itself."""
-    line = " ".join("".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text).split())
+    """The text on one line, prefixed with `'` if it starts like a spreadsheet formula or with `'`."""
+    line = " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())
     return f"'{line}" if line.startswith(FORMULA) else line

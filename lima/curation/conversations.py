@@ -1,4 +1,4 @@
-"""Examples that are taken as they were written: the authors' own, and released sets (LIMA §2.2)."""
+"""Rules for conversations that are used unchanged: hand-written examples and released data sets (LIMA §2.2)."""
 
 from collections.abc import Callable
 
@@ -6,33 +6,33 @@ from lima.curation import decisions
 from lima.curation.decisions import Outcome
 from lima.records import Candidate, Example, Prompt, Turn
 
-# readers of what the project's own people wrote and reviewed: an address or a second language stands there on purpose,
-# as in a prompt that tries a model, and so do twins that differ in a word
+# Readers of texts that the project's authors wrote and reviewed. Addresses, other languages and near duplicates in them
+# are intentional, for example in adversarial prompts.
 HAND_WRITTEN = frozenset(("authored", "suite"))
 
 
 def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
-    """An example if the assistant speaks last, a prompt if the user does."""
+    """Example if the last turn is the assistant's, Prompt if it is the user's."""
     turns = messages(candidate, to_markdown=to_markdown)
     empty = [f"turn {number}, {turn.role}" for number, turn in enumerate(turns, start=1) if not turn.content.strip()]
     if empty:
         return decisions.dropped(candidate, "empty_text", ", ".join(empty))
     roles = [turn.role for turn in turns]
-    spoken = roles[roles[0] == "system" :]
-    if spoken != [("user", "assistant")[number % 2] for number in range(len(spoken))]:
+    dialogue = roles[roles[0] == "system" :]
+    if dialogue != [("user", "assistant")[number % 2] for number in range(len(dialogue))]:
         return decisions.dropped(candidate, "turns_do_not_alternate", " ".join(roles))
     kind = Example if roles[-1] == "assistant" else Prompt
     return kind(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
 
 
 def messages(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> tuple[Turn, ...]:
-    """The turns, a system turn first where there is one. Title and description are one prompt.
+    """The turns: optional system turn, title and description as one prompt, response, later turns.
 
-    Without a response and later turns, nobody has answered yet.
+    A candidate without response and later turns has no assistant turn.
     """
     description = to_markdown(candidate, candidate.description)
-    asked = "\n\n".join(part for part in (candidate.title, description) if part.strip())
-    turns = [Turn(role="user", content=asked)]
+    prompt = "\n\n".join(part for part in (candidate.title, description) if part.strip())
+    turns = [Turn(role="user", content=prompt)]
     if candidate.response or candidate.later_turns:
         turns.append(Turn(role="assistant", content=to_markdown(candidate, candidate.response)))
     system = (Turn(role="system", content=candidate.system),) if candidate.system.strip() else ()

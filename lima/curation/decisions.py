@@ -1,49 +1,48 @@
-"""What can become of a candidate, and every reason why one is dropped (LIMA §2)."""
+"""Outcomes of filtering a candidate, and all reasons for dropping one (LIMA §2)."""
 
 from lima.records import Candidate, Dropped, Example, Prompt, Turn
 
 Outcome = Example | Prompt | Dropped
 
-# In the order in which the filters ask, so that a funnel reads from the top. The detail of a Dropped carries what is
-# named in brackets.
+# In the order of the checks, so that a funnel reads from top to bottom. Brackets name the detail of a Dropped.
 REASONS = {
-    # which candidates are looked at
+    # selection of candidates
     "other_subreddit": "from a subreddit that is neither for training nor for prompts [subreddit]",
-    "other_language": "a task or text that is not in English [the task's tags, or what was found, how surely]",
-    "other_category": "a task of a category that is not language generation [its categories]",
-    "few_distinct_outputs": "a task whose outputs repeat: it classifies and does not write [share of distinct outputs]",
+    "other_language": "a task or text that is not in English [its language tags, or the detected language]",
+    "other_category": "a task whose category is not language generation [its categories]",
+    "few_distinct_outputs": "a task with repeated outputs, that is, a classification [share of distinct outputs]",
     "short_outputs": "a task whose outputs are labels or names [median words]",
-    # whether there is anything to learn from
+    # content
     "empty_text": "a turn without text, or a prompt without text [which]",
-    "turns_do_not_alternate": "a dialogue in which one side speaks twice [the roles]",
+    "turns_do_not_alternate": "a dialogue in which user and assistant do not alternate [the roles]",
     "no_answer": "no response",
-    "removed": "a response or prompt that its author or a moderator took away [its text]",
+    "removed": "a response or prompt removed by its author or a moderator [its text]",
     "moderator": "a notice of a moderator or bot, or a post about the community [the words]",
     "not_a_premise": "a tag that does not ask for a story, or asks for one about an image [the tag]",
-    "has_body": "a question that goes on in a body, while only its title is asked [characters]",
+    "has_body": "a question with a body, for which only the title can be the prompt [characters]",
     "low_score": "a submission with too few votes [votes]",
     "low_response_score": "a response with too few votes [votes]",
     "response_equals_input": "an output that repeats its input [its words]",
-    "unpolished": "an output not written for a reader, or a task of which too many were not [what shows it, the share]",
-    "unrelated": "an output about something else than its input, or a task with too many such [its words, the share]",
+    "unpolished": "an output not written for a reader, or a task with too many such outputs [the evidence, the share]",
+    "unrelated": "an output unrelated to its input, or a task with too many such outputs [its words, the share]",
     "prompt_too_long": "a prompt that is too long [characters]",
     "too_short": "a response below min_chars of Markdown [characters]",
     "too_long": "a response above max_chars of Markdown [characters]",
-    # whether it is written as an assistant would
-    "mostly_quoted": "a response that is mostly somebody else's words [share of block quotations]",
+    # style of an assistant
+    "mostly_quoted": "a response that consists mostly of quotations [share of block quotations]",
     "first_person": "a response in the first person [the words]",
     "refers_to_site": "a text that refers to other answers, comments, users or the site [the words]",
-    "refers_to_missing": "a response that points at a link or an image, which were cut [the words]",
-    "incomplete": "a story that goes on elsewhere [the words]",
+    "refers_to_missing": "a response that refers to a removed link or image [the words]",
+    "incomplete": "a story that continues elsewhere [the words]",
     "title_not_self_contained": "a title that cannot be understood alone [what it lacks]",
-    "not_a_question": "a title that asks nothing, where no other prompt is left [the title]",
+    "not_a_question": "a title that is not a question, where no other prompt is left [the title]",
     "answers_body": "a response to the body of a question of which only the title can be the prompt [the words]",
-    # whether it may be shown, and was not shown already
+    # privacy and duplicates
     "secret": "a text with a private key [the kind]",
-    "near_duplicate": "almost the text of one that has more votes, or says more [that one's id, Jaccard index]",
+    "near_duplicate": "near duplicate of a record with more votes or a longer response [its id, Jaccard index]",
 }
 
-# The setting of params.yaml that decides how many a reason drops; READER stands for the source's reader.
+# The setting in params.yaml that controls each reason. READER is replaced by the source's reader.
 SETTINGS = {
     "other_subreddit": "filter.READER.prefilter.train_subreddits",
     "other_language": "filter.language.least_probability",
@@ -63,7 +62,7 @@ SETTINGS = {
 
 
 def setting(reason: str, reader: str) -> str | None:
-    """The setting that loosens a reason, as a path in params.yaml; None where there is none to loosen."""
+    """The setting that controls a reason, as a path in params.yaml; None if no setting does."""
     path = SETTINGS.get(reason)
     if reader == "stack_exchange" and reason == "low_response_score":
         path = "filter.READER.prefilter.min_response_score"
@@ -71,12 +70,12 @@ def setting(reason: str, reader: str) -> str | None:
 
 
 def dropped(candidate: Candidate, reason: str, detail: str) -> Dropped:
-    assert reason in REASONS, f"no such reason: {reason}"
+    assert reason in REASONS, f"unknown reason: {reason}; add it to REASONS"
     return Dropped(reason=reason, detail=detail, place=candidate.id, raw="")
 
 
 def out_of_bounds(candidate: Candidate, response: str, *, min_chars: int, max_chars: int) -> Dropped | None:
-    """Both bounds belong to what is kept: min_chars ≤ characters ≤ max_chars."""
+    """Rejects a response unless min_chars ≤ characters ≤ max_chars."""
     length = len(response)
     if length < min_chars:
         return dropped(candidate, "too_short", f"{length} characters, at least {min_chars}")
@@ -86,7 +85,7 @@ def out_of_bounds(candidate: Candidate, response: str, *, min_chars: int, max_ch
 
 
 def below(candidate: Candidate, reason: str, score: int | None, *, least: int) -> Dropped | None:
-    """A score that the dump does not tell is not enough."""
+    """Rejects a score below `least`, and a missing score."""
     if score is None:
         return dropped(candidate, reason, f"no score, at least {least}")
     return dropped(candidate, reason, f"{score}, at least {least}") if score < least else None

@@ -16,17 +16,17 @@ from lima.curation.dedup import NearDuplicateIndex
 from lima.records import Dropped, Example, Prompt, Record, Turn
 from lima.text import normalize
 
-# In the order in which they are asked; the detail of a Dropped carries what is named in brackets.
+# In the order of the checks. Brackets name the detail of a Dropped.
 REASONS = {
-    "overlaps_test": "shares a passage with a dev or test prompt, or with a test set [words, place, the passage]",
-    "same_prompt": "asks what a held-out example or one before it asks [that one's id]",
+    "overlaps_test": "shares a passage with a dev or test prompt, or with a test set [words, location, the passage]",
+    "same_prompt": "has the prompt of a held-out example or of an earlier example [that example's id]",
     "overlaps_held_out": "shares a passage with a held-out example [words, its id, the passage]",
-    "near_duplicate": "almost the text of a held-out example or of one before it [its id, Jaccard index]",
+    "near_duplicate": "near duplicate of a held-out example or of an earlier example [its id, Jaccard index]",
 }
 
 
 class Passage(NamedTuple):
-    """A text that is not to be trained on, and where it stands: FILE:ROW, or a record's id."""
+    """A text to exclude from training, and its location: FILE:ROW, or a record's id."""
 
     place: str
     text: str
@@ -34,7 +34,7 @@ class Passage(NamedTuple):
 
 class SharedNgrams(NamedTuple):
     place: str
-    span: str  # the words shared, the longest run around the first that was found
+    span: str  # the shared words: the longest run that contains the first shared n-gram
 
     def __str__(self) -> str:
         words = self.span.split()
@@ -43,71 +43,74 @@ class SharedNgrams(NamedTuple):
 
 
 class NgramIndex:
-    """The passages that training texts are compared with."""
+    """Index of the n-grams of passages, for comparison with training texts."""
 
-    def __init__(self, passages: Iterable[Passage], *, p: Contamination) -> None:
-        self._whole: dict[str, str] = {}
-        self._runs: dict[int, dict[str, str]] = defaultdict(dict)  # by length: a run of words, and where it stands
+    def __init__(self, passages: Iterable[Passage], *, settings: Contamination) -> None:
+        self._whole: dict[str, str] = {}  # normalised text → location
+        self._runs: dict[int, dict[str, str]] = defaultdict(dict)  # length in words → n-gram → location
         for place, text in passages:
             words = normalize.normalize(text).split()
             self._whole.setdefault(" ".join(words), place)
-            if len(words) >= p.least_words:
-                length = min(len(words), p.words)
-                for run in _runs(words, length):
+            if len(words) >= settings.least_words:
+                length = min(len(words), settings.words)
+                for run in _ngrams(words, length):
                     self._runs[length].setdefault(run, place)
 
     def shared(self, example: Example) -> SharedNgrams | None:
-        """What the first turn that shares something shares."""
-        return next((found for turn in example.messages if turn.role != "system" and (found := self._in(turn))), None)
+        """The overlap of the first turn that has one; None without overlap."""
+        overlaps = (self._overlap(turn) for turn in example.messages if turn.role != "system")
+        return next(filter(None, overlaps), None)
 
-    def _in(self, turn: Turn) -> SharedNgrams | None:
+    def _overlap(self, turn: Turn) -> SharedNgrams | None:
         words = normalize.normalize(turn.content).split()
         for length, runs in sorted(self._runs.items(), reverse=True):
-            for at, run in enumerate(_runs(words, length)):
+            for start, run in enumerate(_ngrams(words, length)):
                 if place := runs.get(run):
-                    end = at + length
+                    end = start + length
                     while end < len(words) and " ".join(words[end - length + 1 : end + 1]) in runs:
                         end += 1
-                    return SharedNgrams(place, " ".join(words[at:end]))
+                    return SharedNgrams(place, " ".join(words[start:end]))
         whole = " ".join(words)
-        asked = turn.role == "user" and whole in self._whole
-        return SharedNgrams(self._whole[whole], whole) if asked else None
+        is_tested_prompt = turn.role == "user" and whole in self._whole
+        return SharedNgrams(self._whole[whole], whole) if is_tested_prompt else None
 
 
 def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:
-    """Every turn except system turns, which many dialogues of a set share; its place is "SPLIT, ID", or the id."""
+    """Every turn except system turns, which many dialogues share. The location is "SPLIT, ID", or the id."""
     for record in records:
         place = f"{split}, {record.id}" if split else record.id
         yield from (Passage(place, turn.content) for turn in record.messages if turn.role != "system")
 
 
 class PoolFunnel(Record):
-    """How many examples of a source an arm was offered, and where each of them went."""
+    """Number of a source's examples offered to an arm, by what became of them."""
 
     source: str
     offered: NonNegativeInt
     held_out: NonNegativeInt
-    excluded: NonNegativeInt  # carry a tag that the arm does without
-    dropped: dict[str, PositiveInt]  # examples a reason
+    excluded: NonNegativeInt  # by a tag that the arm excludes
+    dropped: dict[str, PositiveInt]  # examples by reason
     drawn: NonNegativeInt
-    left: NonNegativeInt  # were fit, and not drawn
+    left: NonNegativeInt  # clean but not drawn
 
     @model_validator(mode="after")
     def adds_up(self) -> Self:
-        gone = self.held_out + self.excluded + sum(self.dropped.values()) + self.drawn + self.left
-        if self.offered != gone:
-            raise ValueError(f"{self.offered} offered, but {gone} held out, excluded, dropped, drawn or left")
+        total = self.held_out + self.excluded + sum(self.dropped.values()) + self.drawn + self.left
+        if self.offered != total:
+            raise ValueError(f"{self.offered} offered, but {total} held out, excluded, dropped, drawn or left")
         return self
 
 
 class CleanPool(NamedTuple):
-    fit: dict[str, list[Example]]  # by source
+    examples: dict[str, list[Example]]  # by source
     dropped: list[Dropped]
 
 
 def without_overlap(offered: Mapping[str, Sequence[Example]], tests: NgramIndex) -> dict[str, list[Example]]:
-    """What may be held out: the examples that share no passage with a test."""
-    return {source: [one for one in examples if not tests.shared(one)] for source, examples in offered.items()}
+    """The examples without an overlap with a test, by source: the candidates for the held-out set."""
+    return {
+        source: [example for example in examples if not tests.shared(example)] for source, examples in offered.items()
+    }
 
 
 def clean_pool(
@@ -118,62 +121,67 @@ def clean_pool(
     held_out_passages: NgramIndex,
     near: NearDuplicates,
 ) -> CleanPool:
-    """Of two alike, the one of the source that the recipe names first stays, then the first by site and in its pool."""
-    ids = {example.id for example in held_out}
-    prompts = {normalize.comparison_key(example): example.id for example in held_out}
-    seen = NearDuplicateIndex(near, held_out)
+    """Decontaminate and deduplicate an arm's candidate pool.
 
-    def fault(example: Example) -> tuple[str, str] | None:
-        if found := tests.shared(example):
-            return "overlaps_test", str(found)
+    Of near duplicates the first is kept: by the recipe's order of sources, then by site, then in the order of the pool.
+    """
+    held_out_ids = {example.id for example in held_out}
+    prompts = {normalize.comparison_key(example): example.id for example in held_out}
+    index = NearDuplicateIndex(near, held_out)
+
+    def rejection(example: Example) -> tuple[str, str] | None:
+        if overlap := tests.shared(example):
+            return "overlaps_test", str(overlap)
         if same := prompts.get(normalize.comparison_key(example)):
             return "same_prompt", f"as {same}"
-        if found := held_out_passages.shared(example):
-            return "overlaps_held_out", str(found)
-        twin = seen.find(example)
-        return ("near_duplicate", str(twin)) if twin else None
+        if overlap := held_out_passages.shared(example):
+            return "overlaps_held_out", str(overlap)
+        duplicate = index.find(example)
+        return ("near_duplicate", str(duplicate)) if duplicate else None
 
-    vetted = CleanPool({source: [] for source in offered}, [])
+    pool = CleanPool({source: [] for source in offered}, [])
     for source, examples in offered.items():
         for example in sorted(examples, key=attrgetter("provenance.site")):
-            if example.id in ids:
+            if example.id in held_out_ids:
                 continue
-            if bad := fault(example):
-                vetted.dropped.append(Dropped(reason=bad[0], detail=bad[1], place=example.id, raw=""))
+            if fault := rejection(example):
+                pool.dropped.append(Dropped(reason=fault[0], detail=fault[1], place=example.id, raw=""))
             else:
                 prompts[normalize.comparison_key(example)] = example.id
-                vetted.fit[source].append(example)
-    return vetted
+                pool.examples[source].append(example)
+    return pool
 
 
 def funnels(
     offered: Mapping[str, Sequence[Example]],
-    vetted: CleanPool,
+    pool: CleanPool,
     *,
     without: Sequence[str],
     held_out: Iterable[Example],
     train: Iterable[Example],
 ) -> list[PoolFunnel]:
-    held_ids, drawn_ids = {example.id for example in held_out}, {example.id for example in train}
-    reason_of = {drop.place: drop.reason for drop in vetted.dropped}
-    told = []
+    """One funnel per source; `without` lists the tags that the arm excludes."""
+    held_out_ids, drawn_ids = {example.id for example in held_out}, {example.id for example in train}
+    reason_by_id = {drop.place: drop.reason for drop in pool.dropped}
+    rows = []
     for source, examples in offered.items():
         ids = [example.id for example in examples]
-        reasons = [reason_of[id_] for id_ in ids if id_ in reason_of]
+        reasons = [reason_by_id[id_] for id_ in ids if id_ in reason_by_id]
         drawn = sum(id_ in drawn_ids for id_ in ids)
-        told.append(
+        excluded = [example for example in examples if not set(without).isdisjoint(example.tags)]
+        rows.append(
             PoolFunnel(
                 source=source,
                 offered=len(ids),
-                held_out=sum(id_ in held_ids for id_ in ids),
-                excluded=sum(one.id not in held_ids and not {*without}.isdisjoint(one.tags) for one in examples),
+                held_out=sum(id_ in held_out_ids for id_ in ids),
+                excluded=sum(example.id not in held_out_ids for example in excluded),
                 dropped={reason: reasons.count(reason) for reason in REASONS if reason in reasons},
                 drawn=drawn,
-                left=len(vetted.fit[source]) - drawn,
+                left=len(pool.examples[source]) - drawn,
             )
         )
-    return told
+    return rows
 
 
-def _runs(words: list[str], length: int) -> Iterator[str]:
-    return (" ".join(words[at : at + length]) for at in range(len(words) - length + 1))
+def _ngrams(words: list[str], length: int) -> Iterator[str]:
+    return (" ".join(words[start : start + length]) for start in range(len(words) - length + 1))

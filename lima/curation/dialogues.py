@@ -1,7 +1,7 @@
-"""Comment chains below an answer as dialogues: which there are, how good they look, what is to be edited (LIMA §2, §6).
+"""Draft dialogues from comment chains below an answer, with a quality score and required edits (LIMA §2, §6).
 
-The asker becomes the user, the answerer the assistant, comments their later turns. What is made here is a draft: the
-paper's authors edited each of theirs into the assistant's style by hand.
+The asker becomes the user, the answerer the assistant, their comments the later turns. The result is a draft: the
+paper's authors edited each of their dialogues by hand into the assistant's style.
 """
 
 import re
@@ -20,89 +20,91 @@ WORD = re.compile(r"[^\W\d_]{4,}")
 
 @dataclass(frozen=True)
 class QualityScore:
-    """What speaks for a chain, each from 0 to 1, and what speaks against it."""
+    """Features of a chain, each in [0, 1]; all but `off_topic` increase the score."""
 
-    exchanges: float  # how many
-    questions: float  # share of the asker's later turns that ask something
-    replies: float  # how long the answerer's later turns are
-    vocabulary: float  # how many of its words the question or the answer has too
-    votes: float  # the answer's
-    undisturbed: float  # share of the remarks from the first to the last one that are the two's
-    beside: float  # share of all turns that speak of the site, put the asker off, or need an address to be followed
+    exchanges: float  # number of exchanges, relative to full_exchanges
+    questions: float  # share of the asker's later turns that contain a question
+    replies: float  # mean length of the answerer's later turns, relative to full_reply_chars
+    vocabulary: float  # share of the later turns' words that occur in the question or the answer
+    votes: float  # votes of the answer, relative to full_score
+    uninterrupted: float  # share of asker's and answerer's comments among all from the chain's first to its last
+    off_topic: float  # share of all turns that mention the site, give no answer, or contain a URL
 
     def total(self) -> float:
-        """The mean of what speaks for it, less what speaks against it."""
-        good = (self.exchanges, self.questions, self.replies, self.vocabulary, self.votes, self.undisturbed)
-        return sum(good) / len(good) - self.beside
+        """Mean of the positive features minus `off_topic`, in [-1, 1]."""
+        features = (self.exchanges, self.questions, self.replies, self.vocabulary, self.votes, self.uninterrupted)
+        return sum(features) / len(features) - self.off_topic
 
 
 @dataclass(frozen=True)
 class Draft:
     thread: Thread
     turns: tuple[Turn, ...]
-    merit: QualityScore
-    edits: tuple[str, ...]  # what a person must look at
+    quality: QualityScore
+    edits: tuple[str, ...]  # required of a person
 
 
-def draft(thread: Thread, *, p: Dialogues, to_markdown: Callable[[str], str]) -> Draft | str:
-    """A draft, or why there is none: no_text, no_chain, too_few_exchanges, little_merit."""
-    first = "\n\n".join(part for part in (thread.title, to_markdown(thread.question).strip()) if part)
+def draft(thread: Thread, *, settings: Dialogues, to_markdown: Callable[[str], str]) -> Draft | str:
+    """A draft, or the reason for none: no_text, no_chain, too_few_exchanges, little_merit."""
+    prompt = "\n\n".join(part for part in (thread.title, to_markdown(thread.question).strip()) if part)
     answer = to_markdown(thread.answer).strip()
-    if not first or not answer:
+    if not prompt or not answer:
         return "no_text"
-    later, spoken = chain(thread)
+    later, uninterrupted = chain(thread)
     if not later:
         return "no_chain"
-    if 1 + len(later) // 2 < p.min_exchanges:
+    if 1 + len(later) // 2 < settings.min_exchanges:
         return "too_few_exchanges"
-    turns = (Turn(role="user", content=first), Turn(role="assistant", content=answer), *later)
-    merit = _merit(thread, turns, spoken, p)
-    return Draft(thread, turns, merit, tuple(comments.edits(turns))) if merit.total() >= p.min_merit else "little_merit"
+    turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer), *later)
+    quality = _quality(thread, turns, uninterrupted, settings)
+    if quality.total() < settings.min_merit:
+        return "little_merit"
+    return Draft(thread, turns, quality, tuple(comments.required_edits(turns)))
 
 
 def chain(thread: Thread) -> tuple[tuple[Turn, ...], float]:
-    """The turns after the answer, and the share of the remarks among them that are the two's.
+    """The turns after the answer, and the share of asker's and answerer's comments among all in their range.
 
-    Remarks of one speaker in a row are one turn. A remark to a third person belongs to another talk; so does what the
-    answerer says before the asker does, and what the asker says last, which nobody answers.
+    Consecutive comments of one speaker form one turn. Comments addressed to a third person are excluded, and so are the
+    answerer's before the asker's first and the asker's after the answerer's last.
     """
-    said = [
-        (place, remark.speaker, text)
-        for place, remark in enumerate(thread.remarks)
-        if (text := _addressed(thread, remark))
+    spoken = [
+        (position, comment.speaker, text)
+        for position, comment in enumerate(thread.remarks)
+        if (text := _addressed(thread, comment))
     ]
-    while said and said[0][1] != "asker":
-        said.pop(0)
-    while said and said[-1][1] != "answerer":
-        said.pop()
+    while spoken and spoken[0][1] != "asker":
+        spoken.pop(0)
+    while spoken and spoken[-1][1] != "answerer":
+        spoken.pop()
     turns: list[Turn] = []
-    for speaker, of in groupby(said, key=lambda one: one[1]):
-        content = "\n\n".join(text for *_, text in of)
+    for speaker, group in groupby(spoken, key=lambda item: item[1]):
+        content = "\n\n".join(text for *_, text in group)
         turns.append(Turn(role="user" if speaker == "asker" else "assistant", content=content))
-    return tuple(turns), len(said) / (1 + said[-1][0] - said[0][0]) if said else 0.0
+    return tuple(turns), len(spoken) / (1 + spoken[-1][0] - spoken[0][0]) if spoken else 0.0
 
 
-def _addressed(thread: Thread, remark: Comment) -> str:
-    """What asker or answerer say to each other, without "@name" and links' targets; "" where it is to a third person.
+def _addressed(thread: Thread, comment: Comment) -> str:
+    """Text of a comment from asker to answerer or back, without "@name" and link targets; "" if not between the two.
 
-    One that opens with a name nobody there has is to somebody who has left.
+    A comment that opens with an unknown name is addressed to a person whose comments are deleted.
     """
-    if remark.speaker == "other":
+    if comment.speaker == "other":
         return ""
-    partner = thread.answerer if remark.speaker == "asker" else thread.asker
+    partner = thread.answerer if comment.speaker == "asker" else thread.asker
     others = sorted({other.name for other in thread.remarks if other.speaker == "other"})
-    text = remark.text
-    for found in reversed(list(MENTION.finditer(text))):
-        meant, opens = _meant(found[1], [partner, *others]), found.start() == 0
-        if meant == partner:
-            text = text[: found.start()] + _rest_of(partner, text[found.end() :])
-        elif meant is not None or opens:
+    text = comment.text
+    for mention in reversed(list(MENTION.finditer(text))):
+        name, at_start = _mentioned(mention[1], [partner, *others]), mention.start() == 0
+        if name == partner:
+            text = text[: mention.start()] + _without_rest_of_name(partner, text[mention.end() :])
+        elif name is not None or at_start:
             return ""
     return LINK.sub(r"\1", text).strip()
 
 
-def _rest_of(name: str, text: str) -> str:
-    """ "Lovelace, yes" → "yes", where "@Ada" stood before: a mention ends at the blank, a name need not."""
+def _without_rest_of_name(name: str, text: str) -> str:
+    """ "Lovelace, yes" → "yes" after "@Ada": a mention ends at the first blank, a name may contain blanks."""
     for word in name.split()[1:]:
         if not text.startswith(word):
             break
@@ -110,24 +112,25 @@ def _rest_of(name: str, text: str) -> str:
     return text
 
 
-def _meant(mention: str, names: list[str]) -> str | None:
-    """Whose name, written together, begins like the mention; the first of several."""
-    wanted = re.sub(r"['’]s?$", "", mention.casefold())
-    found = [name for name in names if (whole := "".join(name.split()).casefold()) and whole.startswith(wanted)]
-    return found[0] if found and len(wanted) > 1 else None
+def _mentioned(mention: str, names: list[str]) -> str | None:
+    """The first name that, without blanks, begins with the mention."""
+    prefix = re.sub(r"['’]s?$", "", mention.casefold())
+    matches = [name for name in names if (joined := "".join(name.split()).casefold()) and joined.startswith(prefix)]
+    return matches[0] if matches and len(prefix) > 1 else None
 
 
-def _merit(thread: Thread, turns: tuple[Turn, ...], undisturbed: float, p: Dialogues) -> QualityScore:
+def _quality(thread: Thread, turns: tuple[Turn, ...], uninterrupted: float, settings: Dialogues) -> QualityScore:
     later = turns[2:]
-    asked, replied = ([turn.content for turn in later if turn.role == role] for role in ("user", "assistant"))
+    questions, replies = ([turn.content for turn in later if turn.role == role] for role in ("user", "assistant"))
     words = {word.casefold() for turn in later for word in WORD.findall(turn.content)}
     known = {word.casefold() for turn in turns[:2] for word in WORD.findall(turn.content)}
+    off_topic = sum(bool(comments.off_topic(number, turn)) for number, turn in enumerate(turns, start=1))
     return QualityScore(
-        exchanges=min(1.0, (1 + len(asked)) / p.full_exchanges),
-        questions=sum("?" in text for text in asked) / len(asked),
-        replies=min(1.0, sum(map(len, replied)) / len(replied) / p.full_reply_chars),
+        exchanges=min(1.0, (1 + len(questions)) / settings.full_exchanges),
+        questions=sum("?" in text for text in questions) / len(questions),
+        replies=min(1.0, sum(map(len, replies)) / len(replies) / settings.full_reply_chars),
         vocabulary=len(words & known) / max(len(words), 1),
-        votes=min(1.0, max(thread.score, 0) / p.full_score),
-        undisturbed=undisturbed,
-        beside=sum(bool(comments.off_topic(number, turn)) for number, turn in enumerate(turns, start=1)) / len(turns),
+        votes=min(1.0, max(thread.score, 0) / settings.full_score),
+        uninterrupted=uninterrupted,
+        off_topic=off_topic / len(turns),
     )

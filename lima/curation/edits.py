@@ -1,7 +1,7 @@
-"""Light edits of what the filters kept, written by a person as a file that others can review (LIMA §2.1).
+"""Light manual edits of kept examples, from a file that others can review (LIMA §2.1).
 
-The paper's authors edited some of their examples so that all have one style. An edit names an example, a passage that
-stands exactly once in its prompt or response, what takes its place, and why. The file may be about several sources.
+The paper's authors edited some of their examples to make the style uniform. An edit names an example, a passage that
+occurs exactly once in its prompt or response, the replacement, and the reason. A file may cover several sources.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,52 +25,55 @@ class Edit(Record):
 
 
 class EditError(LimaError):
-    """An edit that does not fit what it is for; names its line."""
+    """An edit that does not fit its example; the message starts with the edit's line."""
 
 
-Placed = dict[str, list[tuple[str, Edit]]]  # by id, each with its place FILE:LINE
+EditsById = dict[str, list[tuple[str, Edit]]]  # each edit with its location FILE:LINE
 
 
-def of_source(path: Path, source: str) -> Placed:
-    """The file's edits of one source's examples, whose ids begin with its name."""
+def read_edits(path: Path, source: str) -> EditsById:
+    """The file's edits of one source's examples, whose ids begin with its name. Raises EditError without the file."""
     if not path.exists():
-        raise EditError(f"there is no {path}; filter.edits in params.yaml names it, and an empty file means no edits")
-    found: Placed = {}
+        raise EditError(
+            f"filter.edits not found: {path}; correct the path in params.yaml (an empty file means no edits)"
+        )
+    edits: EditsById = {}
     for number, edit in enumerate(jsonl.read(path, Edit), start=1):
         if edit.id.startswith(f"{source}/"):
-            found.setdefault(edit.id, []).append((f"{path}:{number}", edit))
-    return found
+            edits.setdefault(edit.id, []).append((f"{path}:{number}", edit))
+    return edits
 
 
-def applied(sifted: Iterable[tuple[Candidate, Outcome]], edits: Placed) -> Iterator[tuple[Candidate, Outcome]]:
-    """The same outcomes, edited where that is due. Raises EditError if an edit is left over or does not fit."""
-    due = dict(edits)
-    for candidate, outcome in sifted:
-        for place, edit in due.pop(candidate.id, []):
-            outcome = edited(outcome, edit, place=place)
+def apply_edits(outcomes: Iterable[tuple[Candidate, Outcome]], edits: EditsById) -> Iterator[tuple[Candidate, Outcome]]:
+    """The outcomes with their edits applied. Raises EditError if an edit does not fit or has no candidate."""
+    pending = dict(edits)
+    for candidate, outcome in outcomes:
+        for place, edit in pending.pop(candidate.id, []):
+            outcome = apply_edit(outcome, edit, place=place)
         yield candidate, outcome
-    if due:
-        place, edit = next(iter(due.values()))[0]
+    if pending:
+        place, edit = next(iter(pending.values()))[0]
         raise EditError(
-            f"{place}: no candidate has the id {edit.id}; correct it, or take the line out. Edits are of one corpus: "
-            f"with dumps of your own, set filter.edits to a file of your own, or to corpus/edits/none.jsonl"
+            f"{place}: no candidate has the id {edit.id}; correct the id or delete the line. Edits belong to one "
+            f"corpus: for your own dumps set filter.edits to your own file, or to corpus/edits/none.jsonl"
         )
 
 
-def edited(outcome: Outcome, edit: Edit, *, place: str) -> Outcome:
+def apply_edit(outcome: Outcome, edit: Edit, *, place: str) -> Outcome:
+    """The example or prompt with its passage replaced. Raises EditError if the passage does not occur exactly once."""
     if isinstance(outcome, Dropped):
-        raise EditError(f"{place}: {edit.id} is not kept ({outcome.reason}: {outcome.detail}); take the line out")
+        raise EditError(f"{place}: {edit.id} is not kept ({outcome.reason}: {outcome.detail}); delete the line")
     index = ("prompt", "response").index(edit.field) + (outcome.messages[0].role == "system")
     if index >= len(outcome.messages):
-        raise EditError(f"{place}: {edit.id} has no {edit.field}")
+        raise EditError(f"{place}: {edit.id} has no {edit.field}; correct the field or delete the line")
     turn = outcome.messages[index]
-    if (times := turn.content.count(edit.before)) != 1:
+    if (count := turn.content.count(edit.before)) != 1:
         raise EditError(
-            f"{place}: {edit.before!r} stands {times} times in the {edit.field} of {edit.id}, and not once; "
-            "name a passage that is there and that is the only one"
+            f"{place}: {edit.before!r} occurs {count} times in the {edit.field} of {edit.id}; name a passage that "
+            "occurs exactly once"
         )
     turns = list(outcome.messages)
     turns[index] = turn.model_copy(update={"content": turn.content.replace(edit.before, edit.after)})
     if not turns[index].content.strip():
-        raise EditError(f"{place}: nothing would be left of the {edit.field} of {edit.id}")
+        raise EditError(f"{place}: the edited {edit.field} of {edit.id} is empty; keep some text")
     return outcome.model_copy(update={"messages": tuple(turns)})

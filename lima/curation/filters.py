@@ -29,102 +29,121 @@ Convert = Callable[[str], str]  # HTML to Markdown
 Kind = TypeVar("Kind", Example, Prompt)
 
 
-def sift(
-    candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert, to_marked: Convert
+def apply(
+    candidates: Iterable[Candidate], *, reader: str, settings: Filter, to_markdown: Convert, to_marked: Convert
 ) -> Iterator[tuple[Candidate, Outcome]]:
-    """Each candidate with what becomes of it, in their order; none is held but a task of Super-Natural Instructions.
+    """Each candidate with its outcome, lazily and in order; only a task of Super-Natural Instructions is buffered.
 
-    `to_marked` sets `lima.text.removal_marks` where `to_markdown` leaves links and images out: rules read it, no
-    example has it.
+    Args:
+        candidates: Candidates of one source.
+        reader: The source's reader, which selects its rules.
+        settings: The section `filter` of params.yaml.
+        to_markdown: Converts HTML to Markdown without links and images.
+        to_marked: As `to_markdown`, with `lima.text.removal_marks` where links and images were. Only rules read it.
+
+    Raises:
+        ReaderError: The reader is unknown, or its thresholds have no filter.
     """
     markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
     decide: Callable[[Candidate], Outcome]
     match reader:
         case "stack_exchange":
             decide = partial(
-                stack_exchange_rules.decide, p=p.stack_exchange, seed=p.seed, to_markdown=markdown, to_marked=marked
+                stack_exchange_rules.decide,
+                settings=settings.stack_exchange,
+                seed=settings.seed,
+                to_markdown=markdown,
+                to_marked=marked,
             )
         case "wikihow":
-            decide = partial(wikihow_rules.decide, p=p.wikihow, to_markdown=markdown)
+            decide = partial(wikihow_rules.decide, settings=settings.wikihow, to_markdown=markdown)
         case "reddit":
-            decide = partial(reddit_rules.decide, p=p.reddit, to_markdown=markdown)
+            decide = partial(reddit_rules.decide, settings=settings.reddit, to_markdown=markdown)
         case "natural_instructions":
-            tasks = natural_instructions_rules.sift(candidates, p=p.natural_instructions, language=p.language)
-            return _fit(tasks, reader=reader, p=p)
+            outcomes = natural_instructions_rules.decide_by_task(
+                candidates, settings=settings.natural_instructions, language=settings.language
+            )
+            return _with_common_rules(outcomes, reader=reader, settings=settings)
         case "authored" | "suite" | "lima" | "alpaca" | "chat":
             decide = partial(conversations.decide, to_markdown=markdown)
         case _:
-            decide = plugin_rules.rule(reader, p, to_markdown=markdown)
-    return _fit(((candidate, decide(candidate)) for candidate in candidates), reader=reader, p=p)
+            decide = plugin_rules.rule(reader, settings, to_markdown=markdown)
+    outcomes = ((candidate, decide(candidate)) for candidate in candidates)
+    return _with_common_rules(outcomes, reader=reader, settings=settings)
 
 
 def unfiltered(
-    candidates: Iterable[Candidate], *, reader: str, p: Filter, to_markdown: Convert, to_marked: Convert
+    candidates: Iterable[Candidate], *, reader: str, settings: Filter, to_markdown: Convert, to_marked: Convert
 ) -> Iterator[Example]:
-    """The candidates as they come, for arms without quality filters (§5).
+    """Examples without quality filters, for ablation arms (§5).
 
-    What has no text to convert is left out, and so is what may not be shown; personal data are masked as in `Bins`.
+    Examples with an empty turn, in another language or with a secret are skipped. Personal data are masked as in
+    `FilterResults`.
     """
     markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
-    share = p.stack_exchange.title_share
+    share = settings.stack_exchange.title_share
     for candidate in candidates:
         outcome: Outcome
         if reader == "stack_exchange":
             response = markdown(candidate, candidate.response)
             outcome = stack_exchange_rules.example(
-                candidate, response, share=share, seed=p.seed, to_markdown=markdown, to_marked=marked
+                candidate, response, share=share, seed=settings.seed, to_markdown=markdown, to_marked=marked
             )
         else:
             outcome = conversations.decide(candidate, to_markdown=markdown)
-        told = isinstance(outcome, Example) and all(turn.content.strip() for turn in outcome.messages)
-        if isinstance(outcome, Example) and told and not unfit(outcome, candidate, reader=reader, p=p):
+        if not isinstance(outcome, Example) or not all(turn.content.strip() for turn in outcome.messages):
+            continue
+        if not common_rejection(outcome, candidate, reader=reader, settings=settings):
             yield outcome if reader in HAND_WRITTEN else pii.mask_record(outcome)[0]
 
 
-def unfit(record: Example | Prompt, candidate: Candidate, *, reader: str, p: Filter) -> Dropped | None:
-    """What no source's filter asks: another language, and secrets. The response tells the language, if there is one."""
-    if reader not in HAND_WRITTEN and (found := language.foreign(record.messages[-1].content, settings=p.language)):
-        return decisions.dropped(candidate, "other_language", found)
+def common_rejection(
+    record: Example | Prompt, candidate: Candidate, *, reader: str, settings: Filter
+) -> Dropped | None:
+    """The rules common to all sources: language of the last turn, and secrets. None if the record passes."""
+    last = record.messages[-1].content
+    if reader not in HAND_WRITTEN and (detail := language.foreign(last, settings=settings.language)):
+        return decisions.dropped(candidate, "other_language", detail)
     secrets = (pii.find_secret(turn.content) for turn in record.messages)
     kind = next(filter(None, secrets), None)
     return decisions.dropped(candidate, "secret", kind) if kind else None
 
 
 class PersonalData(Record):
-    """What was masked in a source's kept examples and prompts."""
+    """Number of masked items in a source's kept examples and prompts."""
 
     source: str
-    masked: dict[str, PositiveInt]  # findings a kind
+    masked: dict[str, PositiveInt]  # items by kind
 
 
-class Passed(NamedTuple, Generic[Kind]):
+class Accepted(NamedTuple, Generic[Kind]):
     candidate: Candidate
     record: Kind
     masked: Counter[str]
 
 
 class FilterResults:
-    """Where candidates go: the dropped ones on, the others here."""
+    """Collects kept examples and prompts of one source; counts every candidate by outcome."""
 
-    def __init__(self, *, reader: str, p: Filter) -> None:
-        self._voted = reader in ("stack_exchange", "reddit")
+    def __init__(self, *, reader: str, settings: Filter) -> None:
+        self._has_votes = reader in ("stack_exchange", "reddit")
         self._hand_written = reader in HAND_WRITTEN
-        self._p = p
-        self._kept: list[Passed[Example]] = []
-        self._prompts: list[Passed[Prompt]] = []
+        self._settings = settings
+        self._kept: list[Accepted[Example]] = []
+        self._prompts: list[Accepted[Prompt]] = []
         self._dropped: Counter[str] = Counter()
 
-    def fill(self, sifted: Iterable[tuple[Candidate, Outcome]]) -> Iterator[Dropped]:
-        """What is dropped, the near duplicates last: who is worth more of two is known when all have come.
+    def collect(self, outcomes: Iterable[tuple[Candidate, Outcome]]) -> Iterator[Dropped]:
+        """Yields the dropped records; near duplicates come last, since the best of them is known only at the end.
 
-        What was written by hand is left as it is, and beside its like.
+        Hand-written sources are neither masked nor deduplicated.
         """
-        for candidate, outcome in sifted:
+        for candidate, outcome in outcomes:
             match outcome:
                 case Example():
-                    self._kept.append(Passed(candidate, *self._masked(outcome)))
+                    self._kept.append(Accepted(candidate, *self._masked(outcome)))
                 case Prompt():
-                    self._prompts.append(Passed(candidate, *self._masked(outcome)))
+                    self._prompts.append(Accepted(candidate, *self._masked(outcome)))
                 case Dropped():
                     yield self._counted(outcome)
         if self._hand_written:
@@ -134,16 +153,16 @@ class FilterResults:
         yield from map(self._counted, [*repeated, *repeated_prompts])
 
     def kept(self) -> list[Example]:
-        """By site, and best first within it: by votes where a community gave them, else shuffled."""
-        return [passed.record for passed in sorted(self._kept, key=lambda passed: self._rank(passed.candidate))]
+        """Examples by site, best first within a site: by votes if the source has them, else shuffled."""
+        return [accepted.record for accepted in sorted(self._kept, key=lambda accepted: self._rank(accepted.candidate))]
 
     def prompts(self) -> list[Prompt]:
-        return sorted((passed.record for passed in self._prompts), key=attrgetter("id"))
+        return sorted((accepted.record for accepted in self._prompts), key=attrgetter("id"))
 
     def personal_data(self, source: str) -> PersonalData:
         masked = Counter[str]()
-        for found in [*(one.masked for one in self._kept), *(one.masked for one in self._prompts)]:
-            masked.update(found)
+        for counts in [*(kept.masked for kept in self._kept), *(prompt.masked for prompt in self._prompts)]:
+            masked.update(counts)
         return PersonalData(source=source, masked=dict(sorted(masked.items())))
 
     def funnel(self, source: str, *, offered: int) -> Funnel:
@@ -157,30 +176,37 @@ class FilterResults:
         self._dropped[drop.reason] += 1
         return drop
 
-    def _distinct(self, passed: list[Passed[Kind]]) -> tuple[list[Passed[Kind]], list[Dropped]]:
-        """Of near duplicates the one whose answer has more votes, then the longer one, then the smaller id."""
-        seen, distinct, repeated = NearDuplicateIndex(self._p.near_duplicates), list[Passed[Kind]](), list[Dropped]()
-        for one in sorted(passed, key=_worth):
-            if twin := seen.find(one.record):
-                repeated.append(decisions.dropped(one.candidate, "near_duplicate", str(twin)))
+    def _distinct(self, accepted: list[Accepted[Kind]]) -> tuple[list[Accepted[Kind]], list[Dropped]]:
+        """Of near duplicates keeps the one with the most votes, then the longest, then the smallest id."""
+        index = NearDuplicateIndex(self._settings.near_duplicates)
+        distinct: list[Accepted[Kind]] = []
+        repeated: list[Dropped] = []
+        for item in sorted(accepted, key=_preference):
+            if duplicate := index.find(item.record):
+                repeated.append(decisions.dropped(item.candidate, "near_duplicate", str(duplicate)))
             else:
-                distinct.append(one)
+                distinct.append(item)
         return distinct, repeated
 
     def _rank(self, candidate: Candidate) -> tuple[str, float, str]:
-        merit = -float(candidate.score or 0) if self._voted else hashing.hash_uniform(self._p.seed, candidate.id)
-        return candidate.provenance.site, merit, candidate.id
+        if self._has_votes:
+            return candidate.provenance.site, -float(candidate.score or 0), candidate.id
+        return candidate.provenance.site, hashing.hash_uniform(self._settings.seed, candidate.id), candidate.id
 
 
-def _fit(sifted: Iterable[tuple[Candidate, Outcome]], *, reader: str, p: Filter) -> Iterator[tuple[Candidate, Outcome]]:
-    for candidate, outcome in sifted:
-        fault = None if isinstance(outcome, Dropped) else unfit(outcome, candidate, reader=reader, p=p)
-        yield candidate, fault or outcome
+def _with_common_rules(
+    outcomes: Iterable[tuple[Candidate, Outcome]], *, reader: str, settings: Filter
+) -> Iterator[tuple[Candidate, Outcome]]:
+    for candidate, outcome in outcomes:
+        if isinstance(outcome, Dropped):
+            yield candidate, outcome
+        else:
+            yield candidate, common_rejection(outcome, candidate, reader=reader, settings=settings) or outcome
 
 
 def _markdown(to_markdown: Convert, candidate: Candidate, text: str) -> str:
     return to_markdown(text) if candidate.markup == "html" else text
 
 
-def _worth(passed: Passed[Kind]) -> tuple[int, int, str]:
-    return -(passed.candidate.response_score or 0), -len(passed.record.messages[-1].content), passed.record.id
+def _preference(accepted: Accepted[Kind]) -> tuple[int, int, str]:
+    return -(accepted.candidate.response_score or 0), -len(accepted.record.messages[-1].content), accepted.record.id

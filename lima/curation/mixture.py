@@ -1,4 +1,4 @@
-"""An arm's training set and the held-out set beside it, composed from what the filters kept (LIMA §2, Table 1)."""
+"""Compose an arm's training set and the held-out set from the filtered examples (LIMA §2, Table 1)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ from lima.text import normalize
 
 
 class NoSuchTag(LimaError):
-    """An arm is to do without a tag that none of its examples carries: nothing would be left out."""
+    """An arm excludes a tag that none of its examples has."""
 
 
 class TooFewExamples(sampling.TooFewExamples):
-    """Fewer examples of a source than were asked for."""
+    """Fewer examples of a source are available than requested."""
 
     def __init__(self, source: str, message: str) -> None:
         super().__init__(message)
@@ -26,15 +26,15 @@ class TooFewExamples(sampling.TooFewExamples):
 
 
 class SiteShare(Record):
-    """One site of a source: how much of it there is, and how much of the arm it became."""
+    """Number of available and drawn examples of one site."""
 
-    available: int  # examples in the pool, after the cap a site and without held-out ones
-    expected: float  # examples if each draw fell on the site with p_i ∝ n_i^(1/τ) and no pool ran dry
+    available: int  # examples in the pool, after the limit per site and without held-out examples
+    expected: float  # examples, if every draw selects the site with p_i ∝ n_i^(1/τ) and no pool runs empty
     drawn: int
 
 
 class Card(Record):
-    """What an arm is made of: the data card that travels with train.jsonl."""
+    """Composition of an arm: the data card that accompanies train.jsonl."""
 
     arm: str
     pool: str
@@ -54,9 +54,9 @@ Pools = dict[str, list[Example]]  # by site, best first
 def held_out(
     kept: Mapping[str, Sequence[Example]], counts: Mapping[str, int], *, temperature: float, seed: int
 ) -> list[Example]:
-    """For perplexity (appendix B): drawn from the kept examples alone, so that it is the same for every arm.
+    """The held-out set for perplexity (appendix B), drawn from the kept examples and therefore equal for all arms.
 
-    Within a site by chance and not the best first, which are to be trained on.
+    Within a site the order is random, since the best examples are reserved for training.
     """
     drawn: list[Example] = []
     for source, count in counts.items():
@@ -69,12 +69,16 @@ def held_out(
     return drawn
 
 
-def without(offered: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> dict[str, list[Example]]:
-    """What carries none of the tags, by source; the six examples that prescribe a form, in the paper (appendix E)."""
-    carried = {tag for examples in offered.values() for example in examples for tag in example.tags}
+def exclude_tags(offered: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> dict[str, list[Example]]:
+    """The examples without any of the tags, by source. The paper excludes six format examples (appendix E).
+
+    Raises:
+        NoSuchTag: No example has the tag.
+    """
+    known = {tag for examples in offered.values() for example in examples for tag in example.tags}
     for tag in tags:
-        if tag not in carried:
-            raise NoSuchTag(f"no example of {', '.join(offered)} carries the tag {tag!r}; correct the arm's `without`")
+        if tag not in known:
+            raise NoSuchTag(f"no example of {', '.join(offered)} has the tag {tag!r}; correct the arm's `without`")
     return {
         source: [example for example in examples if not set(tags) & set(example.tags)]
         for source, examples in offered.items()
@@ -90,16 +94,16 @@ def compose(
     temperature: float,
     seed: int,
 ) -> tuple[list[Example], dict[str, dict[str, SiteShare]]]:
-    """The training set, and what each site gave to it. No prompt occurs twice, nor in the held-out set.
+    """The training set, and the shares of its sites by source. Prompts are unique and not in the held-out set.
 
-    A source's generator depends on the seed and its name alone: a larger arm contains a smaller one of the same pool,
-    and another source beside it changes no draw.
+    Each source has its own generator, keyed by seed and name. A larger arm therefore contains a smaller one of the same
+    pool, and adding a source does not change the draws of another.
     """
     ids, keys = {example.id for example in held_out}, {normalize.comparison_key(example) for example in held_out}
     train: list[Example] = []
     sites: dict[str, dict[str, SiteShare]] = {}
     for source, count in counts.items():
-        ordered = sorted(offered[source], key=attrgetter("provenance.site"))  # stable: within a site as they came
+        ordered = sorted(offered[source], key=attrgetter("provenance.site"))  # stable: keeps the order within a site
         fresh = normalize.without_duplicates(ordered, ids=ids, keys=keys)
         pools = by_site(fresh, most=most_per_site.get(source))
         rng = hashing.generator(seed, f"train/{source}")
@@ -128,31 +132,31 @@ def card(
 
 
 def by_site(examples: Iterable[Example], *, most: int | None = None) -> Pools:
-    """Sites by name, each with its first `most` examples, in the order they came."""
+    """Sites by name, each with its first `most` examples in their order."""
     ordered = sorted(examples, key=attrgetter("provenance.site"))
     groups = groupby(ordered, key=attrgetter("provenance.site"))
     return {site: list(islice(group, most)) for site, group in groups}
 
 
 def _draw(source: str, pools: Pools, count: int, *, temperature: float, rng: np.random.Generator) -> list[Example]:
-    """Sites by p_i ∝ n_i^(1/τ), within a site in the pool's order, the best first (§2.1)."""
+    """Temperature sampling over sites; within a site in the pool's order, best first (§2.1)."""
     try:
         return sampling.draw(pools, count, temperature=temperature, rng=rng)
     except sampling.TooFewExamples as error:
-        raise TooFewExamples(source, f"{source}: {error}; ask for fewer, or give the source more dumps") from error
+        raise TooFewExamples(source, f"{source}: {error}; request fewer examples or add dumps") from error
 
 
 def _shares(pools: Pools, drawn: Sequence[Example], *, temperature: float) -> dict[str, SiteShare]:
     sizes = {site: len(pool) for site, pool in pools.items()}
-    times = Counter(example.provenance.site for example in drawn)
+    counts = Counter(example.provenance.site for example in drawn)
     return {
-        site: SiteShare(available=sizes[site], expected=round(chance_of_site * len(drawn), 2), drawn=times[site])
-        for site, chance_of_site in sampling.probabilities(sizes, temperature=temperature).items()
+        site: SiteShare(available=sizes[site], expected=round(probability * len(drawn), 2), drawn=counts[site])
+        for site, probability in sampling.probabilities(sizes, temperature=temperature).items()
     }
 
 
 def _mean_chars(examples: Sequence[Example], source: str, role: str) -> float:
-    """Characters of one role's turns, a mean over the source's examples."""
-    of_source = [example for example in examples if example.provenance.source == source]
-    chars = sum(len(turn.content) for example in of_source for turn in example.messages if turn.role == role)
-    return round(chars / len(of_source), 1)
+    """Characters of one role's turns, averaged over the source's examples."""
+    selected = [example for example in examples if example.provenance.source == source]
+    chars = sum(len(turn.content) for example in selected for turn in example.messages if turn.role == role)
+    return round(chars / len(selected), 1)

@@ -1,4 +1,4 @@
-"""The dev and test prompts: so many of each source and site, and none in both (LIMA §2.2)."""
+"""Select disjoint dev and test prompts, with a number per source and site (LIMA §2.2)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,33 +11,45 @@ from lima.text import normalize
 
 
 class SharedPrompt(LimaError):
-    """A prompt that is in dev and test; says which."""
+    """A prompt occurs in both dev and test; the message names it."""
 
 
-def draw(offered: Iterable[Prompt], group: str, count: int, *, seed: int, taken: Sequence[Prompt] = ()) -> list[Prompt]:
-    """`count` prompts of the group "SOURCE/SITE" or "SOURCE/SITE/TAG" by chance, none twice, none with the text of one
-    that is `taken`; the same in whatever order they come. "form" names the tag form, and kind:form as well."""
-    source, site, *wanted = group.split("/", 2)
-    of_group = [
+def draw(
+    offered: Iterable[Prompt], group: str, count: int, *, seed: int, selected: Sequence[Prompt] = ()
+) -> list[Prompt]:
+    """Draw `count` random prompts of a group without replacement, independent of the order of `offered`.
+
+    Args:
+        offered: Prompts of the group's source.
+        group: "SOURCE/SITE" or "SOURCE/SITE/TAG"; the tag "form" matches form and kind:form.
+        count: Number of prompts.
+        seed: Seed of the hash-based order.
+        selected: Prompts drawn earlier; prompts with the same text are excluded.
+
+    Raises:
+        TooFewExamples: The group has fewer than `count` distinct prompts.
+    """
+    source, site, *tags = group.split("/", 2)
+    members = [
         prompt
         for prompt in offered
-        if prompt.provenance.site == site and set(wanted) <= {tag.rpartition(":")[2] for tag in prompt.tags}
+        if prompt.provenance.site == site and set(tags) <= {tag.rpartition(":")[2] for tag in prompt.tags}
     ]
-    shuffled = sorted(of_group, key=lambda prompt: (hashing.hash_uniform(seed, prompt.id), prompt.id))
+    shuffled = sorted(members, key=lambda prompt: (hashing.hash_uniform(seed, prompt.id), prompt.id))
     distinct = {normalize.comparison_key(prompt): prompt for prompt in reversed(shuffled)}
-    for prompt in taken:
+    for prompt in selected:
         distinct.pop(normalize.comparison_key(prompt), None)
     if count > len(distinct):
-        tagged = f", tag {wanted[0]}" if wanted else ""
+        tag = f", tag {tags[0]}" if tags else ""
         raise TooFewExamples(
-            f"{count} prompts wanted of source {source}, site {site}{tagged}, {len(distinct)} there that are not drawn "
-            f"yet; ask for fewer in params.yaml's prompts, or give the source more"
+            f"{count} prompts requested of source {source}, site {site}{tag}, {len(distinct)} available; request fewer "
+            f"under prompts in params.yaml, or add prompts to the source"
         )
     return list(distinct.values())[::-1][:count]
 
 
-def of_each_site(counts: Mapping[str, int]) -> dict[str, int]:
-    """What groups come to, "SOURCE/SITE" → prompts, whatever tags they ask for."""
+def count_per_site(counts: Mapping[str, int]) -> dict[str, int]:
+    """Number of prompts per "SOURCE/SITE", summed over the groups' tags."""
     sites: Counter[str] = Counter()
     for group, count in counts.items():
         sites["/".join(group.split("/", 2)[:2])] += count
@@ -45,7 +57,7 @@ def of_each_site(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:
-    """Raises Shared if a prompt is in both, by its id or by its text."""
+    """Raises SharedPrompt if a prompt is in both, by its id or by its text."""
     for name, shared in (
         ("id", {prompt.id for prompt in dev} & {prompt.id for prompt in test}),
         ("text", _texts(dev).keys() & _texts(test).keys()),
@@ -54,8 +66,8 @@ def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:
             first = min(shared)
             pair = first if name == "id" else f"{_texts(dev)[first]} and {_texts(test)[first]}: {first[:80]!r}"
             raise SharedPrompt(
-                f"dev and test share {len(shared)} prompt(s) by {name}, first {pair}; a prompt that chose the "
-                f"checkpoint cannot test it: name other sites in params.yaml's prompts, or drop one of the two"
+                f"dev and test share {len(shared)} prompt(s) by {name}, first {pair}; use other sites under prompts in "
+                f"params.yaml, or delete one of the two (a prompt that selects the checkpoint cannot test it)"
             )
 
 

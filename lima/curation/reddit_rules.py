@@ -1,8 +1,7 @@
-"""Stories for training from one kind of forum, questions to ask from another (LIMA §2.1).
+"""Rules for Reddit: stories for training, questions as test prompts (LIMA §2.1).
 
-Upvotes reward wit more than help, so only chosen subreddits are read: those whose replies are good continuations
-(r/WritingPrompts) give examples, those whose answers are not reliable (r/AskReddit) give prompts only, titles without
-a body.
+Upvotes reward humour more than help, so only selected subreddits are used. r/WritingPrompts, with good continuations,
+gives training examples. r/AskReddit, with unreliable answers, gives prompts only: titles without a body.
 """
 
 import re
@@ -30,57 +29,59 @@ INCOMPLETE = re.compile(
 )
 
 
-def decide(candidate: Candidate, *, p: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
+def decide(candidate: Candidate, *, settings: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
     subreddit = candidate.provenance.site
-    if _names(p.prefilter.train_subreddits, subreddit):
-        return continued_premise(candidate, to_markdown(candidate, candidate.response), p=p)
-    if _names(p.prefilter.prompt_subreddits, subreddit):
-        return asked(candidate, p=p)
+    if _contains(settings.prefilter.train_subreddits, subreddit):
+        return story_example(candidate, to_markdown(candidate, candidate.response), settings=settings)
+    if _contains(settings.prefilter.prompt_subreddits, subreddit):
+        return question_prompt(candidate, settings=settings)
     return decisions.dropped(candidate, "other_subreddit", subreddit)
 
 
-def _names(subreddits: list[str], name: str) -> bool:
-    """Whether a subreddit is one of those. Reddit's names mean the same in any case."""
+def _contains(subreddits: list[str], name: str) -> bool:
+    """Whether the list contains the name; names of subreddits are case-insensitive."""
     return name.casefold() in {subreddit.casefold() for subreddit in subreddits}
 
 
-def continued_premise(candidate: Candidate, reply: str, *, p: RedditFilter) -> Outcome:
-    """The title is the premise, the top reply its continuation; a story may be in the first person."""
+def story_example(candidate: Candidate, reply: str, *, settings: RedditFilter) -> Outcome:
+    """The title is the premise, the top reply the story, which may be in the first person."""
     if not reply.strip():
         return decisions.dropped(candidate, "no_answer", "no reply")
     premise, story = rewriting.premise(candidate.title), rewriting.story(reply)
-    bad = (
-        official(candidate, reply)
-        or decisions.below(candidate, "low_score", candidate.score, least=p.min_score)
-        or decisions.below(candidate, "low_response_score", candidate.response_score, least=p.min_response_score)
-        or decisions.out_of_bounds(candidate, story, min_chars=p.min_chars, max_chars=p.max_chars)
+    fault = (
+        unusable_post(candidate, reply)
+        or decisions.below(candidate, "low_score", candidate.score, least=settings.min_score)
+        or decisions.below(candidate, "low_response_score", candidate.response_score, least=settings.min_response_score)
+        or decisions.out_of_bounds(candidate, story, min_chars=settings.min_chars, max_chars=settings.max_chars)
     )
-    if bad:
-        return bad
-    # in what `story` left out too: "Part 2 is on r/mine"
-    if cut := INCOMPLETE.search(story) or INCOMPLETE.search(reply):
-        return decisions.dropped(candidate, "incomplete", cut[0].strip())
+    if fault:
+        return fault
+    # also in the parts that `rewriting.story` removes: "Part 2 is on r/mine"
+    if match := INCOMPLETE.search(story) or INCOMPLETE.search(reply):
+        return decisions.dropped(candidate, "incomplete", match[0].strip())
     return decisions.example(candidate, premise, story)
 
 
-def asked(candidate: Candidate, *, p: RedditFilter) -> Outcome:
-    """The title alone is the prompt, so it must be all there is, and a question."""
+def question_prompt(candidate: Candidate, *, settings: RedditFilter) -> Outcome:
+    """The title alone is the prompt, so it must be a self-contained question without a body."""
     title = rewriting.question(candidate.title)
-    if bad := official(candidate, "") or decisions.below(candidate, "low_score", candidate.score, least=p.min_score):
-        return bad
-    for reason, found in (
+    fault = unusable_post(candidate, "")
+    fault = fault or decisions.below(candidate, "low_score", candidate.score, least=settings.min_score)
+    if fault:
+        return fault
+    for reason, detail in (
         ("has_body", f"{len(candidate.description)} characters" if candidate.description.strip() else None),
-        ("not_a_question", None if titles.asks(title) else title),
-        ("refers_to_site", style.reference(title) or site_named(title)),
-        ("title_not_self_contained", titles.lacks(title)),
+        ("not_a_question", None if titles.is_question(title) else title),
+        ("refers_to_site", style.site_reference(title) or names_reddit(title)),
+        ("title_not_self_contained", titles.missing_context(title)),
     ):
-        if found:
-            return decisions.dropped(candidate, reason, found)
+        if detail:
+            return decisions.dropped(candidate, reason, detail)
     return decisions.prompt(candidate, title)
 
 
-def official(candidate: Candidate, reply: str) -> Dropped | None:
-    """What an author took away, or a moderator or bot put there."""
+def unusable_post(candidate: Candidate, reply: str) -> Dropped | None:
+    """Rejects posts without a title, removed posts, notices of moderators or bots, and titles with another tag."""
     if not rewriting.premise(candidate.title):
         return decisions.dropped(candidate, "empty_text", "title")
     for text in (candidate.title, candidate.description, reply):
@@ -93,6 +94,6 @@ def official(candidate: Candidate, reply: str) -> Dropped | None:
     return None
 
 
-def site_named(title: str) -> str | None:
-    found = re.search(r"\b(?:redditors?|reddit|subreddits?|karma|ama)\b|\b[ru]/\w+|\bnsfw\b", title, re.IGNORECASE)
-    return found[0] if found else None
+def names_reddit(title: str) -> str | None:
+    match = re.search(r"\b(?:redditors?|reddit|subreddits?|karma|ama)\b|\b[ru]/\w+|\bnsfw\b", title, re.IGNORECASE)
+    return match[0] if match else None

@@ -1,6 +1,6 @@
-"""Rewording articles and posts as the answers of one assistant (LIMA §2.1).
+"""Rewrite articles and posts in the style of one assistant (LIMA §2.1).
 
-Each function changes its own result no more.
+All functions are idempotent.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lima.text import prose
 
-# What a saved page adds to an article's name.
+# suffixes that a saved page adds to an article's title
 SITE_NAME = re.compile(
     r"\s*[-–|]\s*wikiHow\s*$|\s*\((?:with (?:pictures|videos?|examples)|\d+ steps)\)\s*$", re.IGNORECASE
 )
@@ -16,8 +16,8 @@ COUNTED = re.compile(
     r"^(?:\d+\s+)?(?:(?:simple|easy|best|quick|good|great|fun|effective)\s+)*ways\s+to\s+", re.IGNORECASE
 )
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-HEADING = re.compile(r"^#.*$", re.MULTILINE)  # its words have capitals whatever they are
-# A capital after one of these only opens a sentence, a step, a heading or a bold lead.
+HEADING = re.compile(r"^#.*$", re.MULTILINE)  # all its words are capitalised
+# words that do not begin a sentence, a step, a heading or a bold lead
 MID_SENTENCE = re.compile(r"(?<=[a-z,;] )[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 OPENING = re.compile(r"\A\W*this\s+(?:wiki\s?how(?:\s+article)?|article)\b", re.IGNORECASE)
@@ -48,7 +48,7 @@ ASIDE = re.compile(
     re.IGNORECASE,
 )
 RULE = re.compile(r"^[\W_]*$")
-# a link to what else the author wrote: a subreddit, a user, an address; a bare domain only after such words
+# links to the author's other works: a subreddit, a user, a URL; a bare domain only after such words
 PROMOTION = re.compile(
     r"(?<![\w/])/?[ru]/\w{2,}|https?://|\bwww\.\w|"
     r"\b(?:more|read|find|check|visit|follow|subscribe|support|blog|stories|website|patreon|amazon|wattpad|kindle)\b"
@@ -61,48 +61,49 @@ SENTENCE_END = re.compile(r"[.!?…][\"”'’*_)\]]*\s+|\n")
 def article_title(title: str, *, body: str) -> str:
     """ "3 Ways to Cook an Omelette (with Pictures) - wikiHow" → "How to cook an omelette?"
 
-    A word keeps its capital if the body writes it so within a sentence (a name), or if it has one inside (YouTube).
+    A word keeps its capital if the body capitalises it within a sentence (a name), or if it has an inner capital
+    (YouTube).
     """
-    name = _fixed(lambda text: SITE_NAME.sub("", text.rstrip("? \t\n\r\f\v").rstrip()), title).strip()
+    name = _until_stable(lambda text: SITE_NAME.sub("", text.rstrip("? \t\n\r\f\v").rstrip()), title).strip()
     name = COUNTED.sub("How to ", name)
     if not name.lower().startswith("how "):
         name = f"How to {name}".strip()
     text = HEADING.sub("", body)
     names = set(MID_SENTENCE.findall(text)) - {word.capitalize() for word in WORD.findall(text) if word.islower()}
-    return f"{WORD.sub(lambda found: _in_sentence(found, names), name)}?"
+    return f"{WORD.sub(lambda match: _in_sentence(match, names), name)}?"
 
 
 def article_body(markdown: str) -> str:
-    """ "This wikiHow teaches you …" opens as "The following answer teaches you …"; what speaks of the site is cut."""
-    return _fixed(_article_body, markdown)
+    """ "This wikiHow teaches you …" → "The following answer teaches you …"; removes sentences about the site."""
+    return _until_stable(_article_body, markdown)
 
 
 def _article_body(markdown: str) -> str:
     text = _without(ABOUT_THE_PAGE, CITATION.sub("", markdown))
     text = OPENING.sub("The following answer", text)
-    text = MENTION.sub(lambda found: "This answer" if found[0][0] == "T" else "this answer", text)
+    text = MENTION.sub(lambda match: "This answer" if match[0][0] == "T" else "this answer", text)
     return prose.trimmed(BLANK_LINES.sub("\n\n", TRAILING.sub("", _without(ABOUT_THE_SITE, text))))
 
 
 def _without(subject: re.Pattern[str], text: str) -> str:
     """The text without the sentences about a subject."""
-    return SENTENCE.sub(lambda found: "" if subject.search(found[0]) else found[0], text)
+    return SENTENCE.sub(lambda match: "" if subject.search(match[0]) else match[0], text)
 
 
 def premise(title: str) -> str:
     """ "[WP] You are a ghost." → "You are a ghost." """
-    return _fixed(lambda text: PREMISE_TAG.sub("", text).strip(), title)
+    return _until_stable(lambda text: PREMISE_TAG.sub("", text).strip(), title)
 
 
 def question(title: str) -> str:
     """ "[Serious] What …?" → "What …?" """
-    return _fixed(lambda text: SERIOUS_TAG.sub(" ", text).strip(), title)
+    return _until_stable(lambda text: SERIOUS_TAG.sub(" ", text).strip(), title)
 
 
 def story(reply: str) -> str:
-    """The reply without what its author says to the forum before and after the story.
+    """The reply without the author's notes to the forum before and after the story.
 
-    These are paragraphs (edits, thanks, feedback wanted) and, at the end, sentences with a link to other works.
+    Notes are paragraphs (edits, thanks, requests for feedback) and, at the end, sentences with a link to other works.
     """
     parts = [prose.trimmed(part) for part in re.split(r"\n\s*\n", reply) if part.strip() and not EDIT.match(part)]
     while parts:
@@ -122,18 +123,18 @@ def _without_promotion(paragraph: str) -> str:
 
 
 def _last_sentence(paragraph: str) -> int:
-    """Where the last sentence or line begins."""
+    """Start of the last sentence or line."""
     return max((end.end() for end in SENTENCE_END.finditer(paragraph) if end.end() < len(paragraph)), default=0)
 
 
-def _in_sentence(found: re.Match[str], names: set[str]) -> str:
-    word = found[0]
+def _in_sentence(match: re.Match[str], names: set[str]) -> str:
+    word = match[0]
     is_name = word in names or any(letter.isupper() for letter in word[1:])
-    return word if found.start() == 0 or word[:2] in ("I", "I'", "I’") or is_name else word.lower()
+    return word if match.start() == 0 or word[:2] in ("I", "I'", "I’") or is_name else word.lower()
 
 
-def _fixed(step: Callable[[str], str], text: str) -> str:
-    """The text when `step` changes it no more."""
+def _until_stable(step: Callable[[str], str], text: str) -> str:
+    """Apply `step` until the text no longer changes."""
     while (changed := step(text)) != text:
         text = changed
     return text

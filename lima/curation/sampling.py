@@ -1,4 +1,4 @@
-"""Drawing sites so that small ones are heard (LIMA §2.1)."""
+"""Temperature sampling over categories such as sites, p_i ∝ n_i^(1/τ) (LIMA §2.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 
 
 class TooFewExamples(LimaError):
-    """Fewer items than were asked for; says how many there are, and where."""
+    """Fewer items are available than requested; the message gives the number in each pool."""
 
 
 def probabilities(sizes: Mapping[str, int], *, temperature: float) -> dict[str, float]:
-    """Chance of each category, p_i ∝ n_i^(1/τ); τ = 1 keeps the sizes' shares, τ → ∞ makes them equal."""
+    """Probability of each category, p_i ∝ n_i^(1/τ): proportional for τ = 1, uniform for τ → ∞."""
     weights = {name: size ** (1 / temperature) for name, size in sizes.items() if size}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
@@ -24,19 +24,23 @@ def probabilities(sizes: Mapping[str, int], *, temperature: float) -> dict[str, 
 def draw(
     pools: Mapping[str, Sequence[Item]], count: int, *, temperature: float, rng: np.random.Generator
 ) -> list[Item]:
-    """`count` items, none twice: a category by its chance, then that category's best item left.
+    """Draw `count` items without replacement: a category by its probability, then the best item left in it.
 
-    Each pool is in order of preference. A pool that runs dry leaves the draw, and the others' chances grow.
+    Pools are in order of preference. An empty pool is removed and the probabilities of the others are renormalised.
+
+    Raises:
+        TooFewExamples: The pools have fewer than `count` items.
     """
     sizes = {name: len(pool) for name, pool in sorted(pools.items())}
     if count > sum(sizes.values()):
-        raise TooFewExamples(f"{count} wanted, {sum(sizes.values())} there: {sizes}")
-    chance, taken = probabilities(sizes, temperature=temperature), dict.fromkeys(sizes, 0)
+        raise TooFewExamples(f"{count} requested, {sum(sizes.values())} available: {sizes}")
+    chances = probabilities(sizes, temperature=temperature)
+    used = dict.fromkeys(sizes, 0)
     drawn: list[Item] = []
     while len(drawn) < count:
-        left = [name for name in chance if taken[name] < sizes[name]]
-        shares = np.array([chance[name] for name in left])
-        name = left[rng.choice(len(left), p=shares / shares.sum())]
-        drawn.append(pools[name][taken[name]])
-        taken[name] += 1
+        remaining = [name for name in chances if used[name] < sizes[name]]
+        shares = np.array([chances[name] for name in remaining])
+        name = remaining[rng.choice(len(remaining), p=shares / shares.sum())]
+        drawn.append(pools[name][used[name]])
+        used[name] += 1
     return drawn

@@ -1,7 +1,7 @@
-"""Style filters for community answers: first person, and what lies outside of the answer (LIMA §2.1).
+"""Style filters for community answers: first person, and references to other texts (LIMA §2.1).
 
-Each answers with the words it found, or None. In doubt an answer goes: dumps are large, and one answer that says "as
-Bob wrote above" teaches a model to say so. How often each rule is right is in docs/data.md.
+Each filter returns the offending words, or None. The filters favour recall over precision: dumps are large, and one
+answer with "as Bob wrote above" teaches a model to write so. docs/data.md lists the precision of each rule.
 """
 
 import re
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from lima.text import prose, removal_marks
 from lima.text.removal_marks import Marked
 
-# Contractions begin with the same word: "I'm". Capitals count: "ME" is no pronoun. The singular only, as in the paper's
-# examples: of the 400 Stack Exchange answers that its authors released, 75 say "we" (as a proof does) and 1 says "my".
+# Case-sensitive: "ME" is not a pronoun. Contractions begin with the same word: "I'm". Only the singular, as in the
+# paper's examples: of the 400 Stack Exchange answers released, 75 contain "we" (as in proofs) and 1 contains "my".
 PRONOUNS = r"I|[Mm]e|[Mm]y|MY|[Mm]ine|[Mm]yself"
-# "i think", written in haste; "i" as a variable has no such verb after it
+# "i think" in lower case; the variable "i" is not followed by such a verb
 HASTY = r"i['’](?:m|ve|d|ll)\b|i\s+(?:am|was|have|had|think|believe|would|will|can|could|do|don|did|know|use|guess)\b"
-# "we" may be a teacher's; what is the author's own is not
+# "we" may be a teacher's; possessions of the author show that it is not
 OWN = (
     r"[Oo]ur\s+(?:own\s+)?(?:store|shop|company|restaurant|bar|pub|team|lab|office|house|home|kitchen|family|kids?|sons?|"
     r"daughters?|children|customers|clients|employer|school|department|university|project|product|software|app|website|code\s?base|brewery|winery)|[Ww]e\s+(?:sell|opted|ship)"
@@ -28,16 +28,16 @@ NUMBERED = (
 )
 OTHER_WORDS = "|".join(
     (
-        rf"\b(?:{NUMBERED})[ \-\u00a0]I\b(?!['’])|\btype[ -]I(?= error)",  # a number: World War I, Elizabeth I
+        rf"\b(?:{NUMBERED})[ \-\u00a0]I\b(?!['’])|\btype[ -]I(?= error)",  # a numeral: World War I, Elizabeth I
         r"\bI\s?[/=_^|<>+×]|[/=_^|<>+%&\\]\s?I\b|\bI-\d",  # a letter: I/O, I = V/R, Ctrl+I, %I, R&I, I-95
-        r"\(I\)|^[ \t]*I[.)](?=\s)|\b[A-Z]\. I\. (?=[A-Z])|\bI\.\s?e\.",  # of a list; J. I. Packer; "I.e."
+        r"\(I\)|^[ \t]*I[.)](?=\s)|\b[A-Z]\. I\. (?=[A-Z])|\bI\.\s?e\.",  # list markers; J. I. Packer; "I.e."
         r"\b(?:an?|the|this|that|each|every|coal|gold|silver|salt|copper|iron|diamond|land|data)\s+mine\b",
     )
 )
-# Other words are tried first at each place, and what they match is passed over.
+# OTHER_WORDS come first in the alternation, so that their matches are skipped.
 PRONOUN = re.compile(rf"{OTHER_WORDS}|(?P<author>\b(?:{PRONOUNS}|{HASTY}|{OWN})\b)", re.MULTILINE)
 
-# A person as answers name one: "Bob", "@bob", "Bob Salita", "others"; not "the article" or "the sour notes"
+# A person, as named in answers: "Bob", "@bob", "Bob Salita", "others"; not "the article" or "the sour notes"
 PERSON = (
     r"(?:@\w\S*|[A-Z][\w.-]*(?:\s+[A-Z][\w.-]*){0,2}|[Yy]ou|(?:[Oo]thers?|[Ss]ome(?:one|body))(?:\s+\w+)?|"
     r"the\s+(?:OP|asker))"
@@ -50,10 +50,10 @@ SAID = (
 ADVERBS = (
     r"(?:\s*['’](?:s|ve)|\s+(?:has|have|had|already|also|correctly|rightly|previously|just|so|well|quite|once)){0,3}"
 )
-# a clause begins: "the problem as stated" does not point back, "As stated, it is" does
+# start of a clause: "As stated, it is" is a reference, "the problem as stated" is not
 CLAUSE = r"(?:^|[.,;:(!?–—-]\s{0,2}|\b(?:and|but|so|or|because|since|that)\s+)"
 IN_A_WORK = r"(?!\s+in\s+(?:his|her|their|the)\s+(?:\w+\s+)?(?:book|paper|essay|article|novel|memoir))"
-# a comment of a program's text: "in a comment next to the loop"
+# a comment in source code: "in a comment next to the loop"
 IN_CODE = (
     r"(?!\s+(?:in|of|to|at|next|on|inside|within|before|beside|after|above|below|near|explaining|that|saying|with|for)\s+"
     r"(?:(?:the|each|every|your|its|an?|this|that|it|what|why|how)\b|it\b))"
@@ -72,7 +72,7 @@ REFERENCES = tuple(
         r"(?i)\bas\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested|commented|posted)\s+(?:by|in|above|before|earlier|here)\b"
         r"|\bwhat(?:['’]s|\s+has)\s+(?:already\s+)?been\s+(?:said|mentioned|written)\b",
         r"(?i)\bstack\s*exchange\b|\b(?:stackoverflow|math\s?overflow|mathoverflow|ask\s?ubuntu|serverfault)\b",
-        r"\b(?:Stack\s?[Oo]verflow)\b",  # in small letters, with a space, it is what happens to a recursion
+        r"\b(?:Stack\s?[Oo]verflow)\b",  # in lower case with a space it means the error
         rf"(?i)\b{OTHER_ANSWERS}\s+{ANSWERS}\b|\b(?:top|highest)[\s-]+(?:voted|rated)\s+answers?\b",
         r"(?i)\banswers?\s+(?:above|already\s+given|(?:given|posted|provided)\s+(?:by|here|above)|so\s+far)\b"
         r"|\banswers?\s+(?:below|here)\b(?!\s+(?:the|an?|is|are|depends?)\b)|\b(?:at|see|read)\s+(?:this|that|my|his|her)\s+answer\b",
@@ -90,7 +90,7 @@ REFERENCES = tuple(
         r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b[Oo]n\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
         r"(?i)^\W*answered\s+by\b|\bhas\s+(?:already\s+)?been\s+(?:well\s+|already\s+)?answered\b|\balready\s+discussed\b",
         r"(?i)\b(?:participants|people|users|folks|everyone|anyone|others|members|posters)\s+here\b|\bto\s+post\s+code\b",
-        # before anything was said, what is above stands in another answer
+        # "above" in the first sentence refers to another answer
         r"(?i)\A[^.!?:\n]{0,200}?\b(?:the|as|given|mentioned|noted|discussed|described|stated)\s+above\b",
         r"(?i)\b(?:in|on|for|from|of|to)\s+this\s+(?:site|forum|community)\b|\bmeta\s+(?:post|site)\b",
         r"(?i)\bcommunity[\s-]+wiki\b|\bfeel\s+free\s+to\s+edit\b|\bedit(?:ing)?\s+(?:this|my|the)\s+(?:answer|post)\b"
@@ -122,7 +122,7 @@ NO_OWNERS = frozenset(
 )
 ARTICLES = frozenset(("the", "a", "an", "each", "every", "any", "no"))
 MENTION = re.compile(r"(?:^|(?:\b(\w+))?[\s(])@([A-Za-z][\w-]*)(\(|\.\w|\s+\w+)?", re.MULTILINE)
-# words with "@" that name no person: CSS, annotations, documentation tags
+# words after "@" that are not names: CSS, annotations, documentation tags
 AT_WORDS = frozenset(
     SPACED.findall(
         """
@@ -143,7 +143,7 @@ AT_NOUNS = frozenset(
     """
     )
 )
-# A worker's thread or a fence's post comes more than once, and in the plural; the one that is read here does not.
+# "this thread" or "the post" refers to the site only if the word occurs once: other threads and posts recur.
 PLACES = tuple(
     (
         re.compile(
@@ -155,7 +155,7 @@ PLACES = tuple(
 )
 
 PICTURE = r"(?:pictures?|pics?|images?|photos?|screen\s?shots?|diagrams?|figures?|illustrations?|videos?)"
-# whatever was linked or shown
+# references to a link or an image, wherever one was removed
 CERTAIN = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -163,7 +163,7 @@ CERTAIN = tuple(
         rf"[(\[]\s*{PICTURE}\s*(?:source|credits?|by|from|via|:)|\bclick\s+(?:on\s+)?(?:the\s+|this\s+)?{PICTURE}\b",
         r"\b(?:article|page|paper)\s+(?:referenced|linked)\b|\blinked\s+(?:article|page|paper|document|site|video)\b|\blinked\s+(?:in|from)\s+(?:the|your|this)\b",
         r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b",
-        # "For more details, see the Yeast Guide.": the words of a link
+        # "For more details, see the Yeast Guide.": the text of a link
         r"\bfor\s+(?:more|further|additional)\s+(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
         r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult)\b",
         r"\b(?:summary|article|guide|details|information|discussion|explanation|overview|tutorial)\b[^.\n]{0,30}"
@@ -173,7 +173,7 @@ CERTAIN = tuple(
         r"\bsourced?\s+from\s*(?:\Z|\n|and\b)",
     )
 )
-# what points at a link or picture if there is one, and else at the text itself: "To see this, apply …"
+# references only if a link or an image is near; else they refer to the text: "To see this, apply …"
 LIKELY = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -195,7 +195,7 @@ DOCUMENT = (
     r"guides?|documents?|documentation|talks?|lectures?|tutorials?|descriptions?|explanations?|reviews?|analys[ie]s|surveys?|"
     rf"stor(?:y|ies)|demos?|tools?|recipes?|repos?(?:itory)?|{PICTURE})"
 )
-# the words of a link that say nothing without it: "here", "this 1953 analysis", "[2]", "source", "Why is beer flat?"
+# link texts without meaning of their own: "here", "this 1953 analysis", "[2]", "source", "Why is beer flat?"
 DEICTIC = re.compile(
     r"^\W*(?:there|that|more|\d{1,2}|"
     r"(?:this|these|those|click|see|read)\b(?:\W+\S+){0,6}|here\b.*|[^\n]{0,80}\bhere|"
@@ -203,7 +203,7 @@ DEICTIC = re.compile(
     r"[^\n]*\?|[^\n]*\b(?:answers?|posts?|threads?|comments?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
-# what stands before a link that has to be followed
+# words before a link that the reader must follow
 FOLLOW = re.compile(
     r"(?:\b(?:see|read|visit|consult|cf\.|refer\s+to|check(?:\s+out)?|go\s+to|"
     r"(?:have|take|having|taking)\s+a\s+look\s+(?:at|in)|look(?:ing)?\s+(?:at|in)|"
@@ -214,13 +214,13 @@ FOLLOW = re.compile(
     r"^\W*(?:related|see\s+also|also\s+see|(?:further|related|suggested)\s+reading|(?:read\s+|learn\s+)?more(?:\s+info(?:rmation)?)?|also)\s*:\s*|\^\(?)[\"'“‘(]*\Z",
     re.IGNORECASE,
 )
-# "this ⟦table⟧", "this USDA ⟦link⟧"; "these ⟦neural networks⟧" were named before
+# "this ⟦table⟧", "this USDA ⟦link⟧"; not "these ⟦neural networks⟧", which the text names before
 THIS = re.compile(
     r"\b(?:this|these|those|that|following|linked)\s+(?:(?!(?:of|is|are|was|were|has|have|in|to|by)\b)[\w-]+\s+){0,2}[\"'“‘(]*\Z",
     re.IGNORECASE,
 )
 NAMES_DOCUMENT = re.compile(rf"\A(?:\W*[\w'’-]+){{0,3}}?\W*\b{DOCUMENT}\b", re.IGNORECASE)
-# before or after a picture: what it was there for
+# words before or after an image that refer to it
 SHOWS = re.compile(
     rf":\W*\Z|\b(?:{PICTURE}|graphs?|plots?|charts?|maps?|drawings?|sketch(?:es)?|schematics?|animations?|gifs?)\b|"
     r"\b(?:looks?\s+like\s+(?:this|so|the\s+following)|like\s+(?:this|so)|as\s+follows|shown|seen|see|illustrat\w+|depict\w*|below|above|following|"
@@ -232,94 +232,94 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 SENTENCE_END = re.compile(r"[.!?]\s")
-# a line that only announces what was linked
+# a line that only announces links
 HANGING = re.compile(
     r"^\W*(?:see(?:\s+also)?|also\s+see|more\s+info(?:rmation)?|(?:further|related|suggested|recommended|additional)\s+reading|"
     r"(?:read|learn)\s+more|related|(?:(?:helpful|useful|relevant|related|external|some|more)\s+)*(?:links?|resources))\W*$",
     re.IGNORECASE | re.MULTILINE,
 )
-UNFINISHED = re.compile(r"\S*[:;]\s*\Z")  # what it announces was an image or a link, or it is cut off
-BESIDE = 60  # characters between words that may point at a link and that link
+UNFINISHED = re.compile(r"\S*[:;]\s*\Z")  # announces a removed image or link, or is cut off
+NEAR = 60  # most characters between LIKELY words and a removed link or image
 
 
 def first_person(markdown: str) -> str | None:
-    """The first word that speaks of the author, with its surroundings."""
+    """The first word in the first person, with its context."""
     text = prose.own_words(removal_marks.removed(markdown))
-    return next((_shown(text, *found.span()) for found in PRONOUN.finditer(text) if found["author"]), None)
+    return next((_context(text, *match.span()) for match in PRONOUN.finditer(text) if match["author"]), None)
 
 
-def reference(markdown: str) -> str | None:
-    """The first mention of other answers, comments, users or the site."""
+def site_reference(markdown: str) -> str | None:
+    """The first reference to other answers, comments, users or the site, with its context."""
     text = prose.own_words(removal_marks.removed(markdown))
-    places = tuple(place for place, word in PLACES if len(word.findall(text)) == 1)
-    spans = [found.span() for pattern in (*REFERENCES, *places) if (found := pattern.search(text))]
-    spans += [found.span() for found in OWNED.finditer(text) if _a_person_owns(found)]
-    spans += [found.span() for found in MENTION.finditer(text) if _a_person_is_meant(found)]
-    return _shown(text, *min(spans)) if spans else None
+    places = tuple(phrase for phrase, word in PLACES if len(word.findall(text)) == 1)
+    spans = [match.span() for pattern in (*REFERENCES, *places) if (match := pattern.search(text))]
+    spans += [match.span() for match in OWNED.finditer(text) if _owner_is_person(match)]
+    spans += [match.span() for match in MENTION.finditer(text) if _mentions_person(match)]
+    return _context(text, *min(spans)) if spans else None
 
 
-def _a_person_owns(found: re.Match[str]) -> bool:
-    return (found[1] or "").lower() not in DETERMINERS and found[2].lower() not in NO_OWNERS
+def _owner_is_person(match: re.Match[str]) -> bool:
+    return (match[1] or "").lower() not in DETERMINERS and match[2].lower() not in NO_OWNERS
 
 
-def _a_person_is_meant(found: re.Match[str]) -> bool:
-    before, name, after = (found[1] or "").lower(), found[2].lower(), (found[3] or "").strip().lower()
+def _mentions_person(match: re.Match[str]) -> bool:
+    before, name, after = (match[1] or "").lower(), match[2].lower(), (match[3] or "").strip().lower()
     return before not in ARTICLES and name not in AT_WORDS and after not in AT_NOUNS and after[:1] not in ("(", ".")
 
 
-def missing(marked: str, *, links_known: bool) -> str | None:
-    """The first pointer to a link or an image, neither of which an example has.
+def dangling_reference(marked: str, *, links_known: bool) -> str | None:
+    """The first reference to a removed link or image, with its context.
 
-    With `links_known` the text has `lima.text.removal_marks` where they stood, and words that may point at one count
-    only beside it.
+    With `links_known` the text has `lima.text.removal_marks` at removed links and images, and the patterns LIKELY match
+    only near a mark.
     """
     text, links, cuts = removal_marks.read(marked)
-    said = prose.own_words_in_place(text)
-    found = [match.span() for pattern in (*CERTAIN, HANGING) if (match := pattern.search(said))]
+    visible = prose.own_words_in_place(text)
+    spans = [match.span() for pattern in (*CERTAIN, HANGING) if (match := pattern.search(visible))]
     for pattern in (*LIKELY, ELSEWHERE):
-        for match in pattern.finditer(said):
+        for match in pattern.finditer(visible):
             begin, end = match.span()
-            near = any(begin - BESIDE <= place <= end + 2 * BESIDE for place in (*cuts, *(link[0] for link in links)))
+            near = any(begin - NEAR <= place <= end + 2 * NEAR for place in (*cuts, *(link[0] for link in links)))
             if not links_known or near or (pattern is ELSEWHERE and (links or cuts)):
-                found.append((begin, end))
-    found += _followed(Marked(text, links, cuts), said)
-    found += _shown_only(text, said, cuts)
+                spans.append((begin, end))
+    spans += _required_links(Marked(text, links, cuts), visible)
+    spans += _image_sentences(text, cuts)
     if cut := UNFINISHED.search(text, max(0, len(text) - 200)):
-        found.append(cut.span())
-    return _shown(text, *min(found)) if found else None
+        spans.append(cut.span())
+    return _context(text, *min(spans)) if spans else None
 
 
-def _followed(marked: Marked, said: str) -> Iterator[tuple[int, int]]:
-    """Links without which their sentence says nothing, in the author's own words."""
+def _required_links(marked: Marked, visible: str) -> Iterator[tuple[int, int]]:
+    """Spans of links without which the author's own sentence has no meaning."""
     text = marked.text
     for begin, end in marked.links:
         head = text.rfind("\n", 0, begin) + 1
         line_end = text.find("\n", end)
         line = text[head : line_end if line_end >= 0 else len(text)]
         if begin == end:
-            # an address went: it was a part of its line, or of the line before, which announces it
+            # a removed URL: part of its line, or announced by the line before
             announced = text[:head].rstrip().endswith((":", "from"))
             if (
-                re.search(r"\w", line) and said[head:begin].strip() + said[end : head + len(line)].strip()
+                re.search(r"\w", line) and visible[head:begin].strip() + visible[end : head + len(line)].strip()
             ) or announced:
                 yield begin, begin
-        elif said[begin:end].strip() and not any(begin <= cut <= end for cut in marked.cuts):
+        elif visible[begin:end].strip() and not any(begin <= cut <= end for cut in marked.cuts):
             before = text[head:begin]
-            alone = line.strip() == text[begin:end].strip() and not _quoted_before(text, head)
+            alone = line.strip() == text[begin:end].strip() and not _follows_quotation(text, head)
             if alone or DEICTIC.match(text[begin:end]):
                 yield begin, end
             elif follow := FOLLOW.search(before) or (NAMES_DOCUMENT.match(text[begin:]) and THIS.search(before)):
                 yield head + follow.start(), end
 
 
-def _quoted_before(text: str, head: int) -> bool:
-    """Whether a line stands below a quotation, as its source does."""
+def _follows_quotation(text: str, head: int) -> bool:
+    """Whether a line follows a quotation, as the line with its source does."""
     lines = text[:head].rstrip().rsplit("\n", 1)
     return lines[-1].lstrip().startswith(">")
 
 
-def _shown_only(text: str, said: str, cuts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Sentences before or after an image that speak of it."""
+def _image_sentences(text: str, cuts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Spans in the sentences before and after a removed image that refer to it."""
     for cut in cuts:
         before = text[:cut].rstrip(" \n\t-*>([")
         line = before[before.rfind("\n") + 1 :]
@@ -333,8 +333,8 @@ def _shown_only(text: str, said: str, cuts: tuple[int, ...]) -> Iterator[tuple[i
             yield start, start + caption.end()
 
 
-def _shown(text: str, start: int, end: int) -> str:
-    """What was found, between up to 20 characters of whole words on either side."""
+def _context(text: str, start: int, end: int) -> str:
+    """The span with up to 20 characters of whole words on either side."""
     before, after = text[max(0, start - 21) : start], text[end : end + 21]
     if len(before) == 21:
         before = before.partition(" ")[2]

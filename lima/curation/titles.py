@@ -1,10 +1,10 @@
-"""Whether a title can be understood without its body (LIMA §2.1: "self-contained in the title").
+"""Rules for self-contained titles (LIMA §2.1: "self-contained in the title"). The paper does not give the rules.
 
-Rules of ours, since the paper gives none. A title fails when it points at something it does not name: a demonstrative
-("this error"), a pronoun without an antecedent ("Why doesn't it work?"), the asker's own work ("my code"), a part of
-the body ("the following"), a choice it does not list ("Which one is better?"); when it is a fragment of fewer than
-three words; or when the site has marked it. Where the title is the prompt, it must also ask something, and the response
-must answer it and not a passage of the body.
+A title is not self-contained if it refers to something unnamed: a demonstrative ("this error"), a pronoun without an
+antecedent ("Why doesn't it work?"), the asker's own work ("my code"), a part of the body ("the following"), a choice
+that it does not list ("Which one is better?"). Fragments of fewer than three words and titles marked by the site
+("[closed]") are rejected too. A title used as the prompt must also be a question, and the response must answer the
+title and not a passage of the body.
 """
 
 import re
@@ -17,7 +17,7 @@ FRAGMENT = re.compile(rf"^\W*(?:{WORD.pattern}\W*){{0,2}}$")
 QUOTED = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)[\'‘][^\'’]+[\'’](?!\w)')
 
 TIME = r"(?:year|month|week|day|century|decade|season|summer|winter|time|way)s?"
-SENTENCE_END = re.compile(r"[.?!]\s")  # what a sentence before it names, "this" may stand for
+SENTENCE_END = re.compile(r"[.?!]\s")  # "this" may refer to something in the sentence before it
 WORK = (
     r"(?:code|program|query|script|function|app|application|solution|proof|answer|approach|attempt|regex|class|file|"
     r"error|loop|output|method|algorithm|implementation|design|example|problem|issue|question|case|situation|result|"
@@ -50,18 +50,18 @@ POINTERS = tuple(
 )
 
 PRONOUN = re.compile(r"\b(?:it|its|it['’]s|they|them|their|he|him|she|her)\b", re.IGNORECASE)
-# "Is it safe to …", "How long does it take to …", "Why is it that …": "it" stands for what follows
+# "Is it safe to …", "How long does it take to …", "Why is it that …": "it" refers to the words after it
 EXPLETIVE = re.compile(
     r"^(?:it|it['’]s)\b(?:\W+\w+){0,6}?\W+(?:to|that|for|if|when|before|whether|why|how|\w+ing)\b|^it(?:['’]s|\s+is|\s+was)?\s+"
     r"(?:exist|rain|snow|dark|cold|hot|warm|late|early|safe|legal|ok|okay|common|normal)\w*\b|^it\s+an?\s+.*\bnot\s+an?\b",
     re.IGNORECASE,
 )
-# "How do they get beer so strong?": "they" are those who do so
+# "How do they get beer so strong?": impersonal "they"
 IMPERSONAL = re.compile(
     r"^they\s+(?:get|make|call|put|add|build|judge|measure|sell|produce|decide|name|choose|teach|use)\s+(?!it\b|them\b|this\b)\w+",
     re.IGNORECASE,
 )
-# Words that are no antecedent; what comes before a pronoun and is none of these may be what it stands for.
+# Words that cannot be an antecedent. Any other word before a pronoun may be its antecedent.
 EMPTY = frozenset(
     WORD.findall(
         """
@@ -75,7 +75,7 @@ EMPTY = frozenset(
 )
 
 
-# "What causes rust", "Men, what do you cook", "How to boil an egg": a question mark is not needed
+# "What causes rust", "Men, what do you cook", "How to boil an egg": questions without a question mark
 INTERROGATIVE = (
     r"(?:how|what|why|when|where|who|which|whose|whom|can|could|should|would|will|is|are|was|were|do|does|did|has|have|may|"
     r"must|am|shall|isn['’]?t|aren['’]?t|don['’]?t|doesn['’]?t|didn['’]?t|can['’]?t|won['’]?t|shouldn['’]?t|couldn['’]?t|wouldn['’]?t)"
@@ -100,36 +100,35 @@ YOU_SAID = re.compile(
     re.IGNORECASE,
 )
 YOURS = re.compile(r"\byour\s+((?:[\w-]+\s+)?)([\w-]{4,})", re.IGNORECASE)
-LEAST_QUOTED = 4  # words; fewer may be alike by chance
+LEAST_QUOTED = 4  # words; fewer may match by chance
 
 
-def asks(title: str) -> bool:
+def is_question(title: str) -> bool:
     return bool(ASKS.search(title))
 
 
 def answers_body(title: str, body: str, response: str) -> str | None:
-    """What of a response, in Markdown, answers the body and not the title alone.
+    """Evidence in a response (Markdown) that it answers the body and not the title alone; None without evidence.
 
-    A sentence of the body that it quotes, or "as you mentioned".
+    Evidence is a quoted sentence of the body, or words such as "as you mentioned".
     """
-    asked, told = _words(title), _words(body)
-    plain, titled = f" {' '.join(told)} ", f" {' '.join(asked)} "
+    body_text, title_text = (f" {' '.join(_words(text))} " for text in (body, title))
     for quote in prose.quotations(response):
         words = _words(quote)
         run = f" {' '.join(words)} "
-        if len(words) >= LEAST_QUOTED and run in plain and run not in titled:
+        if len(words) >= LEAST_QUOTED and run in body_text and run not in title_text:
             return " ".join(quote.split())
-    found = YOU_SAID.search(prose.own_words(response))
-    return found[0] if found else None
+    match = YOU_SAID.search(prose.own_words(response))
+    return match[0] if match else None
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:
-    """Whether a response speaks of what the asker has ("your flour") and only the body tells of."""
-    said, plain = prose.own_words(response), f" {' '.join(_words(body))} "
+    """Whether a response mentions a possession of the asker ("your flour") that only the body names."""
+    body_text = f" {' '.join(_words(body))} "
     only_body = set(_words(body)) - set(_words(title))
-    for found in YOURS.finditer(said):
-        first, second = found[1].strip().lower(), found[2].lower()
-        if second in only_body and (first in only_body or f" my {second} " in plain):
+    for match in YOURS.finditer(prose.own_words(response)):
+        first, second = match[1].strip().lower(), match[2].lower()
+        if second in only_body and (first in only_body or f" my {second} " in body_text):
             return True
     return False
 
@@ -138,32 +137,32 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in WORD.findall(text)]
 
 
-def lacks(title: str) -> str | None:
-    """What the title needs and does not have, with the words that show it; None if it stands alone."""
+def missing_context(title: str) -> str | None:
+    """The missing context of a title, with the words that need it; None if the title is self-contained."""
     if marked := MARKED.search(title):
         return f"marked {marked[0].strip()}"
     if FRAGMENT.match(title):
         return f"a fragment: {title!r}"
-    # a quoted word is a name: 'What does "this" mean in Java?'; a quoted sentence stays one
+    # replace a quoted word by a name ('What does "this" mean in Java?') and a quoted sentence by a sentence
     named = QUOTED.sub(lambda quote: " x. " if quote[0].rstrip("\"'”’»`")[-1:] in ".!?" else " x ", title)
     for pattern, kind in POINTERS:
-        found = pattern.search(named)
-        if found and not _named_before(kind, found, named):
-            return f"{kind}: {found[0]!r}"
-    for found in PRONOUN.finditer(named):
-        if IMPERSONAL.match(named[found.start() :]):
+        match = pattern.search(named)
+        if match and not _named_before(kind, match, named):
+            return f"{kind}: {match[0]!r}"
+    for match in PRONOUN.finditer(named):
+        if IMPERSONAL.match(named[match.start() :]):
             continue
-        before = [word.lower() for word in WORD.findall(named[: found.start()])]
-        if all(word in EMPTY for word in before) and not EXPLETIVE.match(named[found.start() :]):
-            return f"a pronoun without antecedent: {found[0]!r}"
+        before = [word.lower() for word in WORD.findall(named[: match.start()])]
+        if all(word in EMPTY for word in before) and not EXPLETIVE.match(named[match.start() :]):
+            return f"a pronoun without antecedent: {match[0]!r}"
     return None
 
 
 def _named_before(kind: str, pointer: re.Match[str], title: str) -> bool:
-    """Whether what the pointer stands for comes before it: "Is beer stale after a year? How to tell this?" """
+    """Whether the referent is named before the pointer: "Is beer stale after a year? How to tell this?" """
     before = title[: pointer.start()].lower()
     if kind == "demonstrative":
-        thing = pointer[0].lower().removeprefix("that ")
-        return bool(SENTENCE_END.search(before)) or (thing != pointer[0].lower() and f"{thing}" in before)
+        noun = pointer[0].lower().removeprefix("that ")
+        return bool(SENTENCE_END.search(before)) or (noun != pointer[0].lower() and noun in before)
     choice = pointer[0].lower().startswith(("which one", "what one"))
     return choice and bool(SENTENCE_END.search(before) or re.search(r"\bwhich\s+(?!ones?\b)\w+", before))

@@ -1,4 +1,4 @@
-"""How an article becomes an answer (LIMA §2.1)."""
+"""Rules for wikiHow articles: the title becomes the prompt, the body the response (LIMA §2.1)."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from lima.curation.decisions import Outcome
 from lima.records import Candidate
 
 
-def decide(candidate: Candidate, *, p: WikihowFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
+def decide(candidate: Candidate, *, settings: WikihowFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
     if not candidate.title.strip():
         return decisions.dropped(candidate, "empty_text", "title")
     if not candidate.response.strip():
         return decisions.dropped(candidate, "no_answer", "no body")
     response = rewriting.article_body(to_markdown(candidate, candidate.response))
     prompt = rewriting.article_title(candidate.title, body=response)
-    bad = decisions.out_of_bounds(candidate, response, min_chars=p.min_chars, max_chars=p.max_chars)
-    return bad or decisions.example(candidate, prompt, response)
+    fault = decisions.out_of_bounds(candidate, response, min_chars=settings.min_chars, max_chars=settings.max_chars)
+    return fault or decisions.example(candidate, prompt, response)

@@ -20,8 +20,8 @@ def main(source: str) -> None:
     rules = p.rules(source)
     candidates = jsonl.read(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = hashing.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
-    changes = edits.of_source(Path(rules.edits), source)
-    bins = FilterResults(reader=reader, p=rules)
+    changes = edits.read_edits(Path(rules.edits), source)
+    bins = FilterResults(reader=reader, settings=rules)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -33,12 +33,12 @@ def main(source: str) -> None:
             yield candidate
 
     with storage.publish("filter", source) as folder:
-        sifted = filters.sift(watched(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked)
-        jsonl.write(folder / "dropped.jsonl", bins.fill(edits.applied(sifted, changes)))
+        sifted = filters.apply(watched(), reader=reader, settings=rules, to_markdown=to_markdown, to_marked=to_marked)
+        jsonl.write(folder / "dropped.jsonl", bins.collect(edits.apply_edits(sifted, changes)))
         jsonl.write(folder / "kept.jsonl", bins.kept())
         jsonl.write(folder / "prompts.jsonl", bins.prompts())
         plain = filters.unfiltered(
-            reservoir.items(), reader=reader, p=rules, to_markdown=to_markdown, to_marked=to_marked
+            reservoir.items(), reader=reader, settings=rules, to_markdown=to_markdown, to_marked=to_marked
         )
         jsonl.write(folder / "unfiltered.jsonl", plain)
         funnel = bins.funnel(source, offered=offered)

@@ -39,21 +39,21 @@ def main(arm: str) -> None:
     recipe = config.entry(p.arms, "arm", arm)
     config.warn_if_uncompared(arm, p)
     temperature, seed = p.mix.temperature, p.mix.seed
-    tests = NgramIndex(tested(p.mix.test_sets), p=p.mix.contamination)
+    tests = NgramIndex(tested(p.mix.test_sets), settings=p.mix.contamination)
     kept = decontamination.without_overlap({source: read(source, "kept") for source in p.mix.held_out}, tests)
     with explaining_shortage(p, "kept"):
         held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     vetted = decontamination.clean_pool(
-        mixture.without(offered, recipe.without),
+        mixture.exclude_tags(offered, recipe.without),
         tests=tests,
         held_out=held_out,
-        held_out_passages=NgramIndex(decontamination.passages(held_out), p=p.mix.contamination),
+        held_out_passages=NgramIndex(decontamination.passages(held_out), settings=p.mix.contamination),
         near=p.filter.near_duplicates,
     )
     with explaining_shortage(p, recipe.pool):
         train, sites = mixture.compose(
-            vetted.fit,
+            vetted.examples,
             recipe.examples,
             held_out=held_out,
             most_per_site=p.mix.most_per_site,
@@ -68,7 +68,7 @@ def main(arm: str) -> None:
         told = decontamination.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
         jsonl.write(folder / "funnel.json", told)
         credits = credit(p, train, held_out)
-        (folder / "attribution.csv").write_text(attribution.table(credits), encoding="utf-8", newline="")
+        (folder / "attribution.csv").write_text(attribution.to_csv(credits), encoding="utf-8", newline="")
         by_chance = sorted(train, key=lambda example: hashing.hash_uniform(seed, f"card/{example.id}"))
         built = Composition(
             arm=arm,
@@ -129,7 +129,7 @@ def losses(p: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) 
             piles.add(stage, jsonl.read(storage.result_dir(stage, source) / "dropped.jsonl", Dropped), source=source)
     for source in sources:
         piles.add("mix", (one for one in vetted.dropped if one.place.startswith(f"{source}/")), source=source)
-    found = list(piles.found())
+    found = list(piles.reasons())
     places = {dropped.place for pile in found if pile.reason not in WITHHELD for dropped in pile.shown}
     texts: dict[str, str] = {}
     for source in sources:

@@ -13,7 +13,7 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
     for group, count in counts.items():
         source = group.split("/", 1)[0]
         offered = jsonl.read(storage.result_dir("filter", source) / "prompts.jsonl", Prompt)
-        prompts += prompt_selection.draw(offered, group, count, seed=seed, taken=prompts)
+        prompts += prompt_selection.draw(offered, group, count, seed=seed, selected=prompts)
     return prompts
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lima import config, jsonl, storage
 from lima.config.tools import CorpusLint
-from lima.curation.prompt_selection import of_each_site
+from lima.curation.prompt_selection import count_per_site
 from lima.display import visible, visible_line
 from lima.errors import LimaError, run_command
 from lima.records import Example, FailedExpectation, Prompt, ValidationResult, first_prompt
@@ -34,8 +34,8 @@ def main(arm: str) -> None:
     splits = {
         "train": Split(train, examples, True, ("held_out", "dev", "test"), near(train, asked, p.proofreading)),
         "held_out": Split(held_out, p.mix.held_out, True, ("dev", "test"), {}),  # its prompts are asked of nobody
-        "dev": Split(dev, of_each_site(p.prompts.dev), False, ("test",), near(dev, asked[1:], p.proofreading)),
-        "test": Split(test, of_each_site(p.prompts.test), False, (), {}),
+        "dev": Split(dev, count_per_site(p.prompts.dev), False, ("test",), near(dev, asked[1:], p.proofreading)),
+        "test": Split(test, count_per_site(p.prompts.test), False, (), {}),
     }
     v = p.validate_
     bounds = Bounds(

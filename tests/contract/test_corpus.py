@@ -289,7 +289,7 @@ def drawn_on_a_laptop(group_b) -> set[str]:
     drawn: list[Prompt] = []
     for group, count in settings["test"].items():
         if group.startswith("authored/"):
-            drawn += prompt_selection.draw(offered, group, count, seed=settings["seed"], taken=drawn)
+            drawn += prompt_selection.draw(offered, group, count, seed=settings["seed"], selected=drawn)
     return {prompt.id for prompt in drawn}
 
 

@@ -26,11 +26,11 @@ def credits(train: list[Example], held_out: list[Example] = (), title: str = "Ho
     return list(attribution.credits(splits, titles=titles, readers={"forum": "stack_exchange"}))
 
 
-def rows(found: list[Credit]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(attribution.table(found), newline="")))
+def rows(credits: list[Credit]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(attribution.to_csv(credits), newline="")))
 
 
-def test_a_credit_names_work_author_address_licence_and_what_was_changed():
+def test_credit_has_title_author_address_licence_and_changes():
     (row,) = rows(credits([example()]))
     assert row == {
         "split": "train",
@@ -53,19 +53,18 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), max_size=6))
-def test_each_example_has_one_line_in_order_whatever_its_texts_hold(texts):
+def test_csv_has_one_line_per_example_in_order_for_any_text(texts):
     train = [
         example(number, author=author, url=url, licence=licence)
         for number, (author, url, licence, _) in enumerate(texts)
     ]
-    found = attribution.table(credits(train, title="".join(title for *_, title in texts)))
-    lines = found.splitlines()
+    lines = attribution.to_csv(credits(train, title="".join(title for *_, title in texts))).splitlines()
     assert len(lines) == 1 + len(train)
     assert [line.split(",")[1] for line in lines[1:]] == [row.id for row in train]
 
 
 @given(TEXT)
-def test_no_cell_is_a_formula_and_the_words_can_be_had_again(text):
+def test_no_cell_is_a_formula_and_text_is_recoverable(text):
     (row,) = rows(credits([example(author=text)]))
     cell = row["author"]
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -74,7 +73,7 @@ def test_no_cell_is_a_formula_and_the_words_can_be_had_again(text):
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("author", "shown"),
     [
         ("", "unknown"),
         (" ", "unknown"),
@@ -83,8 +82,8 @@ def test_no_cell_is_a_formula_and_the_words_can_be_had_again(text):
         ("user 17", "user 17"),
     ],
 )
-def test_a_missing_author_is_named_as_unknown(told, shown):
-    (row,) = credits([example(author=told)])
+def test_a_missing_author_is_named_as_unknown(author, shown):
+    (row,) = credits([example(author=author)])
     assert (row.author, row.missing) == (shown, "author" if "unknown" in shown else "")
 
 
@@ -110,10 +109,10 @@ def test_a_licences_address_follows_from_its_name(licence, address):
     assert attribution.licence_address(licence) == address
 
 
-def test_held_out_examples_follow_those_that_are_trained_on():
-    found = credits([example(2), example(1)], [example(3)])
-    assert [(row.split, row.id[-1]) for row in found] == [("train", "2"), ("train", "1"), ("held_out", "3")]
+def test_held_out_examples_follow_training_examples():
+    table = credits([example(2), example(1)], [example(3)])
+    assert [(row.split, row.id[-1]) for row in table] == [("train", "2"), ("train", "1"), ("held_out", "3")]
 
 
-def test_what_was_changed_is_told_for_every_reader():
+def test_every_reader_has_a_note_on_changes():
     assert attribution.CHANGES.keys() == set(readers.BUILT_IN)

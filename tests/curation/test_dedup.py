@@ -28,54 +28,54 @@ def numbers(first: int, last: int) -> str:
     return " ".join(map(str, range(first, last)))
 
 
-def test_the_index_counts_shared_runs_of_words_over_all():
+def test_jaccard_is_shared_ngrams_over_all_ngrams():
     # abcde bcdef | abcde bcdeg: one of three
     assert jaccard(shingles("a b c d e f", words=5), shingles("A, b c: d e G!", words=5)) == 1 / 3
     assert shingles("too short", words=5) == {"too short"}
 
 
-def test_the_threshold_belongs_to_what_is_alike():
+def test_threshold_is_inclusive():
     # runs of 5 in 104 words: 100. Without the last 15: 85, all of them shared, 0.85; without 30: 70, 0.7; 31: 0.69
-    for cut, twin in ((15, NearDuplicate("s/t/0", 0.85)), (30, NearDuplicate("s/t/0", 0.7)), (31, None)):
-        seen = NearDuplicateIndex(NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=128))
-        assert seen.find(example(0, numbers(0, 104), asked="")) is None
-        assert seen.find(example(1, numbers(0, 104 - cut), asked="")) == twin
+    for cut, duplicate in ((15, NearDuplicate("s/t/0", 0.85)), (30, NearDuplicate("s/t/0", 0.7)), (31, None)):
+        index = NearDuplicateIndex(NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=128))
+        assert index.find(example(0, numbers(0, 104), asked="")) is None
+        assert index.find(example(1, numbers(0, 104 - cut), asked="")) == duplicate
 
 
-def test_what_has_a_twin_is_not_compared_with_later_ones():
-    seen = NearDuplicateIndex(P)
+def test_near_duplicate_is_not_compared_with_later_records():
+    index = NearDuplicateIndex(P)
     first, second, third = example(0, numbers(0, 100)), example(1, numbers(15, 115)), example(2, numbers(30, 130))
-    assert seen.find(first) is None
-    assert seen.find(second)
-    assert seen.find(third) is None  # like the second, which is not kept
+    assert index.find(first) is None
+    assert index.find(second)
+    assert index.find(third) is None  # like the second, which is not kept
 
 
-def test_of_twins_the_likest_is_told():
-    seen = NearDuplicateIndex(P, [example(0, numbers(0, 100)), example(1, numbers(3, 103))])
-    assert seen.find(example(2, numbers(2, 102))).id == "s/t/1"
+def test_most_similar_record_is_returned():
+    index = NearDuplicateIndex(P, [example(0, numbers(0, 100)), example(1, numbers(3, 103))])
+    assert index.find(example(2, numbers(2, 102))).id == "s/t/1"
 
 
-def test_answers_to_one_definition_and_equal_short_answers_are_no_twins_but_a_copied_answer_is():
+def test_shared_definition_or_short_answer_is_not_a_near_duplicate_but_a_copied_answer_is():
     definition = numbers(0, 90)
-    seen = NearDuplicateIndex(
+    index = NearDuplicateIndex(
         P, [example(0, "The cat sat on the mat.", asked=f"{definition} cat"), example(1, "4", asked="2 + 2?")]
     )
-    assert seen.find(example(2, "A dog ran to the old barn.", asked=f"{definition} dog")) is None
-    assert seen.find(example(3, "4", asked="How many legs has a horse?")) is None
-    assert seen.find(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
-    assert seen.find(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
+    assert index.find(example(2, "A dog ran to the old barn.", asked=f"{definition} dog")) is None
+    assert index.find(example(3, "4", asked="How many legs has a horse?")) is None
+    assert index.find(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
+    assert index.find(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
 
 
-def test_the_inputs_of_a_task_are_not_compared_with_one_another_for_their_definition(monkeypatch):
+def test_instances_of_a_task_are_not_compared_for_their_shared_definition(monkeypatch):
     compared = []
     monkeypatch.setattr(dedup, "jaccard", lambda *runs: compared.append(runs) or 0.0)
-    seen = NearDuplicateIndex(P)
+    index = NearDuplicateIndex(P)
     for number in range(100):
-        assert seen.find(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
+        assert index.find(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
     assert compared == []
 
 
-def test_a_question_alone_is_like_an_exchange_that_hardly_says_more():
+def test_prompt_is_near_duplicate_of_an_exchange_with_a_short_answer():
     asked = numbers(0, 100)
     place = Provenance(source="s", site="t", id="p", url="", author="", licence="MIT", digest="")
     alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=asked),), tags=(), provenance=place)
@@ -84,9 +84,9 @@ def test_a_question_alone_is_like_an_exchange_that_hardly_says_more():
 
 
 @given(st.lists(WORDS, max_size=8))
-def test_whatever_is_kept_has_no_equal_among_the_kept(texts):
-    seen = NearDuplicateIndex(P)
-    kept = [words for number, words in enumerate(texts) if not seen.find(example(number, " ".join(words)))]
+def test_kept_records_are_distinct(texts):
+    index = NearDuplicateIndex(P)
+    kept = [words for number, words in enumerate(texts) if not index.find(example(number, " ".join(words)))]
     assert len({" ".join(words) for words in kept}) == len(kept)
 
 
@@ -95,14 +95,14 @@ def test_the_estimate_agrees_with_the_exact_index():
     errors = []
     for number in range(300):
         shared = number * 200 // 300
-        one = {f"{number} {n}" for n in range(200)}
-        other = {f"{number} {n}" for n in range(200 - shared, 400 - shared)}
+        left = {f"{number} {n}" for n in range(200)}
+        right = {f"{number} {n}" for n in range(200 - shared, 400 - shared)}
         signatures = []
-        for runs in (one, other):
+        for runs in (left, right):
             signature = RMinHash(num_perm=P.permutations, seed=0)
             signature.update(sorted(runs))
             signatures.append(signature)
-        exact = jaccard(frozenset(one), frozenset(other))
+        exact = jaccard(frozenset(left), frozenset(right))
         assert exact == pytest.approx(shared / (400 - shared))
         errors.append(signatures[0].jaccard(signatures[1]) - exact)
     # standard error √(J (1 − J) / 128) ≤ 0.0442; of the mean of 300 ≤ 0.0026, five of them either side
@@ -115,8 +115,8 @@ def test_a_pair_at_the_threshold_is_found():
     missed = 0
     for number in range(300):
         text = " ".join(f"w{number}x{n}" for n in range(104))  # 100 runs
-        seen = NearDuplicateIndex(P, [example(0, text, asked="")])
-        missed += seen.find(example(1, " ".join(text.split()[:74]), asked="")) is None  # 70 of them
+        index = NearDuplicateIndex(P, [example(0, text, asked="")])
+        missed += index.find(example(1, " ".join(text.split()[:74]), asked="")) is None  # 70 of them
     assert missed <= 2
 
 
@@ -124,14 +124,14 @@ def test_signatures_do_not_depend_on_the_process():
     words = (
         "from rensa import RMinHash as M; m = M(num_perm=8, seed=0); m.update(list({'a b', 'c d'})); print(m.digest())"
     )
-    told = {
+    digests = {
         subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     }
-    assert len(told) == 1
+    assert len(digests) == 1
 
 
-def test_bands_that_do_not_divide_the_permutations_are_told():
+def test_bands_must_divide_the_permutations():
     from pathlib import Path
 
     from ruamel.yaml import YAML

@@ -14,7 +14,7 @@ PLACE = Provenance(source="forum", site="tea", id="7", url="https://x.example/a/
 NAMES = {"asker": "Ada Lovelace", "answerer": "Bo-Yan", "other": "Cleo"}
 
 
-def remark(speaker: str, text: str) -> Comment:
+def comment(speaker: str, text: str) -> Comment:
     return Comment(speaker=speaker, name=NAMES[speaker], text=text, score=0)
 
 
@@ -26,7 +26,7 @@ def thread(*remarks: tuple[str, str], score: int = 5, answer: str = "Green tea s
         score=score,
         asker=NAMES["asker"],
         answerer=NAMES["answerer"],
-        remarks=tuple(remark(*of) for of in remarks),
+        remarks=tuple(comment(*remark) for remark in remarks),
         tags=("tea",),
         provenance=PLACE,
     )
@@ -36,8 +36,8 @@ def turns(*remarks: tuple[str, str]) -> list[tuple[str, str]]:
     return [(turn.role[0], turn.content) for turn in dialogues.chain(thread(*remarks))[0]]
 
 
-def draft(*remarks: tuple[str, str], p: config.Dialogues = P, **told: object) -> Draft | str:
-    return dialogues.draft(thread(*remarks, **told), p=p, to_markdown=str)
+def draft(*remarks: tuple[str, str], settings: config.Dialogues = P, **changes: object) -> Draft | str:
+    return dialogues.draft(thread(*remarks, **changes), settings=settings, to_markdown=str)
 
 
 ASKED, REPLIED = (
@@ -53,13 +53,13 @@ def test_asker_and_answerer_become_user_and_assistant_after_question_and_answer(
     assert [turn.content for turn in made.turns[1:]] == [made.thread.answer, ASKED[1], REPLIED[1]]
 
 
-def test_remarks_of_one_speaker_in_a_row_are_one_turn():
+def test_consecutive_comments_of_one_speaker_form_one_turn():
     assert turns(("asker", "One?"), ("asker", "Two?"), ("answerer", "Both.")) == [("u", "One?\n\nTwo?"), ("a", "Both.")]
 
 
-def test_a_talk_begins_with_the_asker_and_ends_with_the_answerer():
-    said = [("answerer", "PS."), ASKED, REPLIED, ("asker", "Thanks!")]
-    assert turns(*said) == [("u", ASKED[1]), ("a", REPLIED[1])]
+def test_chain_begins_with_asker_and_ends_with_answerer():
+    remarks = [("answerer", "PS."), ASKED, REPLIED, ("asker", "Thanks!")]
+    assert turns(*remarks) == [("u", ASKED[1]), ("a", REPLIED[1])]
     assert turns(("answerer", "PS."), ("asker", "Thanks!")) == []
 
 
@@ -75,19 +75,19 @@ def test_a_talk_begins_with_the_asker_and_ends_with_the_answerer():
         ("Write to me@Bo.example", "Write to me@Bo.example"),
     ],
 )
-def test_the_partners_name_and_links_targets_are_cut(text, left):
+def test_mentions_of_the_partner_and_link_targets_are_removed(text, left):
     assert turns(("asker", text), REPLIED)[0] == ("u", left)
 
 
-def test_of_a_name_of_several_words_all_are_cut():
+def test_all_words_of_the_partners_name_are_removed():
     assert turns(ASKED, ("answerer", "@Ada Lovelace, four minutes."))[1] == ("a", "four minutes.")
     assert turns(ASKED, ("answerer", "@AdaLovelace four minutes."))[1] == ("a", "four minutes.")
 
 
 @pytest.mark.parametrize("text", ["@Cleo that is black tea.", "That is black tea, @cleo.", "@Dora who has left: no."])
-def test_what_is_said_to_a_third_person_is_another_talk(text):
-    said = [ASKED, ("other", "Or black tea?"), ("answerer", text), REPLIED]
-    assert turns(*said) == [("u", ASKED[1]), ("a", REPLIED[1])]
+def test_comments_addressed_to_a_third_person_are_excluded(text):
+    remarks = [ASKED, ("other", "Or black tea?"), ("answerer", text), REPLIED]
+    assert turns(*remarks) == [("u", ASKED[1]), ("a", REPLIED[1])]
 
 
 WORDS = st.sampled_from(
@@ -96,36 +96,38 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(NAMES)), WORDS), max_size=12))
-def test_turns_alternate_begin_with_the_user_and_have_words_whoever_says_what(said):
-    made, undisturbed = dialogues.chain(thread(*said))
+def test_turns_alternate_begin_with_the_user_and_are_not_empty(remarks):
+    made, uninterrupted = dialogues.chain(thread(*remarks))
     assert [turn.role for turn in made] == ["user", "assistant"] * (len(made) // 2)
     assert all(turn.content.strip() for turn in made)
-    assert 0 < undisturbed <= 1 if made else undisturbed == 0
+    assert 0 < uninterrupted <= 1 if made else uninterrupted == 0
 
 
-def test_why_there_is_no_draft_is_told():
+def test_missing_draft_has_a_reason():
     assert draft() == "no_chain"
     assert draft(ASKED, REPLIED, answer=" ") == "no_text"
-    assert draft(ASKED, REPLIED, p=P.model_copy(update={"min_exchanges": 3})) == "too_few_exchanges"
-    assert draft(ASKED, REPLIED, p=P.model_copy(update={"min_merit": 1.0})) == "little_merit"
+    assert draft(ASKED, REPLIED, settings=P.model_copy(update={"min_exchanges": 3})) == "too_few_exchanges"
+    assert draft(ASKED, REPLIED, settings=P.model_copy(update={"min_merit": 1.0})) == "little_merit"
 
 
-def test_merit_is_the_mean_of_what_speaks_for_a_chain_less_what_speaks_against_it():
-    merit = QualityScore(exchanges=1, questions=1, replies=0.5, vocabulary=0.5, votes=0, undisturbed=1, beside=0.25)
-    assert merit.total() == pytest.approx(4 / 6 - 0.25)
+def test_score_is_mean_of_positive_features_minus_off_topic():
+    quality = QualityScore(
+        exchanges=1, questions=1, replies=0.5, vocabulary=0.5, votes=0, uninterrupted=1, off_topic=0.25
+    )
+    assert quality.total() == pytest.approx(4 / 6 - 0.25)
 
 
-def test_each_part_of_the_merit_is_what_it_says():
-    said = [ASKED, ("other", "Or black?"), REPLIED, ("asker", "I see."), ("answerer", "Good."), ("asker", "Bye.")]
-    merit = draft(*said).merit
-    assert merit.exchanges == 3 / 4  # the first one and two more, of full_exchanges
-    assert merit.questions == 1 / 2  # "And white tea?", not "I see."
-    assert merit.replies == (len(REPLIED[1]) + len("Good.")) / 2 / 100
-    assert merit.votes == 5 / 10
-    assert merit.undisturbed == 4 / 5  # from "And white tea?" to "Good."
+def test_each_feature_of_the_score_follows_its_definition():
+    remarks = [ASKED, ("other", "Or black?"), REPLIED, ("asker", "I see."), ("answerer", "Good."), ("asker", "Bye.")]
+    quality = draft(*remarks).quality
+    assert quality.exchanges == 3 / 4  # the first one and two more, of full_exchanges
+    assert quality.questions == 1 / 2  # "And white tea?", not "I see."
+    assert quality.replies == (len(REPLIED[1]) + len("Good.")) / 2 / 100
+    assert quality.votes == 5 / 10
+    assert quality.uninterrupted == 4 / 5  # from "And white tea?" to "Good."
     # of white, takes, longer, four, minutes, steeping, slow, good: minutes
-    assert merit.vocabulary == 1 / 8
-    assert merit.beside == 0
+    assert quality.vocabulary == 1 / 8
+    assert quality.off_topic == 0
 
 
 BETTER = {
@@ -137,9 +139,9 @@ BETTER = {
 
 
 @pytest.mark.parametrize("why", BETTER)
-def test_a_chain_is_better_for(why):
+def test_feature_increases_the_score(why):
     better = draft(*BETTER[why], score=9 if why == "more votes" else 5)
-    assert better.merit.total() > draft(ASKED, REPLIED).merit.total()
+    assert better.quality.total() > draft(ASKED, REPLIED).quality.total()
 
 
 WORSE = {
@@ -150,30 +152,30 @@ WORSE = {
     "the answer as something edited": [("asker", "Does the edit say so?"), REPLIED],
     "a reply that puts off": [ASKED, ("answerer", f"I don't know, but {REPLIED[1]}")],
     "another question": [ASKED, ("answerer", f"{REPLIED[1]} That is a different question.")],
-    "an address to follow": [ASKED, ("answerer", f"{REPLIED[1]} https://x.example/tea")],
+    "a URL": [ASKED, ("answerer", f"{REPLIED[1]} https://x.example/tea")],
     "the site": [("asker", "And white tea, on Stack Exchange?"), REPLIED],
 }
 
 
 @pytest.mark.parametrize("why", WORSE)
-def test_a_chain_is_worse_for(why):
-    assert draft(*WORSE[why]).merit.total() < draft(ASKED, REPLIED).merit.total()
+def test_feature_decreases_the_score(why):
+    assert draft(*WORSE[why]).quality.total() < draft(ASKED, REPLIED).quality.total()
 
 
 @pytest.mark.parametrize(
-    ("said", "edit"),
+    ("remarks", "edit"),
     [
         ([ASKED, ("answerer", "I take four minutes.")], "turn 4: first person (I take four minutes.)"),
-        ([ASKED, ("answerer", "Four. I updated it.")], "turn 4: speaks of the site (I updated)"),
+        ([ASKED, ("answerer", "Four. I updated it.")], "turn 4: mentions the site (I updated)"),
         ([ASKED, ("answerer", "No idea.")], "turn 4: may not answer (No idea)"),
-        ([("asker", "As in https://x.example ?"), REPLIED], "turn 3: an address (https://x.example)"),
+        ([("asker", "As in https://x.example ?"), REPLIED], "turn 3: contains a URL (https://x.example)"),
         ([ASKED, ("answerer", "As mentioned, four.")], "turn 4: refers to the site (As mentioned, four.)"),
     ],
 )
-def test_what_a_person_must_look_at_is_named_with_its_turn(said, edit):
-    assert edit in draft(*said).edits
+def test_required_edits_name_the_turn(remarks, edit):
+    assert edit in draft(*remarks).edits
 
 
-def test_a_faultless_chain_asks_for_no_edit():
+def test_clean_chain_requires_no_edit():
     assert draft(ASKED, REPLIED).edits == ()
     assert replace(draft(ASKED, REPLIED), edits=()) == draft(ASKED, REPLIED)

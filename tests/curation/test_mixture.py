@@ -32,7 +32,7 @@ def ids(examples) -> list[str]:
     return [example.id for example in examples]
 
 
-def test_sites_are_drawn_by_the_cube_root_of_their_size_until_one_runs_dry():
+def test_sites_are_drawn_in_proportion_to_the_cube_root_of_their_size():
     # cube roots 4, 3, 2 of 9; three draws cannot empty a site. 1,000 seeds × 3 draws: 1,333, 1,000, 667;
     # standard deviations √(3,000 p (1 − p)) ≈ 27, 26, 23; five of them either side
     drawn: Counter[str] = Counter()
@@ -44,7 +44,7 @@ def test_sites_are_drawn_by_the_cube_root_of_their_size_until_one_runs_dry():
     assert abs(drawn["small"] - 667) < 115
 
 
-def test_the_card_sets_what_was_drawn_beside_what_the_temperature_leads_one_to_expect():
+def test_card_has_drawn_and_expected_examples_by_site():
     train, sites = compose({"s": pool("s", SIZES)}, {"s": 18})
     # 18 draws at 4/9, 3/9, 2/9
     assert {site: share.expected for site, share in sites["s"].items()} == {"large": 8.0, "middle": 6.0, "small": 4.0}
@@ -61,20 +61,20 @@ def test_the_order_of_the_sites_changes_nothing(order):
     assert ids(compose({"s": shuffled}, {"s": 40})[0]) == ids(compose({"s": pool("s", SIZES)}, {"s": 40})[0])
 
 
-def test_an_arm_does_without_the_tags_it_names_and_keeps_the_order_of_the_rest():
+def test_examples_with_excluded_tags_are_removed_in_order():
     rows = pool("s", {"site": 4})
     rows[1], rows[2] = (row.model_copy(update={"tags": ("kind:list", "format")}) for row in rows[1:3])
-    left = mixture.without({"s": rows, "t": rows[:1]}, ["format"])
+    left = mixture.exclude_tags({"s": rows, "t": rows[:1]}, ["format"])
     assert {source: ids(examples) for source, examples in left.items()} == {
         "s": ["s/site/0", "s/site/3"],
         "t": ["s/site/0"],
     }
-    assert mixture.without({"s": rows}, []) == {"s": rows}
+    assert mixture.exclude_tags({"s": rows}, []) == {"s": rows}
 
 
-def test_a_tag_that_would_leave_nothing_out_is_told():
-    with pytest.raises(mixture.NoSuchTag, match=r"no example of s carries the tag 'formats'; correct the arm's"):
-        mixture.without({"s": pool("s", SIZES)}, ["formats"])
+def test_unused_excluded_tag_is_an_error():
+    with pytest.raises(mixture.NoSuchTag, match=r"no example of s has the tag 'formats'; correct the arm's"):
+        mixture.exclude_tags({"s": pool("s", SIZES)}, ["formats"])
 
 
 def test_within_a_site_the_best_come_first():
@@ -90,7 +90,7 @@ def test_a_larger_arm_contains_a_smaller_one_and_another_source_changes_no_draw(
     assert large[:10] == small == both[5:]
 
 
-def test_a_site_gives_no_more_than_its_cap():
+def test_site_contributes_at_most_its_limit():
     train, sites = compose({"s": pool("s", SIZES)}, {"s": 3}, most_per_site={"s": 1})
     assert sorted(ids(train)) == ["s/large/0", "s/middle/0", "s/small/0"]
     # equal sizes, so each of 3 draws has 1/3
@@ -116,7 +116,7 @@ def test_a_held_out_example_is_in_no_arm_even_if_its_prompt_was_reworded():
     assert ids(compose({"s": pool("s", {"a": 3})}, {"s": 2}, held_out=held)[0]) == ["s/a/0", "s/a/2"]
 
 
-def test_which_of_two_equal_prompts_stays_does_not_hang_on_the_order_of_the_sites():
+def test_choice_between_equal_prompts_does_not_depend_on_the_order_of_sites():
     twice = [example("s", "a", 1, prompt="Why?"), example("s", "b", 2, prompt="why")]
     assert ids(compose({"s": twice}, {"s": 1})[0]) == ids(compose({"s": twice[::-1]}, {"s": 1})[0]) == ["s/a/1"]
 
@@ -128,19 +128,21 @@ def test_no_prompt_is_in_an_arm_twice_within_a_source_or_across():
     assert sorted(ids(train)) == ["s/a/1", "s/b/3", "t/a/2"]
 
 
-def test_too_few_are_told_with_the_source_what_is_wanted_and_what_is_there():
-    with pytest.raises(sampling.TooFewExamples, match=r"s: 9 wanted, 3 there: \{'a': 1, 'b': 2\}; ask for fewer"):
+def test_too_few_examples_error_names_source_request_and_available():
+    with pytest.raises(
+        sampling.TooFewExamples, match=r"s: 9 requested, 3 available: \{'a': 1, 'b': 2\}; request fewer"
+    ):
         compose({"s": pool("s", {"b": 2, "a": 1})}, {"s": 9})
 
 
 @given(st.text())
-def test_a_normalised_text_is_normalised_no_further(text):
+def test_normalisation_is_idempotent(text):
     once = normalize.normalize(text)
     assert normalize.normalize(once) == once
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("left", "right", "same"),
     [
         ("How is beer made?", " how  is BEER made", True),
         ("How is wine made?", "How is beer made?", False),
@@ -150,15 +152,15 @@ def test_a_normalised_text_is_normalised_no_further(text):
         ("ﬁne", "fine", True),
     ],
 )
-def test_prompts_are_the_same_text_by_their_letters_and_digits(one, other, same):
-    assert (normalize.normalize(one) == normalize.normalize(other)) is same
+def test_prompts_are_the_same_text_by_their_letters_and_digits(left, right, same):
+    assert (normalize.normalize(left) == normalize.normalize(right)) is same
 
 
-def test_prompt_and_example_are_compared_by_what_is_asked():
+def test_prompt_and_example_are_compared_by_their_prompt():
     asked = example("s", "a", 1, prompt="Why?")
     fields = asked.model_dump() | {"messages": asked.messages[:1], "provenance": asked.provenance}
     assert normalize.comparison_key(asked) == normalize.comparison_key(Prompt.model_validate(fields))
 
 
-def test_the_chances_of_the_sites_add_up():
+def test_probabilities_of_sites_add_up_to_one():
     assert np.isclose(sum(sampling.probabilities(SIZES, temperature=3.0).values()), 1)

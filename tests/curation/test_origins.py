@@ -35,15 +35,15 @@ def example(number: int) -> Example:
     return Example(id=f"forum/beer/{number}", messages=(), tags=(), provenance=PLACE)
 
 
-def test_a_title_is_the_candidates():
+def test_title_comes_from_the_candidate():
     assert origins.titles([example(3), example(1)]) == {"forum/beer/1": "Question 1", "forum/beer/3": "Question 3"}
 
 
-def test_an_example_that_scrape_does_not_know_is_named():
-    with pytest.raises(Exception, match=r"scrape has no candidate forum/beer/9, .* run scrape@forum again"):
+def test_unknown_example_is_an_error_with_its_id():
+    with pytest.raises(Exception, match=r"not found in scrape: forum/beer/9; run scrape@forum again"):
         origins.titles([example(1), example(9)])
 
 
 def test_only_html_is_converted():
-    found = origins.texts("forum", ["forum/beer/1", "forum/beer/2"], to_markdown=lambda html: html.upper())
-    assert found == {"forum/beer/1": "Question 1\n\n<P>SO</P>", "forum/beer/2": "Question 2\n\n<p>So</p>"}
+    texts = origins.texts("forum", ["forum/beer/1", "forum/beer/2"], to_markdown=lambda html: html.upper())
+    assert texts == {"forum/beer/1": "Question 1\n\n<P>SO</P>", "forum/beer/2": "Question 2\n\n<p>So</p>"}

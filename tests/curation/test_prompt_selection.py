@@ -17,42 +17,40 @@ OFFERED = [prompt(site, number) for site in "AB" for number in range(10)]
 
 
 @given(st.permutations(OFFERED), st.integers(1, 10))
-def test_the_same_prompts_are_drawn_in_whatever_order_they_come_and_of_one_site(offered, count):
+def test_drawn_prompts_do_not_depend_on_the_order_and_belong_to_the_site(offered, count):
     drawn = prompt_selection.draw(offered, "authored/A", count, seed=17)
     assert drawn == prompt_selection.draw(OFFERED, "authored/A", count, seed=17)
-    assert len({p.id for p in drawn}) == count
-    assert {p.provenance.site for p in drawn} == {"A"}
+    assert len({prompt.id for prompt in drawn}) == count
+    assert {prompt.provenance.site for prompt in drawn} == {"A"}
 
 
-def test_the_prompts_with_the_lowest_shares_are_drawn_in_the_order_of_their_shares():
+def test_prompts_with_the_lowest_hashes_are_drawn_in_the_order_of_their_hashes():
     # First 53 bits of SHA-256 of "17:authored/A/NUMBER", over 2^53: 5 .163, 3 .225, 6 .359, 7 .399, …, 0 .703, 4 .814
     drawn = prompt_selection.draw(OFFERED, "authored/A", 4, seed=17)
-    assert [p.provenance.id for p in drawn] == ["5", "3", "6", "7"]
+    assert [prompt.provenance.id for prompt in drawn] == ["5", "3", "6", "7"]
 
 
 @pytest.mark.parametrize("numbers", [(0, 3), (3, 0)])
-def test_of_two_prompts_with_one_text_the_one_with_the_lower_share_is_drawn(numbers):
-    same = [prompt("A", number, "Why?") for number in numbers]  # shares .703 and .225
-    assert [p.provenance.id for p in prompt_selection.draw(same, "authored/A", 1, seed=17)] == ["3"]
+def test_equal_prompt_with_the_lower_hash_is_drawn(numbers):
+    same = [prompt("A", number, "Why?") for number in numbers]  # hashes .703 and .225
+    assert [prompt.provenance.id for prompt in prompt_selection.draw(same, "authored/A", 1, seed=17)] == ["3"]
 
 
-def test_after_taken_prompts_the_next_lowest_shares_are_drawn():
+def test_after_selected_prompts_the_next_lowest_hashes_are_drawn():
     first = prompt_selection.draw(OFFERED, "authored/A", 2, seed=17)
-    then = prompt_selection.draw(OFFERED, "authored/A", 2, seed=17, taken=first)
-    assert [p.provenance.id for p in first + then] == ["5", "3", "6", "7"]
+    then = prompt_selection.draw(OFFERED, "authored/A", 2, seed=17, selected=first)
+    assert [prompt.provenance.id for prompt in first + then] == ["5", "3", "6", "7"]
 
 
-def test_another_seed_draws_others():
+def test_draw_depends_on_the_seed():
     first, second = (prompt_selection.draw(OFFERED, "authored/A", 5, seed=seed) for seed in (17, 18))
     assert first != second
 
 
-def test_the_same_text_is_drawn_once():
+def test_equal_texts_are_drawn_once():
     same = [prompt("A", 1, "Why?"), prompt("A", 2, "why"), prompt("A", 3, "How?")]
     assert len(prompt_selection.draw(same, "authored/A", 2, seed=17)) == 2
-    with pytest.raises(
-        TooFewExamples, match=r"3 prompts wanted of source authored, site A, 2 there that are not drawn yet"
-    ):
+    with pytest.raises(TooFewExamples, match=r"3 prompts requested of source authored, site A, 2 available"):
         prompt_selection.draw(same, "authored/A", 3, seed=17)
 
 
@@ -60,25 +58,25 @@ FORMED = [prompt("B", number, tags=("kind:form",) if number % 3 else ("kind:list
 
 
 @given(st.permutations(FORMED), st.integers(1, 4), st.integers(1, 4))
-def test_a_tag_narrows_a_site_and_what_is_taken_is_not_drawn_again(offered, some, formed):
+def test_group_with_a_tag_excludes_other_tags_and_selected_prompts(offered, some, formed):
     first = prompt_selection.draw(offered, "authored/B", some, seed=17)
-    then = prompt_selection.draw(offered, "authored/B/form", formed, seed=17, taken=first)
-    assert len({p.id for p in first + then}) == some + formed
-    assert {p.tags for p in then} == {("kind:form",)}
+    then = prompt_selection.draw(offered, "authored/B/form", formed, seed=17, selected=first)
+    assert len({prompt.id for prompt in first + then}) == some + formed
+    assert {prompt.tags for prompt in then} == {("kind:form",)}
 
 
-def test_too_few_of_a_tag_are_told_with_it():
-    with pytest.raises(TooFewExamples, match=r"9 prompts wanted of source authored, site B, tag form, 8 there"):
+def test_too_few_prompts_error_names_the_tag():
+    with pytest.raises(TooFewExamples, match=r"9 prompts requested of source authored, site B, tag form, 8 available"):
         prompt_selection.draw(FORMED, "authored/B/form", 9, seed=17)
 
 
-def test_groups_of_one_site_add_up_whatever_tags_they_ask_for():
+def test_counts_of_a_site_are_summed_over_tags():
     counts = {"authored/B": 17, "authored/B/form": 3, "reddit/AskReddit": 10}
-    assert prompt_selection.of_each_site(counts) == {"authored/B": 20, "reddit/AskReddit": 10}
+    assert prompt_selection.count_per_site(counts) == {"authored/B": 20, "reddit/AskReddit": 10}
 
 
-def test_a_site_that_is_not_there_is_told():
-    with pytest.raises(TooFewExamples, match=r"1 prompts wanted of source authored, site C, 0 there"):
+def test_unknown_site_is_an_error():
+    with pytest.raises(TooFewExamples, match=r"1 prompts requested of source authored, site C, 0 available"):
         prompt_selection.draw(OFFERED, "authored/C", 1, seed=17)
 
 

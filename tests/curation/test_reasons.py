@@ -95,8 +95,10 @@ def without_tags(html: str) -> str:
     return html.replace("<p>", "")
 
 
-def sifted(reader: str, candidates: list[Candidate], p: Filter = FILTER) -> list[Example | Prompt | Dropped]:
-    pairs = filters.sift(candidates, reader=reader, p=p, to_markdown=without_tags, to_marked=without_tags)
+def sifted(reader: str, candidates: list[Candidate], settings: Filter = FILTER) -> list[Example | Prompt | Dropped]:
+    pairs = filters.apply(
+        candidates, reader=reader, settings=settings, to_markdown=without_tags, to_marked=without_tags
+    )
     return [outcome for _, outcome in pairs]
 
 
@@ -107,7 +109,7 @@ def outcome(reader: str, **changes: object) -> Example | Prompt | Dropped:
 
 ASKED = {"site": "AskReddit", "title": "What do cooks never eat?", "response": ""}
 
-# reader, what differs from a candidate that is kept, the reason, what the detail says, and the paper's words or ours
+# reader, changes to a candidate that is kept, reason, part of the detail, rule in the words of the paper or the project
 ROWS = [
     ("reddit", {"site": "AskMen"}, "other_subreddit", "AskMen", "only r/AskReddit and r/WritingPrompts"),
     ("natural_instructions", {"tags": (SUMMARY[0], "language:Hindi")}, "other_language", "Hindi", "ours"),
@@ -115,7 +117,7 @@ ROWS = [
         "natural_instructions",
         {"tags": (SUMMARY[1],)},
         "other_category",
-        "none told",
+        "no category",
         "natural-language-generation tasks",
     ),
     (
@@ -267,13 +269,13 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("reader", "changes", "reason", "detail", "words"), ROWS)
-def test_a_candidate_is_dropped_with_its_reason_and_what_was_found(reader, changes, reason, detail, words):
+def test_candidate_is_dropped_with_reason_and_detail(reader, changes, reason, detail, words):
     assert outcome(reader, **changes) == Dropped(
         reason=reason, detail=detail, place=candidate(reader, **changes).id, raw=""
     )
 
 
-def test_a_task_whose_outputs_repeat_is_dropped_whole_and_the_next_task_is_not():
+def test_task_with_repeated_outputs_is_dropped_as_a_whole_and_the_next_task_is_kept():
     # 2 of 5 outputs differ: 0.4 < 0.5
     first = [candidate("natural_instructions", number=n, response=f"the answer is {n % 2}") for n in range(5)]
     second = [candidate("natural_instructions", number=n, site="task2") for n in range(1)]
@@ -285,7 +287,7 @@ def test_a_task_whose_outputs_repeat_is_dropped_whole_and_the_next_task_is_not()
 
 
 @pytest.mark.parametrize(("rough", "detail"), [(1, None), (2, "0.100 of the task's 20 outputs, at most 0.05")])
-def test_a_task_of_which_more_than_a_few_outputs_are_unpolished_is_dropped_whole(rough, detail):
+def test_task_with_many_unpolished_outputs_is_dropped_as_a_whole(rough, detail):
     # of 20 outputs, 1 is 0.05, which may be; 2 are 0.1
     p = FILTER.model_copy(
         update={"natural_instructions": FILTER.natural_instructions.model_copy(update={"max_unpolished_share": 0.05})}
@@ -293,8 +295,8 @@ def test_a_task_of_which_more_than_a_few_outputs_are_unpolished_is_dropped_whole
     said = [f"It went on {n} ." if n < rough else f"It went on for {n} days." for n in range(20)]
     task = [candidate("natural_instructions", number=n, response=text) for n, text in enumerate(said)]
     fine = sifted("natural_instructions", task, p)[rough:]
-    assert all(isinstance(one, Example) if detail is None else one.detail == detail for one in fine)
-    assert {one.reason for one in fine if isinstance(one, Dropped)} == ({"unpolished"} if detail else set())
+    assert all(isinstance(result, Example) if detail is None else result.detail == detail for result in fine)
+    assert {result.reason for result in fine if isinstance(result, Dropped)} == ({"unpolished"} if detail else set())
 
 
 def titled(number: int, response: str) -> Candidate:
@@ -305,14 +307,18 @@ def titled(number: int, response: str) -> Candidate:
 
 
 @pytest.mark.parametrize(("astray", "detail"), [(1, None), (2, "0.200 of the task's 10 outputs, at most 0.1")])
-def test_a_task_of_which_more_than_a_few_outputs_are_about_something_else_is_dropped_whole(astray, detail):
+def test_task_with_many_unrelated_outputs_is_dropped_as_a_whole(astray, detail):
     # of 10 outputs, 1 is 0.1, which may be; "closing" begins like "closes", and "all of us" has no word to compare
     said = [f"A singer wins, number {n}" if n < astray else f"Closing time, number {n}" for n in range(9)]
     task = [titled(n, text) for n, text in enumerate([*said, "All of us"])]
-    found = sifted("natural_instructions", task)
-    assert [one.reason for one in found if isinstance(one, Dropped)] == ["unrelated"] * (10 if detail else 1)
-    assert {one.detail for one in found[astray:] if isinstance(one, Dropped)} == ({detail} if detail else set())
-    assert found[0].detail == (detail or "'A singer wins, number 0'")
+    outcomes = sifted("natural_instructions", task)
+    assert [result.reason for result in outcomes if isinstance(result, Dropped)] == ["unrelated"] * (
+        10 if detail else 1
+    )
+    assert {result.detail for result in outcomes[astray:] if isinstance(result, Dropped)} == (
+        {detail} if detail else set()
+    )
+    assert outcomes[0].detail == (detail or "'A singer wins, number 0'")
 
 
 def test_every_reason_has_a_row():
@@ -327,11 +333,11 @@ def test_the_usual_candidate_is_kept(reader):
 
 
 @pytest.mark.parametrize("length", [1200, 4096])
-def test_both_bounds_belong_and_blanks_around_do_not_count(length):
+def test_bounds_of_length_are_inclusive_and_ignore_surrounding_blanks(length):
     assert isinstance(outcome("stack_exchange", response=f"\n{'x' * length}\n"), Example)
 
 
-def test_code_at_the_head_of_a_response_or_description_keeps_its_indentation():
+def test_code_at_the_start_of_a_text_keeps_its_indentation():
     code = "    malt --dry"
     changes = {"response": f"\n{code}\n\n{ANSWER}", "description": f"\n{code}\n\nWhat does it do?\n"}
     kept = sifted("stack_exchange", [candidate("stack_exchange", number=n, **changes) for n in range(20)])
@@ -339,23 +345,23 @@ def test_code_at_the_head_of_a_response_or_description_keeps_its_indentation():
     assert f"{code}\n\nWhat does it do?" in {o.messages[0].content for o in kept}  # by chance some have the title
 
 
-def test_html_is_converted_before_it_is_measured_and_markdown_is_not():
+def test_html_is_converted_before_measuring_and_markdown_is_not():
     assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200, markup="html"), Example)
     assert isinstance(outcome("stack_exchange", response="<p>" * 1366 + "x" * 1200), Dropped)
 
 
-def test_a_wikihow_article_is_asked_by_its_title_and_opens_as_the_following_answer():
+def test_title_of_a_wikihow_article_is_the_prompt_and_it_opens_as_the_following_answer():
     turns = [(turn.role, turn.content) for turn in outcome("wikihow").messages]
     assert turns == [("user", "How to boil eggs?"), ("assistant", "The following answer is about eggs.")]
 
 
 def test_a_question_of_askreddit_becomes_a_prompt_without_its_tag():
-    asked = outcome("reddit", **(ASKED | {"title": "[Serious] What do cooks never eat?"}))
-    assert isinstance(asked, Prompt)
-    assert [turn.content for turn in asked.messages] == ["What do cooks never eat?"]
+    prompt = outcome("reddit", **(ASKED | {"title": "[Serious] What do cooks never eat?"}))
+    assert isinstance(prompt, Prompt)
+    assert [turn.content for turn in prompt.messages] == ["What do cooks never eat?"]
 
 
-def test_a_task_that_names_no_language_is_judged_by_all_its_outputs():
+def test_language_of_a_task_without_language_tag_is_detected_from_all_outputs():
     """Each output is shorter than the 60 characters from which a single text is judged."""
     german = (
         "Der Teig muss eine Stunde ruhen.",
@@ -371,7 +377,7 @@ def test_a_task_that_names_no_language_is_judged_by_all_its_outputs():
         assert [result.reason if isinstance(result, Dropped) else "kept" for result in results] == kinds
 
 
-def test_an_empty_output_of_a_task_is_neither_an_example_nor_a_prompt():
+def test_empty_output_of_a_task_is_dropped():
     task = [
         candidate("natural_instructions", number=n, response=text) for n, text in enumerate(["It is told."] * 3 + [" "])
     ]
@@ -379,20 +385,20 @@ def test_an_empty_output_of_a_task_is_neither_an_example_nor_a_prompt():
 
 
 @pytest.mark.parametrize("site", ["writingprompts", "WRITINGPROMPTS"])
-def test_a_subreddits_name_means_the_same_in_any_case(site):
+def test_names_of_subreddits_are_case_insensitive(site):
     assert isinstance(outcome("reddit", site=site), Example)
     assert isinstance(outcome("reddit", **(ASKED | {"site": "askreddit"})), Prompt)
 
 
-def test_a_question_of_askreddit_needs_no_question_mark():
+def test_question_of_askreddit_may_lack_a_question_mark():
     assert isinstance(outcome("reddit", **(ASKED | {"title": "Men, what do you never eat"})), Prompt)
 
 
-def test_a_task_is_asked_by_its_definition_and_its_input():
+def test_prompt_of_a_task_is_definition_and_input():
     assert outcome("natural_instructions").messages[0].content == "Sum up.\n\nA text."
 
 
-def test_who_speaks_last_tells_an_example_from_a_prompt():
+def test_role_of_the_last_turn_decides_between_example_and_prompt():
     later = (Turn(role="user", content="More?"), Turn(role="assistant", content="More."))
     assert isinstance(outcome("authored", response=""), Prompt)
     assert isinstance(outcome("authored", later_turns=later[:1]), Prompt)
@@ -401,7 +407,7 @@ def test_who_speaks_last_tells_an_example_from_a_prompt():
     assert [turn.role for turn in dialogue.messages] == ["user", "assistant"] * 2
 
 
-def test_title_or_description_asks_by_chance_whatever_the_order():
+def test_random_choice_of_title_or_description_does_not_depend_on_the_order():
     # a quarter of 400: 100 titles, standard deviation √(400 · ¼ · ¾) ≈ 8.7; five of them either side
     candidates = [candidate("stack_exchange", number=n) for n in range(400)]
     forward, backward = sifted("stack_exchange", candidates), sifted("stack_exchange", candidates[::-1])
@@ -418,7 +424,7 @@ def test_title_or_description_asks_by_chance_whatever_the_order():
         {"response": f"Warm your fermenter. {ANSWER}"},
     ],
 )
-def test_the_description_asks_where_the_title_does_not(changes):
+def test_description_is_the_prompt_if_the_title_is_unsuitable(changes):
     description = "It is still cloudy after two weeks in my fermenter. What now?"
     offered = [candidate("stack_exchange", number=n, description=description, **changes) for n in range(20)]
     assert {o.messages[0].content for o in sifted("stack_exchange", offered)} == {description}
@@ -436,7 +442,7 @@ HTML = st.lists(
 @given(HTML)
 @example(LINKED)
 @pytest.mark.parametrize("response_score", [10, 9])
-def test_no_mark_leaves_the_filters(response_score, html):
+def test_outcomes_contain_no_removal_marks(response_score, html):
     offered = [
         candidate(
             "stack_exchange", number=1, response=f"{html} {LINKED}", response_score=response_score, markup="html"
@@ -444,24 +450,28 @@ def test_no_mark_leaves_the_filters(response_score, html):
         candidate("stack_exchange", number=2, response=LINKED, description=html, markup="html"),
         candidate("stack_exchange", number=3, response=f"{html} {LINKED}", description="", markup="html"),
     ]
-    pairs = list(filters.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked))
-    plain = filters.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked)
+    pairs = list(
+        filters.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked)
+    )
+    plain = filters.unfiltered(
+        offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked
+    )
     written = [result.model_dump_json() for _, result in pairs] + [example.model_dump_json() for example in plain]
     assert not [text for text in written if removal_marks.MARK.search(text)]
 
 
-def test_what_was_cut_is_known_where_it_stood():
+def test_removed_images_are_detected_at_their_position():
     image, rest = "<p>Good crumb looks so:</p><p><img></p>", f"<p>{ANSWER}</p>"
     for response, reason in ((image + rest, "refers_to_missing"), (rest + image.replace("so:", "open."), None)):
         offered = [candidate("stack_exchange", response=response, markup="html")]
-        ((_, result),) = filters.sift(
-            offered, reader="stack_exchange", p=FILTER, to_markdown=to_markdown, to_marked=to_marked
+        ((_, result),) = filters.apply(
+            offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked
         )
         assert (result.reason if isinstance(result, Dropped) else None) == reason
 
 
 @pytest.mark.parametrize("description", ["", " <p> ", "See the picture below."])
-def test_the_title_asks_where_the_description_cannot(description):
+def test_title_is_the_prompt_if_the_description_is_unsuitable(description):
     outcomes = sifted(
         "stack_exchange",
         [candidate("stack_exchange", number=n, description=description, markup="html") for n in range(20)],
@@ -479,34 +489,34 @@ ANY = st.lists(
 
 
 @given(ANY)
-def test_whatever_comes_the_funnel_adds_up_in_the_order_of_the_reasons(rows):
+def test_funnel_adds_up_in_the_order_of_the_reasons(rows):
     for reader in {reader for reader, _ in rows}:
         offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
-        bins = FilterResults(reader=reader, p=FILTER)
-        pairs = filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str)
-        dropped = list(bins.fill(pairs))
-        funnel = bins.funnel(reader, offered=len(offered))  # raises if it does not add up
+        results = FilterResults(reader=reader, settings=FILTER)
+        pairs = filters.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str)
+        dropped = list(results.collect(pairs))
+        funnel = results.funnel(reader, offered=len(offered))  # raises if it does not add up
         assert sum(funnel.dropped.values()) == len(dropped)
         assert list(funnel.dropped) == [reason for reason in REASONS if reason in funnel.dropped]
-        gone = [record.id for record in (*bins.kept(), *bins.prompts())] + [drop.place for drop in dropped]
+        gone = [record.id for record in (*results.kept(), *results.prompts())] + [drop.place for drop in dropped]
         assert sorted(gone) == sorted(c.id for c in offered)
 
 
-def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_the_smaller_id():
+def test_near_duplicate_with_most_votes_then_longest_then_smallest_id_is_kept():
     text = " ".join(f"The yeast of batch {n} eats sugar." for n in range(100))  # 500 runs of five words
-    asked = partial(candidate, "stack_exchange", description="")  # by its title, whatever chance says
+    by_title = partial(candidate, "stack_exchange", description="")  # the title is always the prompt
     offered = [
-        asked(number=1, response=f"{text} end", response_score=12),
-        asked(number=2, response=text, response_score=30),
-        asked(number=3, response=f"{text} end", response_score=30, site="wine"),
-        asked(number=4, response=ANSWER, response_score=12),
-        asked(number=5, response=f"{text} end", response_score=30, site="yeast"),
+        by_title(number=1, response=f"{text} end", response_score=12),
+        by_title(number=2, response=text, response_score=30),
+        by_title(number=3, response=f"{text} end", response_score=30, site="wine"),
+        by_title(number=4, response=ANSWER, response_score=12),
+        by_title(number=5, response=f"{text} end", response_score=30, site="yeast"),
     ]
     for order in (offered, offered[::-1]):
-        bins = FilterResults(reader="stack_exchange", p=FILTER)
-        sifted = filters.sift(order, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)
-        dropped = {drop.place: (drop.reason, drop.detail) for drop in bins.fill(sifted)}
-        assert sorted(example.id for example in bins.kept()) == [
+        results = FilterResults(reader="stack_exchange", settings=FILTER)
+        sifted = filters.apply(order, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str)
+        dropped = {drop.place: (drop.reason, drop.detail) for drop in results.collect(sifted)}
+        assert sorted(example.id for example in results.kept()) == [
             "stack_exchange/beer/4",
             "stack_exchange/wine/3",
         ]
@@ -516,21 +526,21 @@ def test_of_near_duplicates_the_one_with_more_votes_stays_then_the_longer_then_t
         assert (reason, detail) == ("near_duplicate", "of stack_exchange/wine/3, Jaccard 0.998")
 
 
-def test_personal_data_are_masked_in_what_is_kept_and_counted_but_not_in_what_goes():
+def test_personal_data_are_masked_and_counted_in_kept_records_only():
     mail = "Write to jo.doe@brewers.org or jo.doe@brewers.org."
     offered = [
         candidate("alpaca", number=1, response=mail, title="Call (212) 736-5000?"),
         candidate("alpaca", number=2, response="", title="Is jo.doe@brewers.org right?"),
         candidate("alpaca", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
     ]
-    bins = FilterResults(reader="alpaca", p=FILTER)
-    list(bins.fill(filters.sift(offered, reader="alpaca", p=FILTER, to_markdown=str, to_marked=str)))
-    assert [turn.content for turn in bins.kept()[0].messages] == [
+    results = FilterResults(reader="alpaca", settings=FILTER)
+    list(results.collect(filters.apply(offered, reader="alpaca", settings=FILTER, to_markdown=str, to_marked=str)))
+    assert [turn.content for turn in results.kept()[0].messages] == [
         "Call 555-0100?",
         "Write to name@example.com or name@example.com.",
     ]
-    assert bins.prompts()[0].messages[0].content == "Is name@example.com right?"
-    assert bins.personal_data("alpaca").masked == {"email": 3, "phone": 1}
+    assert results.prompts()[0].messages[0].content == "Is name@example.com right?"
+    assert results.personal_data("alpaca").masked == {"email": 3, "phone": 1}
 
 
 HAND_WRITTEN = st.sampled_from(
@@ -539,33 +549,44 @@ HAND_WRITTEN = st.sampled_from(
 
 
 @given(st.lists(st.tuples(HAND_WRITTEN, HAND_WRITTEN), max_size=6))
-def test_what_was_written_by_hand_is_neither_masked_nor_dropped_for_its_language_or_a_twin(pairs):
-    examples = [candidate("authored", number=n, title=ask, response=told) for n, (ask, told) in enumerate(pairs)]
-    prompts = [candidate("suite", number=n, title=asked, response="") for n, (asked, _) in enumerate(pairs)]
+def test_hand_written_sources_are_not_masked_and_ignore_language_and_near_duplicates(pairs):
+    examples = [
+        candidate("authored", number=n, title=title, response=response) for n, (title, response) in enumerate(pairs)
+    ]
+    prompts = [candidate("suite", number=n, title=title, response="") for n, (title, _) in enumerate(pairs)]
     for reader, offered in (("authored", examples), ("suite", prompts)):
-        bins = FilterResults(reader=reader, p=FILTER)
-        assert list(bins.fill(filters.sift(offered, reader=reader, p=FILTER, to_markdown=str, to_marked=str))) == []
-        left = {row.id: [turn.content for turn in row.messages] for row in (*bins.kept(), *bins.prompts())}
+        results = FilterResults(reader=reader, settings=FILTER)
+        assert (
+            list(
+                results.collect(filters.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str))
+            )
+            == []
+        )
+        left = {row.id: [turn.content for turn in row.messages] for row in (*results.kept(), *results.prompts())}
         assert left == {row.id: [text for text in (row.title, row.response) if text] for row in offered}
-        assert bins.personal_data(reader).masked == {}
-    plain = list(filters.unfiltered(examples, reader="authored", p=FILTER, to_markdown=str, to_marked=str))
+        assert results.personal_data(reader).masked == {}
+    plain = list(filters.unfiltered(examples, reader="authored", settings=FILTER, to_markdown=str, to_marked=str))
     assert [row.messages[1].content for row in plain] == [row.response for row in examples]
 
 
-def test_the_best_of_a_community_come_first_by_site_then_votes_then_id():
+def test_kept_examples_are_sorted_by_site_votes_and_id():
     votes = [("beer", 3, 1), ("beer", 4, 9), ("ai", 1, 5), ("beer", 2, 9), ("beer", 5, None)]
-    bins = FilterResults(reader="stack_exchange", p=FILTER)
+    results = FilterResults(reader="stack_exchange", settings=FILTER)
     offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
-    list(bins.fill(filters.sift(offered, reader="stack_exchange", p=FILTER, to_markdown=str, to_marked=str)))
-    assert [example.provenance.id for example in bins.kept()] == ["1", "2", "4", "3", "5"]
+    list(
+        results.collect(
+            filters.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str)
+        )
+    )
+    assert [example.provenance.id for example in results.kept()] == ["1", "2", "4", "3", "5"]
 
 
-def test_articles_come_shuffled_and_the_same_in_whatever_order_they_were_offered():
+def test_articles_are_shuffled_independently_of_their_order():
     def kept(numbers: Iterator[int] | range) -> list[str]:
-        bins = FilterResults(reader="wikihow", p=FILTER)
+        results = FilterResults(reader="wikihow", settings=FILTER)
         offered = [candidate("wikihow", number=n) for n in numbers]
-        list(bins.fill(filters.sift(offered, reader="wikihow", p=FILTER, to_markdown=str, to_marked=str)))
-        return [example.provenance.id for example in bins.kept()]
+        list(results.collect(filters.apply(offered, reader="wikihow", settings=FILTER, to_markdown=str, to_marked=str)))
+        return [example.provenance.id for example in results.kept()]
 
     assert kept(range(30)) == kept(reversed(range(30)))
     assert kept(range(30)) != [str(n) for n in sorted(range(30))]
@@ -578,6 +599,8 @@ def test_unfiltered_examples_are_only_converted():
         candidate("stack_exchange", number=2, response="<p>", markup="html"),
     ]
     plain = list(
-        filters.unfiltered(offered, reader="stack_exchange", p=FILTER, to_markdown=without_tags, to_marked=without_tags)
+        filters.unfiltered(
+            offered, reader="stack_exchange", settings=FILTER, to_markdown=without_tags, to_marked=without_tags
+        )
     )
     assert [(e.provenance.id, e.messages[1].content) for e in plain] == [("1", "I agree, see below")]

@@ -73,14 +73,14 @@ def test_an_articles_title_becomes_the_question_a_user_would_ask(title, prompt):
         ("Boil.\n\nThis article has been viewed 3 times.\n\n\nSalt.", "Boil.\n\nSalt."),
     ],
 )
-def test_an_article_opens_as_the_following_answer_and_says_no_more_of_its_site(body, answer):
+def test_article_opens_as_the_following_answer_without_references_to_its_site(body, answer):
     assert rewriting.article_body(body) == answer
 
 
 @pytest.mark.parametrize(
     "title", ["[WP] A ghost.", "[WP]A ghost.", "[EU] : A ghost.", "A ghost. [WP]", "[SP] [WP] A ghost."]
 )
-def test_a_premise_comes_without_its_tag(title):
+def test_tag_is_removed_from_a_premise(title):
     assert rewriting.premise(title) == "A ghost."
 
 
@@ -100,21 +100,21 @@ def test_a_premise_comes_without_its_tag(title):
         "Once.\n\nUpon a time.\n\nVisit my blog, tales.blog, for the rest of them.\n\n^(/r/mystories)",
     ],
 )
-def test_a_story_comes_without_what_its_author_says_to_the_forum(reply):
+def test_notes_to_the_forum_are_removed_from_a_story(reply):
     assert rewriting.story(reply) == "Once.\n\nUpon a time."
 
 
-def test_a_line_with_a_link_is_cut_where_the_line_before_has_no_full_stop():
+def test_line_with_a_link_is_removed_after_a_line_without_full_stop():
     assert rewriting.story("Once\nupon a time\nr/mystories") == "Once\nupon a time"
 
 
-def test_the_indentation_of_code_and_verses_stays():
+def test_indentation_of_code_and_verses_is_unchanged():
     verses = "    So sang\n    the ghost.\n\n\tAnd went.\n\nOnce."
     assert rewriting.story(f"\n{verses}\n\nEdit: typo") == verses
     assert rewriting.article_body(f"\n{verses}\n") == verses
 
 
-def test_what_a_character_says_stays():
+def test_speech_of_a_character_is_unchanged():
     story = '"Thanks," she said, and gave him the silver.\n\n* * *\n\nThey never met again.'
     assert rewriting.story(story) == story
 
@@ -128,7 +128,7 @@ def test_what_a_character_says_stays():
         "It ran at 5 m/s or so.",
     ],
 )
-def test_the_end_of_a_story_is_no_promotion(end):
+def test_end_of_a_story_is_not_a_promotion(end):
     assert rewriting.story(f"Once.\n\n{end}") == f"Once.\n\n{end}"
 
 
@@ -145,6 +145,6 @@ def test_the_end_of_a_story_is_no_promotion(end):
     ],
     ids=["article_title", "article_body", "premise", "question", "story"],
 )
-def test_a_rewritten_text_is_rewritten_no_further(rewritten, text):
+def test_rewriting_is_idempotent(rewritten, text):
     once = rewritten(text)
     assert rewritten(once) == once

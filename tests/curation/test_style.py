@@ -37,7 +37,7 @@ from lima.text.html_to_markdown import to_marked
         "Try the ale that we sell.",
     ],
 )
-def test_each_word_of_the_first_person_is_found(answer):
+def test_first_person_is_detected(answer):
     assert style.first_person(answer)
 
 
@@ -72,11 +72,11 @@ def test_each_word_of_the_first_person_is_found(answer):
         "The music of mimes and memes",
     ],
 )
-def test_what_is_no_first_person_is_left(answer):
+def test_other_words_are_not_first_person(answer):
     assert style.first_person(answer) is None
 
 
-def test_the_detail_shows_the_words_around():
+def test_detail_includes_context():
     assert style.first_person("It is widely known that I never boil it twice.") == "widely known that I never boil it"
 
 
@@ -152,8 +152,8 @@ def test_the_detail_shows_the_words_around():
         "The comment of Bob Miller raises a point.",
     ],
 )
-def test_each_reference_to_the_site_or_other_answers_is_found(answer):
-    assert style.reference(answer)
+def test_reference_to_the_site_or_other_answers_is_detected(answer):
+    assert style.site_reference(answer)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_each_reference_to_the_site_or_other_answers_is_found(answer):
         "Push it onto this stack.",
     ],
 )
-def test_what_is_no_reference_is_left(answer):
-    assert style.reference(answer) is None
+def test_other_words_are_not_references(answer):
+    assert style.site_reference(answer) is None
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_is_no_reference_is_left(answer):
         "<p>Sourced from <a>http://a.org</a> and <a>http://b.org</a>.</p>",
         "<p>Use <a>http://a.org</a> to look it up.</p>",
         "<p>It is there:</p><p><a>http://a.org</a></p><p>Then rest.</p>",
-        # words that may point, beside a link
+        # likely references near a link
         "<p>You can find a talk <a>online</a> here.</p>",
         "<p>See these instructions: <a>malting</a>.</p>",
         "<p>Follow this link. <a>Malting</a></p>",
@@ -261,9 +261,9 @@ def test_what_is_no_reference_is_left(answer):
         "<blockquote>A quotation.</blockquote><p>Also;</p>",
     ],
 )
-def test_pointers_to_what_was_cut_are_found(html):
-    assert style.missing(to_marked(html), links_known=True)
-    assert not removal_marks.MARK.search(style.missing(to_marked(html), links_known=True))
+def test_reference_to_a_removed_link_or_image_is_detected(html):
+    assert style.dangling_reference(to_marked(html), links_known=True)
+    assert not removal_marks.MARK.search(style.dangling_reference(to_marked(html), links_known=True))
 
 
 @pytest.mark.parametrize(
@@ -292,14 +292,14 @@ def test_pointers_to_what_was_cut_are_found(html):
         '<p>Type <code>see <a href="x">here</a></code>, then "look <a>here</a>".</p>',
     ],
 )
-def test_what_points_at_something_that_is_there_is_left(html):
-    assert style.missing(to_marked(html), links_known=True) is None
+def test_reference_to_the_text_itself_is_allowed(html):
+    assert style.dangling_reference(to_marked(html), links_known=True) is None
 
 
 @pytest.mark.parametrize("text", ["It can be found here.", "See these instructions.", "Follow this link."])
-def test_words_that_may_point_count_where_nobody_knows_of_links(text):
-    assert style.missing(text, links_known=False)
-    assert style.missing(text, links_known=True) is None or "this link" in text
+def test_likely_references_match_if_links_are_unknown(text):
+    assert style.dangling_reference(text, links_known=False)
+    assert style.dangling_reference(text, links_known=True) is None or "this link" in text
 
 
 def test_marks_are_read_as_places_in_the_text_without_them():
@@ -320,12 +320,12 @@ def test_the_quoted_share_counts_the_characters_of_quoted_lines():
 @pytest.mark.parametrize(
     "formula", ["$a$", "$$a$$", r"\(a\)", r"\[a\]", r"\begin{align}a\end{align}", "`a`", "```\na\n```"]
 )
-def test_without_code_every_other_character_stays_where_it_was(formula):
+def test_blanking_code_keeps_positions_of_other_characters(formula):
     shown = prose.without_code(f"so {formula} on")
     assert shown == f"so {''.join(' ' if sign != chr(10) else sign for sign in formula)} on"
 
 
-def test_a_stray_backtick_hides_nothing_beyond_its_paragraph():
+def test_stray_backtick_affects_only_its_paragraph():
     assert prose.own_words("It`s dry.\n\nMy malt`s dry.") == "It`s dry.\n\nMy malt`s dry."
     assert style.first_person("It`s dry.\n\nMy malt`s dry.")
 
@@ -336,7 +336,7 @@ def test_a_fence_that_is_never_closed_hides_the_rest_and_longer_fences_hold_shor
 
 
 @pytest.mark.parametrize("code", ["    malt --dry\n    stir", "\tmalt --dry", "  \tmalt --dry"])
-def test_the_indentation_of_code_stays_at_the_head_of_a_text_and_other_blanks_go(code):
+def test_trimming_keeps_indentation_of_code_at_the_start(code):
     assert prose.trimmed(f"\n \t\n{code}\n\nThen rest. \n") == f"{code}\n\nThen rest."
     assert prose.trimmed("\n   Then rest.\n\n    malt\n") == "Then rest.\n\n    malt"
     assert prose.trimmed(" \n\t") == prose.trimmed("") == ""

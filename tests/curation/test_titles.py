@@ -2,7 +2,7 @@
 
 import pytest
 
-from lima.curation.titles import answers_body, asks, lacks, may_answer_body
+from lima.curation.titles import answers_body, is_question, may_answer_body, missing_context
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ from lima.curation.titles import answers_body, asks, lacks, may_answer_body
         ("How do I sort a list in Python? (duplicate)", "marked (duplicate)"),
     ],
 )
-def test_a_title_that_needs_its_body_is_told_what_it_lacks(title, lack):
-    assert lacks(title) == lack
+def test_missing_context_of_a_title_is_named(title, lack):
+    assert missing_context(title) == lack
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_a_title_that_needs_its_body_is_told_what_it_lacks(title, lack):
         "¿Cuál es la diferencia entre echo y print en PHP?",
     ],
 )
-def test_a_title_that_stands_alone_lacks_nothing(title):
-    assert lacks(title) is None
+def test_self_contained_title_has_no_missing_context(title):
+    assert missing_context(title) is None
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_a_title_that_stands_alone_lacks_nothing(title):
         "Isn’t beer vegan",
     ],
 )
-def test_a_title_asks_with_or_without_its_mark(title):
-    assert asks(title)
+def test_title_is_a_question_with_or_without_question_mark(title):
+    assert is_question(title)
 
 
 @pytest.mark.parametrize(
     "title",
     ["Flavour components in beer", "Most effective way to freeze bottles", "Random assignment of markets", "Beer", ""],
 )
-def test_a_title_that_only_names_its_subject_asks_nothing(title):
-    assert not asks(title)
+def test_title_that_only_names_its_subject_is_not_a_question(title):
+    assert not is_question(title)
 
 
 TITLE = "Why is beer flat?"
@@ -131,7 +131,7 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
         ("> my friend said nothing\n\n```\nyou mentioned\n```", None),
     ],
 )
-def test_a_response_that_quotes_the_body_or_speaks_of_it_does_not_answer_the_title_alone(response, words):
+def test_response_that_quotes_or_mentions_the_body_does_not_answer_the_title_alone(response, words):
     assert answers_body(TITLE, BODY, response) == words
 
 
@@ -146,9 +146,9 @@ def test_a_response_that_quotes_the_body_or_speaks_of_it_does_not_answer_the_tit
         ("Use `your friend` here.", False),
     ],
 )
-def test_a_response_may_speak_of_what_only_the_body_tells_of(response, speaks):
+def test_response_may_mention_what_only_the_body_names(response, speaks):
     assert may_answer_body(TITLE, BODY, response) is speaks
 
 
-def test_a_quotation_of_the_title_is_no_quotation_of_the_body():
+def test_quotation_of_the_title_is_not_a_quotation_of_the_body():
     assert answers_body(TITLE, f"{TITLE} {BODY}", 'So "why is beer flat?" is the question.') is None

@@ -113,8 +113,8 @@ def test_sifting_takes_no_candidate_before_its_turn(checkout):
             taken.append(number)
             yield candidate(number)
 
-    sifted = filters.sift(
-        offered(), reader="stack_exchange", p=config.load().filter, to_markdown=to_markdown, to_marked=to_marked
+    sifted = filters.apply(
+        offered(), reader="stack_exchange", settings=config.load().filter, to_markdown=to_markdown, to_marked=to_marked
     )
     assert isinstance(next(sifted)[1], Example)
     assert taken == [0]
@@ -141,5 +141,5 @@ def test_an_edit_changes_what_is_kept_and_nothing_else(checkout):
 def test_an_edit_that_does_not_fit_stops_the_stage_and_names_its_line(checkout):
     change = {"id": f"{SOURCE}/beer/2", "field": "response", "before": "Hops", "after": "", "why": "x"}
     Path("edits.jsonl").write_text(json.dumps(change) + "\n")
-    with pytest.raises(EditError, match=r"^edits\.jsonl:1: 'Hops' stands 0 times in the response of "):
+    with pytest.raises(EditError, match=r"^edits\.jsonl:1: 'Hops' occurs 0 times in the response of "):
         stage.main(SOURCE)

@@ -166,9 +166,7 @@ def test_every_example_of_an_arm_is_credited_on_a_line_of_its_own_in_order(check
 
 def test_an_example_without_its_candidate_is_told(checkout):
     Path("data/scrape/wikihow/candidates.jsonl").write_text("")
-    with pytest.raises(
-        Exception, match=r"scrape has no candidate wikihow/beer/\d, which the filters kept; run scrape@wikihow"
-    ):
+    with pytest.raises(Exception, match=r"not found in scrape: wikihow/beer/\d; run scrape@wikihow"):
         mix.main("lima")
 
 
@@ -281,7 +279,7 @@ def test_a_base_model_that_is_not_there_is_named(checkout):
 
 
 SHORT = (
-    r"wikihow: 26 wanted, 25 there: .*ask for fewer, or give the source more dumps\. What limits it: "
+    r"wikihow: 26 requested, 25 available: .*request fewer examples or add dumps\. What limits it: "
     r"[\d,]+ dropped by \w+.*; 8 held out \(mix\.held_out\); sources\.wikihow\.filter sets a threshold for this source"
 )
 

@@ -67,7 +67,7 @@ def test_too_few_are_told_with_source_and_site_and_leave_the_old_result(checkout
     write_params(dev={"authored/A": 6}, test={"authored/B": 4})
     with pytest.raises(
         TooFewExamples,
-        match=r"6 prompts wanted of source authored, site A, 5 there that are not drawn yet; ask for fewer",
+        match=r"6 prompts requested of source authored, site A, 5 available; request fewer",
     ):
         prompts.main()
     assert sites("dev") == ["authored/A"] * 3

@@ -14,7 +14,7 @@ from lima.curation.natural_instructions_rules import unpolished
         "all in small letters, as in a review.",
     ],
 )
-def test_an_output_written_for_a_program_is_known(output):
+def test_output_written_for_a_program_is_detected(output):
     assert unpolished(output)
 
 
