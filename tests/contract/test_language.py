@@ -9,16 +9,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BANNED = re.compile(r"\b(told|nats|whatever|mend|mended|stands)\b|\bis no (?!longer)", re.IGNORECASE)
-# packages and modules that follow the rules; to be replaced by "lima" when all do
-CODE_PATHS = (
-    "flows",
-    "lima/chat_types.py",
-    "lima/display.py",
-    "lima/model_check.py",
-    "lima/redaction.py",
-    "lima/storage.py",
-    "lima/tracking.py",
-    "lima/validation.py",
+# packages and modules below lima/ that are not yet rewritten; to be removed
+PENDING = (
+    "curation",
+    "evaluation",
+    "inference",
+    "inspection.py",
+    "locks.py",
+    "parallel",
+    "readers.py",
+    "records.py",
+    "reporting",
+    "sources",
+    "stages",
+    "training",
+    "training_plan.py",
 )
 PATH = re.compile(r"`((?:lima|flows|infra|corpus|native|benchmarks|tests|docs)/[\w./-]*\w)/?`")
 
@@ -31,7 +36,7 @@ def tracked(*patterns: str) -> list[Path]:
 
 MARKDOWN = [path for path in tracked("*.md") if not path.is_relative_to(ROOT / "lima")]
 SETTINGS = tracked("params.yaml", "dvc.yaml", "Makefile", "infra", "pyproject.toml", ".pre-commit-config.yaml")
-CODE = tracked(*CODE_PATHS)
+CODE = [path for path in tracked("lima/*.py", "flows/*.py") if path.parts[len(ROOT.parts) + 1] not in PENDING]
 
 
 def ids(paths: list[Path]) -> list[str]:
