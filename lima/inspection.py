@@ -34,6 +34,8 @@ class BadRow(Record):
 class Inspection(Record):
     path: str
     format: str  # the reader's name
+    skipped: NonNegativeInt  # candidates read before the first that is counted
+    limited: bool  # reading stopped at the limit; all counts are of what was read until then
     rows: NonNegativeInt
     questions: NonNegativeInt
     answers: NonNegativeInt
@@ -47,21 +49,36 @@ class Inspection(Record):
     absent_subreddits: tuple[str, ...]  # of Reddit, those in params.yaml of which no row was read
 
 
-def inspect(path: Path, params: Params) -> Inspection:
-    """Read a dump with the reader its content asks for, and filter it as the stage `filter` would."""
+def inspect(path: Path, params: Params, *, limit: int | None = None, skip: int = 0) -> Inspection:
+    """Read a dump with the reader of its format, and filter its candidates as the stage `filter` would.
+
+    Args:
+        path: A file or a folder.
+        params: The filters' thresholds.
+        limit: Stop after this number of candidates; None reads the whole dump. Rows that cannot become candidates do
+            not count.
+        skip: Leave out this number of candidates first. Their rows are read and counted.
+    """
     name = detection.detect(path)
     tally, bad, dropped, scores = ReadStats(), list[BadRow](), Counter[str](), Counter[int]()
-    candidates = 0
+    candidates = skipped = 0
+    limited = False
 
     def offered() -> Iterator[Candidate]:
-        nonlocal candidates
+        nonlocal candidates, skipped, limited
         read = registry.reader(name)(path, source=name, licence=LICENCE, tally=tally)
         for record in tqdm(read, desc=f"inspect {visible_line(str(path))}", unit=" records", disable=None):
             if isinstance(record, Candidate):
+                if skipped < skip:
+                    skipped += 1
+                    continue
                 candidates += 1
                 if record.response_score is not None:
                     scores[_band(record.response_score)] += 1
                 yield record
+                if candidates == limit:
+                    limited = True
+                    return
             elif record.reason == BAD_ROW:
                 bad.append(BadRow(place=record.place, reason=record.detail))
             else:
@@ -77,6 +94,8 @@ def inspect(path: Path, params: Params) -> Inspection:
     return Inspection(
         path=str(path),
         format=name,
+        skipped=skipped,
+        limited=limited,
         rows=tally.rows,
         questions=tally.questions,
         answers=tally.answers,
@@ -87,7 +106,7 @@ def inspect(path: Path, params: Params) -> Inspection:
         dropped=dict(dropped.most_common()),
         response_scores={_range(band): scores[band] for band in sorted(scores)},
         kept_at=trial.kept_at(kept) if scores else {},
-        absent_subreddits=_absent(params, tally) if name == "reddit" else (),
+        absent_subreddits=_absent(params, tally) if name == "reddit" and not limited else (),
     )
 
 
@@ -169,6 +188,9 @@ def _range(band: int) -> str:
 def render(found: Inspection) -> str:
     """For a person to read."""
     parts = [f"{found.path} is read as {found.format}"]
+    if found.skipped or found.limited:
+        stopped = "; the rest of the dump is not counted" if found.limited else ""
+        parts.append(f"Candidates: {found.candidates:,} counted, {found.skipped:,} skipped before them{stopped}")
     parts.append(_table({name: getattr(found, name) for name in ("rows", "questions", "answers", "candidates")}))
     parts.append("Would be kept\n" + _table({"as examples": found.kept, "as prompts": found.prompts}))
     if found.dropped:

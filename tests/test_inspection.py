@@ -183,3 +183,17 @@ def test_a_real_archive_is_inspected():
     assert found.kept >= 7  # three of ten good answers point at a link that was cut
     kept = found.kept_at[STACK_EXCHANGE]
     assert kept[3] > kept[5] > kept[10] == found.kept > kept[20] > 0
+
+
+def test_limit_and_skip_select_a_range_of_candidates(dump):
+    """The three candidates are questions 1, 3 and 5: kept, too short, no answer."""
+    whole = inspect(dump, P)
+    assert (whole.skipped, whole.limited) == (0, False)
+    first = inspect(dump, P, limit=1)
+    assert (first.candidates, first.kept, first.limited) == (1, 1, True)
+    second = inspect(dump, P, skip=1, limit=1)
+    assert (second.skipped, second.candidates, second.kept) == (1, 1, 0)
+    assert second.dropped["too_short"] == 1
+    assert "Candidates: 1 counted, 1 skipped before them; the rest of the dump is not counted" in render(second)
+    beyond = inspect(dump, P, skip=9)
+    assert (beyond.skipped, beyond.candidates, beyond.limited) == (3, 0, False)

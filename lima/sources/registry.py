@@ -1,5 +1,6 @@
 """Reader modules by name: `lima.sources.NAME.reader`, or an entry point of the group `lima.sources`."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -9,6 +10,8 @@ from typing import cast
 from lima import readers
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadFunction, Shards, Source
+
+CODE = (".py", ".pyx", ".so", ".pyd")  # endings of files of code
 
 
 def source(name: str) -> Source:
@@ -44,6 +47,18 @@ def reader(name: str, *, root: Path | None = None) -> ReadFunction:
 def pieces(name: str) -> Shards:
     """Return the function that divides a dump of this reader into shards."""
     return source(name).pieces
+
+
+def plugin_files(name: str) -> list[Path]:
+    """Return the code of a reader of another package: all files of its top-level package; [] for a built-in one."""
+    if name in readers.BUILT_IN:
+        return []
+    source(name)
+    top = sys.modules[readers.plugins()[name].module.partition(".")[0]]
+    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in CODE) or [
+        Path(str(top.__file__))
+    ]
 
 
 def small_shards(name: str) -> bool:

@@ -22,7 +22,7 @@ from lima.errors import LimaError, run_command
 from lima.parallel import process_pool, progress, ray_cluster
 from lima.parallel.jobs import Event, Reply
 from lima.records import Dropped
-from lima.sources import merge, shard_cache, shards
+from lima.sources import merge, registry, shard_cache, shards
 from lima.sources.base import BAD_ROW, Prefilter, Subreddits
 from lima.sources.shard_cache import CachedShard, Job
 
@@ -66,7 +66,7 @@ def plan(source: str, p: Params) -> list[Job]:
             seed=p.filter.seed,
             answered=tuple(chosen.train_subreddits) if chosen else (),
             asked=tuple(chosen.prompt_subreddits) if chosen else (),
-            code=_code(),
+            code=_code(entry.reader),
             store=str(store),
         )
         for part in shards.partitions(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
@@ -95,7 +95,7 @@ def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
 def part(line: str) -> str:
     """Read one part, or return its cached result. Runs in a worker."""
     job = Job.model_validate_json(line)
-    if job.code != _code():
+    if job.code != _code(job.reader):
         raise ScrapeError(f"{os.uname().nodename} has another version of lima; install the same one on all nodes")
     return shard_cache.cached(job, early(job)).model_dump_json()
 
@@ -156,8 +156,8 @@ def _raise_failures(jobs: Sequence[Job], replies: Sequence[Reply]) -> None:
     raise ScrapeError(error) if all(reply.user_error for _, reply in failed) else RuntimeError(error)
 
 
-def _code() -> str:
-    return shard_cache.code(Path(hashing.__file__))
+def _code(reader: str) -> str:
+    return shard_cache.code(Path(hashing.__file__), *registry.plugin_files(reader))
 
 
 if __name__ == "__main__":
