@@ -1,4 +1,4 @@
-"""A question to a language model and its reply, whoever carries them; and asking many at a time."""
+"""Chat requests and responses, independent of the transport, and concurrent requests with a failure limit."""
 
 import asyncio
 from collections import Counter
@@ -10,33 +10,33 @@ from pydantic import JsonValue, NonNegativeInt
 from lima.errors import LimaError
 from lima.records import NoReplyReason, Record, Turn
 
-GRACE = 10.0  # seconds in which questions under way may still be answered after a failure: their answers are paid for
+GRACE = 10.0  # seconds that running requests may take after a failure, since their responses are paid for
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Option = Literal["max_tokens", "max_completion_tokens", "temperature", "top_p", "seed"]
 ALL_OPTIONS: tuple[Option, ...] = ("max_tokens", "temperature", "top_p", "seed")
 
 
 class ChatRequest(Record):
-    """Everything an answer depends on, but the server's address."""
+    """Everything a response depends on, except the server's address."""
 
     model: str
     messages: tuple[Turn, ...]
-    options: dict[str, JsonValue]  # sent as they are, beside model and messages
-    attempt: NonNegativeInt  # number of this answer among several to one question; not sent
+    options: dict[str, JsonValue]  # sent unchanged, together with model and messages
+    attempt: NonNegativeInt  # index of this sample among several of one request; not sent
 
 
 class ChatResponse(Record):
-    """An answer: never empty, and never one that the provider's filter cut."""
+    """A response. It is never empty and never truncated by the provider's content filter."""
 
-    text: str  # as the server sent it, with reasoning blocks
+    text: str  # unchanged, with reasoning blocks
     finish: Literal["stop", "length"]
-    finish_reason: str | None  # the server's own word
+    finish_reason: str | None  # as sent by the server
     tokens: NonNegativeInt | None
 
 
 class NoReply(Record):
-    """The reason why a question has no answer; the same question may be answered at another time."""
+    """The reason why a request has no response. The same request may succeed later."""
 
     reason: NoReplyReason
     detail: str
@@ -46,40 +46,49 @@ CompletionFn = Callable[[ChatRequest], Awaitable[ChatResponse | NoReply]]
 
 
 class TooManyFailures(LimaError):
-    """More questions without an answer than the parameters allow."""
+    """More requests without a response than the parameters allow."""
 
 
 class FailureLimit:
-    """Counts questions without an answer, and stops where their share is more than allowed."""
+    """Counts requests without a response; raises if their share exceeds a limit.
+
+    Args:
+        total: number of requests.
+        share: greatest allowed share of requests without a response, 0 to 1.
+        setting: name of the parameter, for the error message.
+    """
 
     def __init__(self, total: int, *, share: float, setting: str) -> None:
-        self._allowed, self._total, self._share, self._setting = share * total, total, share, setting
+        self._allowed = share * total
+        self._total = total
+        self._share = share
+        self._setting = setting
         self._reasons = Counter[str]()
-        self._last = ""
+        self._last_detail = ""
 
     def count(self, failure: NoReply) -> None:
-        """Raises TooManyFailures."""
+        """Count a failure. Raises TooManyFailures."""
         self._reasons[failure.reason] += 1
-        self._last = failure.detail
+        self._last_detail = failure.detail
         self.check()
 
     def check(self) -> None:
-        """Raises TooManyFailures."""
+        """Raises TooManyFailures if there are more failures than allowed."""
         failed = self._reasons.total()
         if failed > self._allowed:
             raise TooManyFailures(
-                f"{failed} of {self._total} questions have no answer ({counts(self._reasons)}), more than the share of "
-                f"{self._share:g} that {self._setting} allows; the last one: {self._last}. All answers are kept: "
-                f"remove the cause or raise {self._setting} in params.yaml, and run the stage again"
+                f"{failed} of {self._total} requests have no response ({counts(self._reasons)}), more than "
+                f"{self._setting}: {self._share:g} allows; last failure: {self._last_detail}. Responses are cached: "
+                f"fix the cause or raise {self._setting} in params.yaml, then run the stage again"
             )
 
 
 def limited(ask: CompletionFn, limit: FailureLimit) -> CompletionFn:
-    """A function that counts questions without an answer, and asks nothing more once there are too many."""
+    """Wrap a completion function so that failures are counted and no request is sent once the limit is exceeded."""
 
-    async def complete(question: ChatRequest) -> ChatResponse | NoReply:
+    async def complete(request: ChatRequest) -> ChatResponse | NoReply:
         limit.check()
-        reply = await ask(question)
+        reply = await ask(request)
         if isinstance(reply, NoReply):
             limit.count(reply)
         return reply
@@ -88,7 +97,7 @@ def limited(ask: CompletionFn, limit: FailureLimit) -> CompletionFn:
 
 
 def counts(reasons: Counter[str] | Counter[NoReplyReason]) -> str:
-    """`2 refused, 1 timed_out`, the most frequent first."""
+    """Format counts as `2 refused, 1 timed_out`, the most frequent first."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
 
@@ -101,7 +110,7 @@ def options(
     top_p: float,
     seed: int,
 ) -> dict[str, JsonValue]:
-    """The options of a request: of the standard ones those in `send`, and `extra` as it is."""
+    """Return the options of a request: the standard ones named in `send`, and all of `extra`."""
     values: dict[Option, JsonValue] = {
         "max_tokens": max_tokens,
         "max_completion_tokens": max_tokens,
@@ -113,41 +122,43 @@ def options(
 
 
 async def gather_limited(
-    jobs: Sequence[Callable[[], Awaitable[Answer]]],
+    jobs: Sequence[Callable[[], Awaitable[Result]]],
     *,
     concurrency: int,
     done: Callable[[], object],
     grace: float = 0.0,
-) -> list[Answer]:
-    """The jobs' answers in their order, `concurrency` at a time; the first to fail stops the others.
+) -> list[Result]:
+    """Run jobs with limited concurrency and return their results in order. The first LimaError cancels the others.
 
     Args:
-        grace: seconds in which jobs under way may still end after another one has failed; no job is begun in them.
+        concurrency: number of jobs that run at the same time.
+        done: called after each job.
+        grace: seconds that running jobs may take after another one has failed; no job is started in this time.
     """
     slots = asyncio.Semaphore(concurrency)
-    begun: set[asyncio.Task[Answer] | None] = set()
+    started: set[asyncio.Task[Result] | None] = set()
     failed = False
 
-    async def one(job: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def run(job: Callable[[], Awaitable[Result]]) -> Result:
         nonlocal failed
         async with slots:
             if failed:
-                await asyncio.Event().wait()  # until it is cancelled
-            begun.add(asyncio.current_task())
+                await asyncio.Event().wait()  # until this task is cancelled
+            started.add(asyncio.current_task())
             try:
-                answer = await job()
+                result = await job()
             except LimaError:
                 failed = True
                 raise
         done()
-        return answer
+        return result
 
-    tasks = [asyncio.ensure_future(one(job)) for job in jobs]
+    tasks = [asyncio.ensure_future(run(job)) for job in jobs]
     try:
         return await asyncio.gather(*tasks)
     except LimaError:
         for task in tasks:
-            if task not in begun:
+            if task not in started:
                 task.cancel()
         await asyncio.wait(tasks, timeout=grace)
         raise

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on loopback that says what a test wants, and remembers what it was asked."""
+"""A fake OpenAI-compatible server on loopback. It returns scripted replies and records requests."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ class Sent:
     status: int = 200
     body: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0  # seconds before the answer
+    delay: float = 0.0  # seconds before the reply
 
 
 @dataclass
@@ -26,12 +26,12 @@ class Served:
 
 
 def said(text: str, *, finish: str = "stop", tokens: int = 3, delay: float = 0.0) -> Sent:
-    """A completion with an answer, as servers send it."""
+    """A completion with a text."""
     return completed({"content": text}, finish=finish, tokens=tokens, delay=delay)
 
 
 def refused(status: int, **error: object) -> Sent:
-    """An error as servers send it."""
+    """An error reply."""
     return Sent(status=status, body=json.dumps({"error": error}), headers={"Content-Type": "application/json"})
 
 
@@ -77,7 +77,7 @@ def serving(answer: Callable[[dict, int], Sent]) -> Iterator[Served]:
                 self.end_headers()
                 self.wfile.write(payload)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the client has given up waiting
+                pass  # the client has timed out
 
         def log_message(self, *_: object) -> None:
             pass

@@ -13,37 +13,37 @@ BODIES = st.text(max_size=300)
 
 
 def pieces(key):
-    """Every run of 8 characters of the key."""
+    """Every substring of 8 characters of the key."""
     return {key[start : start + 8] for start in range(len(key) - 7)}
 
 
 @given(KEYS, BODIES, BODIES)
-def test_no_piece_of_eight_characters_of_a_key_is_left_wherever_it_is(key, before, after):
+def test_no_eight_characters_of_a_key_remain(key, before, after):
     shown = redact(before + key + after, [key])
     assert not [piece for piece in pieces(key) if piece in shown]
 
 
 @given(KEYS, st.integers(0, 52), st.integers(8, 60), BODIES)
-def test_a_part_of_a_key_is_redacted_too(key, start, length, before):
+def test_a_part_of_a_key_is_redacted(key, start, length, before):
     shown = redact(f"{before}{key[start : start + length]} …", [key])
     assert not [piece for piece in pieces(key) if piece in shown]
 
 
 @pytest.mark.parametrize("escape", [json.dumps, quote, repr])
-def test_a_key_is_redacted_as_servers_escape_it(escape):
+def test_an_escaped_key_is_redacted(escape):
     key = 'sk-"ab/cd+ef&gh<ij'
     shown = redact(f"wrong key {escape(key)}.", [key])
     assert not [piece for piece in pieces(escape(key)[1:-1]) if piece in shown]
 
 
-def test_what_is_no_secret_is_left_as_it_is():
+def test_text_that_is_not_secret_is_unchanged():
     text = "The key to it all: sk-abc is short, sk-abcdefg2 is another."
     assert redact(text, ["sk-abcdefg1"]) == "The key to it all: sk-abc is short, …2 is another."
     assert redact(text, []) == text
     assert redact(text, [""]) == text
 
 
-def test_a_short_key_is_redacted_in_errors_and_left_in_answers():
+def test_a_short_key_is_redacted_in_errors_only():
     assert redact("wrong key: abc", ["abc"]) == "wrong key: …"
     assert mask("none of them", ["none"], piece=8) == "none of them"
 

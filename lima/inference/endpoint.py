@@ -1,7 +1,7 @@
-"""Answers from any OpenAI-compatible server (LIMA §4).
+"""Responses from an OpenAI-compatible server (LIMA §4).
 
-The protocol has no repetition penalty, and servers that take one as an extra also count the prompt's tokens; so none is
-sent, and a checkpoint of ours answers as the paper has it only when sampled from its folder.
+The protocol has no repetition penalty. Servers that accept one as an extra option also count the tokens of the prompt,
+so none is sent. To decode a checkpoint as in the paper, sample it from its folder.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from lima.records import Prompt, Response, Unanswered
 from lima.text import reasoning_blocks
 
 
-async def respond(
+async def generate(
     prompts: Sequence[Prompt],
     *,
     served: EndpointContestant,
@@ -26,10 +26,17 @@ async def respond(
     ask: CompletionFn,
     done: Callable[[], object],
 ) -> list[Response | Unanswered]:
-    """Every prompt's answers, or the reason why there is none, in the prompts' order; `done` is called after each."""
+    """Return every sample of every prompt, or the reason why it is missing, in the order of the prompts.
 
-    async def one(prompt: Prompt, sample: int) -> Response | Unanswered:
-        reply = await ask(question(prompt, sample, served=served, decoding=decoding))
+    Args:
+        served: the contestant's entry in params.yaml.
+        samples: responses per prompt.
+        concurrency: number of requests at the same time.
+        done: called after each request.
+    """
+
+    async def answer(prompt: Prompt, sample: int) -> Response | Unanswered:
+        reply = await ask(chat_request(prompt, sample, served=served, decoding=decoding))
         if isinstance(reply, NoReply):
             return Unanswered(
                 prompt_id=prompt.id, contestant=contestant, sample=sample, reason=reply.reason, detail=reply.detail
@@ -44,12 +51,12 @@ async def respond(
             tokens=reply.tokens,
         )
 
-    jobs = [lambda p=prompt, s=sample: one(p, s) for prompt in prompts for sample in range(samples)]
+    jobs = [lambda p=prompt, s=sample: answer(p, s) for prompt in prompts for sample in range(samples)]
     return await gather_limited(jobs, concurrency=concurrency, done=done, grace=chat_types.GRACE)
 
 
-def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> ChatRequest:
-    """With a seed of its own for every prompt and sample; a server that ignores seeds answers all the same."""
+def chat_request(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> ChatRequest:
+    """Build a request with a seed derived from (seed, prompt id, sample)."""
     digest = hashlib.sha256(f"{decoding.seed}/{prompt.id}/{sample}".encode()).digest()
     options = chat_types.options(
         served.send,
@@ -57,6 +64,6 @@ def question(prompt: Prompt, sample: int, *, served: EndpointContestant, decodin
         max_tokens=decoding.max_tokens,
         temperature=decoding.temperature,
         top_p=decoding.top_p,
-        seed=int.from_bytes(digest[:4], "big") >> 1,  # 31 bits, which every server takes
+        seed=int.from_bytes(digest[:4], "big") >> 1,  # 31 bits, which every server accepts
     )
     return ChatRequest(model=served.model, messages=prompt.messages, options=options, attempt=sample)

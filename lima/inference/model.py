@@ -1,11 +1,12 @@
-"""A Hugging Face folder as it answers: weights, tokenizer with chat template, and the tokens that end an answer."""
+"""A model for inference from a Hugging Face folder: weights, tokenizer with chat template, and end tokens."""
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,22 +16,74 @@ from lima.inference import skinny_matmul
 from lima.records import Prompt
 from lima.storage import DIGEST
 
-PLAIN = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"  # of a base without a chat template
+PLAIN = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"  # without a chat template
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Logits(Protocol):
+    """The part of a model's output that decoding reads."""
+
+    logits: torch.Tensor  # (batch, tokens, vocabulary)
+
+
+class CausalLM(Protocol):
+    """The part of a transformers causal language model that decoding uses."""
+
+    config: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(
+        self,
+        *,
+        input_ids: torch.Tensor,  # (batch, tokens)
+        attention_mask: torch.Tensor,  # (batch, cached and new tokens)
+        position_ids: torch.Tensor,  # (batch, tokens)
+        past_key_values: Any,
+        logits_to_keep: int,
+    ) -> Logits: ...
+
+
+class Encoding(Protocol):
+    input_ids: list[int]
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that decoding uses."""
+
+    chat_template: str | None
+    bos_token_id: int | None
+
+    def __call__(self, text: str) -> Encoding: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[dict[str, str]],
+        *,
+        chat_template: str | None,
+        add_generation_prompt: bool,
+        return_dict: bool,
+        sanitize_control_tokens: bool,
+    ) -> Sequence[int]: ...
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    model: Any  # a transformers causal language model
-    tokenizer: Any
-    ends: frozenset[int]  # the tokens that end an answer, EOT among them
-    context: int  # tokens of prompt and answer together
+    model: CausalLM
+    tokenizer: Tokenizer
+    ends: frozenset[int]  # ids of the tokens that end a response, including EOT
+    context: int  # greatest number of tokens of prompt and response together
 
     @cached_property
     def unwritable(self) -> torch.Tensor:
-        """Ids that are neither a token of the tokenizer nor end an answer; padded vocabularies have such rows.
+        """Mask of ids that must not be sampled, shape (vocabulary,).
 
-        Shape (vocabulary,), true where an id must not be sampled.
+        True for ids that are neither a token of the tokenizer nor an end token, as in padded vocabularies.
         """
         mask = torch.ones(self.model.config.vocab_size, dtype=torch.bool)
         known = torch.tensor(sorted({*self.tokenizer.get_vocab().values(), *self.ends}))
@@ -39,51 +92,57 @@ class Checkpoint:
 
 
 def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
-    """The checkpoint in a folder.
+    """Load a checkpoint for inference.
 
-    bf16 reads half the bytes a token; but a processor that cannot multiply in bf16 takes several times as long over it.
+    Args:
+        precision: bf16 halves the memory traffic per token, but is several times slower on a CPU without bf16
+            instructions.
+
+    Raises:
+        LimaError: files are missing, the weights have changed, or there is no end token.
     """
     if not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
         raise LimaError(
-            f"{folder} is no Hugging Face folder with config.json and *.safetensors; run the stage that writes it again"
+            f"{folder} is not a Hugging Face folder: config.json or *.safetensors is missing; run the stage that "
+            "writes it again"
         )
     check_digest(folder)
-    # cuDNN's attention builds a plan for each new shape, and each step of sampling has one of its own
+    # cuDNN's attention builds a plan for each new shape, and every decoding step has a new shape
     torch.backends.cuda.enable_cudnn_sdp(False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
     skinny_matmul.use_skinny_matmul(model)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     ends = model.generation_config.eos_token_id
     if ends is None:
-        raise LimaError(f"{folder}/generation_config.json names no eos_token_id, so no answer would ever end; add it")
+        raise LimaError(f"eos_token_id is missing in {folder}/generation_config.json; add it, so that responses end")
     return Checkpoint(
         model=model,
         tokenizer=tokenizer,
         ends=frozenset([ends] if isinstance(ends, int) else ends),
-        # a model without a limit (ALiBi, say) has no such key
+        # a model without a limit, such as ALiBi, has no such key
         context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize,
     )
 
 
 def check_digest(folder: Path) -> None:
-    """Raise where a checkpoint's weights are not those that training wrote and took the digest of."""
-    mark, weights = folder / DIGEST, folder / "model.safetensors"
-    if mark.is_file():
+    """Compare a checkpoint's weights with the digest that training wrote, if there is one. Raises LimaError."""
+    digest_file, weights = folder / DIGEST, folder / "model.safetensors"
+    if digest_file.is_file():
         with weights.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != mark.read_text():
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if digest != digest_file.read_text():
             raise LimaError(
-                f"{weights} was changed after training wrote it: its SHA-256 is not that in {mark}; train again"
+                f"{weights} was changed after training wrote it: its SHA-256 is not that in {digest_file}; train again"
             )
 
 
-def render(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """The prompt's tokens in the tokenizer's chat template, up to where the assistant speaks.
+def render(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+    """Return the token ids of a prompt in the chat template, up to the beginning of the assistant's turn.
 
-    A pretrained base without a template gets the plain texts, each followed by an empty line, as it met them in its
-    pretraining. Control tokens that a prompt spells are encoded as plain text.
+    For a base model without a template, the texts are joined, each followed by an empty line, as in pretraining data.
+    Control tokens in the text of a prompt are encoded as plain text.
     """
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
     plain = tokenizer.chat_template is None
@@ -95,12 +154,12 @@ def render(tokenizer: Any, prompt: Prompt) -> list[int]:
             return_dict=False,
             sanitize_control_tokens=True,
         )
-    except ValueError as error:  # of transformers: its words name the token
+    except ValueError as error:  # from transformers; the message names the token
         raise LimaError(f"prompt {prompt.id}: {error}; edit or drop the prompt") from error
-    return [*begins(tokenizer), *ids] if plain else list(ids)
+    return [*bos_ids(tokenizer), *ids] if plain else list(ids)
 
 
-def begins(tokenizer: Any) -> list[int]:
-    """BOS, where the tokenizer puts it before a text."""
+def bos_ids(tokenizer: Tokenizer) -> list[int]:
+    """The id of BOS if the tokenizer puts it before a text, else nothing."""
     bos = tokenizer.bos_token_id
     return [bos] if bos is not None and tokenizer("a").input_ids[:1] == [bos] else []

@@ -1,4 +1,4 @@
-"""Answers that were given elsewhere, by people or by models of another time."""
+"""Recorded responses: written by people, or generated outside the pipeline."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,25 +11,26 @@ from lima.text import reasoning_blocks
 
 
 def read(path: Path, prompts: Sequence[Prompt], *, contestant: str) -> list[Response]:
-    """The recorded answers to these prompts, under the contestant's name, in the prompts' order.
+    """Read the recorded responses to these prompts, in the order of the prompts, renamed to the contestant.
 
-    A prompt without an answer stays without one. Reasoning blocks are removed.
+    Responses to other prompts are ignored. Reasoning blocks are removed.
 
-    Raises LimaError where an answer comes twice, or none fits a prompt.
+    Raises:
+        LimaError: a duplicate, or no response to any of the prompts.
     """
-    place = {prompt.id: number for number, prompt in enumerate(prompts)}
+    position = {prompt.id: number for number, prompt in enumerate(prompts)}
     recorded = list(jsonl.read(path, Response))
-    fitting = [
+    responses = [
         response.model_copy(update={"contestant": contestant, "text": reasoning_blocks.without(response.text)})
         for response in recorded
-        if response.prompt_id in place
+        if response.prompt_id in position
     ]
-    twice = [key for key, count in Counter((r.prompt_id, r.sample) for r in fitting).items() if count > 1]
-    if twice:
-        prompt_id, sample = twice[0]
-        raise LimaError(f"{path} answers prompt {prompt_id} (sample {sample}) more than once; keep one of the lines")
-    if not fitting:
+    duplicates = [key for key, count in Counter((r.prompt_id, r.sample) for r in responses).items() if count > 1]
+    if duplicates:
+        prompt_id, sample = duplicates[0]
+        raise LimaError(f"duplicate response to prompt {prompt_id} (sample {sample}) in {path}; keep one of the lines")
+    if not responses:
         raise LimaError(
-            f"{path} has {len(recorded)} responses, but none whose prompt_id is among the {len(prompts)} prompts"
+            f"no response to any of the {len(prompts)} prompts among the {len(recorded)} in {path}; check its prompt_id"
         )
-    return sorted(fitting, key=lambda response: (place[response.prompt_id], response.sample))
+    return sorted(responses, key=lambda response: (position[response.prompt_id], response.sample))

@@ -1,6 +1,6 @@
-"""Response cache for contestants and annotators: every answered call under the digest of what was asked.
+"""Response cache for contestants and annotators, an SQLite file keyed by the SHA-256 of the request.
 
-A rerun asks only for what has no answer. A question without an answer is never kept.
+A rerun sends only requests without a cached response. Failures are not cached.
 """
 
 import asyncio
@@ -15,28 +15,29 @@ from pathlib import Path
 from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, NoReply
 from lima.redaction import redact, url_secrets
 
-BUSY = 60.0  # seconds to wait for another process that writes
+BUSY = 60.0  # seconds to wait for another process that is writing
 
 
 class ResponseCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def get(self, url: str, question: ChatRequest) -> ChatResponse | None:
-        row = self._database.execute("SELECT reply FROM replies WHERE digest = ?", [digest(url, question)]).fetchone()
+    def get(self, url: str, request: ChatRequest) -> ChatResponse | None:
+        """Return the cached response, None if there is none."""
+        row = self._database.execute("SELECT reply FROM replies WHERE digest = ?", [digest(url, request)]).fetchone()
         return ChatResponse.model_validate_json(row[0]) if row else None
 
-    def put(self, url: str, question: ChatRequest, reply: ChatResponse) -> None:
-        """On disk before it returns: a kill right afterwards loses nothing."""
+    def put(self, url: str, request: ChatRequest, response: ChatResponse) -> None:
+        """Store a response; it is on disk when this returns."""
         shown = redact(url, url_secrets(url))
-        row = [digest(url, question), shown, question.model, question.model_dump_json(), reply.model_dump_json()]
+        row = [digest(url, request), shown, request.model, request.model_dump_json(), response.model_dump_json()]
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
 
     def knows(self, url: str, model: str) -> bool:
-        """Whether this model has ever answered at this address."""
-        asked = [redact(url, url_secrets(url)), model]
-        row = self._database.execute("SELECT 1 FROM replies WHERE url = ? AND model = ? LIMIT 1", asked).fetchone()
+        """Return whether there is any response of this model at this address."""
+        key = [redact(url, url_secrets(url)), model]
+        row = self._database.execute("SELECT 1 FROM replies WHERE url = ? AND model = ? LIMIT 1", key).fetchone()
         return row is not None
 
 
@@ -53,23 +54,23 @@ def open_cache(path: Path) -> Iterator[ResponseCache]:
 
 
 def cached(ask: CompletionFn, cache: ResponseCache, *, url: str) -> CompletionFn:
-    """A function that asks for nothing that the cache knows or that is being asked right now."""
-    in_turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    """Wrap a completion function with the cache. Concurrent equal requests are sent once."""
+    locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def complete(question: ChatRequest) -> ChatResponse | NoReply:
-        async with in_turn[digest(url, question)]:
-            known = cache.get(url, question)
-            if known:
-                return known
-            answer = await ask(question)
-            if isinstance(answer, ChatResponse):
-                cache.put(url, question, answer)
-            return answer
+    async def complete(request: ChatRequest) -> ChatResponse | NoReply:
+        async with locks[digest(url, request)]:
+            hit = cache.get(url, request)
+            if hit:
+                return hit
+            response = await ask(request)
+            if isinstance(response, ChatResponse):
+                cache.put(url, request, response)
+            return response
 
     return complete
 
 
-def digest(url: str, question: ChatRequest) -> str:
-    """SHA-256 of everything the answer depends on; the key is no part of it."""
-    asked = json.dumps(question.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(f"{url}\n{asked}".encode()).hexdigest()
+def digest(url: str, request: ChatRequest) -> str:
+    """SHA-256 of everything a response depends on, without the API key."""
+    text = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"{url}\n{text}".encode()).hexdigest()

@@ -85,7 +85,7 @@ async def from_endpoint(
             seed=p.sample.decoding.seed,
             known=cache.knows(served.url, served.model),
         ) as server:
-            return await endpoint.respond(
+            return await endpoint.generate(
                 prompts,
                 served=served,
                 contestant=contestant,

@@ -115,11 +115,11 @@ def test_a_refused_first_judgment_does_not_stop_the_run(tmp_path):
 
 def test_too_many_judgments_without_a_reply_stop_the_run_and_the_replies_stay_cached(tmp_path):
     with serving(lambda body, n: FILTER if n < 4 else prefers_lima(body, n)) as server:
-        # a quarter of 12 ballots is 3
+        # a quarter of 12 judgments is 3
         with pytest.raises(
             TooManyFailures,
-            match=r"4 of 12 questions have no answer \(4 refused\), more than the share of 0\.25 that "
-            r"judge\.max_failed_share allows; the last one: it says 400 .*\. All answers are kept",
+            match=r"4 of 12 requests have no response \(4 refused\), more than judge\.max_failed_share: 0\.25 "
+            r"allows; last failure: status 400 .*\. Responses are cached",
         ):
             judged(server.url, tmp_path, concurrency=1)
         assert len(server.asked) == 4

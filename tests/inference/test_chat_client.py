@@ -11,40 +11,40 @@ from lima.inference.chat_client import EndpointError, connected, retry_after_sec
 from lima.records import Turn
 
 OPTIONS = {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
-QUESTION = ChatRequest(model="m", messages=(Turn(role="user", content="?"),), options=OPTIONS, attempt=0)
+REQUEST = ChatRequest(model="m", messages=(Turn(role="user", content="?"),), options=OPTIONS, attempt=0)
 
 
-def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", known=False, pauses=None, question=QUESTION):
-    """The last of `times` replies, asked one after the other; the pauses are noted, not slept."""
+def ask(url, *, times=1, retries=3, timeout=5.0, key_variable="", known=False, pauses=None, request=REQUEST):
+    """The last of `times` sequential replies; delays are recorded instead of slept."""
 
-    async def noted(pause):
+    async def record(pause):
         if pauses is not None:
             pauses.append(pause)
 
     async def run():
         settings = {"key_variable": key_variable, "retries": retries, "timeout": timeout, "seed": 17, "known": known}
-        async with connected(url, sleep=noted, **settings) as endpoint:
-            return [await endpoint.ask(question) for _ in range(times)][-1]
+        async with connected(url, sleep=record, **settings) as endpoint:
+            return [await endpoint.ask(request) for _ in range(times)][-1]
 
     return asyncio.run(run())
 
 
-def test_a_reply_brings_its_text_how_it_ended_and_its_tokens():
+def test_a_response_has_text_finish_reason_and_tokens():
     with serving(lambda body, number: said("Hello", finish="length", tokens=9)) as server:
         assert ask(server.url) == ChatResponse(text="Hello", finish="length", finish_reason="length", tokens=9)
     messages = [{"role": "user", "content": "?"}]
-    wanted = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
-    assert server.asked == [wanted]
+    expected = {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 1}
+    assert server.asked == [expected]
 
 
 def test_every_turn_is_sent_with_its_own_role():
     turns = tuple(Turn(role=role, content=role[0]) for role in ("system", "user", "assistant", "user"))
     with serving(lambda body, number: said("Hello")) as server:
-        ask(server.url, question=QUESTION.model_copy(update={"messages": turns}))
+        ask(server.url, request=REQUEST.model_copy(update={"messages": turns}))
     assert server.asked[0]["messages"] == [turn.model_dump() for turn in turns]
 
 
-def test_a_rate_limit_is_waited_out_as_long_as_the_server_says():
+def test_the_delay_after_a_rate_limit_is_that_of_retry_after():
     pauses = []
     limit = Sent(status=429, headers={"Retry-After": "7"})
     with serving(lambda body, number: limit if number < 2 else said("at last")) as server:
@@ -53,7 +53,7 @@ def test_a_rate_limit_is_waited_out_as_long_as_the_server_says():
     assert len(server.asked) == 3
 
 
-def test_pauses_double_after_each_failure_less_up_to_a_half():
+def test_backoff_doubles_with_jitter_of_up_to_a_half():
     pauses = []
     with serving(lambda body, number: Sent(status=503) if number < 3 else said("ok")) as server:
         ask(server.url, pauses=pauses)
@@ -61,59 +61,62 @@ def test_pauses_double_after_each_failure_less_up_to_a_half():
     assert [low <= pause <= 2 * low for low, pause in zip([0.5, 1, 2], pauses, strict=True)] == [True] * 3
 
 
-def test_a_server_in_lasting_trouble_is_asked_once_and_then_as_often_as_retries_say():
+def test_a_server_error_is_retried_as_often_as_configured():
     pauses = []
     with serving(lambda body, number: Sent(status=500, body="broken")) as server:
-        with pytest.raises(EndpointError, match=rf"{server.url}, asked 4 times: it says 500 'broken'"):
+        with pytest.raises(EndpointError, match=rf"{server.url} failed after 4 attempts: status 500 'broken'"):
             ask(server.url, retries=3, pauses=pauses)
         assert len(server.asked) == 4
     assert len(pauses) == 3  # none after the last failure
 
 
-def test_what_does_not_pass_is_not_asked_again():
+def test_a_permanent_error_is_not_retried():
     with serving(lambda body, number: Sent(status=404, body="no such model")) as server:
-        with pytest.raises(EndpointError, match=r"asked once: it says 404 'no such model'; check url, model and key"):
+        with pytest.raises(
+            EndpointError, match=r"failed after 1 attempt: status 404 'no such model'; check url, model and key"
+        ):
             ask(server.url)
         assert len(server.asked) == 1
 
 
-def test_a_slow_server_is_asked_again_and_then_named_with_the_timeout():
+def test_a_timeout_is_retried_and_then_reported():
     with serving(lambda body, number: said("slow", delay=0.6 if number == 0 else 0)) as server:
         assert ask(server.url, timeout=0.3).text == "slow"
     with (
         serving(lambda body, number: said("slow", delay=0.4)) as server,
-        pytest.raises(EndpointError, match=r"asked 2 times: no answer within 0\.1 s; raise the timeout"),
+        pytest.raises(EndpointError, match=r"failed after 2 attempts: timeout after 0\.1 s; raise the timeout"),
     ):
         ask(server.url, timeout=0.1, retries=1)
 
 
-def test_a_refused_connection_names_the_address_and_the_fix_at_once():
+def test_a_refused_connection_is_reported_with_the_address_at_once():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         with pytest.raises(
-            EndpointError, match=rf"{url}, asked once: no connection .*; start the server, or mend the url"
+            EndpointError,
+            match=rf"{url} failed after 1 attempt: cannot connect .*; start the server or correct the url",
         ):
             ask(url)
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", "{", "{}", '{"choices": []}', '{"choices": [{"message": 3}]}'])
-def test_a_reply_that_is_no_completion_stops_at_once(body):
+def test_a_first_reply_that_is_not_a_completion_is_not_retried(body):
     page = Sent(body=body, headers={"Content-Type": "application/json"})
     with serving(lambda *_: page) as server:
         with pytest.raises(
-            EndpointError, match=r"asked once: its reply is no chat completion; does the url .* end in /v1"
+            EndpointError, match=r"failed after 1 attempt: the reply is not a chat completion; check .* ends in /v1"
         ):
             ask(server.url)
         assert len(server.asked) == 1
 
 
-def test_once_a_server_has_answered_garbage_passes():
+def test_an_invalid_reply_is_retried_once_the_server_has_responded():
     with serving(lambda body, number: Sent(body="<html>") if number == 1 else said(str(number))) as server:
         assert ask(server.url, times=2).text == "2"
 
 
-def test_the_key_is_sent_and_stands_in_no_error_and_no_log(monkeypatch, caplog):
+def test_the_key_is_sent_and_is_in_no_error_and_no_log(monkeypatch, caplog):
     caplog.set_level("DEBUG")
     monkeypatch.setenv("SOME_KEY", "sk-secret")
     with serving(lambda *_: Sent(status=401, body="wrong key: sk-secret")) as server:
@@ -150,23 +153,23 @@ def test_no_part_of_the_key_is_in_the_reason_of_a_question_without_an_answer(mon
     assert not [KEY[start : start + 8] for start in range(51) if KEY[start : start + 8] in detail]
 
 
-def test_a_key_that_a_server_repeats_in_its_answer_is_not_kept(monkeypatch):
+def test_a_key_in_a_response_is_redacted(monkeypatch):
     monkeypatch.setenv("SOME_KEY", KEY)
     with serving(lambda *_: said(f"You sent {KEY}.")) as server:
         assert ask(server.url, key_variable="SOME_KEY").text == "You sent …."
 
 
-def test_credentials_in_a_url_are_shown_in_no_error():
+def test_credentials_in_a_url_are_in_no_error():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{unused.getsockname()[1]}/v1"
-        with pytest.raises(EndpointError, match=rf"http://…@{place}, asked once: no connection") as caught:
+        with pytest.raises(EndpointError, match=rf"http://…@{place} failed after 1 attempt: cannot connect") as caught:
             ask(f"http://ann:pa55w0rd@{place}")
     assert "pa55w0rd" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY[:20]} {KEY[20:]}", f"{KEY}é"])
-def test_a_key_that_no_header_can_hold_is_named_by_its_variable_and_not_shown(monkeypatch, key):
+def test_an_invalid_key_is_reported_by_its_variable_without_its_value(monkeypatch, key):
     monkeypatch.setenv("SOME_KEY", key)
     with pytest.raises(EndpointError, match=r"SOME_KEY contains a space, a line break or a character") as caught:
         ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
@@ -180,9 +183,9 @@ def test_no_variable_means_no_key(monkeypatch):
         assert server.authorization == [None]
 
 
-def test_a_missing_key_is_named_by_its_variable(monkeypatch):
+def test_a_missing_key_is_reported_by_its_variable(monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
-    with pytest.raises(EndpointError, match=r"the environment variable SOME_KEY is not set; export it"):
+    with pytest.raises(EndpointError, match=r"environment variable not set: SOME_KEY; export it"):
         ask("http://127.0.0.1:9/v1", key_variable="SOME_KEY")
 
 
@@ -205,7 +208,7 @@ def test_retry_after_is_seconds_or_a_date(header, wait):
     assert retry_after_seconds(header, now=datetime(1999, 12, 31, 23, 59, 0, tzinfo=UTC)) == wait
 
 
-# --- replies that are no answer ----------------------------------------------------------------------------------
+# --- replies without a response ----------------------------------------------------------------------------------
 
 CALL = [{"id": "1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}]
 
@@ -232,7 +235,7 @@ CALL = [{"id": "1", "type": "function", "function": {"name": "look_up", "argumen
         ({"content": [{"type": "refusal", "refusal": "I cannot."}]}, "stop", "refused"),
     ],
 )
-def test_a_completion_without_an_answer_is_no_reply_and_is_not_asked_again(message, finish, reason):
+def test_a_completion_without_text_is_no_reply_and_is_not_retried(message, finish, reason):
     with serving(lambda *_: completed(message, finish=finish)) as server:
         outcome = ask(server.url)
         assert len(server.asked) == 1
@@ -250,10 +253,10 @@ def test_a_completion_without_an_answer_is_no_reply_and_is_not_asked_again(messa
         ({"content": "Yes.", "tool_calls": CALL}, "tool_calls", ("Yes.", "stop")),
         ({"content": "Yes"}, "max_tokens", ("Yes", "length")),
         ({"content": "Yes"}, None, ("Yes", "stop")),
-        ({"content": "<think>a</think>Yes"}, "stop", ("<think>a</think>Yes", "stop")),  # kept as it came
+        ({"content": "<think>a</think>Yes"}, "stop", ("<think>a</think>Yes", "stop")),  # unchanged
     ],
 )
-def test_a_completion_with_an_answer_brings_it_and_the_servers_own_finish_reason(message, finish, wanted):
+def test_a_completion_with_text_returns_it_with_the_servers_finish_reason(message, finish, wanted):
     with serving(lambda *_: completed(message, finish=finish)) as server:
         reply = ask(server.url)
     assert (reply.text, reply.finish, reply.finish_reason) == (*wanted, finish)
@@ -263,20 +266,20 @@ def test_a_completion_with_an_answer_brings_it_and_the_servers_own_finish_reason
     "body",
     ["<html>hello</html>", "{", "{}", '{"choices": []}', '{"choices": [{"message": 3}]}', '{"error": {"code": 500}}'],
 )
-def test_what_is_no_completion_is_asked_again_and_then_malformed_once_the_server_has_answered(body):
+def test_an_invalid_reply_is_malformed_after_all_retries(body):
     with serving(lambda _, number: said("ok") if number == 0 else Sent(body=body)) as server:
         outcome = ask(server.url, times=2, retries=2)
         assert len(server.asked) == 1 + 3
     assert outcome.reason == "malformed"
 
 
-def test_a_reply_that_ends_with_an_error_is_asked_again():
+def test_a_reply_with_finish_reason_error_is_retried():
     broken = completed({"content": "Half an ans"}, finish="error")
     with serving(lambda _, number: broken if number == 0 else said("whole")) as server:
         assert ask(server.url, known=True).text == "whole"
 
 
-# --- questions without an answer, and servers without answers ----------------------------------------------------
+# --- requests without a response, and servers without responses ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -292,7 +295,7 @@ def test_a_reply_that_ends_with_an_error_is_asked_again():
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_one_question_that_is_refused_is_no_reply_and_the_next_one_is_asked(status, error, reason, first):
+def test_one_refused_request_is_no_reply_and_the_next_one_is_sent(status, error, reason, first):
     def answer(body, number):
         return refused(status, **error) if number == (0 if first else 1) else said("ok")
 
@@ -306,45 +309,51 @@ def test_one_question_that_is_refused_is_no_reply_and_the_next_one_is_asked(stat
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wrong_key_or_an_unknown_model_stops_at_once_even_after_answers(status):
+def test_a_wrong_key_or_an_unknown_model_raises_even_after_responses(status):
     with serving(lambda _, number: said("ok") if number == 0 else Sent(status=status, body="no")) as server:
-        with pytest.raises(EndpointError, match=rf"asked once: it says {status} 'no'; check url, model and key"):
+        with pytest.raises(
+            EndpointError, match=rf"failed after 1 attempt: status {status} 'no'; check url, model and key"
+        ):
             ask(server.url, times=2)
         assert len(server.asked) == 2
 
 
-def test_an_exhausted_account_stops_at_once():
+def test_an_exhausted_account_raises_at_once():
     with serving(lambda *_: refused(429, code="insufficient_quota", message="You exceeded your quota")) as server:
-        with pytest.raises(EndpointError, match=r"asked once: it says 429 .*; the account has no credit left"):
+        with pytest.raises(
+            EndpointError, match=r"failed after 1 attempt: status 429 .*; the account has no credit left"
+        ):
             ask(server.url)
         assert len(server.asked) == 1
 
 
-def test_a_server_that_rejects_every_question_stops_after_three():
+def test_three_rejected_requests_before_the_first_response_raise():
     with serving(lambda *_: Sent(status=400, body="bad request")) as server:
-        with pytest.raises(EndpointError, match="it says 400 'bad request'"):
+        with pytest.raises(EndpointError, match="status 400 'bad request'"):
             ask(server.url, times=9)
         assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_question_that_times_out_is_no_reply_where_the_server_is_known_to_answer(known):
+def test_a_timeout_is_no_reply_if_the_server_is_known_to_respond(known):
     with serving(lambda *_: said("slow", delay=0.3)) as server:
         if known:
             assert ask(server.url, timeout=0.1, retries=0, known=True).reason == "timed_out"
         else:
-            with pytest.raises(EndpointError, match=r"no answer within 0\.1 s"):
+            with pytest.raises(EndpointError, match=r"timeout after 0\.1 s"):
                 ask(server.url, timeout=0.1, retries=0)
 
 
-def test_a_server_that_goes_away_after_answers_stops_after_eight_questions_in_a_row():
+def test_eight_consecutive_failures_after_responses_raise():
     with serving(lambda _, number: said("ok") if number == 0 else Sent(status=503)) as server:
-        with pytest.raises(EndpointError, match="has gone away: 8 questions in a row have no answer; the last one, a"):
+        with pytest.raises(
+            EndpointError, match=r"stopped responding: .*; 8 consecutive requests failed, the last one after 2 attempts"
+        ):
             ask(server.url, times=20, retries=1)
         assert len(server.asked) == 1 + 8 * 2
 
 
-def test_answers_in_between_keep_a_troubled_server_going():
+def test_a_response_resets_the_count_of_consecutive_failures():
     with serving(lambda _, number: said("ok") if number % 3 == 0 else Sent(status=503)) as server:
         assert ask(server.url, times=31, retries=0).text == "ok"
 
@@ -352,10 +361,10 @@ def test_answers_in_between_keep_a_troubled_server_going():
 # --- options -----------------------------------------------------------------------------------------------------
 
 
-def test_only_the_options_of_the_question_are_sent():
+def test_only_the_options_of_the_request_are_sent():
     chosen = {"max_completion_tokens": 9, "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
     with serving(lambda *_: said("ok")) as server:
-        ask(server.url, question=QUESTION.model_copy(update={"options": chosen}))
+        ask(server.url, request=REQUEST.model_copy(update={"options": chosen}))
     assert server.asked[0] == {"model": "m", "messages": [{"role": "user", "content": "?"}], **chosen}
 
 
@@ -364,18 +373,18 @@ def test_only_the_options_of_the_question_are_sent():
     [
         (
             "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
-            "it does not take max_tokens: set `send: [max_completion_tokens, temperature, top_p, seed]` for",
+            "unsupported option max_tokens: set `send: [max_completion_tokens, temperature, top_p, seed]` for",
         ),
         (
             "Unsupported value: 'temperature' does not support 0.5",
-            "it does not take temperature: set `send: [max_tokens, top_p, seed]` for this endpoint in params.yaml",
+            "unsupported option temperature: set `send: [max_tokens, top_p, seed]` for this endpoint in params.yaml",
         ),
-        ("seed is not permitted", "it does not take seed: set `send: [max_tokens, temperature, top_p]`"),
-        ("reasoning_effort is unknown", "it does not take reasoning_effort: take it out of `extra` of this endpoint"),
+        ("seed is not permitted", "unsupported option seed: set `send: [max_tokens, temperature, top_p]`"),
+        ("reasoning_effort is unknown", "unsupported option reasoning_effort: remove it from `extra` of this endpoint"),
     ],
 )
-def test_an_option_that_a_server_does_not_take_is_named_with_the_setting(message, advice):
+def test_an_unsupported_option_is_reported_with_the_setting(message, advice):
     with serving(lambda *_: refused(400, message=message)) as server:
         with pytest.raises(EndpointError, match=re.escape(advice)):
-            ask(server.url, question=QUESTION.model_copy(update={"options": OPTIONS | {"reasoning_effort": "low"}}))
+            ask(server.url, request=REQUEST.model_copy(update={"options": OPTIONS | {"reasoning_effort": "low"}}))
         assert len(server.asked) == 1

@@ -17,12 +17,12 @@ DECODING = Decoding(
 )
 
 
-def answered(url, *, samples=1, done=lambda: None, **entry):
+def generated(url, *, samples=1, done=lambda: None, **entry):
     served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable="", reads="", **entry)
 
     async def run():
         async with connected(url, key_variable="", retries=0, timeout=5, seed=17) as server:
-            return await endpoint.respond(
+            return await endpoint.generate(
                 PROMPTS,
                 served=served,
                 contestant="served",
@@ -36,14 +36,14 @@ def answered(url, *, samples=1, done=lambda: None, **entry):
     return asyncio.run(run())
 
 
-def test_a_servers_answers_come_in_the_prompts_order_whichever_is_ready_first():
+def test_responses_are_in_the_order_of_the_prompts():
     def slow_first(body, number):
         text = body["messages"][0]["content"]
         return said(f"to {text}", finish="length" if text == "b?" else "stop", delay=0.2 if text == "a?" else 0)
 
     counted = []
     with serving(slow_first) as server:
-        responses = answered(server.url, done=lambda: counted.append(1))
+        responses = generated(server.url, done=lambda: counted.append(1))
     assert [(r.contestant, r.prompt_id, r.text, r.finish, r.tokens) for r in responses] == [
         ("served", "a", "to a?", "stop", 3),
         ("served", "b", "to b?", "length", 3),
@@ -52,41 +52,41 @@ def test_a_servers_answers_come_in_the_prompts_order_whichever_is_ready_first():
     assert len(counted) == 3
 
 
-def test_every_sample_has_a_seed_of_its_own_which_a_rerun_repeats():
+def test_every_sample_has_its_own_reproducible_seed():
     with serving(lambda *_: said("ok")) as server:
-        assert [r.sample for r in answered(server.url, samples=2)] == [0, 1] * 3
-        answered(server.url, samples=2)
+        assert [r.sample for r in generated(server.url, samples=2)] == [0, 1] * 3
+        generated(server.url, samples=2)
     first, again = ([request["seed"] for request in half] for half in (server.asked[:6], server.asked[6:]))
     assert len(set(first)) == 6
     assert sorted(first) == sorted(again)
     assert all(0 <= seed < 2**31 for seed in first)
 
 
-def test_the_papers_decoding_is_asked_for_as_far_as_the_protocol_goes():
+def test_the_decoding_parameters_of_the_protocol_are_sent():
     with serving(lambda *_: said("ok")) as server:
-        answered(server.url)
-    asked = {name: server.asked[0][name] for name in ("model", "top_p", "temperature", "max_tokens")}
-    assert asked == {"model": "m", "top_p": 0.9, "temperature": 0.7, "max_tokens": 40}
+        generated(server.url)
+    sent = {name: server.asked[0][name] for name in ("model", "top_p", "temperature", "max_tokens")}
+    assert sent == {"model": "m", "top_p": 0.9, "temperature": 0.7, "max_tokens": 40}
     assert "repetition_penalty" not in server.asked[0]
 
 
-def test_reasoning_is_no_part_of_an_answer_and_an_answer_of_reasoning_alone_is_none():
+def test_reasoning_blocks_are_removed_and_reasoning_alone_is_not_a_response():
     replies = [said("<think>a b</think>\nYes."), said("<think>a b", finish="length"), said("Yes, but", finish="length")]
     with serving(lambda body, _: replies["abc".index(body["messages"][0]["content"][0])]) as server:
-        first, second, third = answered(server.url)
+        first, second, third = generated(server.url)
     assert (first.text, first.finish, first.finish_reason) == ("Yes.", "stop", "stop")
     assert isinstance(second, Unanswered)
     assert (second.prompt_id, second.sample, second.reason) == ("b", 0, "truncated")
     assert (third.text, third.finish) == ("Yes, but", "length")
 
 
-def test_a_filtered_answer_is_none_and_says_why():
+def test_a_filtered_response_is_missing_with_its_reason():
     with serving(lambda *_: completed({"content": "I was abo"}, finish="content_filter")) as server:
-        assert {outcome.reason for outcome in answered(server.url)} == {"refused"}
+        assert {outcome.reason for outcome in generated(server.url)} == {"refused"}
 
 
-def test_an_entry_says_which_options_are_sent():
+def test_the_options_of_the_entry_are_sent():
     with serving(lambda *_: said("ok")) as server:
-        answered(server.url, send=["max_completion_tokens"], extra={"reasoning_effort": "low"})
+        generated(server.url, send=["max_completion_tokens"], extra={"reasoning_effort": "low"})
     names = {name: value for name, value in server.asked[0].items() if name != "messages"}
     assert names == {"model": "m", "max_completion_tokens": 40, "reasoning_effort": "low"}

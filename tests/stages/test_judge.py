@@ -130,7 +130,7 @@ def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback
     )
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: http://127.0.0.1:9/v1 needs a key, but the environment variable NO_KEY is not set; export it\n"
+        "error: environment variable not set: NO_KEY; export it, http://127.0.0.1:9/v1 needs a key\n"
     )
 
 
