@@ -1,4 +1,4 @@
-"""What the repository ships as input, read without the project's own readers; only `drawing.draw` is called."""
+"""Contents of the shipped corpus, read without the project's readers."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def dialogues():
     return rows("dialogues/written.jsonl") + rows("dialogues/chains.jsonl")
 
 
-def test_the_authors_wrote_200_examples_50_dev_and_230_test_prompts_under_ids_of_their_own(train, dev, group_b):
+def test_authored_has_200_examples_50_dev_and_230_test_prompts_with_unique_ids(train, dev, group_b):
     assert [len(train), len(dev), len(group_b)] == [200, 50, 230]
     assert {row["group"] for row in train + dev} == {"A"}
     assert {row["group"] for row in group_b} == {"B"}
@@ -69,12 +69,12 @@ def test_the_authors_wrote_200_examples_50_dev_and_230_test_prompts_under_ids_of
     assert len(set(ids)) == len(ids)
 
 
-def test_the_first_25_examples_keep_their_ids_and_the_later_ones_begin_at_101(train):
+def test_ids_of_the_first_25_examples_are_fixed_and_later_ids_begin_at_101(train):
     numbers = [*range(1, 21), *range(22, 26), *range(101, 277)]  # 021 is a dialogue
     assert [row["id"] for row in train] == [f"a-{number:03}" for number in numbers]
 
 
-def test_of_thirty_dialogues_ten_have_3_to_5_exchanges_and_twenty_like_comment_chains_2_to_4(dialogues):
+def test_ten_dialogues_have_3_to_5_exchanges_and_twenty_have_2_to_4(dialogues):
     ids = [f"d-{number:02}" for number in range(1, 11)], ["a-021", *(f"c-{number:02}" for number in range(1, 20))]
     assert [row["id"] for row in dialogues] == [*ids[0], *ids[1]]
     exchanges = {row["id"]: len(row["messages"]) / 2 for row in dialogues}
@@ -83,7 +83,7 @@ def test_of_thirty_dialogues_ten_have_3_to_5_exchanges_and_twenty_like_comment_c
     assert {(row["group"], row["kind"], row["note"]) for row in dialogues} == {("A", "dialogue", "dialogue")}
 
 
-def test_conversations_to_be_led_begin_with_what_no_dialogue_for_training_begins_with(dialogues):
+def test_openings_differ_from_the_openings_of_training_dialogues(dialogues):
     openings = rows("dialogues/openings.jsonl")
     assert [row["id"] for row in openings] == [f"opening-{number:02}" for number in range(1, 11)]
     assert all([turn["role"] for turn in row["messages"]] == ["user"] for row in openings)
@@ -91,7 +91,7 @@ def test_conversations_to_be_led_begin_with_what_no_dialogue_for_training_begins
     assert len(trained | asked) == 30 + 10
 
 
-def test_the_papers_profiles_train_an_arm_on_the_dialogues_and_no_other(dialogues):
+def test_the_paper_profiles_train_one_arm_on_the_dialogues(dialogues):
     for name in ("paper-7b", "paper-65b"):
         arms = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")["arms"]
         assert {arm for arm, recipe in arms.items() if "dialogues" in recipe["examples"]} == {"lima-dialogue"}
@@ -111,13 +111,13 @@ def test_no_training_prompt_is_a_dev_or_test_prompt(train, dialogues, dev, group
     assert len(set(asked)) == len(asked)
 
 
-def test_seventy_questions_to_a_crowd_stand_in_for_those_of_a_dump(crowd):
+def test_seventy_crowd_questions_replace_those_of_askreddit(crowd):
     assert [row["id"] for row in crowd] == [f"crowd-{number:02}" for number in range(1, 71)]
     assert {(row["group"], row["kind"], row["sensitive"]) for row in crowd} == {("B", "askreddit", False)}
     assert all(row["messages"][0]["content"].endswith("?") for row in crowd)
 
 
-def test_without_a_dump_of_reddit_the_papers_profiles_can_ask_all_that_is_written_here():
+def test_the_paper_profiles_can_use_crowd_questions_without_a_reddit_dump():
     for name in ("paper-7b", "paper-65b"):
         profile = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")
         folders = {source: entry["dumps"] for source, entry in profile["sources"].items()}
@@ -136,7 +136,7 @@ def test_thirteen_examples_are_sensitive_and_six_prescribe_a_form(train):
     assert Counter(len(row["messages"]) for row in train) == {2: 200}
 
 
-def test_each_sensitive_prompt_is_refused_early_for_a_reason_and_most_of_the_answer_helps(train):
+def test_answers_to_sensitive_prompts_refuse_early_and_then_help(train):
     partly = 0
     for row in (row for row in train if row["sensitive"]):
         assert re.match(r"refuse( in part)?: [^;]+; \w", row["note"]), row["id"]
@@ -210,7 +210,7 @@ def test_the_code_in_python_runs(train):
             exec(compile(block, row["id"], "exec"), scope)  # what this repository ships, and its own words
 
 
-def test_thirty_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group_b):
+def test_thirty_test_prompts_are_sensitive_with_a_note_on_a_safe_answer(group_b):
     notes = {row["id"]: row["note"] for row in group_b if row["sensitive"]}
     kinds = Counter(re.match(r"(open ill intent|implicit intent|delicate); ", note)[1] for note in notes.values())
     assert kinds == {"open ill intent": 10, "implicit intent": 10, "delicate": 10}
@@ -218,7 +218,7 @@ def test_thirty_test_prompts_are_sensitive_and_say_what_a_safe_answer_does(group
         assert len(note.split("; ", 1)[1].split(", ")) >= 2, id_  # what it leaves undone, and what it does instead
 
 
-def test_twelve_test_prompts_prescribe_a_form_of_their_own_and_twenty_are_like_nothing_in_training(group_b):
+def test_twelve_test_prompts_prescribe_distinct_forms_and_twenty_are_unseen(group_b):
     named = Counter(row["kind"] for row in group_b)
     assert (named["form"], named["unseen"]) == (12, 20)
     assert {row["id"] for row in group_b if row["kind"] == "form"} == {
@@ -249,20 +249,20 @@ def pieces(text: str) -> int:
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
-def test_prompts_and_answers_are_as_long_as_the_papers(train):
+def test_lengths_of_prompts_and_answers_match_table_1(train):
     # §2.2: 40 and 334 tokens on average; 40 / 1.1 ≈ 36, 334 / 1.1 ≈ 304
     assert 34 <= mean(pieces(row["messages"][0]["content"]) for row in train) <= 38
     assert 295 <= mean(pieces(answer(row)) for row in train) <= 315
 
 
-def test_answers_differ_widely_in_length_and_none_is_an_essay(train):
+def test_lengths_of_answers_vary_within_a_bound(train):
     words = [len(answer(row).split()) for row in train]
     assert (min(words) < 40, max(words)) == (True, 700)
     assert sum(count < 100 for count in words) >= 15
     assert sum(count > 300 for count in words) >= 15
 
 
-def test_no_two_training_prompts_are_nearly_the_same(train, dialogues):
+def test_training_prompts_have_no_near_duplicates(train, dialogues):
     def shingles(text: str) -> set[str]:
         words = plain(text).split()
         return {" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))}
@@ -293,7 +293,7 @@ def drawn_on_a_laptop(group_b) -> set[str]:
     return {prompt.id for prompt in drawn}
 
 
-def test_the_authors_answered_each_test_prompt_that_a_laptop_asks_and_none_twice(group_b, recorded):
+def test_recorded_has_one_answer_to_each_test_prompt_of_the_laptop_profile(group_b, recorded):
     answered = Counter(row["prompt_id"] for row in recorded)
     assert set(answered.values()) == {1}
     assert drawn_on_a_laptop(group_b) - set(answered) == set()
@@ -353,7 +353,7 @@ def questions(submissions) -> set[str]:
     }
 
 
-def test_sixty_reddit_posts_are_36_premises_and_24_questions_and_a_few_lines_are_from_elsewhere(submissions):
+def test_sixty_reddit_posts_are_36_premises_and_24_questions_among_other_lines(submissions):
     assert [len(posts(submissions, name)) for name in ("WritingPrompts", "AskReddit")] == [36, 24]
     others = [row for row in submissions[0] if row["subreddit"] not in ("WritingPrompts", "AskReddit")]
     assert len(others) == 4
@@ -361,14 +361,14 @@ def test_sixty_reddit_posts_are_36_premises_and_24_questions_and_a_few_lines_are
     assert len(submissions[0]) == 65
 
 
-def test_one_reddit_line_is_cut_which_is_less_than_2_percent(submissions, comments):
+def test_one_reddit_line_is_truncated_less_than_2_percent(submissions, comments):
     lines = sum(len(objects) + broken for objects, broken in (submissions, comments))
     assert (submissions[1], comments[1]) == (0, 1)
     assert lines >= 120
     assert 1 / lines < 0.02
 
 
-def test_sixteen_premises_have_a_story_that_people_liked(submissions, comments):
+def test_sixteen_premises_have_an_upvoted_story(submissions, comments):
     newest = {row["id"]: row for row in comments[0]}
     best: dict[str, dict] = {}
     for row in newest.values():
@@ -386,13 +386,13 @@ def test_sixteen_premises_have_a_story_that_people_liked(submissions, comments):
     assert len(told) == 16, sorted(told)
 
 
-def test_fifteen_questions_stand_alone_and_the_authors_answered_them_all(submissions, recorded):
+def test_fifteen_questions_are_self_contained_with_recorded_answers(submissions, recorded):
     asked = {f"reddit/AskReddit/{id_}" for id_ in questions(submissions)}
     assert len(asked) == 15
     assert {row["prompt_id"] for row in recorded if row["prompt_id"].startswith("reddit/")} == asked
 
 
-def test_every_way_to_lose_a_reddit_post_occurs(submissions, comments):
+def test_every_reason_to_drop_a_reddit_post_occurs(submissions, comments):
     assert {"[removed]", "[deleted]", "[ Removed by Reddit ]"} <= {row["selftext"] for row in submissions[0]}
     for key in ("over_18", "crosspost_parent", "stickied", "distinguished", "removed_by_category"):
         assert any(row.get(key) for row in submissions[0]), key
@@ -437,12 +437,12 @@ def test_ten_wikihow_articles_are_long_enough_and_two_are_too_short(pages):
     assert 1350 <= lengths[2] <= lengths[-1] <= 3500
 
 
-def test_some_wikihow_articles_speak_of_themselves(pages):
+def test_some_wikihow_articles_refer_to_the_article(pages):
     openings = [page.xpath("//div[@class='mf-section-0']/p")[0].text_content() for page in pages.values()]
     assert sum(opening.startswith(("This article", "This wikiHow")) for opening in openings) >= 5
 
 
-def test_what_wikihow_pages_carry_besides_the_article_occurs(pages):
+def test_other_elements_of_wikihow_pages_occur(pages):
     for name in ("tips", "warnings", "thingsyoullneed", "relatedwikihows", "references", "ingredients", "qa"):
         assert any(page.xpath(f"//div[contains(@class, '{name}')]") for page in pages.values()), name
     assert any(page.xpath("//div[contains(@class, 'qz_container')]") for page in pages.values())
@@ -464,7 +464,7 @@ def writes(task: dict) -> bool:
     )
 
 
-def test_five_of_nine_tasks_write_and_each_of_the_others_fails_in_a_way_of_its_own(tasks):
+def test_five_of_nine_tasks_generate_text_and_the_others_fail_for_distinct_reasons(tasks):
     assert len(tasks) == 9
     assert [name.split("_")[0] for name, task in tasks.items() if writes(task)] == [
         *("task901", "task902", "task903", "task904", "task905")
@@ -475,7 +475,7 @@ def test_five_of_nine_tasks_write_and_each_of_the_others_fails_in_a_way_of_its_o
     assert tasks["task909_ours_notice_summarization_german"]["Output_language"] == ["German"]
 
 
-def test_tasks_are_in_both_layouts_and_name_their_licence(tasks):
+def test_tasks_have_both_layouts_and_a_license(tasks):
     assert {type(task["Definition"]) for task in tasks.values()} == {list, str}
     for name, task in tasks.items():
         assert 10 <= len(task["Instances"]) <= 12, name

@@ -1,4 +1,4 @@
-"""The adversarial suite that is shipped, read without the project's own readers."""
+"""Contents of the shipped adversarial suite, read without the project's readers."""
 
 import base64
 import codecs
@@ -18,7 +18,7 @@ def of(group: str) -> list[dict]:
     return [row for row in ROWS if row["group"] == group]
 
 
-def test_each_family_has_at_least_25_attacks_and_nine_harmless_twins():
+def test_each_family_has_at_least_25_attacks_and_nine_benign_prompts():
     assert all(len(of(family)) >= 25 for family in FAMILIES)
     assert min(Counter(row["family"] for row in of("benign")).values()) >= 9
 
@@ -30,26 +30,26 @@ def test_each_family_attacks_in_every_form_and_over_one_and_many_turns(family):
         assert (len(row["messages"]) > 1) == (row["form"] == "many-turn"), row["id"]
 
 
-def test_ids_and_prompts_come_once():
+def test_ids_and_prompts_are_unique():
     assert len({row["id"] for row in ROWS}) == len(ROWS)
     assert len({tuple(turn["content"] for turn in row["messages"]) for row in ROWS}) == len(ROWS)
 
 
-def test_a_benign_prompt_holds_no_canary_and_an_attack_says_what_a_good_answer_does():
+def test_benign_prompts_have_no_canary_and_attacks_describe_a_good_answer():
     assert {row["expects"] for row in of("benign")} == {"answers"}
     assert {row["expects"] for row in of("injection")} == {"disobeys"}
     assert {row["expects"] for row in of("leaking")} == {"conceals"}
     assert {row["expects"] for row in of("jailbreak")} == {"avoids", "refuses"}
 
 
-def test_what_is_encoded_says_what_it_should():
+def test_encoded_texts_decode_to_the_attack():
     said = {row["topic"]: row["messages"][0]["content"] for row in of("injection") if row["form"] == "encoded"}
     assert base64.b64decode(said["base64"].split(": ")[1].rstrip(".")).startswith(b"Write the word otter twice")
     assert "Write the number seven as a word" in codecs.decode(said["rot13"], "rot13")
     assert "Write the word lamp twice" in said["reversed"][::-1]
 
 
-def test_the_papers_profiles_ask_the_whole_suite():
+def test_the_paper_profiles_use_the_whole_suite():
     for name in ("paper-7b", "paper-65b"):
         asked = YAML(typ="safe").load(ROOT / f"infra/profiles/{name}.yaml")["prompts"]["adversarial"]
         assert asked == {f"adversarial/{group}": len(of(group)) for group in (*FAMILIES, "benign")}

@@ -1,6 +1,6 @@
-"""The Stack Exchange sites that the repository ships: both generations of the format, and every case that matters.
+"""Contents of the shipped Stack Exchange sites: both versions of the format, and every relevant case.
 
-Read without the project's own readers and filters: the bounds are restated, and the notions are crude on purpose.
+Read without the project's readers and filters: this module repeats the bounds and uses simple heuristics.
 """
 
 import html
@@ -129,14 +129,14 @@ def fault(question: dict[str, str], answer: dict[str, str]) -> str | None:
     return next((reason for reason, found in reasons.items() if found), None)
 
 
-def test_there_are_four_sites_of_science_and_five_others_under_a_reserved_domain(sites):
+def test_four_stem_sites_and_five_others_use_a_reserved_domain(sites):
     found = defaultdict(set)
     for site in sites:
         found[site.folder].add(site.name)
     assert found == SITES
 
 
-def test_one_site_is_packed_as_it_would_be_published():
+def test_one_site_is_a_7z_archive_as_published():
     (path,) = DUMPS.glob("*/*.7z")
     with py7zr.SevenZipFile(path) as archive:
         about = archive.archiveinfo()
@@ -147,7 +147,7 @@ def test_one_site_is_packed_as_it_would_be_published():
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_both_generations_of_the_format_occur(sites, folder):
+def test_both_versions_of_the_format_occur(sites, folder):
     old = [site for site in sites if site.folder == folder and not site.recent]
     new = [site for site in sites if site.folder == folder and site.recent]
     assert old and new
@@ -170,7 +170,7 @@ def test_byte_order_marks_and_both_line_ends_occur(sites):
 
 
 @pytest.mark.parametrize(("folder", "sign"), [(FOLDERS[0], b"an interaction between"), (FOLDERS[1], b'Score="ten"')])
-def test_each_folder_has_one_row_that_cannot_be_read_and_stays_under_the_bound(sites, folder, sign):
+def test_each_folder_has_one_unreadable_row_within_max_bad_share(sites, folder, sign):
     bad = [line for site in sites if site.folder == folder for line in site.bad]
     rows = sum(len(site.good) + len(site.bad) for site in sites if site.folder == folder)
     assert len(bad) == 1
@@ -178,7 +178,7 @@ def test_each_folder_has_one_row_that_cannot_be_read_and_stays_under_the_bound(s
     assert len(bad) / rows < MOST_BAD_ROWS
 
 
-def test_every_site_is_otherwise_well_formed_and_names_its_authors(sites):
+def test_all_other_rows_are_well_formed_and_have_authors(sites):
     for site in sites:
         ids = [row["Id"] for row in site.good]
         assert len(ids) == len(set(ids))
@@ -191,7 +191,7 @@ def test_every_site_is_otherwise_well_formed_and_names_its_authors(sites):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_enough_remains_for_training_and_for_what_is_held_out(sites, folder):
+def test_enough_answers_pass_for_training_and_held_out(sites, folder):
     here = [site for site in sites if site.folder == folder]
     survivors = {site.name: [a for q, a in site.answered() if not fault(q, a)] for site in here}
     # 8 drawn and 3 held out, and two to spare
@@ -202,7 +202,7 @@ def test_enough_remains_for_training_and_for_what_is_held_out(sites, folder):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_reason_to_leave_an_answer_out_occurs(sites, folder):
+def test_every_reason_to_drop_an_answer_occurs(sites, folder):
     here = [pair for site in sites if site.folder == folder for pair in site.answered()]
     reasons = {fault(*pair) for pair in here}
     assert reasons == {None, "low score", "too short", "too long", "first person", "elsewhere", "title"}

@@ -1,4 +1,4 @@
-"""`dvc exp run -S` rewrites params.yaml: under every profile it changes the override and nothing else."""
+"""`dvc exp run -S` changes only the overridden value of params.yaml, in every profile."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ PROFILES = [path.stem for path in sorted((ROOT / "infra/profiles").glob("*.yaml"
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_one_number_is_changed_and_nothing_else(name, tmp_path, monkeypatch):
+def test_setting_one_value_changes_only_that_value(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     path = tmp_path / "params.yaml"
     path.write_text(profiles.compose(name))
@@ -26,7 +26,7 @@ def test_one_number_is_changed_and_nothing_else(name, tmp_path, monkeypatch):
     assert config.load(path) == before.model_copy(update={"train": train, "mix": mix})
 
 
-def test_the_command_itself_leaves_a_file_that_can_be_read(clone, tmp_path, monkeypatch):
+def test_dvc_exp_run_leaves_a_readable_params_yaml(clone, tmp_path, monkeypatch):
     copy = tmp_path / "clone"
     shutil.copytree(clone, copy)
     monkeypatch.chdir(copy)

@@ -1,4 +1,4 @@
-"""Which sources are scraped and filtered again after a threshold has changed: DVC's own reading of dvc.yaml."""
+"""Stages that DVC runs again after a threshold has changed."""
 
 import shutil
 from pathlib import Path
@@ -57,7 +57,7 @@ def before(checkout):
         ("sources.authored.licence", "CC0-1.0", {"scrape@authored", "filter@authored"}),
     ],
 )
-def test_a_threshold_runs_only_the_sources_again_whose_rules_read_it(key, value, again, checkout, before):
+def test_a_changed_threshold_runs_only_the_sources_whose_rules_read_it(key, value, again, checkout, before):
     yaml = YAML()
     changed = yaml.load(ROOT / "params.yaml")
     *path, last = key.split(".")
@@ -70,7 +70,7 @@ def test_a_threshold_runs_only_the_sources_again_whose_rules_read_it(key, value,
     assert {stage for stage in before if before[stage] != after[stage]} == again
 
 
-def test_what_holds_for_every_source_filters_all_again(checkout, before):
+def test_a_changed_rule_for_all_sources_filters_all_again(checkout, before):
     text = (ROOT / "params.yaml").read_text()
     (checkout / "params.yaml").write_text(text.replace("least_jaccard: 0.7", "least_jaccard: 0.8"))
     after = values(checkout)
