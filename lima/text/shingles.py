@@ -4,12 +4,13 @@ J(a, b) = |A ∩ B| / |A ∪ B|, with A and B the sets of character n-grams (n =
 estimates the same index; for a few thousand prompts the exact value is affordable.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 from math import ceil
+
+from lima.text.normalize import normalize
 
 ROUNDING = 1e-9  # tolerance before ceil: a product of floats may exceed the exact integer
 
@@ -22,8 +23,8 @@ class SimilarPair:
 
 
 def shingles(text: str, *, chars: int) -> frozenset[str]:
-    """Character n-grams of the casefolded words joined by single spaces; a text shorter than n is one shingle."""
-    plain = " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
+    """Character n-grams of the normalized text; a text shorter than n is one shingle."""
+    plain = normalize(text)
     return frozenset(plain[start : start + chars] for start in range(max(1, len(plain) - chars + 1)))
 
 
