@@ -20,14 +20,14 @@ class DecideFunction(Protocol):
     def __call__(self, candidate: Candidate, *, thresholds: Mapping[str, Any], to_markdown: ToMarkdown) -> Outcome: ...
 
 
-def rule(reader: str, p: Filter, *, to_markdown: ToMarkdown) -> Callable[[Candidate], Outcome]:
+def rule(reader: str, settings: Filter, *, to_markdown: ToMarkdown) -> Callable[[Candidate], Outcome]:
     """Return the filter of a reader.
 
     Raises:
         ReaderError: params.yaml has thresholds for a reader without `decide`. The returned filter raises it if `decide`
             gives a reason that is not in REASONS.
     """
-    section = p.of_reader(reader)
+    section = settings.of_reader(reader)
     thresholds = section.thresholds() if isinstance(section, PluginFilter) else {}
     decide: DecideFunction | None = getattr(readers.plugin(reader), "decide", None)
     if decide is None:

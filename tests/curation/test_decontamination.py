@@ -21,10 +21,10 @@ RUNS = Contamination(words=6, least_words=4)
 FABLE = "a fox saw some grapes and jumped at them again and again until night fell"
 
 
-def example(name: str, asked: str, answer: str) -> Example:
+def example(name: str, prompt: str, answer: str) -> Example:
     source, site, number = name.split("/")
     place = Provenance(source=source, site=site, id=number, url="", author="", licence="MIT", digest="")
-    turns = (Turn(role="user", content=asked), Turn(role="assistant", content=answer))
+    turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id=name, messages=turns, tags=(), provenance=place)
 
 
@@ -69,11 +69,11 @@ def test_examples_that_quote_a_held_out_example_or_share_its_prompt_are_dropped(
 
 
 def test_near_duplicate_of_the_first_source_is_kept():
-    one, other = (
+    left, right = (
         example("s/tea/1", "What did the fox do?", FABLE),
         example("t/ale/1", "What did the fox do then?", FABLE),
     )
-    first, second = cleaned({"s": [one], "t": [other]}), cleaned({"t": [other], "s": [one]})
+    first, second = cleaned({"s": [left], "t": [right]}), cleaned({"t": [right], "s": [left]})
     assert (ids(first), ids(second)) == (["s/tea/1"], ["t/ale/1"])
     # 20 and 21 words, so 18 and 19 runs of three; 3 of the prompts and 13 of the answers are shared: 16 of 21
     assert dropped(first) == {"t/ale/1": ("near_duplicate", "of s/tea/1, Jaccard 0.762")}
@@ -107,7 +107,7 @@ WORDS = st.lists(st.sampled_from("uvwxyz"), min_size=1, max_size=9).map(" ".join
 
 @given(st.lists(st.tuples(NAMES, WORDS, WORDS), max_size=8), WORDS, st.integers(0, 3), st.integers(0, 3))
 def test_every_example_has_one_outcome_and_funnels_add_up(rows, tested, held_count, drawn_count):
-    everything = [example(f"{name}/{number}", asked, answer) for number, (name, asked, answer) in enumerate(rows)]
+    everything = [example(f"{name}/{number}", prompt, answer) for number, (name, prompt, answer) in enumerate(rows)]
     offered = {source: [row for row in everything if row.id.startswith(source)] for source in "st"}
     held_out = everything[:held_count]
     result = cleaned(offered, tested=(tested,), held_out=tuple(held_out))

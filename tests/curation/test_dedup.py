@@ -18,9 +18,9 @@ P = NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=32)
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40)
 
 
-def example(number: object, answer: str, asked: str = "How?") -> Example:
+def example(number: object, answer: str, prompt: str = "How?") -> Example:
     place = Provenance(source="s", site="t", id=str(number), url="", author="", licence="MIT", digest="")
-    turns = (Turn(role="user", content=asked), Turn(role="assistant", content=answer))
+    turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id=f"s/t/{number}", messages=turns, tags=(), provenance=place)
 
 
@@ -38,8 +38,8 @@ def test_threshold_is_inclusive():
     # runs of 5 in 104 words: 100. Without the last 15: 85, all of them shared, 0.85; without 30: 70, 0.7; 31: 0.69
     for cut, duplicate in ((15, NearDuplicate("s/t/0", 0.85)), (30, NearDuplicate("s/t/0", 0.7)), (31, None)):
         index = NearDuplicateIndex(NearDuplicates(words=5, least_jaccard=0.7, permutations=128, bands=128))
-        assert index.find(example(0, numbers(0, 104), asked="")) is None
-        assert index.find(example(1, numbers(0, 104 - cut), asked="")) == duplicate
+        assert index.find(example(0, numbers(0, 104), prompt="")) is None
+        assert index.find(example(1, numbers(0, 104 - cut), prompt="")) == duplicate
 
 
 def test_near_duplicate_is_not_compared_with_later_records():
@@ -58,12 +58,12 @@ def test_most_similar_record_is_returned():
 def test_shared_definition_or_short_answer_is_not_a_near_duplicate_but_a_copied_answer_is():
     definition = numbers(0, 90)
     index = NearDuplicateIndex(
-        P, [example(0, "The cat sat on the mat.", asked=f"{definition} cat"), example(1, "4", asked="2 + 2?")]
+        P, [example(0, "The cat sat on the mat.", prompt=f"{definition} cat"), example(1, "4", prompt="2 + 2?")]
     )
-    assert index.find(example(2, "A dog ran to the old barn.", asked=f"{definition} dog")) is None
-    assert index.find(example(3, "4", asked="How many legs has a horse?")) is None
-    assert index.find(example(4, numbers(200, 400), asked="Why is the sky blue?")) is None
-    assert index.find(example(5, numbers(200, 400), asked="What makes skies blue?")).id == "s/t/4"
+    assert index.find(example(2, "A dog ran to the old barn.", prompt=f"{definition} dog")) is None
+    assert index.find(example(3, "4", prompt="How many legs has a horse?")) is None
+    assert index.find(example(4, numbers(200, 400), prompt="Why is the sky blue?")) is None
+    assert index.find(example(5, numbers(200, 400), prompt="What makes skies blue?")).id == "s/t/4"
 
 
 def test_instances_of_a_task_are_not_compared_for_their_shared_definition(monkeypatch):
@@ -71,16 +71,16 @@ def test_instances_of_a_task_are_not_compared_for_their_shared_definition(monkey
     monkeypatch.setattr(dedup, "jaccard", lambda *runs: compared.append(runs) or 0.0)
     index = NearDuplicateIndex(P)
     for number in range(100):
-        assert index.find(example(number, numbers(1000 * number, 1000 * number + 9), asked=numbers(0, 90))) is None
+        assert index.find(example(number, numbers(1000 * number, 1000 * number + 9), prompt=numbers(0, 90))) is None
     assert compared == []
 
 
 def test_prompt_is_near_duplicate_of_an_exchange_with_a_short_answer():
-    asked = numbers(0, 100)
+    prompt = numbers(0, 100)
     place = Provenance(source="s", site="t", id="p", url="", author="", licence="MIT", digest="")
-    alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=asked),), tags=(), provenance=place)
-    assert NearDuplicateIndex(P, [alone]).find(example(1, "Yes.", asked=asked)).id == "s/t/p"
-    assert NearDuplicateIndex(P, [example(1, "Yes.", asked=asked)]).find(alone).id == "s/t/1"
+    alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=prompt),), tags=(), provenance=place)
+    assert NearDuplicateIndex(P, [alone]).find(example(1, "Yes.", prompt=prompt)).id == "s/t/p"
+    assert NearDuplicateIndex(P, [example(1, "Yes.", prompt=prompt)]).find(alone).id == "s/t/1"
 
 
 @given(st.lists(WORDS, max_size=8))
@@ -115,8 +115,8 @@ def test_a_pair_at_the_threshold_is_found():
     missed = 0
     for number in range(300):
         text = " ".join(f"w{number}x{n}" for n in range(104))  # 100 runs
-        index = NearDuplicateIndex(P, [example(0, text, asked="")])
-        missed += index.find(example(1, " ".join(text.split()[:74]), asked="")) is None  # 70 of them
+        index = NearDuplicateIndex(P, [example(0, text, prompt="")])
+        missed += index.find(example(1, " ".join(text.split()[:74]), prompt="")) is None  # 70 of them
     assert missed <= 2
 
 

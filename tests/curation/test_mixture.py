@@ -14,8 +14,8 @@ SIZES = {"large": 64, "middle": 27, "small": 8}
 
 def example(source: str, site: str, number: int, *, prompt: str = "") -> Example:
     place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
-    asked = Turn(role="user", content=prompt or f"{source} {site} {number}?")
-    turns = (asked, Turn(role="assistant", content="Yes."))
+    user = Turn(role="user", content=prompt or f"{source} {site} {number}?")
+    turns = (user, Turn(role="assistant", content="Yes."))
     return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
 
 
@@ -157,9 +157,9 @@ def test_prompts_are_the_same_text_by_their_letters_and_digits(left, right, same
 
 
 def test_prompt_and_example_are_compared_by_their_prompt():
-    asked = example("s", "a", 1, prompt="Why?")
-    fields = asked.model_dump() | {"messages": asked.messages[:1], "provenance": asked.provenance}
-    assert normalize.comparison_key(asked) == normalize.comparison_key(Prompt.model_validate(fields))
+    record = example("s", "a", 1, prompt="Why?")
+    fields = record.model_dump() | {"messages": record.messages[:1], "provenance": record.provenance}
+    assert normalize.comparison_key(record) == normalize.comparison_key(Prompt.model_validate(fields))
 
 
 def test_probabilities_of_sites_add_up_to_one():

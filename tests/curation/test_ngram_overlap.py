@@ -8,14 +8,14 @@ from lima.records import Example, Provenance, Turn
 P = Contamination(words=5, least_words=3)
 
 
-def example(answer: str, asked: str = "Well?") -> Example:
+def example(answer: str, prompt: str = "Well?") -> Example:
     place = Provenance(source="s", site="t", id="1", url="", author="", licence="MIT", digest="")
-    turns = (Turn(role="user", content=asked), Turn(role="assistant", content=answer))
+    turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id="s/t/1", messages=turns, tags=(), provenance=place)
 
 
-def shared(tested: str, answer: str, asked: str = "Well?") -> SharedNgrams | None:
-    return NgramIndex([Passage("tests.jsonl:7", tested)], settings=P).shared(example(answer, asked))
+def shared(tested: str, answer: str, prompt: str = "Well?") -> SharedNgrams | None:
+    return NgramIndex([Passage("tests.jsonl:7", tested)], settings=P).shared(example(answer, prompt))
 
 
 def test_run_of_n_words_is_an_overlap_and_a_shorter_run_is_not():
@@ -24,7 +24,7 @@ def test_run_of_n_words_is_an_overlap_and_a_shorter_run_is_not():
 
 
 def test_overlap_is_the_longest_run_with_its_location():
-    overlap = shared("p q r s t u v w", "So: Q, r; S t. U V! w x", asked="Hm?")
+    overlap = shared("p q r s t u v w", "So: Q, r; S t. U V! w x", prompt="Hm?")
     assert overlap == SharedNgrams("tests.jsonl:7", "q r s t u v w")
     assert str(overlap) == "7 words of tests.jsonl:7: 'q r s t u v w'"
 
@@ -44,17 +44,17 @@ def test_shorter_test_text_matches_as_a_whole():
 
 def test_very_short_test_text_matches_only_a_whole_prompt():
     assert shared("what else?", "And what else is there?") is None
-    assert shared("what else?", "Nothing.", asked="What else") == SharedNgrams("tests.jsonl:7", "what else")
-    assert shared("four", "Four", asked="What is 2 + 2?") is None
+    assert shared("what else?", "Nothing.", prompt="What else") == SharedNgrams("tests.jsonl:7", "what else")
+    assert shared("four", "Four", prompt="What is 2 + 2?") is None
 
 
 def test_overlap_is_within_one_turn_of_either_role():
-    assert shared("a b c d e", "yes", asked="a b c d e")
-    assert shared("a b c d e", "d e", asked="a b c") is None
+    assert shared("a b c d e", "yes", prompt="a b c d e")
+    assert shared("a b c d e", "d e", prompt="a b c") is None
 
 
 def test_example_overlaps_with_itself_and_passages_are_its_turns():
-    record = example("a b c d e f g", asked="how do they do it")
+    record = example("a b c d e f g", prompt="how do they do it")
     assert [passage.text for passage in passages([record])] == ["how do they do it", "a b c d e f g"]
     assert NgramIndex(passages([record]), settings=P).shared(record).place == "s/t/1"
 

@@ -289,12 +289,12 @@ def test_task_with_repeated_outputs_is_dropped_as_a_whole_and_the_next_task_is_k
 @pytest.mark.parametrize(("rough", "detail"), [(1, None), (2, "0.100 of the task's 20 outputs, at most 0.05")])
 def test_task_with_many_unpolished_outputs_is_dropped_as_a_whole(rough, detail):
     # of 20 outputs, 1 is 0.05, which may be; 2 are 0.1
-    p = FILTER.model_copy(
+    settings = FILTER.model_copy(
         update={"natural_instructions": FILTER.natural_instructions.model_copy(update={"max_unpolished_share": 0.05})}
     )
-    said = [f"It went on {n} ." if n < rough else f"It went on for {n} days." for n in range(20)]
-    task = [candidate("natural_instructions", number=n, response=text) for n, text in enumerate(said)]
-    fine = sifted("natural_instructions", task, p)[rough:]
+    outputs = [f"It went on {n} ." if n < rough else f"It went on for {n} days." for n in range(20)]
+    task = [candidate("natural_instructions", number=n, response=text) for n, text in enumerate(outputs)]
+    fine = sifted("natural_instructions", task, settings)[rough:]
     assert all(isinstance(result, Example) if detail is None else result.detail == detail for result in fine)
     assert {result.reason for result in fine if isinstance(result, Dropped)} == ({"unpolished"} if detail else set())
 
@@ -309,8 +309,8 @@ def titled(number: int, response: str) -> Candidate:
 @pytest.mark.parametrize(("astray", "detail"), [(1, None), (2, "0.200 of the task's 10 outputs, at most 0.1")])
 def test_task_with_many_unrelated_outputs_is_dropped_as_a_whole(astray, detail):
     # of 10 outputs, 1 is 0.1, which may be; "closing" begins like "closes", and "all of us" has no word to compare
-    said = [f"A singer wins, number {n}" if n < astray else f"Closing time, number {n}" for n in range(9)]
-    task = [titled(n, text) for n, text in enumerate([*said, "All of us"])]
+    outputs = [f"A singer wins, number {n}" if n < astray else f"Closing time, number {n}" for n in range(9)]
+    task = [titled(n, text) for n, text in enumerate([*outputs, "All of us"])]
     outcomes = sifted("natural_instructions", task)
     assert [result.reason for result in outcomes if isinstance(result, Dropped)] == ["unrelated"] * (
         10 if detail else 1
