@@ -1,15 +1,16 @@
-"""Self-check of a base model from the command line: a table of the checks, and the tokens of an example."""
+"""`lima check`: self-check of a base model, as a table of checks and the tokens of an example."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lima import config, storage
 from lima.errors import LimaError
 
-if TYPE_CHECKING:  # both load torch
+if TYPE_CHECKING:  # these import torch
+    from lima.training.protocols import ChatTokenizer
     from lima.training.selfcheck import Check
     from lima.training.tokenization import Encoded
 
@@ -17,34 +18,37 @@ SUPERVISED, PLAIN, END = "\x1b[32m", "\x1b[2m", "\x1b[0m"  # green, dim
 
 
 class UnknownModel(LimaError):
-    """A name that is neither a key of params.yaml's models nor a folder."""
+    """Raised for a name that is neither a model in params.yaml nor a folder."""
 
 
-def check(model: str, p: config.Params, *, colour: bool) -> tuple[str, bool]:
-    """The rendered checks and example of a model, and whether all checks passed.
+def check(model: str, params: config.Params, *, colour: bool) -> tuple[str, bool]:
+    """Run the self-check of a model.
 
     Args:
-        model: A key of params.yaml's models, or a local folder in Hugging Face's form.
-        p: Its `train` section is the recipe that the model is prepared for.
+        model: A key of `models` in params.yaml, or a folder in Hugging Face format.
+        params: Its section `train` is the recipe that the model is checked for.
         colour: Mark the supervised tokens by colour instead of brackets.
+
+    Returns:
+        The checks and an example as text, and whether all checks passed.
     """
     from lima.training import launch, selfcheck
 
-    with _folder(model, p) as folder:
-        ready, tokenizer, eot_id = launch.starting_point(folder, p.train)
-        checks = selfcheck.run(ready, tokenizer, eot_id, recipe=p.train)
+    with _folder(model, params) as folder:
+        prepared, tokenizer, eot_id = launch.starting_point(folder, params.train)
+        checks = selfcheck.run(prepared, tokenizer, eot_id, recipe=params.train)
     example = selfcheck.encoded(tokenizer, eot_id)[0]
     text = f"{render(checks)}\n\n{render_example(example, tokenizer, colour=colour)}"
-    return f"{model}: {type(ready).__name__}\n\n{text}", all(each.passed for each in checks)
+    return f"{model}: {type(prepared).__name__}\n\n{text}", all(each.passed for each in checks)
 
 
 @contextmanager
-def _folder(model: str, p: config.Params) -> Iterator[Path]:
-    """The model's folder; a model that the stage `base` has not written is written to a temporary one."""
-    if model not in p.models:
+def _folder(model: str, params: config.Params) -> Iterator[Path]:
+    """The model's folder; a temporary one if the stage `base` has not written the model."""
+    if model not in params.models:
         if not Path(model).is_dir():
-            keys = ", ".join(sorted(p.models))
-            raise UnknownModel(f"no model or folder {model!r}; models in params.yaml: {keys}")
+            keys = ", ".join(sorted(params.models))
+            raise UnknownModel(f"model or folder not found: {model!r}; models in params.yaml: {keys}")
         yield Path(model)
     elif storage.result_dir("base", model).is_dir():
         yield storage.result_dir("base", model)
@@ -52,12 +56,12 @@ def _folder(model: str, p: config.Params) -> Iterator[Path]:
         from lima.training import base_model
 
         with tempfile.TemporaryDirectory() as folder:
-            base_model.write(p.models[model], Path(folder), seed=p.base.seed)
+            base_model.write(params.models[model], Path(folder), seed=params.base.seed)
             yield Path(folder)
 
 
 def render(checks: "Sequence[Check]") -> str:
-    """A table, and for each failed check what to do."""
+    """A table of the checks, and the advice of each failed check."""
     rows = [("check", "expected", "got", "tolerance", "result")]
     rows += [(c.name, c.expected, c.got, c.tolerance, "passed" if c.passed else "FAILED") for c in checks]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -66,8 +70,8 @@ def render(checks: "Sequence[Check]") -> str:
     return "\n".join([*table, *fixes])
 
 
-def render_example(example: "Encoded", tokenizer: Any, *, colour: bool) -> str:
-    """The tokens of an example; those with a loss are green, or in brackets without colour."""
+def render_example(example: "Encoded", tokenizer: "ChatTokenizer", *, colour: bool) -> str:
+    """The tokens of an example; supervised tokens are green, or in brackets without colour."""
     from lima.training.tokenization import IGNORED
 
     legend = "green: supervised, dim: not supervised" if colour else "[…]: supervised, others: not supervised"
@@ -82,5 +86,5 @@ def render_example(example: "Encoded", tokenizer: Any, *, colour: bool) -> str:
 
 
 def _visible(text: str) -> str:
-    """Line breaks and control characters as escapes."""
+    """Escape line breaks and control characters."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

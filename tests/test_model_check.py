@@ -31,44 +31,46 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-def asked(model):
+def run_check(model):
     return CliRunner().invoke(cli.app, ["check", model])
 
 
 @pytest.mark.parametrize("model", ["untrained", "a model"])
 def test_it_shows_each_check_and_the_tokens_of_an_example(checkout, model):
-    done = asked(model)
+    done = run_check(model)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0] == f"{model}: LlamaForCausalLM"
     assert re.split(r"\s{2,}", lines[2]) == ["check", "expected", "got", "tolerance", "result"]
-    assert re.fullmatch(r"loss equals the model's own +(\d+\.\d{3}).* +\1.* +0\.0001 of it +passed", lines[3])
+    assert re.fullmatch(r"loss equals the model's own +(\d+\.\d{3}).* +\1.* +0\.0001 \(relative\) +passed", lines[3])
     assert all(line.endswith("passed") for line in lines[3:10])
-    # a byte a token: 13 of the prompt and EOT; 5 of the response and EOT
+    # one token per byte: 13 of the prompt and EOT; 5 of the response and EOT
     assert lines[-2] == "20 tokens, 6 supervised ([…]: supervised, others: not supervised):"
     assert lines[-1] == "N·a·m·e· ·a· ·f·r·u·i·t·.·<|eot|>·[P]·[l]·[u]·[m]·[.]·[<|eot|>]"
 
 
-def test_a_failed_check_gives_status_1_and_what_to_do(checkout, monkeypatch):
+def test_a_failed_check_gives_status_1_and_advice(checkout, monkeypatch):
     monkeypatch.setattr(loss, "logit_scale", lambda _: 0.5)
-    done = asked("untrained")
+    done = run_check("untrained")
     assert done.exit_code == 1
-    assert re.search(r"\nloss equals the model's own +\d+\.\d{4} +\d+\.\d{4} +0\.0001 of it +FAILED\n", done.output)
-    assert re.search(r"\npacked loss equals apart .* passed\n", done.output)
+    assert re.search(
+        r"\nloss equals the model's own +\d+\.\d{4} +\d+\.\d{4} +0\.0001 \(relative\) +FAILED\n", done.output
+    )
+    assert re.search(r"\npacked loss equals unpacked loss .* passed\n", done.output)
     assert "\nloss equals the model's own: choose a base model of an architecture that docs/" in done.output
 
 
-def test_the_model_that_training_would_start_from_is_checked(checkout):
+def test_the_written_base_model_is_checked(checkout):
     base_model.write(RandomModel(**MODEL | {"context": 64}), Path("data/base/untrained"), seed=1)
-    error = asked("untrained").exception  # 64 positions, not the 128 of params.yaml
+    error = run_check("untrained").exception  # 64 positions, not the 128 of params.yaml
     assert isinstance(error, LaunchError)
-    assert "data/base/untrained has 64 positions" in str(error)
+    assert "the 64 positions of data/base/untrained" in str(error)
 
 
 def test_neither_a_model_nor_a_folder_is_an_error_that_lists_the_models(checkout):
-    error = asked("nothing").exception
+    error = run_check("nothing").exception
     assert isinstance(error, UnknownModel)
-    assert re.fullmatch(r"no model or folder 'nothing'; models in params\.yaml: .*untrained.*", str(error))
+    assert re.fullmatch(r"model or folder not found: 'nothing'; models in params\.yaml: .*untrained.*", str(error))
 
 
 class Letters:

@@ -17,7 +17,7 @@ SMOLLM = Shape(30, 576, 576, 192, 1536, 49152, tied=True)
 
 @pytest.fixture
 def paper(tmp_path, monkeypatch):
-    """A checkout with a paper's profile, and neither data nor a base model."""
+    """A checkout with a profile of the paper, without data and base model."""
     monkeypatch.chdir(ROOT)
     texts = {name: profiles.compose(name) for name in ("paper-7b", "paper-65b")}
     monkeypatch.chdir(tmp_path)
@@ -36,63 +36,63 @@ def test_parameters_are_counted_from_the_shape():
     assert LLAMA["huggyllama/llama-65b"].parameters == 65_285_660_672
 
 
-def test_a_shape_is_read_from_a_config_and_a_stranger_is_told_by_the_missing_key():
+def test_the_shape_of_an_unsupported_config_raises_with_the_missing_key():
     config = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "num_hidden_layers": 30}
     config |= {"intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True}
-    assert Shape.of(config) == SMOLLM
+    assert Shape.from_config(config) == SMOLLM
     del config["intermediate_size"]
     with pytest.raises(KeyError, match="intermediate_size"):
-        Shape.of(config)
+        Shape.from_config(config)
 
 
-def test_states_a_gpu_by_strategy():
+def test_bytes_of_states_per_gpu_by_strategy():
     psi = SEVEN.parameters
     by_name = {s.name: resources.states(SEVEN, s, gpus=8, bf16=True) for s in STRATEGIES}
-    assert by_name["a copy a GPU"] == (18 * psi, 0)  # 4 + 4 + 8, and 2 in bf16
+    assert by_name["a copy per GPU"] == (18 * psi, 0)  # 4 + 4 + 8, and 2 in bf16
     assert by_name["ZeRO-2"] == (2 * psi + 16 * psi / 8, 0)
     assert by_name["ZeRO-2, optimizer in RAM"] == (2 * psi, 16 * psi / 8)
     assert by_name["ZeRO-3"] == (2 * (psi / 8 + 1e9) + 16 * psi / 8, 0)
     assert by_name["ZeRO-3, optimizer in RAM"] == (2 * (psi / 8 + 1e9), 16 * psi / 8)
 
 
-def test_activations_a_token_of_one_layer():
+def test_bytes_of_activations_per_token():
     # 8·576 + 3·576 + 2·192 + 4·1536 = 12,864 numbers of 4 bytes in each of 30 layers
-    assert resources.activations(SMOLLM, 10, bf16=False, twice=False) == 10 * 30 * 4 * 12_864
-    # computed twice: an input of 576 numbers a layer, and one layer whole
-    assert resources.activations(SMOLLM, 10, bf16=False, twice=True) == 10 * 4 * (30 * 576 + 12_864)
+    assert resources.activations(SMOLLM, 10, bf16=False, recompute=False) == 10 * 30 * 4 * 12_864
+    # recomputed: an input of 576 numbers a layer, and one layer whole
+    assert resources.activations(SMOLLM, 10, bf16=False, recompute=True) == 10 * 4 * (30 * 576 + 12_864)
 
 
 def test_tokens_steps_and_hours_of_the_papers_arm(paper):
-    made = training_plan.plan("lima", paper("paper-65b"), Machine(nodes=2, gpus=8, memory=141, peak=1e15, mfu=0.5))
+    plan = training_plan.plan("lima", paper("paper-65b"), Machine(nodes=2, gpus=8, memory=141, peak=1e15, mfu=0.5))
     # Table 1: 200·640 + 200·649 + 200·1,823 + 150·308 + 50·328 + 200·374 tokens
-    assert (made.examples, made.tokens, made.counted) == (1000, 759_800, False)
-    assert made.steps == 15 * 32  # 1,000 examples in 32s
+    assert (plan.examples, plan.tokens, plan.counted) == (1000, 759_800, False)
+    assert plan.steps == 15 * 32  # 1,000 examples in 32s
     shape = LLAMA["huggyllama/llama-65b"]
-    flops = 15 * 6 * (shape.body * 759_800 + shape.head * made.supervised)
-    assert made.hours == pytest.approx(flops / (16 * 1e15 * 0.5) / 3600)
-    assert made.disk == shape.parameters * (2 * 6 + 24)  # epochs 5 to 10 in bf16, and two states
+    flops = 15 * 6 * (shape.body * 759_800 + shape.head * plan.supervised)
+    assert plan.hours == pytest.approx(flops / (16 * 1e15 * 0.5) / 3600)
+    assert plan.disk == shape.parameters * (2 * 6 + 24)  # epochs 5 to 10 in bf16, and two states
 
 
-def test_what_does_not_fit_is_said_with_status_one_and_a_setting_that_would(paper):
+def test_a_machine_that_is_too_small_gives_status_1_and_a_setting_that_fits(paper):
     paper("paper-65b")
-    asked = ["plan", "lima", "--gpus", "1", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
-    done = CliRunner().invoke(cli.app, asked)
+    arguments = ["plan", "lima", "--gpus", "1", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
+    done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 1
     assert done.output.count("does not fit") == len(STRATEGIES)
-    assert "nothing fits as it is; this would: ZeRO-3, optimizer in RAM" in done.output
+    assert "no strategy fits; this setting does: ZeRO-3, optimizer in RAM" in done.output
     assert "2 nodes" in done.output or "4 nodes" in done.output
 
 
-def test_what_fits_is_named_with_the_launch_configuration_that_does_it(paper):
+def test_a_fitting_strategy_is_shown_with_its_launch_configuration(paper):
     paper("paper-7b")
-    asked = ["plan", "lima", "--gpus", "8", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
-    done = CliRunner().invoke(cli.app, asked)
+    arguments = ["plan", "lima", "--gpus", "8", "--memory", "80", "--gpu", "H100", "--mfu", "0.4"]
+    done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert "fits: infra/accelerate/zero3.yaml" in done.output
-    assert "a copy a GPU" in done.output
+    assert "a copy per GPU" in done.output
 
 
-def test_an_arm_that_is_compared_with_nothing_is_named(paper):
+def test_an_arm_without_comparison_is_named(paper):
     p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.4)
     warning = "warning: arm alpaca is trained but compared with nothing"
     assert warning not in training_plan.render("alpaca", p, machine)
@@ -102,26 +102,26 @@ def test_an_arm_that_is_compared_with_nothing_is_named(paper):
     assert "compared with nothing" not in training_plan.render("lima", changed, machine)
 
 
-def test_the_way_out_is_one_that_fits(paper):
+def test_the_suggested_setting_fits(paper):
     p, machine = paper("paper-65b"), Machine(nodes=1, gpus=1, memory=80, peak=1e15, mfu=0.4)
-    words = training_plan.way_out(p, machine)
-    nodes = int(words.split(" nodes")[0].split()[-1]) if "nodes" in words else 1
-    strategy = next(s for s in reversed(STRATEGIES) if words.startswith(s.name))
+    suggestion = training_plan.suggest_config(p, machine)
+    nodes = int(suggestion.split(" nodes")[0].split()[-1]) if "nodes" in suggestion else 1
+    strategy = next(s for s in reversed(STRATEGIES) if suggestion.startswith(s.name))
     larger = Machine(nodes=nodes, gpus=1, memory=80, peak=1e15, mfu=0.4)
     changed = p.train.model_copy(
         update={"gradient_checkpointing": True}
-        | ({"micro_batch_tokens": p.train.max_tokens} if "micro_batch_tokens" in words else {})
+        | ({"micro_batch_tokens": p.train.max_tokens} if "micro_batch_tokens" in suggestion else {})
     )
     assert training_plan.fit(
         LLAMA["huggyllama/llama-65b"], strategy, p.model_copy(update={"train": changed}), larger
     ).fits
 
 
-def test_every_launch_configuration_that_is_named_is_there():
+def test_the_launch_configuration_of_every_strategy_exists():
     assert [s.config for s in STRATEGIES if not (ROOT / s.config).is_file()] == []
 
 
-def test_a_model_of_unknown_shape_is_asked_for(paper, tmp_path):
+def test_a_model_of_unknown_shape_is_an_error(paper, tmp_path):
     p = paper("paper-7b")
     other = p.model_copy(update={"models": {"llama-7b": p.models["llama-7b"].model_copy(update={"id": "x/y"})}})
     with pytest.raises(training_plan.PlanError, match=r"run `dvc repro base@llama-7b`"):

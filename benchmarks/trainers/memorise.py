@@ -59,7 +59,7 @@ def main(epochs: int) -> None:
     encoded = tokenization.encode(examples, tokenizer, eot_id=eot_id, max_tokens=recipe.max_tokens)
     unsaved = lambda epoch, learner: ("", "")  # noqa: E731
     metrics = trainer.fit(
-        model, encoded, encoded, recipe=recipe, accelerator=accelerator, save=unsaved, states=Unkept(), stopping=bool
+        model, encoded, encoded, recipe=recipe, accelerator=accelerator, save=unsaved, states=Unkept(), should_stop=bool
     )
     for metric in metrics:
         if isinstance(metric, EpochMetrics):

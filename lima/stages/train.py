@@ -77,7 +77,7 @@ def main(arm: str) -> None:
         config.warn_if_uncompared(arm, p)
         warn_of_unsupervised(held_out, p.train.max_tokens)
         storage.restore(storage.result_dir("train", arm))
-    kept = training_state.keep(
+    kept = training_state.open_states(
         working,
         accelerator,
         data=[mixed / "train.jsonl", mixed / "held_out.jsonl"],
@@ -102,11 +102,11 @@ def main(arm: str) -> None:
                 accelerator=accelerator,
                 save=save,
                 states=kept,
-                stopping=lambda: bool(received),
+                should_stop=lambda: bool(received),
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
-            watched = throughput.Throughput.of(model, accelerator, bf16=p.train.precision == "bf16")
+            watched = throughput.Throughput.for_model(model, accelerator, bf16=p.train.precision == "bf16")
             write(arm, metrics, kept.result, tokens_of(train), p, watched)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
@@ -114,7 +114,7 @@ def main(arm: str) -> None:
             print(f"{arm}: {stopped}; run the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
     storage.publish_folder(kept.result, storage.result_dir("train", arm))
-    kept.forget()  # after publishing, so that a kill before this line loses nothing
+    kept.invalidate()  # after publishing, so that a kill before this line loses nothing
     shutil.rmtree(working)
 
 
@@ -225,7 +225,7 @@ def follow(
                 steps.append(metric)
                 speed = pace.of_step(metric)
                 bar.update(metric.tokens)
-                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **pace.words(speed))
+                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **pace.progress_fields(speed))
                 if metric.step > logged:
                     run.metrics(metric.model_dump(exclude={"step"}) | speed, step=metric.step)
             else:

@@ -1,16 +1,16 @@
-"""Memory that is freed stays with the process, to be used again at once."""
+"""Keep freed memory in the process for reuse (glibc malloc)."""
 
 import ctypes
 import platform
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as <malloc.h> numbers them
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameter numbers in <malloc.h>
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc never to give memory back, nor to take large blocks from the system one by one.
+    """Configure glibc's malloc to keep freed memory and to allocate large blocks from the heap.
 
-    Else each of a step's large tensors is mapped, zeroed a page at a time by the kernel and unmapped again. Other C
-    libraries are left as they are.
+    By default each large tensor of a step is mapped, zeroed page by page by the kernel, and unmapped again. With other
+    C libraries nothing changes.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

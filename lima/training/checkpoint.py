@@ -1,4 +1,4 @@
-"""Checkpoints as Hugging Face folders: safetensors, tokenizer with chat template, generation config with EOT."""
+"""Checkpoints in Hugging Face format: safetensors, tokenizer with chat template, generation config with EOT."""
 
 import hashlib
 import os
@@ -15,33 +15,41 @@ from lima.config.sections import Generation
 from lima.errors import LimaError
 from lima.storage import DIGEST
 from lima.training import lora_layers
+from lima.training.protocols import CausalLM, ChatTokenizer
 
 WEIGHTS = "model.safetensors"
 
 
 class CheckpointError(LimaError):
-    """A folder that holds no usable model; says what is missing."""
+    """Raised when a folder is not a usable model or training state."""
 
 
-def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: Any, *, eot_id: int) -> str:
-    """Write the model in bf16, under another name until it is whole; returns the digest of its weights."""
+def save(
+    folder: Path, model: CausalLM, state: dict[str, torch.Tensor], tokenizer: ChatTokenizer, *, eot_id: int
+) -> str:
+    """Write the model in bf16 atomically; return the digest of its weights (see `digest`).
+
+    Args:
+        state: Weights by name; tied weights share their storage, in the checkpoint too.
+        eot_id: Token that ends generation.
+    """
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    halved = {tensor.data_ptr(): tensor.to(torch.bfloat16) for tensor in state.values()}  # tied ones stay one
-    stored = {name: halved[tensor.data_ptr()] for name, tensor in state.items()}
+    bf16 = {tensor.data_ptr(): tensor.to(torch.bfloat16) for tensor in state.values()}  # keeps tied weights tied
+    stored = {name: bf16[tensor.data_ptr()] for name, tensor in state.items()}
     model.save_pretrained(unfinished, state_dict=stored, max_shard_size="1TB")
     config = unfinished / "config.json"
     config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
     tokenizer.save_pretrained(unfinished)
-    generation: Any = GenerationConfig.from_pretrained(unfinished)  # its sampling settings
+    generation: Any = GenerationConfig.from_pretrained(unfinished)  # keeps the sampling settings
     generation.update(eos_token_id=[eot_id], pad_token_id=tokenizer.pad_token_id)
     generation.save_pretrained(unfinished)
     share_weights(unfinished)
     (unfinished / DIGEST).write_text(digest(unfinished))
     for path in unfinished.iterdir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could note this epoch
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(folder, ignore_errors=True)  # of a run killed before it recorded this epoch
     unfinished.rename(folder)
     return digest(folder)
 
@@ -49,35 +57,38 @@ def save(folder: Path, model: Any, state: dict[str, torch.Tensor], tokenizer: An
 def save_epoch(
     result: Path,
     epoch: int,
-    learner: Any,
+    loss_model: torch.nn.Module,
     accelerator: Accelerator,
-    tokenizer: Any,
+    tokenizer: ChatTokenizer,
     *,
     eot_id: int,
     lora: Lora | None = None,
 ) -> tuple[str, str]:
-    """The name of an epoch's checkpoint below `result`, put together from all processes, and its weights' digest.
+    """Gather the weights from all processes and write an epoch's checkpoint below `result`.
 
-    LoRA's matrices are worked into the weights, so that what samples from a checkpoint needs nothing new.
+    LoRA adapters are merged into the weights, so that a checkpoint loads as a plain model.
+
+    Returns:
+        The name of the checkpoint's folder, and the digest of its weights ("" except on the main process).
     """
     name = f"epoch-{epoch:02}"
-    state = accelerator.get_state_dict(learner)
+    state = accelerator.get_state_dict(loss_model)
     if not accelerator.is_main_process:
         return name, ""
-    plain = {key.removeprefix("model."): tensor for key, tensor in state.items()}  # a Learner's model
+    plain = {key.removeprefix("model."): tensor for key, tensor in state.items()}  # LossModel.model
     if lora:
         plain = lora_layers.merged(plain, lora)
-    return name, save(result / name, accelerator.unwrap_model(learner).model, plain, tokenizer, eot_id=eot_id)
+    return name, save(result / name, accelerator.unwrap_model(loss_model).model, plain, tokenizer, eot_id=eot_id)
 
 
 def share_weights(folder: Path) -> None:
-    """Give the weights the permissions of a folder's other files; safetensors writes them for their owner only."""
+    """Copy the permissions of config.json to the weights, which safetensors makes readable by the owner only."""
     (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)
 
 
 def sampling_defaults(settings: Generation) -> Any:
-    """A generation config; transformers and vLLM use its settings where their caller gives none."""
-    return GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    """Generation config with the default sampling settings of transformers and vLLM."""
+    return GenerationConfig(  # type: ignore[no-untyped-call]  # not typed by transformers
         do_sample=True,
         top_p=settings.top_p,
         temperature=settings.temperature,
@@ -87,8 +98,8 @@ def sampling_defaults(settings: Generation) -> Any:
 
 
 def write_generation_config(folder: Path, **tokens: int | list[int] | None) -> None:
-    """What stops and pads a generation, in place of what the base model was published with."""
-    config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    """Replace the generation config by one with these stop and padding tokens."""
+    config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]  # not typed by transformers
     config.save_pretrained(folder)
 
 
@@ -99,15 +110,19 @@ def digest(folder: Path) -> str:
 
 
 def check(folder: Path) -> None:
-    """Raise where a folder is no model that may be loaded: no config, no weights, or weights to be unpickled."""
+    """Validate a model folder.
+
+    Raises:
+        CheckpointError: config.json or the weights are missing, or the weights are pickled.
+    """
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no config.json, so it is no model folder in Hugging Face's form")
+        raise CheckpointError(f"{folder} has no config.json; use a model folder in Hugging Face format")
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for end in ("bin", "pt", "pth") for path in folder.glob(f"*.{end}"))
     if pickled:
         raise CheckpointError(
-            f"{folder} holds its weights as {', '.join(pickled)}, which could run code when loaded; "
+            f"the weights of {folder} are pickled ({', '.join(pickled)}) and could run code when loaded; "
             "convert them to safetensors"
         )
-    raise CheckpointError(f"{folder} holds no weights: there is no *.safetensors beside its config.json")
+    raise CheckpointError(f"{folder} has no weights; add *.safetensors files")

@@ -1,4 +1,4 @@
-"""Whether the disk can hold what a run writes, asked before it starts and not in its third hour."""
+"""Check free disk space before training starts."""
 
 import shutil
 from math import prod
@@ -9,51 +9,54 @@ from safetensors import safe_open
 from lima.config.sections import Train
 from lima.errors import LimaError
 from lima.training import resources
-from lima.training.training_state import aside
+from lima.training.training_state import incompatible_states
 
 
 class InsufficientDiskSpace(LimaError):
-    """Less free disk than the run will need."""
+    """Raised when the free disk space is below the need of a run."""
 
 
 def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
-    """Raise unless the disk below `working` can take the checkpoints and states of the model in `base`.
+    """Check that the disk of `working` can hold the checkpoints and states of the model in `base`.
 
-    So can the disk of `result`, to which the checkpoints are copied if it is another one.
+    If `result` is on another disk, check that it can hold the checkpoints, which are copied there.
+
+    Raises:
+        InsufficientDiskSpace: With the need and the free space.
     """
     working.mkdir(parents=True, exist_ok=True)
     result.parent.mkdir(parents=True, exist_ok=True)
     needed = resources.disk(parameters(base), recipe)
-    used = required_bytes(working / "states") + required_bytes(working / "result")
+    used = used_bytes(working / "states") + used_bytes(working / "result")
     free = shutil.disk_usage(working).free + used
     if needed > free:
         first, last = recipe.keep_epochs
         raise InsufficientDiskSpace(
-            f"checkpoints of epochs {first} to {last} and two states to continue from need {needed / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free below {working.resolve()}; make room, keep fewer epochs "
-            "(train.keep_epochs), or put work/ on a larger disk and leave a link to it (ln -s)"
-            f"{_or_remove(aside(working))}"
+            f"not enough disk space in {working.resolve()}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for "
+            f"the checkpoints of epochs {first} to {last} and two training states; free disk space, keep fewer epochs "
+            "(train.keep_epochs), or move work/ to a larger disk and link to it (ln -s)"
+            f"{_or_remove(incompatible_states(working))}"
         )
     if result.parent.stat().st_dev != working.stat().st_dev:
         needed, free = resources.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
         if needed > free:
             raise InsufficientDiskSpace(
-                f"checkpoints of epochs {recipe.keep_epochs[0]} to {recipe.keep_epochs[1]} need {needed / 1e9:.1f} GB, "
-                f"and {free / 1e9:.1f} GB are free below {result.parent.resolve()}; make room, or keep fewer epochs "
-                "(train.keep_epochs)"
+                f"not enough disk space in {result.parent.resolve()}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB "
+                f"needed for the checkpoints of epochs {recipe.keep_epochs[0]} to {recipe.keep_epochs[1]}; free disk "
+                "space or keep fewer epochs (train.keep_epochs)"
             )
 
 
 def _or_remove(folder: Path) -> str:
     return (
-        f", or remove {folder}, with {required_bytes(folder) / 1e9:.1f} GB of states moved aside"
+        f", or remove {folder} ({used_bytes(folder) / 1e9:.1f} GB of incompatible training states)"
         if folder.exists()
         else ""
     )
 
 
 def parameters(base: Path) -> int:
-    """Counted from the headers of its safetensors; no weight is read."""
+    """Number of parameters, from the headers of the safetensors files."""
     count = 0
     for path in base.glob("*.safetensors"):
         with safe_open(path, "np") as weights:
@@ -61,6 +64,6 @@ def parameters(base: Path) -> int:
     return count
 
 
-def required_bytes(folder: Path) -> int:
-    """Bytes of the files that an earlier run left there: they are part of what this one needs."""
+def used_bytes(folder: Path) -> int:
+    """Size of the files in `folder`; those of an interrupted run are part of the need of the next."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,8 +1,8 @@
-"""Fingerprint of what a training step depends on, and how two fingerprints differ.
+"""Fingerprint of the inputs of a training step: data, base model, recipe, code and libraries.
 
-Data, base model, recipe, code and libraries. What only speeds a step up, checks it or shows it is left out, and so are
-the micro-batches and the number of processes: a step has the same examples, learning rate and gradient with any of
-them, up to the order of summation and to which elements dropout draws.
+A saved training state is continued only if its fingerprint is unchanged. Modules and settings without effect on a step
+(performance, checks, display) are excluded. So are the micro-batches and the number of processes: they change only the
+order of summation and the elements that dropout drops.
 """
 
 import ast
@@ -20,14 +20,24 @@ from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.records import Record
 
-FORMAT = 1  # of the saved states; a change makes earlier ones unreadable
-MODULES_WITHOUT_EFFECT = frozenset(  # modules
-    ("allocator", "base_model", "fingerprint", "resources", "throughput", "disk_space", "selfcheck", "training_state")
+FORMAT = 1  # version of the saved states; a change invalidates earlier ones
+MODULES_WITHOUT_EFFECT = frozenset(  # on a training step
+    (
+        "allocator",
+        "base_model",
+        "fingerprint",
+        "resources",
+        "throughput",
+        "disk_space",
+        "selfcheck",
+        "training_state",
+        "protocols",
+    )
 )
 SETTINGS_WITHOUT_EFFECT = frozenset(
     ("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss")
 )
-SHOWN = 60  # characters of a value
+SHOWN = 60  # characters of a value in messages
 
 Value = TypeVar("Value")
 
@@ -36,23 +46,27 @@ class Fingerprint(Record):
     """Digests (SHA-256, hexadecimal), settings and versions, by name."""
 
     format: int
-    data: dict[str, str]  # a file
-    base: dict[str, str]  # a file
-    recipe: dict[str, JsonValue]  # train in params.yaml, and the arm's lora
-    code: dict[str, str]  # a module of lima/training
+    data: dict[str, str]  # digests by file name
+    base: dict[str, str]  # digests by file name
+    recipe: dict[str, JsonValue]  # section train of params.yaml, and the arm's lora
+    code: dict[str, str]  # digests by module of lima/training
     libraries: dict[str, str]  # versions
 
 
-def of(*, data: Iterable[Path], base: Iterable[Path], recipe: Train, lora: Lora | None = None) -> Fingerprint:
-    """The fingerprint of a training that starts now."""
-    here = Path(__file__).parent.glob("*.py")
+def compute(*, data: Iterable[Path], base: Iterable[Path], recipe: Train, lora: Lora | None = None) -> Fingerprint:
+    """Fingerprint of a training run with the current code and libraries."""
+    modules = Path(__file__).parent.glob("*.py")
     return Fingerprint(
         format=FORMAT,
         data={path.name: digest(path) for path in sorted(data)},
         base={path.name: digest(path) for path in sorted(base)},
         recipe=recipe.model_dump(mode="json", exclude=set(SETTINGS_WITHOUT_EFFECT))
         | {"lora": lora.model_dump(mode="json") if lora else None},
-        code={path.name: of_code(path.read_text()) for path in sorted(here) if path.stem not in MODULES_WITHOUT_EFFECT},
+        code={
+            path.name: code_digest(path.read_text())
+            for path in sorted(modules)
+            if path.stem not in MODULES_WITHOUT_EFFECT
+        },
         libraries={
             "torch": str(torch.__version__),
             "transformers": str(transformers.__version__),
@@ -62,14 +76,14 @@ def of(*, data: Iterable[Path], base: Iterable[Path], recipe: Train, lora: Lora 
 
 
 def differences(old: Fingerprint, new: Fingerprint) -> list[str]:
-    """What differs, in words for a user: the file, the setting with both values, the module or the library."""
-    texts = [f"the format of saved states {old.format} → {new.format}"] if old.format != new.format else []
-    texts += [f"data: {name} {_how(a, b)}" for name, a, b in _changed(old.data, new.data)]
-    texts += [f"base model: {name} {_how(a, b)}" for name, a, b in _changed(old.base, new.base)]
+    """Describe each difference: the file, the setting with both values, the module or the library."""
+    texts = [f"format of saved states {old.format} → {new.format}"] if old.format != new.format else []
+    texts += [f"data: {name} {_change(a, b)}" for name, a, b in _changed(old.data, new.data)]
+    texts += [f"base model: {name} {_change(a, b)}" for name, a, b in _changed(old.base, new.base)]
     for name, a, b in _changed(old.recipe, new.recipe):
-        place = "the arm's lora" if name == "lora" else f"train.{name}"
-        texts.append(f"{place} {str(a)[:SHOWN]} → {str(b)[:SHOWN]}")
-    texts += [f"code: lima/training/{name} {_how(a, b)}" for name, a, b in _changed(old.code, new.code)]
+        setting = "the arm's lora" if name == "lora" else f"train.{name}"
+        texts.append(f"{setting} {str(a)[:SHOWN]} → {str(b)[:SHOWN]}")
+    texts += [f"code: lima/training/{name} {_change(a, b)}" for name, a, b in _changed(old.code, new.code)]
     texts += [f"{name} {a} → {b}" for name, a, b in _changed(old.libraries, new.libraries)]
     return texts
 
@@ -80,28 +94,28 @@ def _changed(old: dict[str, Value], new: dict[str, Value]) -> Iterator[tuple[str
             yield name, old.get(name), new.get(name)
 
 
-def _how(old: str | None, new: str | None) -> str:
+def _change(old: str | None, new: str | None) -> str:
     return "is new" if old is None else "is missing" if new is None else "changed"
 
 
-def of_code(source: str) -> str:
-    """Digest of Python code without comments, docstrings and layout; the same under every version of Python."""
+def code_digest(source: str) -> str:
+    """Digest of Python code without comments, docstrings and layout; independent of the Python version."""
     return hashlib.sha256(repr(_shape(ast.parse(source))).encode()).hexdigest()
 
 
 def _shape(node: object) -> object:
-    """A syntax tree as nested lists, without the fields that are empty, which differ between versions of Python."""
+    """A syntax tree as nested lists, without empty fields, which differ between Python versions."""
     if isinstance(node, list):
         return [_shape(part) for part in node]
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = dict(ast.iter_fields(node))
-    if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _documented(node):
+    if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _has_docstring(node):
         fields["body"] = node.body[1:]
     return [type(node).__name__, [(name, _shape(part)) for name, part in fields.items() if part not in (None, [])]]
 
 
-def _documented(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+def _has_docstring(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
     return ast.get_docstring(node, clean=False) is not None
 
 

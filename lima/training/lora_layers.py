@@ -1,39 +1,43 @@
-"""LoRA, an arm's option: small trained matrices beside frozen ones. Not the paper's, which trains every weight."""
+"""LoRA adapters, an option of an arm. Not part of the paper's recipe, which trains all weights."""
 
-from typing import Any
+from typing import cast
 
 import torch
 
 from lima.config.entries import Lora
 from lima.errors import LimaError
+from lima.training.protocols import CausalLM
 
-NAME = "default"  # of the one adapter, as peft writes it into the weights' names
+NAME = "default"  # of the adapter, in peft's weight names
 
 
 class UnsupportedAdapter(LimaError):
-    """A model beside whose matrices LoRA's cannot be put."""
+    """Raised for a model that LoRA cannot be applied to."""
 
 
-def add(model: Any, lora: Lora, *, seed: int) -> None:
-    """Freeze the model but for LoRA matrices at every linear layer of its blocks, and the embeddings.
+def add(model: CausalLM, lora: Lora, *, seed: int) -> None:
+    """Freeze the model; add trained LoRA adapters to every linear layer of its blocks.
 
-    The embeddings are trained whole, because EOT is new and has everything to learn.
+    The embeddings are trained in full, because EOT is a new token.
+
+    Args:
+        seed: Of the adapters' initial values.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # seconds, spent only by the arms that ask for it
+    from peft import LoraConfig, inject_adapter_in_model  # imported here: takes seconds
 
     if any(type(module).__name__ == "Conv1D" for module in model.modules()):
         raise UnsupportedAdapter(
-            f"{type(model).__name__} keeps its matrices transposed, as GPT-2 does; take away the arm's lora"
+            f"LoRA does not support the transposed weights of {type(model).__name__}; remove the arm's lora"
         )
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear")
-    torch.manual_seed(seed)  # of the small matrices' first values
-    inject_adapter_in_model(config, model)
+    torch.manual_seed(seed)
+    inject_adapter_in_model(config, cast(torch.nn.Module, model))
     for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
         embeddings.weight.requires_grad_(True)
 
 
 def merged(state: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
-    """A state with the adapter worked into the weights, W + (alpha / rank) · B·A, under the plain model's names."""
+    """Merge the adapters into the weights, W + (alpha / rank) · B·A; keys are those of the plain model."""
     plain = {}
     for name, tensor in state.items():
         if f".lora_A.{NAME}" in name or f".lora_B.{NAME}" in name:

@@ -1,10 +1,12 @@
-"""The loss at the output head, of which only a slice of the logits exists at any time.
+"""Chunked fused linear cross-entropy: logits are materialised one chunk of tokens at a time.
 
-The logits of all supervised tokens over a vocabulary of 49,152 would be 200 kB a token, several times over. Here a few
-hundred tokens' logits become their loss and their gradient at once, and are forgotten. They stand a token a column,
-since a product so much wider than high is slower on a processor (measured: all of the head takes 1.1 to 1.2 times as
-long), and a multiple of eight tokens at a time, since else hardly a row of logits begins where a vector register loads
-best (that product alone: 1.3 times as long).
+The logits of all supervised tokens over a vocabulary of 49,152 need 200 kB a token, several times over. Each chunk
+yields its loss and its gradient in one pass; its logits are then dropped. Logits are laid out as (vocabulary, tokens),
+because a product that is much wider than high is slower on a CPU (the output head takes 1.1 to 1.2 times as long).
+Chunks are multiples of eight tokens, so that rows of logits are aligned for vector loads (the product takes 1.3 times
+as long without).
+
+All losses are natural logarithms, summed over supervised tokens.
 """
 
 from math import ceil
@@ -14,6 +16,7 @@ import torch
 
 from lima.errors import LimaError
 from lima.training.packing import Batch
+from lima.training.protocols import CausalLM
 from lima.training.resources import FP32, SLICE
 from lima.training.tokenization import IGNORED
 
@@ -21,43 +24,53 @@ ALIGNED = 8  # tokens
 
 
 class UnsupportedHead(LimaError):
-    """An output head that does more than multiply."""
+    """Raised for an output head that is not a linear layer without bias."""
 
 
 class LossModel(torch.nn.Module):
-    """The model with its loss as one module, so that whatever shards or casts a module's forward covers both."""
+    """Wraps a causal LM so that forward() returns the summed loss.
 
-    def __init__(self, model: Any) -> None:
+    Loss and model are one module: sharding (DeepSpeed) and autocasting wrap forward() and cover both.
+    """
+
+    def __init__(self, model: CausalLM) -> None:
         super().__init__()
         fuse_output_head(model)
         self.model = model
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Nats over the batch's supervised tokens; logits are computed only at the places that predict one."""
+        """Loss summed over the batch's supervised tokens, a scalar.
+
+        Logits are computed only at positions that predict a supervised token.
+        """
         device = self.model.device
-        labels = batch.labels[0]
-        # a token is predicted one place before it; an example's first token is the user's, so none predicts a
-        # neighbour's
-        places = (labels[1:] != IGNORED).nonzero().squeeze(1)
+        labels = batch.labels[0]  # (tokens,)
+        # Position i predicts token i + 1. An example's first token is a user's and unsupervised, so no position
+        # predicts a token of the next example.
+        predicting = (labels[1:] != IGNORED).nonzero().squeeze(1)  # (supervised,)
         hidden = self.model.base_model(
             input_ids=batch.ids.to(device),
             position_ids=batch.positions.to(device),
             lengths=batch.lengths,
             use_cache=False,
         ).last_hidden_state  # (1, tokens, width)
-        nats: torch.Tensor = self.model.get_output_embeddings()(
-            hidden[0, places.to(device)], labels[places + 1].to(device)
+        loss_sum: torch.Tensor = self.model.get_output_embeddings()(
+            hidden[0, predicting.to(device)], labels[predicting + 1].to(device)
         )
-        return nats
+        return loss_sum
 
 
-def fuse_output_head(model: Any) -> None:
-    """Let the model's output head, given labels too, return the summed loss; without labels it does what it did."""
+def fuse_output_head(model: CausalLM) -> None:
+    """Replace the output head's forward: called with labels, it returns the summed loss instead of logits.
+
+    Raises:
+        UnsupportedHead: The head is not a linear layer, or has a bias.
+    """
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear) or head.bias is not None:
         raise UnsupportedHead(
-            f"the output head of {type(model).__name__} is {head}, not a linear layer without bias, so its loss cannot "
-            "be computed in slices; take a model like Llama, Qwen, Mistral, Gemma or GPT-2"
+            f"the output head of {type(model).__name__} is not a linear layer without bias: {head}; "
+            "use a model like Llama, Qwen, Mistral, Gemma or GPT-2"
         )
     plain, cap = head.forward, getattr(model.config, "final_logit_softcapping", None)
     scale = logit_scale(model.config)
@@ -65,12 +78,26 @@ def fuse_output_head(model: Any) -> None:
     def forward(hidden: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None:
             return plain(hidden)
-        summed: torch.Tensor = _FusedLinearCrossEntropy.apply(
-            hidden, head.weight, labels, cap, scale, torch.is_grad_enabled()
-        )
-        return summed
+        loss_sum: torch.Tensor = fused_linear_cross_entropy(hidden, head.weight, labels, cap=cap, scale=scale)
+        return loss_sum
 
-    head.forward = forward
+    head.forward = forward  # type: ignore[method-assign]
+
+
+def fused_linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, *, cap: float | None, scale: float
+) -> torch.Tensor:
+    """Cross-entropy of `labels` under softmax(scale · hidden · weightᵀ), summed over tokens; a scalar.
+
+    Args:
+        hidden: (tokens, width).
+        weight: (vocabulary, width).
+        labels: (tokens,).
+        cap: Bound c of soft-capped logits, c · tanh(logit / c) (Gemma 2).
+        scale: See logit_scale.
+    """
+    loss_sum: torch.Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, labels, cap, scale, torch.is_grad_enabled())
+    return loss_sum
 
 
 def logit_scale(config: Any) -> float:
@@ -81,34 +108,39 @@ def logit_scale(config: Any) -> float:
 
 
 def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(vocabulary, tokens) in fp32, of `hidden` (tokens, width)."""
+    """Unscaled logits, (vocabulary, tokens) in fp32. hidden: (tokens, width)."""
     return (weight @ hidden.T).float()
 
 
 def slice_tokens(tokens: int, *, vocabulary: int) -> int:
-    """Tokens of a slice: as few slices as SLICE allows, all alike but for the last, each a multiple of ALIGNED."""
+    """Tokens of a chunk: a multiple of ALIGNED. Chunks are as few as SLICE bytes allow, and equal except the last."""
     most = max(SLICE // (FP32 * vocabulary * ALIGNED), 1)
     groups = max(ceil(tokens / ALIGNED), 1)
     return ceil(groups / ceil(groups / most)) * ALIGNED
 
 
 def _aligned(rows: torch.Tensor) -> torch.Tensor:
-    """With zeros behind it, up to a multiple of ALIGNED rows."""
+    """Pad with rows of zeros to a multiple of ALIGNED rows."""
     zeros = rows.new_zeros(-len(rows) % ALIGNED, *rows.shape[1:])
     return torch.cat((rows, zeros))
 
 
 def _softmax_terms(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The logits, in place, as odds against the likeliest word; their total and the label's nats, both (1, tokens)."""
-    at_label = logits.gather(0, label)
+    """Numerator and denominator of the softmax, and the loss; computed in place of `logits` (vocabulary, tokens).
+
+    Returns:
+        exp(logit − largest logit), (vocabulary, tokens); its sum over the vocabulary, (1, tokens); the loss of each
+        label, (1, tokens).
+    """
+    label_logits = logits.gather(0, label)
     peak = logits.amax(dim=0, keepdim=True)
-    odds = logits.sub_(peak).exp_()
-    total = odds.sum(dim=0, keepdim=True)
-    return odds, total, total.log() + peak - at_label
+    exp_logits = logits.sub_(peak).exp_()
+    total = exp_logits.sum(dim=0, keepdim=True)
+    return exp_logits, total, total.log() + peak - label_logits
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):
-    """Nats of `labels` (tokens,) after `hidden` (tokens, width), summed. weight: (vocabulary, width)."""
+    """Computes the gradients in forward(), chunk by chunk; backward() scales them."""
 
     @staticmethod
     def forward(
@@ -118,53 +150,53 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
         labels: torch.Tensor,
         cap: float | None,
         scale: float,
-        learns: bool,
+        needs_grad: bool,
     ) -> torch.Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        summed = torch.zeros((), device=hidden.device, dtype=torch.float32)
+        loss_sum = torch.zeros((), device=hidden.device, dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             count = len(hidden)
-            rows, wanted = _aligned(hidden.to(dtype)), _aligned(labels)[None]
+            rows, targets = _aligned(hidden.to(dtype)), _aligned(labels)[None]
             matrix = weight.to(dtype)
-            at_rows = torch.empty_like(rows) if learns else None
-            at_matrix = torch.zeros_like(weight, dtype=torch.float32) if learns and weight.requires_grad else None
+            grad_hidden = torch.empty_like(rows) if needs_grad else None
+            grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad and weight.requires_grad else None
             size = slice_tokens(len(rows), vocabulary=len(weight))
             for start in range(0, len(rows), size):
-                part, label, slope = rows[start : start + size], wanted[:, start : start + size], None
-                logits = logits_of(part, matrix)
+                chunk, label, cap_slope = rows[start : start + size], targets[:, start : start + size], None
+                logits = logits_of(chunk, matrix)  # (vocabulary, tokens of the chunk)
                 if scale != 1:
                     logits.mul_(scale)
                 if cap:
                     logits.div_(cap).tanh_()
-                    slope = 1 - logits**2
+                    cap_slope = 1 - logits**2
                     logits.mul_(cap)
-                odds, total, nats = _softmax_terms(logits, label)
-                summed += nats[:, : count - start].sum()
-                if at_rows is None:
+                exp_logits, total, losses = _softmax_terms(logits, label)
+                loss_sum += losses[:, : count - start].sum()  # without the padding
+                if grad_hidden is None:
                     continue
-                # the gradient at the logits, times `total`: the odds, less their total where the label is; to divide
-                # by it what is multiplied with them takes a hundredth of dividing them
-                odds.scatter_add_(0, label, -total)
-                gradient = (odds if slope is None else odds.mul_(slope)).to(dtype)
-                torch.mm(gradient.T, matrix, out=at_rows[start : start + size]).div_(total.T)
-                if at_matrix is None:
+                # grad_logits · total = exp_logits − total · onehot(label). The division by `total` is applied to the
+                # products with matrix and chunk, which are a hundredth as large.
+                exp_logits.scatter_add_(0, label, -total)
+                grad_logits = (exp_logits if cap_slope is None else exp_logits.mul_(cap_slope)).to(dtype)
+                torch.mm(grad_logits.T, matrix, out=grad_hidden[start : start + size]).div_(total.T)
+                if grad_weight is None:
                     continue
-                share = (part / total.T).to(dtype)
+                scaled_chunk = (chunk / total.T).to(dtype)
                 if dtype == torch.float32:
-                    at_matrix.addmm_(gradient, share)
+                    grad_weight.addmm_(grad_logits, scaled_chunk)
                 else:
-                    at_matrix += gradient @ share
-        at_rows = None if at_rows is None else at_rows[:count]
-        ctx.gradients = (at_rows, at_matrix, hidden.dtype, weight.dtype)
+                    grad_weight += grad_logits @ scaled_chunk
+        grad_hidden = None if grad_hidden is None else grad_hidden[:count]
+        ctx.gradients = (grad_hidden, grad_weight, hidden.dtype, weight.dtype)
         ctx.scale = scale
-        return summed
+        return loss_sum
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        at_rows, at_matrix, rows_dtype, matrix_dtype = ctx.gradients
-        ctx.gradients = None  # freed, and used once only
+        grad_hidden, grad_weight, hidden_dtype, weight_dtype = ctx.gradients
+        ctx.gradients = None  # frees the memory; backward runs once
         factor = upstream[0] if ctx.scale == 1 else upstream[0] * ctx.scale  # d loss / d (head's product)
-        at_rows = at_rows.mul_(factor).to(rows_dtype)
-        at_matrix = None if at_matrix is None else at_matrix.mul_(factor).to(matrix_dtype)
-        return at_rows, at_matrix, None, None, None, None
+        grad_hidden = grad_hidden.mul_(factor).to(hidden_dtype)
+        grad_weight = None if grad_weight is None else grad_weight.mul_(factor).to(weight_dtype)
+        return grad_hidden, grad_weight, None, None, None, None

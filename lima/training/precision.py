@@ -1,35 +1,37 @@
-"""Why weights are trained in fp32 whatever the computation's precision."""
-
-from typing import Any
+"""Trained weights are fp32, also under bf16 autocast: bf16 weights round small updates away."""
 
 import torch
 
 from lima.errors import LimaError
+from lima.training.protocols import CausalLM
 
-MANTISSA = 7  # bits of bf16's fraction: numbers from 2^e up to 2^(e+1) lie 2^(e−7) apart
+MANTISSA = 7  # fraction bits of bf16: the spacing of numbers in [2^e, 2^(e+1)) is 2^(e−7)
 
 
 class UpdateUnderflow(LimaError):
-    """Weights too coarse for the learning rate; shows the arithmetic."""
+    """Raised when the precision of a weight is too low for the learning rate."""
 
 
 def spacing(weight: float) -> float:
-    """Distance from a bf16 number to the next one away from zero: 2^(⌊log2 |w|⌋ − 7)."""
+    """Distance from a bf16 number to the next larger in magnitude: 2^(⌊log2 |w|⌋ − 7)."""
     exponent = torch.frexp(torch.tensor(abs(weight), dtype=torch.float64)).exponent  # |w| = m·2^exponent, ½ ≤ m < 1
     return float(2.0 ** (int(exponent) - 1 - MANTISSA))
 
 
-def refuse_update_underflow(model: Any, lr: float) -> None:
-    """Raise where a weight that is trained is not fp32.
+def refuse_update_underflow(model: CausalLM, lr: float) -> None:
+    """Raise if a trained weight is not fp32.
 
-    An Adam step moves a weight by about the learning rate; one below half the spacing is rounded away, every time.
+    An Adam step changes a weight by about the learning rate; a change below half the spacing is rounded to zero.
+
+    Raises:
+        UpdateUnderflow: With the numbers.
     """
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.dtype != torch.float32:
             typical = float(weight.detach().abs().float().median())
             raise UpdateUnderflow(
-                f"{name} is {str(weight.dtype).removeprefix('torch.')}, and an Adam step at train.lr {lr:g} moves a "
-                f"weight by about {lr:g}. bf16 numbers near the median weight {typical:.2g} lie {spacing(typical):.2g} "
-                f"apart: a step of less than {spacing(typical) / 2:.2g}, half of it, is rounded away. Load the model "
-                "in fp32; train.precision: bf16 computes in bf16 and keeps the weights in fp32"
+                f"{name} is {str(weight.dtype).removeprefix('torch.')}: an Adam step at train.lr {lr:g} changes a "
+                f"weight by about {lr:g}, but bf16 numbers near the median weight {typical:.2g} have a spacing of "
+                f"{spacing(typical):.2g}, and changes below half of it, {spacing(typical) / 2:.2g}, are rounded to "
+                "zero; load the model in fp32 (train.precision: bf16 computes in bf16 with fp32 weights)"
             )

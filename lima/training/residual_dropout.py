@@ -1,4 +1,4 @@
-"""Dropout on the residual connections, rising over the layers (§3)."""
+"""Residual dropout with a rate that rises linearly over the layers (§3)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,27 +9,35 @@ from torch.nn.functional import dropout
 from torch.utils.hooks import RemovableHandle
 
 from lima.errors import LimaError
+from lima.training.protocols import CausalLM
 
-# What a layer adds to the residual stream, by family; the first pair that a layer has whole counts.
+# Sub-layers whose outputs are added to the residual stream, by family; the first pair that a layer has is used.
 BRANCHES = (
-    ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma 2 and 3: a sub-layer's output, normalised
+    ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma 2 and 3: normalised output of a sub-layer
     ("self_attn", "mlp"),  # Llama, Qwen, Mistral, Gemma
     ("attn", "mlp"),  # GPT-2
 )
-RATE = "added_residual_dropout"  # the attribute of a sub-layer that holds its probability
+RATE = "added_residual_dropout"  # attribute of a sub-layer: its dropout probability
 
 
 class UnknownArchitecture(LimaError):
-    """A model whose residual branches are not where this module looks for them."""
+    """Raised for a model whose residual branches are not at a known location."""
 
 
 def rates(layers: int, top: float) -> list[float]:
-    """Probability a layer, p·l/(L−1): 0 at the bottom, `top` at the top."""
+    """Dropout probability of each layer l of L: top · l/(L−1), 0 at the bottom (§3)."""
     return [top * layer / max(1, layers - 1) for layer in range(layers)]
 
 
-def add_residual_dropout(model: Any, top: float) -> list[RemovableHandle]:
-    """Drop elements of each sub-layer's output before it joins the residual stream, in training mode only."""
+def add_residual_dropout(model: CausalLM, top: float) -> list[RemovableHandle]:
+    """Apply dropout to each sub-layer's output before it is added to the residual stream, in training mode only.
+
+    Args:
+        top: Probability at the last layer.
+
+    Raises:
+        UnknownArchitecture: The layers are not at a known location.
+    """
     layers, handles = branches(model), []
     for pair, rate in zip(layers, rates(len(layers), top), strict=True):
         for branch in pair:
@@ -39,8 +47,8 @@ def add_residual_dropout(model: Any, top: float) -> list[RemovableHandle]:
 
 
 @contextmanager
-def disabled(model: Any) -> Iterator[None]:
-    """Set the rates of residual dropout to 0 inside the block."""
+def disabled(model: CausalLM) -> Iterator[None]:
+    """Set the rates of residual dropout to 0 within the block."""
     with_rates = {module: getattr(module, RATE) for module in model.modules() if hasattr(module, RATE)}
     try:
         for module in with_rates:
@@ -51,15 +59,15 @@ def disabled(model: Any) -> Iterator[None]:
             setattr(module, RATE, rate)
 
 
-def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-    """Each layer's attention and MLP, as the modules whose outputs are added to the residual stream."""
+def branches(model: CausalLM) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+    """Attention and MLP of each layer: the modules whose outputs are added to the residual stream."""
     inner = getattr(model, "model", None) or getattr(model, "transformer", None)
     layers = getattr(inner, "layers", None) or getattr(inner, "h", None) or []
     pairs = [next((pair for pair in BRANCHES if all(hasattr(layer, b) for b in pair)), None) for layer in layers]
     if not pairs or None in pairs:
         raise UnknownArchitecture(
-            f"{type(model).__name__} has neither model.layers with self_attn and mlp, as Llama, Qwen, Mistral and "
-            "Gemma have them, nor transformer.h with attn and mlp, as GPT-2 has; take such a model, or set "
+            f"unknown architecture: {type(model).__name__} has neither model.layers with self_attn and mlp (Llama, "
+            "Qwen, Mistral, Gemma) nor transformer.h with attn and mlp (GPT-2); use such a model or set "
             "train.residual_dropout to 0"
         )
     return [
@@ -67,10 +75,10 @@ def branches(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
     ]
 
 
-def disable_model_dropout(model: Any) -> None:
-    """Take away the dropout that a model brings from its pretraining, as GPT-2 does: the recipe has another (§3).
+def disable_model_dropout(model: CausalLM) -> None:
+    """Set the model's own dropout rates, such as GPT-2's, to 0; the recipe uses residual dropout only (§3).
 
-    It is a torch module, or a number that a layer passes on (attention_dropout, layerdrop).
+    A rate belongs to a torch module, or is a number that a layer passes on (attention_dropout, layerdrop).
     """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -84,6 +92,6 @@ def _drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
     rate = float(getattr(module, RATE))
     if not module.training or rate == 0:
         return output
-    if isinstance(output, tuple):  # attention gives its weights beside
+    if isinstance(output, tuple):  # attention also returns its weights
         return (dropout(output[0], rate), *output[1:])
     return dropout(output, rate)

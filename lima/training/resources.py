@@ -1,7 +1,7 @@
-"""What a run will take, before it starts: FLOPs, memory a GPU, disk. Pure arithmetic, formulas in the docstrings.
+"""Estimates of training cost: FLOPs, memory per GPU, disk. Pure arithmetic; the docstrings give the formulas.
 
-Ψ is the number of parameters, N that of all GPUs. ZeRO's shares: Rajbhandari et al. 2020, §3 and §5. Activations:
-counted from what autograd keeps of transformers' Llama layer, in the manner of Korthikanti et al. 2022, §4.
+Ψ is the number of parameters, N the number of GPUs. ZeRO partitioning: Rajbhandari et al. 2020, §3 and §5.
+Activations: tensors that autograd saves in transformers' Llama layer, counted as in Korthikanti et al. 2022, §4.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from lima.config.sections import Train
 
 FP32, BF16 = 4, 2  # bytes
-SLICE = 96 * 2**20  # bytes of fp32 logits at a time: smaller slices multiply slower, larger ones only take memory
-LIVE = 1e9  # parameters that DeepSpeed's ZeRO-3 holds whole at most, by its default stage3_max_live_parameters
+SLICE = 96 * 2**20  # bytes of a chunk of fp32 logits: smaller chunks are slower, larger ones only need memory
+LIVE = 1e9  # parameters that ZeRO-3 gathers at most; DeepSpeed's default of stage3_max_live_parameters
 # Dense bf16 tensor-core peaks in FLOP/s, without sparsity, from NVIDIA's data sheets.
 PEAKS = {
-    "V100": 125e12,  # fp16: it has no bf16
+    "V100": 125e12,  # fp16; bf16 is not supported
     "A100": 312e12,
     "A10": 125e12,
     "L4": 121e12,
@@ -31,7 +31,7 @@ PEAKS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder like Llama."""
+    """Dimensions of a Llama-like decoder."""
 
     layers: int
     hidden: int  # width of the residual stream
@@ -39,27 +39,31 @@ class Shape:
     keys: int  # width of all key heads
     mlp: int
     vocabulary: int
-    tied: bool  # embedding and head are one
+    tied: bool  # embedding and head share their weights
 
     @classmethod
-    def of(cls, config: Mapping[str, object]) -> "Shape":
-        """From a config.json; KeyError names the key that a model not like Llama lacks."""
-        number = {key: value for key, value in config.items() if isinstance(value, int)}
-        heads, hidden = number["num_attention_heads"], number["hidden_size"]
-        width = number.get("head_dim", hidden // heads)
+    def from_config(cls, config: Mapping[str, object]) -> "Shape":
+        """From a config.json.
+
+        Raises:
+            KeyError: The model is not Llama-like; names the missing key.
+        """
+        numbers = {key: value for key, value in config.items() if isinstance(value, int)}
+        heads, hidden = numbers["num_attention_heads"], numbers["hidden_size"]
+        width = numbers.get("head_dim", hidden // heads)
         return cls(
-            layers=number["num_hidden_layers"],
+            layers=numbers["num_hidden_layers"],
             hidden=hidden,
             queries=heads * width,
-            keys=number.get("num_key_value_heads", heads) * width,
-            mlp=number["intermediate_size"],
-            vocabulary=number["vocab_size"],
+            keys=numbers.get("num_key_value_heads", heads) * width,
+            mlp=numbers["intermediate_size"],
+            vocabulary=numbers["vocab_size"],
             tied=bool(config.get("tie_word_embeddings", False)),
         )
 
     @property
     def layer(self) -> int:
-        """Parameters of one layer: four matrices of attention, three of the MLP, two norms."""
+        """Parameters of one layer: four attention matrices, three MLP matrices, two norms."""
         return 2 * self.hidden * (self.queries + self.keys) + 3 * self.hidden * self.mlp + 2 * self.hidden
 
     @property
@@ -69,6 +73,7 @@ class Shape:
 
     @property
     def head(self) -> int:
+        """Parameters of the output head."""
         return self.vocabulary * self.hidden
 
     @property
@@ -78,16 +83,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the processes share the model; `config` is the launch configuration that does it."""
+    """A way to distribute the model over processes."""
 
     name: str
-    stage: int  # of ZeRO; 0: every GPU has everything
-    offload: bool  # fp32 weights, gradients and Adam's states in the machine's memory
-    config: str
+    stage: int  # of ZeRO; 0: every GPU has a full copy
+    offload: bool  # fp32 weights, gradients and Adam states in host memory
+    config: str  # launch configuration
 
 
 STRATEGIES = (
-    Strategy("a copy a GPU", 0, False, "infra/accelerate/ddp.yaml"),
+    Strategy("a copy per GPU", 0, False, "infra/accelerate/ddp.yaml"),
     Strategy("ZeRO-2", 2, False, "infra/accelerate/zero2.yaml"),
     Strategy("ZeRO-2, optimizer in RAM", 2, True, "infra/accelerate/zero2-offload.yaml"),
     Strategy("ZeRO-3", 3, False, "infra/accelerate/zero3.yaml"),
@@ -96,20 +101,20 @@ STRATEGIES = (
 
 
 def flops(tokens: int, supervised: int, *, body: int, head: int) -> float:
-    """6 · (body · tokens + head · supervised): forward and backward, the head only where a token is supervised.
+    """FLOPs of forward and backward: 6 · (body · tokens + head · supervised).
 
-    The usual count (Kaplan et al. 2020, §2.1) less attention's own products, so that MFU is a lower bound. Activations
-    that are computed twice do not count: they are no progress.
+    The head runs on supervised tokens only. As in Kaplan et al. 2020, §2.1, without the products of attention scores,
+    so that MFU is a lower bound. Recomputation (gradient checkpointing) is not counted.
     """
     return 6.0 * (body * tokens + head * supervised)
 
 
 def states(shape: Shape, strategy: Strategy, *, gpus: int, bf16: bool) -> tuple[float, float]:
-    """Bytes a GPU, and bytes of the machine's memory a GPU, of weights, gradients and Adam's states.
+    """Bytes of weights, gradients and Adam states: (per GPU, in host memory per GPU).
 
-    A copy a GPU: (4 + 4 + 8)·Ψ, and 2·Ψ for the weights in bf16. ZeRO: the weights that compute, c bytes each (2 in
-    bf16, 4 in fp32), whole (ZeRO-2) or c·Ψ/N and at most LIVE of them whole (ZeRO-3); gradients 4·Ψ/N; fp32 weights
-    and Adam's moments 12·Ψ/N. Offload moves the last two to the machine.
+    A copy per GPU: (4 + 4 + 8)·Ψ, and 2·Ψ for the weights in bf16. ZeRO: weights for computation at c bytes each (2 in
+    bf16, 4 in fp32), c·Ψ (ZeRO-2), or c·Ψ/N and at most c·LIVE gathered (ZeRO-3); gradients 4·Ψ/N; fp32 weights and
+    Adam moments 12·Ψ/N. Offload moves the last two to host memory.
     """
     psi, compute = shape.parameters, BF16 if bf16 else FP32
     if strategy.stage == 0:
@@ -119,41 +124,44 @@ def states(shape: Shape, strategy: Strategy, *, gpus: int, bf16: bool) -> tuple[
     return (weights, shared) if strategy.offload else (weights + shared, 0.0)
 
 
-def activations(shape: Shape, tokens: int, *, bf16: bool, twice: bool) -> float:
-    """Bytes that a micro-batch of so many tokens keeps for the backward pass.
+def activations(shape: Shape, tokens: int, *, bf16: bool, recompute: bool) -> float:
+    """Bytes of activations saved for the backward pass of a micro-batch.
 
-    A layer keeps 8h + 3q + 2k + 4m numbers a token: two norms (input, normalised, output: 6h), dropout's masks (2h),
-    query, attention's output and its joined copy (3q), key and value (2k), the MLP's gate, its SiLU, up and their
-    product (4m); in bf16 the norms' inputs stay fp32, 4h bytes more. Computed `twice`, each layer keeps its input
-    only, and one layer at a time all.
+    A layer saves 8h + 3q + 2k + 4m numbers per token: two norms (input, normalised, output: 6h), dropout masks (2h),
+    query, attention output and its contiguous copy (3q), key and value (2k), the MLP's gate, its SiLU, up and their
+    product (4m). In bf16 the norms' inputs stay fp32, 4h bytes more.
+
+    Args:
+        tokens: Of the micro-batch.
+        recompute: Gradient checkpointing: each layer saves its input only, and one layer at a time everything.
     """
     h, size = shape.hidden, BF16 if bf16 else FP32
     numbers = 8 * h + 3 * shape.queries + 2 * shape.keys + 4 * shape.mlp
     layer = size * numbers + (4 * h if bf16 else 0)
-    kept = layer + shape.layers * size * h if twice else shape.layers * layer
+    kept = layer + shape.layers * size * h if recompute else shape.layers * layer
     return float(tokens * kept)
 
 
 def head(shape: Shape) -> float:
-    """Bytes at the output head: its fp32 gradient beside the accumulated one, and at most three slices of logits."""
+    """Bytes at the output head: an fp32 gradient before accumulation, and at most three chunks of logits."""
     return float(FP32 * shape.head + 3 * SLICE)
 
 
 def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tuple[float, float]:
-    """Bytes a GPU, and bytes of the machine's memory a GPU, at the peak of a step; the libraries' own come on top."""
+    """Peak bytes of a step: (per GPU, in host memory per GPU), without the memory of the libraries."""
     bf16 = recipe.precision == "bf16"
-    gpu, machine = states(shape, strategy, gpus=gpus, bf16=bf16)
+    gpu, host = states(shape, strategy, gpus=gpus, bf16=bf16)
     tokens = max(recipe.micro_batch_tokens, recipe.max_tokens)
-    kept = activations(shape, tokens, bf16=bf16, twice=recipe.gradient_checkpointing)
-    return gpu + kept + head(shape), machine
+    kept = activations(shape, tokens, bf16=bf16, recompute=recipe.gradient_checkpointing)
+    return gpu + kept + head(shape), host
 
 
 def disk(parameters: int, recipe: Train) -> float:
-    """Bytes: a bf16 checkpoint a kept epoch, and two states of 12 bytes a parameter, the new beside the old."""
+    """Bytes of bf16 checkpoints of the kept epochs, and of two training states (12 bytes per parameter)."""
     return checkpoints(parameters, recipe) + float(parameters * 2 * 3 * FP32)
 
 
 def checkpoints(parameters: int, recipe: Train) -> float:
-    """Bytes of a bf16 checkpoint a kept epoch."""
+    """Bytes of the bf16 checkpoints of the kept epochs."""
     first, last = recipe.keep_epochs
     return float(parameters * BF16 * (last - first + 1))

@@ -1,7 +1,7 @@
-"""The training loop (§3): AdamW, a rate linear in the step, loss on responses only, a checkpoint an epoch.
+"""Training loop (§3): AdamW, linear learning rate, loss on responses only, one checkpoint per epoch.
 
-Ours, where the paper is silent: fp32 master weights and Adam states, a bound on the gradient's norm, and a step's loss
-as the sum over its supervised tokens, on all processes, divided by their number.
+Not specified in the paper: fp32 master weights and Adam states, gradient clipping, and a step's loss as the sum over
+its supervised tokens on all processes divided by their number. Losses are natural logarithms.
 """
 
 import math
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,25 +21,27 @@ from lima.records import EpochMetrics, StepMetrics
 from lima.training import precision
 from lima.training.loss import LossModel
 from lima.training.packing import micro_batches_of_rank, pack, plan, split
+from lima.training.protocols import CausalLM
 from lima.training.tokenization import Encoded
 
-SaveCheckpoint = Callable[
-    [int, Any], tuple[str, str]
-]  # epoch, learner → the checkpoint's folder name, the digest of its weights
+# (epoch, loss model) → name of the checkpoint's folder, digest of its weights
+SaveCheckpoint = Callable[[int, torch.nn.Module], tuple[str, str]]
 
 
 class TrainingError(LimaError):
-    """Training that cannot go on: a loss that is no number or has exploded, or nothing to learn from."""
+    """Raised when training cannot continue: the loss is not finite or too large, or no token is supervised."""
 
 
 class TrainingInterrupted(Exception):
-    """Training that was asked to end, and did so after a step whose state is kept."""
+    """Raised after a requested stop, once the training state is saved."""
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    parts: Sequence[Sequence[Encoded]]  # the micro-batches of all ranks
-    number: int  # optimizer steps done before it
+    """Examples and learning rate of one optimizer step."""
+
+    parts: Sequence[Sequence[Encoded]]  # micro-batches of all ranks
+    number: int  # optimizer steps before this one
     lr: float
 
     @property
@@ -48,43 +50,45 @@ class StepBatch:
 
     @property
     def supervised(self) -> int:
+        """Supervised tokens."""
         return sum(example.supervised for part in self.parts for example in part)
 
     @property
     def names(self) -> str:
+        """Ids of the examples, for messages."""
         return ", ".join(example.id for part in self.parts for example in part)
 
 
 class StepResult(NamedTuple):
-    loss: float  # nats a supervised token
-    grad_norm: float  # before it was bounded
-    stop: bool  # some process was asked to
+    loss: float  # mean over supervised tokens
+    grad_norm: float  # before clipping
+    stop: bool  # any rank received a stop request
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Every step and every epoch that is done, in order."""
+    """Metrics of all finished steps and epochs, in order."""
 
     step_metrics: tuple[StepMetrics, ...] = ()
     epoch_metrics: tuple[EpochMetrics, ...] = ()
 
     @property
     def steps(self) -> int:
-        """Optimizer steps done."""
+        """Number of finished optimizer steps."""
         return len(self.step_metrics)
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 1; one more than there are once all are done."""
+        """Current epoch, from 1; one more than the last epoch once all are finished."""
         return len(self.epoch_metrics) + 1
 
-    def under_way(self) -> list[StepMetrics]:
-        """The steps done of the epoch under way."""
+    def epoch_steps(self) -> list[StepMetrics]:
+        """Finished steps of the current epoch."""
         return [step for step in self.step_metrics if step.epoch == self.epoch]
 
     def train_loss(self) -> float:
-        """Mean over the supervised tokens of the epoch under way, nats."""
-        steps = self.under_way()
+        """Mean loss over the supervised tokens of the current epoch."""
+        steps = self.epoch_steps()
         return sum(s.loss * s.supervised_tokens for s in steps) / sum(s.supervised_tokens for s in steps)
 
     def after_step(self, metrics: StepMetrics) -> "Progress":
@@ -93,7 +97,7 @@ class Progress:
     def after_epoch(self, metrics: EpochMetrics) -> "Progress":
         return replace(self, epoch_metrics=(*self.epoch_metrics, metrics))
 
-    def told(self) -> Iterator[StepMetrics | EpochMetrics]:
+    def metrics(self) -> Iterator[StepMetrics | EpochMetrics]:
         """All metrics in the order in which they were measured."""
         for epoch in range(1, self.epoch + 1):
             yield from (step for step in self.step_metrics if step.epoch == epoch)
@@ -101,15 +105,15 @@ class Progress:
 
 
 class CheckpointManager(Protocol):
-    """Where training's state is kept between steps, so that it can be continued."""
+    """Saves and restores the training state: weights, optimizer state and progress."""
 
-    def load(self, learner: Any, optimizer: Any) -> Progress: ...
+    def load(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, /) -> Progress: ...
 
-    def save(self, learner: Any, optimizer: Any, progress: Progress) -> None: ...
+    def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, /) -> None: ...
 
 
 def fit(
-    model: Any,
+    model: CausalLM,
     train: Sequence[Encoded],
     held_out: Sequence[Encoded],
     *,
@@ -117,92 +121,101 @@ def fit(
     accelerator: Accelerator,
     save: SaveCheckpoint,
     states: CheckpointManager,
-    stopping: Callable[[], bool],
+    should_stop: Callable[[], bool],
 ) -> Iterator[StepMetrics | EpochMetrics]:
-    """Train the fp32 `model` in place; yields each step's metrics, and each epoch's after its checkpoint is saved.
+    """Train `model` (fp32) in place; yield the metrics of each step, and of each epoch after its checkpoint.
 
-    What `states` knows of an earlier run is yielded again first. Once `stopping()`, the state is saved and Stopped
-    raised.
+    Replays the metrics of a resumed run first. If `should_stop()` returns True on any rank, saves the state after the
+    current step and raises TrainingInterrupted.
+
+    Raises:
+        TrainingError: No example has supervised tokens, a step has none, or a loss or gradient is not finite.
     """
     if not train:
-        raise TrainingError("train.jsonl holds no example, so there is nothing to learn from; see arms in params.yaml")
+        raise TrainingError("no examples in train.jsonl; add examples to the arm in params.yaml (arms)")
     if not any(example.supervised for example in held_out):
         raise TrainingError(
-            f"none of the {len(held_out)} examples of held_out.jsonl has a supervised token within train.max_tokens "
-            f"{recipe.max_tokens}, so there is no perplexity; raise train.max_tokens, or see mix.held_out"
+            f"no perplexity: none of the {len(held_out)} examples of held_out.jsonl has a supervised token within "
+            f"train.max_tokens {recipe.max_tokens}; raise train.max_tokens or change mix.held_out"
         )
-    _refuse_silence(train, recipe, accelerator.num_processes)
-    learner, optimizer = prepare(model, recipe, accelerator)
-    progress = states.load(learner, optimizer)
-    yield from progress.told()
+    _refuse_unsupervised_steps(train, recipe, accelerator.num_processes)
+    loss_model, optimizer = prepare(model, recipe, accelerator)
+    progress = states.load(loss_model, optimizer)
+    yield from progress.metrics()
     while progress.epoch <= recipe.epochs:
-        learner.train()
+        loss_model.train()
         steps = _steps(progress.epoch, train, recipe, accelerator.num_processes)
-        for step in steps[len(progress.under_way()) :]:
+        for step in steps[len(progress.epoch_steps()) :]:
             start = time.perf_counter()
-            taken = train_step(step, learner, optimizer, accelerator, recipe, stop=stopping())
-            metrics = _measured(step, taken, epoch=progress.epoch, seconds=time.perf_counter() - start)
+            result = train_step(step, loss_model, optimizer, accelerator, recipe, stop=should_stop())
+            metrics = _step_metrics(step, result, epoch=progress.epoch, seconds=time.perf_counter() - start)
             progress = progress.after_step(metrics)
             yield metrics
-            if taken.stop or progress.steps % recipe.state_steps == 0:
-                states.save(learner, optimizer, progress)
-            if taken.stop:
+            if result.stop or progress.steps % recipe.state_steps == 0:
+                states.save(loss_model, optimizer, progress)
+            if result.stop:
                 raise TrainingInterrupted(f"stopped at step {progress.steps}")
-        mean = evaluate(learner, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
-        folder, digest = save(progress.epoch, learner)
-        loss, perplexity = progress.train_loss(), math.exp(mean)
-        epoch = EpochMetrics(
-            epoch=progress.epoch, train_loss=loss, held_out_perplexity=perplexity, checkpoint=folder, digest=digest
+        mean_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
+        checkpoint, digest = save(progress.epoch, loss_model)
+        epoch_metrics = EpochMetrics(
+            epoch=progress.epoch,
+            train_loss=progress.train_loss(),
+            held_out_perplexity=math.exp(mean_loss),
+            checkpoint=checkpoint,
+            digest=digest,
         )
-        progress = progress.after_epoch(epoch)
-        states.save(learner, optimizer, progress)
-        yield epoch
+        progress = progress.after_epoch(epoch_metrics)
+        states.save(loss_model, optimizer, progress)
+        yield epoch_metrics
 
 
-def _measured(step: StepBatch, taken: StepResult, *, epoch: int, seconds: float) -> StepMetrics:
+def _step_metrics(step: StepBatch, result: StepResult, *, epoch: int, seconds: float) -> StepMetrics:
     return StepMetrics(
         step=step.number + 1,
         epoch=epoch,
-        loss=taken.loss,
+        loss=result.loss,
         lr=step.lr,
-        grad_norm=taken.grad_norm,
+        grad_norm=result.grad_norm,
         tokens=step.tokens,
         supervised_tokens=step.supervised,
         seconds=seconds,
     )
 
 
-def prepare(model: Any, recipe: Train, accelerator: Accelerator) -> tuple[Any, Any]:
-    """The learner and its AdamW, as the launcher's processes share them."""
+def prepare(model: CausalLM, recipe: Train, accelerator: Accelerator) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Wrap the model with its loss, create AdamW, and shard both over the processes.
+
+    Raises:
+        UpdateUnderflow: A trained weight is not fp32.
+    """
     precision.refuse_update_underflow(model, recipe.lr)
-    learner = LossModel(model)
+    loss_model = LossModel(model)
     optimizer = torch.optim.AdamW(
-        [weight for weight in learner.parameters() if weight.requires_grad],
+        [weight for weight in loss_model.parameters() if weight.requires_grad],
         lr=recipe.lr,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.epsilon,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    prepared: tuple[Any, Any] = accelerator.prepare(learner, optimizer)
+    prepared: tuple[torch.nn.Module, torch.optim.Optimizer] = accelerator.prepare(loss_model, optimizer)
     return prepared
 
 
-def _refuse_silence(train: Sequence[Encoded], recipe: Train, ranks: int) -> None:
-    """Raise, before anything is trained, if some step of some epoch had no token to learn from."""
+def _refuse_unsupervised_steps(train: Sequence[Encoded], recipe: Train, ranks: int) -> None:
+    """Raise if a step of any epoch has no supervised token."""
     for epoch in range(1, recipe.epochs + 1):
         for step in _steps(epoch, train, recipe, ranks):
             if not step.supervised:
                 raise TrainingError(
-                    f"step {step.number + 1}, in epoch {epoch}, would have nothing to learn from: no token of "
-                    f"{step.names} is supervised, since the prompts alone are longer than train.max_tokens; raise "
-                    "train.max_tokens or train.batch_size, or leave such examples out"
+                    f"step {step.number + 1} of epoch {epoch} has no supervised token: the prompts of {step.names} "
+                    "exceed train.max_tokens; raise train.max_tokens or train.batch_size, or drop these examples"
                 )
 
 
 def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> list[StepBatch]:
-    """The steps of an epoch, from 1, with their learning rates."""
-    order = plan(
+    """Steps of an epoch (from 1), with their learning rates."""
+    epoch_plan = plan(
         [len(example.ids) for example in train],
         batch_size=recipe.batch_size,
         micro_tokens=recipe.micro_batch_tokens,
@@ -210,14 +223,14 @@ def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> l
         seed=recipe.seed,
         epoch=epoch,
     )
-    before, of = (epoch - 1) * len(order), recipe.epochs * len(order)
+    steps_before, steps = (epoch - 1) * len(epoch_plan), recipe.epochs * len(epoch_plan)
     return [
         StepBatch(
             [[train[example] for example in part] for part in parts],
             number,
-            learning_rate(number, steps=of, lr=recipe.lr, lr_end=recipe.lr_end),
+            learning_rate(number, steps=steps, lr=recipe.lr, lr_end=recipe.lr_end),
         )
-        for number, parts in enumerate(order, start=before)
+        for number, parts in enumerate(epoch_plan, start=steps_before)
     ]
 
 
@@ -227,57 +240,77 @@ def learning_rate(step: int, *, steps: int, lr: float, lr_end: float) -> float:
 
 
 def train_step(
-    step: StepBatch, learner: Any, optimizer: Any, accelerator: Accelerator, recipe: Train, *, stop: bool
+    step: StepBatch,
+    loss_model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    recipe: Train,
+    *,
+    stop: bool,
 ) -> StepResult:
-    """One optimizer step, the same whatever its micro-batches and ranks but for the order of summation."""
+    """One optimizer step over the micro-batches of all processes.
+
+    Its result does not depend on the number of micro-batches and ranks, up to the order of summation and to which
+    elements dropout drops.
+
+    Raises:
+        TrainingError: The loss or the gradient's norm is not finite, or the loss exceeds train.max_loss.
+    """
     for group in optimizer.param_groups:
         group["lr"] = step.lr
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    mine = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
-    told = torch.tensor([0.0, float(stop)], dtype=torch.float64, device=accelerator.device)
-    for place, (part, weight) in enumerate(mine):
-        accelerator.sync_gradients = place == len(mine) - 1
-        torch.manual_seed(dropout_seed(recipe.seed, step.number, place * ranks + rank))
-        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(learner):
-            nats = weight * learner(pack(part))
-            # gradients are averaged over the processes, so each gives its sum times their number
-            accelerator.backward(nats * (ranks / step.supervised))
-        told[0] += nats.detach()
-    told = accelerator.reduce(told, "sum")
-    loss = float(told[0]) / step.supervised
-    norm = float(accelerator.clip_grad_norm_(learner.parameters(), recipe.max_grad_norm))
-    _refuse_explosion(loss, norm, step, recipe)
+    micro_batches = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
+    # (summed loss, number of stop requests)
+    totals = torch.tensor([0.0, float(stop)], dtype=torch.float64, device=accelerator.device)
+    for index, (part, weight) in enumerate(micro_batches):
+        accelerator.sync_gradients = index == len(micro_batches) - 1
+        torch.manual_seed(dropout_seed(recipe.seed, step.number, index * ranks + rank))
+        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(loss_model):
+            loss_sum = weight * loss_model(pack(part))
+            # gradients are averaged over the processes; the factor `ranks` turns the mean into the sum
+            accelerator.backward(loss_sum * (ranks / step.supervised))
+        totals[0] += loss_sum.detach()
+    totals = accelerator.reduce(totals, "sum")
+    loss = float(totals[0]) / step.supervised
+    grad_norm = float(accelerator.clip_grad_norm_(loss_model.parameters(), recipe.max_grad_norm))
+    _refuse_divergence(loss, grad_norm, step, recipe)
     optimizer.step()
     optimizer.zero_grad()
-    return StepResult(loss, norm, bool(told[1] > 0))
+    return StepResult(loss, grad_norm, bool(totals[1] > 0))
 
 
 def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
-    """What dropout is drawn from: a pure function, so that no generator's state has to outlive a kill."""
+    """Seed of the dropout masks: a pure function of its arguments, so that a resumed run draws the same masks."""
     return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 
-def _refuse_explosion(loss: float, norm: float, step: StepBatch, recipe: Train) -> None:
-    where = f"in step {step.number + 1} at a learning rate of {step.lr:g}; lower train.lr, or look at {step.names}"
+def _refuse_divergence(loss: float, grad_norm: float, step: StepBatch, recipe: Train) -> None:
+    location = f"in step {step.number + 1} at learning rate {step.lr:g}; lower train.lr or inspect {step.names}"
     if not math.isfinite(loss):
-        raise TrainingError(f"the loss is {loss} {where}")
-    if not math.isfinite(norm):
-        raise TrainingError(f"the gradient's norm is {norm} {where}")
+        raise TrainingError(f"the loss is {loss} {location}")
+    if not math.isfinite(grad_norm):
+        raise TrainingError(f"the gradient norm is {grad_norm} {location}")
     if loss > recipe.max_loss:
-        raise TrainingError(f"the loss has exploded: {loss:.3g} nats a token, more than train.max_loss, {where}")
+        raise TrainingError(f"the loss per token, {loss:.3g}, exceeds train.max_loss {location}")
 
 
-def evaluate(learner: Any, examples: Sequence[Encoded], accelerator: Accelerator, *, micro_tokens: int) -> float:
-    """Mean nats a supervised token over all processes, dropout off."""
+def evaluate(
+    loss_model: torch.nn.Module, examples: Sequence[Encoded], accelerator: Accelerator, *, micro_tokens: int
+) -> float:
+    """Mean loss over the supervised tokens of `examples`, on all processes, without dropout.
+
+    Raises:
+        TrainingError: No token is supervised.
+    """
     tokens = sum(example.supervised for example in examples)
     if not tokens:
-        raise TrainingError("held_out.jsonl has no supervised token, so there is no perplexity; see mix.held_out")
-    learner.eval()
+        raise TrainingError("no perplexity: held_out.jsonl has no supervised token; change mix.held_out")
+    loss_model.eval()
     rank, ranks = accelerator.process_index, accelerator.num_processes
     lengths = [len(example.ids) for example in examples]
     parts = split(range(len(examples)), lengths, micro_tokens=micro_tokens, ranks=ranks)
-    nats = torch.zeros((), device=accelerator.device)
+    loss_sum = torch.zeros((), device=accelerator.device)
     with torch.no_grad():
         for part, weight in micro_batches_of_rank(parts, rank=rank, ranks=ranks):
-            nats += weight * learner(pack([examples[place] for place in part]))
-    return float(accelerator.reduce(nats, "sum")) / tokens
+            loss_sum += weight * loss_model(pack([examples[index] for index in part]))
+    return float(accelerator.reduce(loss_sum, "sum")) / tokens

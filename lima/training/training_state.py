@@ -1,6 +1,6 @@
-"""What a killed run continues from: fp32 weights, Adam's two moments and the metrics so far; safetensors and JSON.
+"""Training state of an unfinished run: fp32 weights, Adam's two moments and the metrics; safetensors and JSON.
 
-Nothing else has a state: the batches, the learning rate and what dropout draws are functions of the step's number.
+Nothing else is saved: batches, learning rate and dropout masks are functions of the step's number.
 """
 
 import os
@@ -29,20 +29,20 @@ from lima.training.trainer import Progress
 
 FILES = ("weight.safetensors", "exp_avg.safetensors", "exp_avg_sq.safetensors", "steps.jsonl", "epochs.jsonl")
 INPUTS, DIGESTS = "inputs.json", "digests.json"
-EARLIER_KEY = "inputs.sha256"  # in the place of INPUTS, before states said what they depend on
-MOST_ASIDE = 3  # states that did not fit a later start
+EARLIER_KEY = "inputs.sha256"  # file of earlier versions, in place of INPUTS
+MAX_INCOMPATIBLE = 3  # states kept that do not fit a later run
 
 
 class Digests(Record):
-    """SHA-256 of a state's files, hexadecimal, in the order of FILES."""
+    """SHA-256 (hexadecimal) of a state's files, in the order of FILES."""
 
     files: tuple[str, ...]
 
 
 class TrainingStates:
-    """States in a run's working folder, beside its unfinished result; a state is whole, or it is not there.
+    """Checkpoint manager of a run's working folder, which also contains the unfinished result.
 
-    Under DeepSpeed, which shards what a state is made of, none is kept.
+    States are written atomically. Under DeepSpeed, which shards weights and optimizer, no state is saved.
     """
 
     def __init__(self, working: Path, accelerator: Accelerator) -> None:
@@ -50,21 +50,25 @@ class TrainingStates:
         self.result = working / "result"
         self.accelerator = accelerator
 
-    def load(self, learner: Any, optimizer: Any) -> Progress:
-        """Put the newest state into weights and optimizer; an empty Progress where there is none."""
-        found = self.newest()
-        if found is None:
+    def load(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        """Load the newest state into weights and optimizer; return an empty Progress if there is none.
+
+        Raises:
+            CheckpointError: A file of the state was changed.
+        """
+        state = self.newest()
+        if state is None:
             return Progress()
-        _verify(found)
+        _verify(state)
         progress = Progress(
-            tuple(jsonl.read(found / "steps.jsonl", StepMetrics)),
-            tuple(jsonl.read(found / "epochs.jsonl", EpochMetrics)),
+            tuple(jsonl.read(state / "steps.jsonl", StepMetrics)),
+            tuple(jsonl.read(state / "epochs.jsonl", EpochMetrics)),
         )
-        # safetensors leaves its readers untyped
-        readers: list[Any] = [safe_open(found / name, "pt") for name in FILES[:3]]
+        # not typed by safetensors
+        readers: list[Any] = [safe_open(state / name, "pt") for name in FILES[:3]]
         weights, first, second = readers
         with weights, first, second, torch.no_grad():
-            for name, weight in self._trained(learner):
+            for name, weight in self._trained(loss_model):
                 weight.copy_(weights.get_tensor(name))
                 optimizer.state[weight] = {
                     "step": torch.tensor(float(progress.steps), device=weight.device),
@@ -73,10 +77,10 @@ class TrainingStates:
                 }
         return progress
 
-    def save(self, learner: Any, optimizer: Any, progress: Progress) -> None:
-        """Write a state, then forget the older ones; the main process does it, and the others wait."""
+    def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """Write a state, then remove older ones, on the main process; the other processes wait."""
         if self.accelerator.is_main_process and not self.accelerator.state.deepspeed_plugin:
-            trained = list(self._trained(learner))
+            trained = list(self._trained(loss_model))
             unfinished = self.folder / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
@@ -88,30 +92,31 @@ class TrainingStates:
             jsonl.write(
                 unfinished / DIGESTS, [Digests(files=tuple(fingerprint.digest(unfinished / name) for name in FILES))]
             )
-            _to_disk(unfinished / name for name in FILES)
+            _fsync(unfinished / name for name in FILES)
             older = _all(self.folder)
-            place = self.folder / f"state-{progress.steps:09}-{progress.epoch:04}"
-            shutil.rmtree(place, ignore_errors=True)
-            unfinished.rename(place)
+            new = self.folder / f"state-{progress.steps:09}-{progress.epoch:04}"
+            shutil.rmtree(new, ignore_errors=True)
+            unfinished.rename(new)
             for state in older:
-                if state != place:
+                if state != new:
                     shutil.rmtree(state)
         self.accelerator.wait_for_everyone()
 
-    def forget(self) -> None:
-        """Mark the folder as useless to later runs, before it is removed."""
+    def invalidate(self) -> None:
+        """Mark the folder as finished, before it is removed, so that later runs do not keep it."""
         (self.folder.parent / INPUTS).unlink()
 
     def newest(self) -> Path | None:
+        """Folder of the newest state."""
         return max(_all(self.folder), default=None)
 
-    def _trained(self, learner: Any) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, weight in self.accelerator.unwrap_model(learner).named_parameters():
+    def _trained(self, loss_model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, weight in self.accelerator.unwrap_model(loss_model).named_parameters():
             if weight.requires_grad:
                 yield name, weight
 
 
-def keep(
+def open_states(
     working: Path,
     accelerator: Accelerator,
     *,
@@ -120,74 +125,74 @@ def keep(
     recipe: Train,
     lora: Lora | None = None,
 ) -> TrainingStates:
-    """The states in a run's working folder, if what a step depends on is what it was; see `claim`."""
+    """Open the states of a working folder if its fingerprint is unchanged, else start without one; see `claim`."""
     if accelerator.is_main_process:
-        claim(working, fingerprint.of(data=data, base=base, recipe=recipe, lora=lora))
+        claim(working, fingerprint.compute(data=data, base=base, recipe=recipe, lora=lora))
         (working / "result").mkdir(exist_ok=True)
     accelerator.wait_for_everyone()
     return TrainingStates(working, accelerator)
 
 
-def aside(working: Path) -> Path:
-    """The folder of the working folders whose states did not fit a later start."""
+def incompatible_states(working: Path) -> Path:
+    """Folder of earlier working folders whose states did not fit a later run."""
     return working.with_name(f"{working.name}.aside")
 
 
 def claim(working: Path, needed: Fingerprint) -> None:
-    """Make `working` a folder whose states, if it has any, fit `needed`.
+    """Make `working` a folder whose states, if any, have the fingerprint `needed`.
 
-    A state that does not fit is moved aside, and standard error says why. One that was moved aside before and fits is
-    moved back. A folder without a state is emptied.
+    An incompatible state is moved to `incompatible_states(working)`, with a warning that names the differences. A
+    state there that fits is moved back. A folder without a state is emptied.
     """
     reasons = _reasons(working, needed)
     if not reasons:
         return
     if (newest := _newest(working)) and _claimed(working):
-        place = aside(working) / f"{newest.name}-{uuid4().hex[:8]}"
-        place.parent.mkdir(exist_ok=True)
-        working.rename(place)
-        place.touch()  # the order in which they came, for _remove_oldest
+        moved = incompatible_states(working) / f"{newest.name}-{uuid4().hex[:8]}"
+        moved.parent.mkdir(exist_ok=True)
+        working.rename(moved)
+        moved.touch()  # _remove_oldest sorts by modification time
         print(
-            f"warning: {working} holds the state of an earlier run after step {_step(newest)}, which does not fit this "
-            f"one: {'; '.join(reasons)}. It is moved to {place}; to continue it, undo that and start again",
+            f"warning: the training state in {working} (step {_step(newest)}) does not fit this run: "
+            f"{'; '.join(reasons)}. It is moved to {moved}; to continue it, revert the change and run again",
             file=sys.stderr,
         )
-        _remove_oldest(aside(working))
+        _remove_oldest(incompatible_states(working))
     shutil.rmtree(working, ignore_errors=True)
-    if fitting := _fitting(aside(working), needed):
+    if fitting := _fitting(incompatible_states(working), needed):
         fitting.rename(working)
-        print(f"{working}: the state of {fitting} fits, and is continued", file=sys.stderr)
+        print(f"{working}: continuing the state of {fitting}", file=sys.stderr)
         return
     working.mkdir(parents=True)
     jsonl.write(working / INPUTS, [needed])
 
 
 def _reasons(working: Path, needed: Fingerprint) -> list[str]:
-    """What keeps the folder's states from being continued; nothing if they fit."""
+    """Differences that make the folder's states incompatible; empty if they fit."""
     try:
         earlier = Fingerprint.model_validate_json((working / INPUTS).read_text())
     except FileNotFoundError:
-        return ["it does not say what it was computed from"]
+        return [f"its {INPUTS} is missing"]
     except ValidationError:
-        return [f"its {INPUTS} is of another version of this program"]
+        return [f"its {INPUTS} has another version"]
     return fingerprint.differences(earlier, needed)
 
 
 def _claimed(working: Path) -> bool:
-    """Whether a folder belongs to a run that is not finished."""
+    """Whether the folder belongs to an unfinished run."""
     return (working / INPUTS).exists() or (working / EARLIER_KEY).exists()
 
 
 def _fitting(folder: Path, needed: Fingerprint) -> Path | None:
-    return next((place for place in folder.glob("state-*") if not _reasons(place, needed)), None)
+    return next((earlier for earlier in folder.glob("state-*") if not _reasons(earlier, needed)), None)
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Keep the MOST_ASIDE that were moved aside last."""
-    places = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime_ns)
-    for place in places[:-MOST_ASIDE]:
-        print(f"warning: {place} is removed: at most {MOST_ASIDE} states are kept there", file=sys.stderr)
-        shutil.rmtree(place)
+    """Remove all but the newest MAX_INCOMPATIBLE."""
+    by_age = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for path in by_age[:-MAX_INCOMPATIBLE]:
+        print(f"warning: removing {path}: at most {MAX_INCOMPATIBLE} incompatible states are kept", file=sys.stderr)
+        shutil.rmtree(path)
 
 
 def _all(folder: Path) -> list[Path]:
@@ -204,16 +209,16 @@ def _step(state: Path) -> int:
 
 def _verify(state: Path) -> None:
     expected = next(jsonl.read(state / DIGESTS, Digests)).files
-    torn = [name for name, digest in zip(FILES, expected, strict=True) if fingerprint.digest(state / name) != digest]
-    if torn:
+    changed = [name for name, digest in zip(FILES, expected, strict=True) if fingerprint.digest(state / name) != digest]
+    if changed:
         raise CheckpointError(
-            f"{state} was changed after it was written ({', '.join(torn)} no longer have the digests in {DIGESTS}); "
+            f"changed files in {state}: {', '.join(changed)} (digests differ from {DIGESTS}); "
             f"remove {state.parent} to train from the start"
         )
 
 
-def _to_disk(paths: Iterable[Path]) -> None:
+def _fsync(paths: Iterable[Path]) -> None:
     for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -31,7 +31,7 @@ NO_DEPENDENCY = {
     "storage",
     "tracking",
 }
-NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "selfcheck", "throughput")}
+NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
 # folders of modules that a stage imports by a name of params.yaml; no reader imports the folder of another one
 READER = "lima/sources/${item.reader}"
 IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}" for name in readers.BUILT_IN]}}

@@ -209,8 +209,8 @@ def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatc
     needed = 30 * 41_152
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed - 1))
-    said = "checkpoints of epochs 1 to 3 and two states to continue from need 0.0 GB, and 0.0 GB are free below"
-    assert said in refused(InsufficientDiskSpace)
+    message = "0.0 GB free, 0.0 GB needed for the checkpoints of epochs 1 to 3 and two training states"
+    assert message in refused(InsufficientDiskSpace)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed))
     train.main("lima")
 
@@ -233,7 +233,7 @@ def test_another_disk_below_data_must_take_the_checkpoints(checkout, monkeypatch
             with (
                 nullcontext()
                 if fits
-                else pytest.raises(InsufficientDiskSpace, match=f"are free below {other}; make room")
+                else pytest.raises(InsufficientDiskSpace, match=f"not enough disk space in {other}: ")
             ):
                 disk_space.check(Path("data/base/random"), working, RESULT, recipe)
 
@@ -277,7 +277,7 @@ def test_a_kill_between_publishing_and_forgetting_the_state_loses_nothing(checko
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(training_state.TrainingStates, "forget", kill)
+        patched.setattr(training_state.TrainingStates, "invalidate", kill)
         train.main("lima")
     published = result()
     shutil.rmtree(RESULT)  # as dvc does with a stage's outputs before it starts the stage

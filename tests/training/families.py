@@ -1,4 +1,4 @@
-"""Two-layer models of each family that the recipe knows, with random weights."""
+"""Two-layer models of each supported family, with random weights."""
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -42,7 +42,7 @@ FAMILIES = {
 OPT = {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 16}
 MAMBA2 = {"hidden_size": 16, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 4, "state_size": 8, "n_groups": 1}
 MOE = {"moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}
-# Further architectures, and whether they train: with residual dropout, without it only, or not at all.
+# Further architectures: exact, exact only without residual dropout, or refused.
 EXACT, WITHOUT_DROPOUT, REFUSED = "exact", "exact without residual dropout", "refused"
 MORE = {
     "smollm3": (TINY, EXACT),
@@ -80,10 +80,10 @@ MORE = {
 
 
 def build(family: str, recipe, *, wide: float = 0.3):
-    """The family's model, made ready for training as a base model is; `wide` weights show what a token attends to."""
+    """A model of the family, prepared for training; `wide` weights make attention visible in the logits."""
     settings = {"initializer_range": wide, **ENDS, **FAMILIES[family]}
     torch.manual_seed(3)
     config = AutoConfig.for_model(settings.pop("model_type", family), **settings)
     model = AutoModelForCausalLM.from_config(config)
-    launch.for_training(model, recipe)
+    launch.configure_for_training(model, recipe)
     return model

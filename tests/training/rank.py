@@ -1,6 +1,6 @@
-"""One of the processes that train together: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION [WORKING]`.
+"""One process of a distributed training: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION [WORKING]`.
 
-They continue the state in the folder WORKING, if there is one.
+With WORKING, they continue the state in that folder.
 """
 
 import json
@@ -19,16 +19,16 @@ model, tokenizer, eot_id, encoded = small.start(folder, recipe)
 selfcheck.require(model, tokenizer, eot_id, recipe=recipe, accelerator=accelerator)
 
 
-def save(epoch, learner):
-    return checkpoint.save_epoch(losses.with_suffix(""), epoch, learner, accelerator, tokenizer, eot_id=eot_id)
+def save(epoch, loss_model):
+    return checkpoint.save_epoch(losses.with_suffix(""), epoch, loss_model, accelerator, tokenizer, eot_id=eot_id)
 
 
 kept = None
 if working := sys.argv[4:]:
-    kept = training_state.keep(Path(*working), accelerator, data=[], base=[], recipe=recipe)
+    kept = training_state.open_states(Path(*working), accelerator, data=[], base=[], recipe=recipe)
 metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save, states=kept)
 steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
 if accelerator.is_main_process:
-    told = {"ranks": accelerator.num_processes, "steps": [[step.loss, step.grad_norm] for step in steps]}
-    losses.write_text(json.dumps(told))
+    result = {"ranks": accelerator.num_processes, "steps": [[step.loss, step.grad_norm] for step in steps]}
+    losses.write_text(json.dumps(result))
 accelerator.end_training()

@@ -1,4 +1,4 @@
-"""A two-layer model that nobody trained, a recipe and examples to train it with, in a blink."""
+"""An untrained two-layer model, a recipe and examples: training takes well under a second."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ TEXTS = [
     ("Is tea hot?", "Mostly."),
 ]
 
-torch.set_num_threads(1)  # a model this small only waits for a second thread
+torch.set_num_threads(1)  # more threads are slower for a model this small
 
 
 def recipe(**changes: object) -> Train:
@@ -58,7 +58,7 @@ def recipe(**changes: object) -> Train:
 
 def example(number: int, *texts: str) -> Example:
     """A dialogue of `texts`, the user's first."""
-    turns = [Turn(role="assistant" if place % 2 else "user", content=text) for place, text in enumerate(texts)]
+    turns = [Turn(role="assistant" if index % 2 else "user", content=text) for index, text in enumerate(texts)]
     return Example(id=f"authored/A/{number}", messages=tuple(turns), tags=(), provenance=PLACE)
 
 
@@ -67,7 +67,7 @@ def examples() -> list[Example]:
 
 
 def start(folder: Path, train: Train):
-    """Model, tokenizer, EOT's id and the encoded examples, from a base model written below `folder`."""
+    """Model, tokenizer, id of EOT and encoded examples; the base model is written to `folder`."""
     if not (folder / "base").exists():
         base_model.write(MODEL, folder / "base", seed=1)
     model, tokenizer, eot_id = launch.starting_point(folder / "base", train)
@@ -76,25 +76,27 @@ def start(folder: Path, train: Train):
 
 
 def accelerator(train: Train) -> Accelerator:
-    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one a process
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one state per process
     return launch.accelerator(train)
 
 
-class Unkept:
-    """No state is kept between steps."""
+class NoStates:
+    """Checkpoint manager that saves nothing."""
 
-    def load(self, learner: object, optimizer: object) -> Progress:
+    def load(self, loss_model: object, optimizer: object) -> Progress:
         return Progress()
 
-    def save(self, learner: object, optimizer: object, progress: Progress) -> None:
+    def save(self, loss_model: object, optimizer: object, progress: Progress) -> None:
         pass
 
 
-def fitted(model, train, held_out, *, recipe: Train, accelerator: Accelerator, save=None, states=None, stopping=None):
-    """`fit`, of which most tests need no checkpoint, no state and no end before its time."""
-    states, stopping = states or Unkept(), stopping or (lambda: False)
-    rest = {"save": save or unsaved, "states": states, "stopping": stopping}
-    return trainer.fit(model, train, held_out, recipe=recipe, accelerator=accelerator, **rest)
+def fitted(
+    model, train, held_out, *, recipe: Train, accelerator: Accelerator, save=None, states=None, should_stop=None
+):
+    """`trainer.fit`, by default without checkpoints, states and stop requests."""
+    states, should_stop = states or NoStates(), should_stop or (lambda: False)
+    options = {"save": save or unsaved, "states": states, "should_stop": should_stop}
+    return trainer.fit(model, train, held_out, recipe=recipe, accelerator=accelerator, **options)
 
 
 def unsaved(epoch: int, model: object) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A base model that knows ChatML's turns from its pretraining meets them again, each closed by EOT."""
+"""Base models with ChatML tokens: turns open with ChatML's role token and end with EOT."""
 
 import pytest
 import small
@@ -24,32 +24,32 @@ def encoded(started, *texts):
     return tokenization.encode([small.example(1, *texts)], tokenizer, eot_id=eot_id, max_tokens=10_000)[0]
 
 
-def test_each_turn_is_opened_by_its_role_and_closed_by_eot(started):
+def test_turns_begin_with_their_role_and_end_with_eot(started):
     _, tokenizer, _ = started
     whole = encoded(started, "Hi", "Hello!")
     assert tokenizer.decode(whole.ids) == "<|im_start|>user\nHi<|eot|><|im_start|>assistant\nHello!<|eot|>"
 
 
-def test_only_the_response_and_its_eot_are_supervised_not_the_opening(started):
+def test_role_tokens_are_unsupervised(started):
     _, tokenizer, _ = started
     whole = encoded(started, "Hi", "Hello!", "Bye", "See you.")
     assert tokenizer.decode([token for token in whole.labels if token != IGNORED]) == "Hello!<|eot|>See you.<|eot|>"
 
 
-def test_what_is_asked_at_generation_ends_where_the_response_begins(started):
+def test_the_generation_prompt_ends_where_the_response_begins(started):
     _, tokenizer, _ = started
     whole = encoded(started, "Hi", "Hello!")
-    asked = [{"role": "user", "content": "Hi"}]
-    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    messages = [{"role": "user", "content": "Hi"}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert whole.ids[: len(ids)] == tuple(ids)
     assert whole.labels[len(ids) - 1] == IGNORED != whole.labels[len(ids)]
 
 
-def test_line_breaks_at_a_texts_ends_do_not_melt_into_the_opening(started):
+def test_line_breaks_around_a_text_are_trimmed(started):
     assert encoded(started, "\n Hi", "\n\nHello!\n").ids == encoded(started, "Hi", "Hello!").ids
 
 
-def test_tokens_that_the_base_marks_as_special_stay_so(started):
+def test_special_tokens_of_the_base_model_remain_special(started):
     _, tokenizer, _ = started
     both = tokenizer(f"{tokenization.ROLE}<|eot|>", add_special_tokens=False).input_ids
     assert len(both) == 2

@@ -20,11 +20,11 @@ import json, sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-asked = [{"role": "user", "content": "Hi"}]
-ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+messages = [{"role": "user", "content": "Hi"}]
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 answer = model.generate(**ids, max_new_tokens=3, do_sample=False)
 print(json.dumps({
-    "text": tokenizer.apply_chat_template(asked, tokenize=False),
+    "text": tokenizer.apply_chat_template(messages, tokenize=False),
     "logits": model(ids["input_ids"]).logits[0, -1].tolist(),
     "stops": model.generation_config.eos_token_id,
     "stop": tokenizer.decode(model.generation_config.eos_token_id),
@@ -38,24 +38,24 @@ print(json.dumps({
 def saved(tmp_path):
     model, tokenizer, eot_id, _ = small.start(tmp_path, small.recipe(residual_dropout=0.2))
     folder = tmp_path / "epoch-01"
-    found = checkpoint.save(folder, model, model.state_dict(), tokenizer, eot_id=eot_id)
-    return model, tokenizer, eot_id, folder, found
+    digest = checkpoint.save(folder, model, model.state_dict(), tokenizer, eot_id=eot_id)
+    return model, tokenizer, eot_id, folder, digest
 
 
-def test_bare_transformers_loads_a_checkpoint_and_answers_with_its_chat_template(saved):
+def test_transformers_loads_a_checkpoint_and_generates_with_its_chat_template(saved):
     model, tokenizer, eot_id, folder, _ = saved
     done = subprocess.run([sys.executable, "-c", BARE, folder], capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    assert told["text"] == "Hi<|eot|>"
-    assert (told["stops"], told["stop"]) in [([eot_id], "<|eot|>"), (eot_id, "<|eot|>")]
-    assert told["dtype"] == "torch.bfloat16"
-    assert 1 <= told["answer"] <= 3
+    output = json.loads(done.stdout)
+    assert output["text"] == "Hi<|eot|>"
+    assert (output["stops"], output["stop"]) in [([eot_id], "<|eot|>"), (eot_id, "<|eot|>")]
+    assert output["dtype"] == "torch.bfloat16"
+    assert 1 <= output["answer"] <= 3
     ids = tokenizer("Hi<|eot|>", return_tensors="pt").input_ids
     expected = model.eval().to(torch.bfloat16)(ids).logits[0, -1].tolist()
-    assert told["logits"] == pytest.approx(expected, abs=0.02)
+    assert output["logits"] == pytest.approx(expected, abs=0.02)
 
 
-def test_a_checkpoint_holds_safetensors_in_bf16_and_tied_weights_once(saved):
+def test_a_checkpoint_has_bf16_safetensors_with_tied_weights_once(saved):
     *_, folder, _ = saved
     assert {path.name for path in folder.iterdir()} == {
         "chat_template.jinja",
@@ -73,19 +73,21 @@ def test_a_checkpoint_holds_safetensors_in_bf16_and_tied_weights_once(saved):
     assert "lm_head.weight" not in names
 
 
-def test_the_config_says_what_is_stored_and_what_stops(saved):
+def test_the_config_names_the_stored_dtype_and_the_stop_token(saved):
     *_, eot_id, folder, _ = saved
     config = json.loads((folder / "config.json").read_text())
     assert (config["dtype"], config["eos_token_id"]) == ("bfloat16", eot_id)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [eot_id]
 
 
-def test_other_tools_end_an_answer_at_eot_and_sample_as_the_recipe_says(saved):
+def test_a_checkpoint_has_eot_as_eos_and_the_recipes_sampling_settings(saved):
     *_, eot_id, folder, _ = saved
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|eot|>", eot_id)
     assert tokenizer.pad_token_id != eot_id
-    assert tokenizer.decode([tokenizer.pad_token_id], skip_special_tokens=True) == ""  # EOS of the base stays special
+    assert (
+        tokenizer.decode([tokenizer.pad_token_id], skip_special_tokens=True) == ""
+    )  # EOS of the base model remains special
     settings = small.recipe().generation
     config = json.loads((folder / "generation_config.json").read_text())
     assert {
@@ -99,14 +101,14 @@ def test_other_tools_end_an_answer_at_eot_and_sample_as_the_recipe_says(saved):
     }
 
 
-def test_generate_of_transformers_ends_where_the_model_says_eot(tmp_path):
+def test_transformers_generate_stops_at_eot(tmp_path):
     model, tokenizer = base_model.load(small.MODEL, seed=1)
     model.config.tie_word_embeddings = False
     LlamaForCausalLM(model.config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     model, tokenizer, eot_id = launch.starting_point(tmp_path / "base", small.recipe())
-    asked = [{"role": "user", "content": "Hi"}]
-    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    messages = [{"role": "user", "content": "Hi"}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     with torch.no_grad():
         last = model.model(ids["input_ids"]).last_hidden_state[0, -1]
         model.lm_head.weight[eot_id] = last * 100  # after this prompt EOT is all but certain
@@ -130,18 +132,18 @@ def test_weights_have_the_permissions_of_other_new_files(tmp_path, umask, mode):
     assert {path.stat().st_mode & 0o777 for path in written} == {mode}
 
 
-def test_saving_leaves_the_model_in_training_as_it_was(saved):
+def test_saving_does_not_change_the_model(saved):
     model, *_ = saved
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 def test_the_digest_is_the_sha256_of_the_weights(saved):
-    *_, folder, found = saved
-    assert found == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert checkpoint.digest(folder) == (folder / "model.sha256").read_text() == found
+    *_, folder, digest = saved
+    assert digest == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert checkpoint.digest(folder) == (folder / "model.sha256").read_text() == digest
 
 
-def test_weights_that_were_changed_after_they_were_written_are_refused_where_they_are_to_answer(saved):
+def test_generation_refuses_weights_changed_after_training(saved):
     *_, folder, _ = saved
     assert generation.load(folder, precision="fp32").ends
     weights = bytearray((folder / "model.safetensors").read_bytes())
@@ -151,7 +153,7 @@ def test_weights_that_were_changed_after_they_were_written_are_refused_where_the
         generation.load(folder, precision="fp32")
 
 
-def test_a_save_that_is_interrupted_leaves_no_epoch_and_the_next_one_works(saved):
+def test_an_interrupted_save_leaves_no_checkpoint_and_the_next_save_works(saved):
     model, tokenizer, eot_id, folder, _ = saved
 
     class Interrupted:
@@ -166,22 +168,22 @@ def test_a_save_that_is_interrupted_leaves_no_epoch_and_the_next_one_works(saved
     assert sorted(path.name for path in folder.parent.glob("epoch-*")) == ["epoch-01", "epoch-02"]
 
 
-def test_check_lets_a_whole_model_pass(saved):
+def test_check_accepts_a_complete_model(saved):
     checkpoint.check(saved[3])
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("files", "message"),
     [
-        ([], r"holds no config\.json, so it is no model folder"),
-        (["model.safetensors"], r"holds no config\.json"),
-        (["config.json"], r"holds no weights: there is no \*\.safetensors"),
-        (["config.json", "pytorch_model.bin"], r"weights as pytorch_model\.bin, which could run code when loaded"),
-        (["config.json", "a.pth", "b.pt"], r"weights as a\.pth, b\.pt.*convert them to safetensors"),
+        ([], r"has no config\.json; use a model folder in Hugging Face format"),
+        (["model.safetensors"], r"has no config\.json"),
+        (["config.json"], r"has no weights; add \*\.safetensors files"),
+        (["config.json", "pytorch_model.bin"], r"are pickled \(pytorch_model\.bin\) and could run code when loaded"),
+        (["config.json", "a.pth", "b.pt"], r"are pickled \(a\.pth, b\.pt\).*convert them to safetensors"),
     ],
 )
-def test_a_folder_that_is_no_safe_model_is_refused_with_what_is_missing(there, said, tmp_path):
-    for name in there:
+def test_a_folder_without_safe_weights_is_refused(files, message, tmp_path):
+    for name in files:
         (tmp_path / name).write_text("{}")
-    with pytest.raises(CheckpointError, match=rf"{tmp_path.name} {said}|{tmp_path.name} holds its {said}"):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path.name} {message}"):
         checkpoint.check(tmp_path)

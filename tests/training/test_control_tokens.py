@@ -1,4 +1,4 @@
-"""Control tokens that a text spells are encoded as plain text, and other texts as before."""
+"""Control tokens spelled in a text are encoded as plain text; other texts are unchanged."""
 
 import re
 import string
@@ -31,7 +31,7 @@ CASES = [
 
 
 def started(name):
-    """A tokenizer with EOT, and EOT's id."""
+    """A tokenizer with EOT, and the id of EOT."""
     tokenizer = tokenizers_of.ALL[name]()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
@@ -61,14 +61,14 @@ def prompt(*texts):
 
 @every_tokenizer
 @pytest.mark.parametrize("texts", CASES)
-def test_an_example_has_the_control_tokens_of_its_template_and_no_others(name, texts):
+def test_an_example_has_only_the_control_tokens_of_its_template(name, texts):
     plain = ["a"] * len(texts)
     assert control(name, encoded(name, *texts).ids) == control(name, encoded(name, *plain).ids)
 
 
 @every_tokenizer
 @pytest.mark.parametrize("texts", CASES)
-def test_of_the_control_tokens_only_eot_is_supervised(name, texts):
+def test_eot_is_the_only_supervised_control_token(name, texts):
     _, eot_id = STARTED[name]
     labels = [label for label in encoded(name, *texts).labels if label != IGNORED]
     assert control(name, labels) == [eot_id] * (len(texts) // 2)
@@ -76,7 +76,7 @@ def test_of_the_control_tokens_only_eot_is_supervised(name, texts):
 
 @pytest.mark.parametrize("texts", CASES)
 @pytest.mark.parametrize("name", ["byte-level BPE", "bytes in Python"])
-def test_the_text_stays_whole(name, texts):
+def test_the_decoded_text_is_unchanged(name, texts):
     tokenizer, _ = STARTED[name]
     messages = [turn.model_dump() for turn in small.example(1, *texts).messages]
     assert tokenizer.decode(encoded(name, *texts).ids) == tokenizer.apply_chat_template(messages, tokenize=False)
@@ -89,7 +89,7 @@ texts = st.lists(words, min_size=1, max_size=12).map("".join)
 @every_tokenizer
 @given(texts, texts)
 @settings(max_examples=25)
-def test_whatever_is_spelled_stays_text(name, question, answer):
+def test_arbitrary_spellings_are_plain_text(name, question, answer):
     assume(question.strip() and answer.strip())
     assert control(name, encoded(name, question, answer).ids) == control(name, encoded(name, "a", "a").ids)
 
@@ -109,19 +109,19 @@ def test_ordinary_text_has_the_ids_of_the_rendered_template(name, question, answ
 
 @every_tokenizer
 @pytest.mark.parametrize("texts", CASES)
-def test_what_is_asked_when_sampling_is_the_head_of_what_was_trained_on(name, texts):
+def test_the_sampling_prompt_is_a_prefix_of_the_training_ids(name, texts):
     tokenizer, _ = STARTED[name]
-    asked = model.render(tokenizer, prompt(*texts[: len(texts) - 1]))
+    prompt_ids = model.render(tokenizer, prompt(*texts[: len(texts) - 1]))
     whole = encoded(name, *texts)
-    assert whole.ids[: len(asked)] == tuple(asked)
-    assert whole.labels[len(asked) - 1] == IGNORED != whole.labels[len(asked)]
+    assert whole.ids[: len(prompt_ids)] == tuple(prompt_ids)
+    assert whole.labels[len(prompt_ids) - 1] == IGNORED != whole.labels[len(prompt_ids)]
 
 
 @pytest.mark.parametrize("name", tokenizers_of.ALL)
-def test_a_base_without_a_template_reads_control_tokens_as_text_too(name):
+def test_a_base_model_without_a_template_encodes_control_tokens_as_text(name):
     tokenizer = tokenizers_of.ALL[name]()
     tokenizer.chat_template = None
-    tokenizer.chat_control_tokens = tokenization.control_tokens(tokenizer)  # as the stage base does
+    tokenizer.chat_control_tokens = tokenization.control_tokens(tokenizer)  # as in the stage base
     special = tokenization.control_ids(tokenizer)
     for texts in CASES:
         ids = model.render(tokenizer, prompt(texts[0]))
@@ -134,7 +134,7 @@ def test_a_base_without_a_template_reads_control_tokens_as_text_too(name):
     ]
 
 
-def test_control_tokens_are_special_or_piped_or_in_the_bases_template():
+def test_control_tokens_are_special_or_piped_or_in_the_base_models_template():
     # of the added tokens that are not special, four spaces are ordinary text although the template contains them
     tokenizer = tokenizers_of.byte_level()
     assert tokenization.control_tokens(tokenizer) == ["<|fim_prefix|>", "<think>"]
@@ -153,7 +153,7 @@ def test_an_unknown_character_is_ordinary_text():
     assert row.ids == (1, 0, eot_id, 1, eot_id)
 
 
-def test_added_tokens_that_are_ordinary_text_stay_what_they_are():
+def test_ordinary_added_tokens_are_unchanged():
     tokenizer, _ = STARTED["byte-level BPE"]
     run = tokenizer.convert_tokens_to_ids("    ")
     assert run in encoded("byte-level BPE", "x:\n    y", "z").ids
@@ -177,7 +177,7 @@ def unigram():
     return tokenizer
 
 
-def test_a_tokenizer_that_cannot_read_a_control_token_as_text_is_refused_with_the_row():
+def test_a_control_token_that_cannot_be_encoded_as_text_is_refused_with_the_row():
     tokenizer = unigram()
     eot_id = tokenizer.convert_tokens_to_ids("<|eot|>")
     with pytest.raises(EncodingError, match=r"^authored/A/1: .*'</s>'.*; edit or drop the row$"):
@@ -186,7 +186,7 @@ def test_a_tokenizer_that_cannot_read_a_control_token_as_text_is_refused_with_th
         model.render(tokenizer, prompt("a</s>b"))
 
 
-def test_a_text_that_normalization_makes_a_control_token_is_refused_with_the_row():
+def test_a_text_normalized_to_a_control_token_is_refused_with_the_row():
     letters = {letter: number for number, letter in enumerate(string.ascii_letters + "</>|\n")}
     folding = Tokenizer(models.BPE(vocab=letters, merges=[]))
     folding.normalizer = normalizers.NFKC()

@@ -24,16 +24,14 @@ ROOT = Path(__file__).parents[2]
 RANK = Path(__file__).with_name("rank.py")
 
 
-def test_processes_that_do_not_know_of_each_other_are_stopped(monkeypatch):
+def test_unconnected_processes_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(
-        LaunchError, match=r"2 processes were launched, but each believes to be one of 1.*train\.launch"
-    ):
+    with pytest.raises(LaunchError, match=r"2 processes were launched, but Accelerate reports 1.*train\.launch"):
         small.accelerator(small.recipe())
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", "bf16"), ("fp32", "no")])
-def test_the_recipes_precision_is_that_of_the_computation(precision, expected):
+def test_the_computation_has_the_recipes_precision(precision, expected):
     assert small.accelerator(small.recipe(precision=precision)).mixed_precision == expected
 
 
@@ -53,11 +51,11 @@ def rotary(folder):
 
 
 @pytest.mark.parametrize("model", [gpt2, rotary])
-def test_examples_longer_than_the_models_positions_are_refused_with_both_numbers(tmp_path, model):
+def test_max_tokens_above_the_models_positions_is_an_error(tmp_path, model):
     folder = model(tmp_path / "base")
     with pytest.raises(
         LaunchError,
-        match=r"train\.max_tokens is 17, but .*base has 16 positions .*; set train\.max_tokens to at most 16",
+        match=r"train\.max_tokens 17 exceeds the 16 positions of .*base .*; set train\.max_tokens to at most 16",
     ):
         launch.starting_point(folder, small.recipe(max_tokens=17))
     trained, _, _ = launch.starting_point(folder, small.recipe(max_tokens=16))
@@ -65,12 +63,12 @@ def test_examples_longer_than_the_models_positions_are_refused_with_both_numbers
     assert torch.isfinite(LossModel(trained)(batch))
 
 
-def test_a_model_without_a_limit_of_positions_takes_any_length(tmp_path):
+def test_a_model_without_a_position_limit_accepts_any_length(tmp_path):
     BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     launch.refuse_missing_positions(tmp_path, 10**6)
 
 
-def test_cudnns_attention_is_off_in_training_and_in_sampling(tmp_path):
+def test_cudnn_attention_is_disabled_in_training_and_generation(tmp_path):
     for start in (
         lambda: small.start(tmp_path, small.recipe()),
         lambda: generation.load(tmp_path / "base", precision="fp32"),
@@ -107,11 +105,11 @@ def test_a_launch_configuration_names_the_zero_stage_that_its_own_name_says(name
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU kernels with g++")
 def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_path):
     small.start(tmp_path, small.recipe())  # all read the same base
-    # `accelerate launch --cpu` starts one process only, whatever it is told, but under mpirun
+    # `accelerate launch --cpu` starts one process only, except under mpirun
     two = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
     zero3 = {"ACCELERATE_USE_DEEPSPEED": "true"}
     zero3["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(ROOT / "infra/deepspeed/zero3.json")
-    told, weights = {}, {}
+    results, weights = {}, {}
     for name, launcher, more in (("one", [], {}), ("two", two, {}), ("zero3", two, zero3)):
         out = tmp_path / f"{name}.json"
         port = [f"--master_port={free_port()}"] if launcher else []
@@ -124,13 +122,13 @@ def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_pa
         }
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
         assert done.returncode == 0, done.stderr
-        told[name] = json.loads(out.read_text())
+        results[name] = json.loads(out.read_text())
         # a checkpoint from either is whole, and bare transformers loads it
         weights[name] = AutoModelForCausalLM.from_pretrained(tmp_path / name / "epoch-03").state_dict()
-    assert [told[name]["ranks"] for name in told] == [1, 2, 2]
-    assert len(told["one"]["steps"]) == 6  # 7 examples in fives, three times
+    assert [results[name]["ranks"] for name in results] == [1, 2, 2]
+    assert len(results["one"]["steps"]) == 6  # 7 examples in fives, three times
     for name in ("two", "zero3"):
-        for one, other in zip(told["one"]["steps"], told[name]["steps"], strict=True):
+        for one, other in zip(results["one"]["steps"], results[name]["steps"], strict=True):
             # in fp32 the order of summation shifts the sixth digit
             assert other == pytest.approx(one, rel=1e-4)
         for key, weight in weights["one"].items():
@@ -139,7 +137,7 @@ def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_state_of_one_process_is_continued_by_two(tmp_path):
+def test_two_processes_continue_the_state_of_one(tmp_path):
     recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision="fp32")
 
     def alone(**more):
@@ -151,11 +149,11 @@ def test_a_state_of_one_process_is_continued_by_two(tmp_path):
                 steps.append([metric.loss, metric.grad_norm])
         return steps
 
-    undisturbed = alone()
-    kept = training_state.keep(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
-    asked = iter([False, False, True])
+    uninterrupted = alone()
+    kept = training_state.open_states(tmp_path / "work", small.accelerator(recipe), data=[], base=[], recipe=recipe)
+    requests = iter([False, False, True])
     with pytest.raises(TrainingInterrupted, match=r"stopped at step 3$"):
-        alone(states=kept, stopping=lambda: next(asked))
+        alone(states=kept, should_stop=lambda: next(requests))
     out = tmp_path / "two.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     command += [str(RANK), str(tmp_path), str(out), "fp32", str(tmp_path / "work")]
@@ -164,8 +162,8 @@ def test_a_state_of_one_process_is_continued_by_two(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
     assert done.returncode == 0, done.stderr
     assert "does not fit" not in done.stderr
-    told = json.loads(out.read_text())
-    assert told["ranks"] == 2
-    assert told["steps"][:3] == undisturbed[:3]  # repeated from the state, not computed
-    assert told["steps"][3:] != undisturbed[3:]  # summed in another order
-    assert torch.allclose(torch.tensor(told["steps"]), torch.tensor(undisturbed), rtol=0, atol=1e-4)
+    results = json.loads(out.read_text())
+    assert results["ranks"] == 2
+    assert results["steps"][:3] == uninterrupted[:3]  # repeated from the state, not computed
+    assert results["steps"][3:] != uninterrupted[3:]  # summed in another order
+    assert torch.allclose(torch.tensor(results["steps"]), torch.tensor(uninterrupted), rtol=0, atol=1e-4)

@@ -12,7 +12,7 @@ RANKS = st.integers(1, 5)
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(1, 200), RANKS, NUMBERS, st.integers(1, 20))
-def test_every_example_comes_once_an_epoch_and_a_step_has_exactly_batch_size(
+def test_each_example_occurs_once_per_epoch_and_steps_have_batch_size_examples(
     lengths, batch_size, micro, ranks, seed, epoch
 ):
     steps = plan(lengths, batch_size=batch_size, micro_tokens=micro, ranks=ranks, seed=seed, epoch=epoch)
@@ -23,9 +23,7 @@ def test_every_example_comes_once_an_epoch_and_a_step_has_exactly_batch_size(
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(1, 200), RANKS, NUMBERS, st.integers(1, 20))
-def test_a_steps_examples_depend_on_seed_and_epoch_alone_and_the_plan_is_a_function(
-    lengths, size, micro, ranks, seed, epoch
-):
+def test_the_examples_of_a_step_depend_on_seed_and_epoch_only(lengths, size, micro, ranks, seed, epoch):
     def planned(micro, ranks):
         return plan(lengths, batch_size=size, micro_tokens=micro, ranks=ranks, seed=seed, epoch=epoch)
 
@@ -36,7 +34,7 @@ def test_a_steps_examples_depend_on_seed_and_epoch_alone_and_the_plan_is_a_funct
     assert examples(planned(micro, ranks)) == examples(planned(60, 1))
 
 
-def test_each_epoch_and_each_seed_has_an_order_of_its_own():
+def test_epochs_and_seeds_have_different_orders():
     orders = [
         tuple(
             tuple(sorted(step[0]))
@@ -49,7 +47,7 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own():
 
 
 @given(LENGTHS, st.integers(1, 200), RANKS)
-def test_each_rank_gets_as_many_micro_batches_and_each_holds_at_most_micro_tokens(lengths, micro, ranks):
+def test_ranks_have_equally_many_micro_batches_of_at_most_micro_tokens(lengths, micro, ranks):
     parts = split(range(len(lengths)), lengths, micro_tokens=micro, ranks=ranks)
     assert sorted(place for part in parts for place in part) == list(range(len(lengths)))
     assert len(parts) % ranks == 0
@@ -58,12 +56,13 @@ def test_each_rank_gets_as_many_micro_batches_and_each_holds_at_most_micro_token
 
 
 @given(LENGTHS, st.integers(1, 200), RANKS)
-def test_micro_batches_are_alike_in_tokens(lengths, micro, ranks):
+def test_micro_batches_are_balanced(lengths, micro, ranks):
     loads = [
-        sum(lengths[p] for p in part) for part in split(range(len(lengths)), lengths, micro_tokens=micro, ranks=ranks)
+        sum(lengths[index] for index in part)
+        for part in split(range(len(lengths)), lengths, micro_tokens=micro, ranks=ranks)
     ]
-    assert loads == sorted(loads, reverse=True)  # those that run at the same time are the most alike
-    # the last example that went to the fullest found it the emptiest
+    assert loads == sorted(loads, reverse=True)  # micro-batches that run at the same time are closest in size
+    # before its last example, the largest micro-batch was the smallest
     assert max(loads) - min(loads) <= max(lengths)
 
 
@@ -73,7 +72,7 @@ def test_six_examples_in_two_micro_batches():
     assert sorted(sum([1, 4, 1, 3, 1, 2][place] for place in part) for part in parts) == [6, 6]
 
 
-def test_a_rank_without_work_repeats_the_first_micro_batch_with_weight_zero():
+def test_an_idle_rank_repeats_the_first_micro_batch_with_weight_zero():
     parts = split(range(2), [5, 4], micro_tokens=9, ranks=3)
     assert parts == [[0], [1], []]
     assert [micro_batches_of_rank(parts, rank=rank, ranks=3) for rank in range(3)] == [
@@ -83,7 +82,7 @@ def test_a_rank_without_work_repeats_the_first_micro_batch_with_weight_zero():
     ]
 
 
-def test_packed_examples_lie_side_by_side_and_their_positions_restart():
+def test_pack_concatenates_examples_and_restarts_positions():
     batch = pack([Encoded("a", (5, 6, 7), (IGNORED, 6, 7), 0), Encoded("b", (8, 9), (IGNORED, 9), 1)])
     assert batch.ids.tolist() == [[5, 6, 7, 8, 9]]
     assert batch.positions.tolist() == [[0, 1, 2, 0, 1]]

@@ -17,19 +17,19 @@ SMALL_OPT = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attent
 
 
 class Attention(torch.nn.Module):
-    """Gives its input back, with the weights that attention gives beside."""
+    """Returns its input, and attention weights."""
 
     def forward(self, stream):
         return stream, "weights"
 
 
 def branches(layers):
-    """A model that is nothing but the sub-layers, each giving its input back."""
+    """A model of identity sub-layers, and its layers."""
     made = [SimpleNamespace(self_attn=Attention(), mlp=torch.nn.Identity()) for _ in range(layers)]
     return SimpleNamespace(model=SimpleNamespace(layers=made)), made
 
 
-def test_rates_rise_in_a_line_from_zero_at_the_bottom_to_the_top():
+def test_rates_rise_linearly_from_zero_to_top():
     # p·l/(L−1) with p = 0.2 and L = 5: steps of 0.05
     assert rates(5, 0.2) == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
     assert rates(1, 0.3) == [0]
@@ -59,11 +59,11 @@ def test_elements_are_dropped_not_whole_branches_or_examples():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(family):
+def test_each_family_drops_elements_added_to_the_residual_stream(family):
     model = build(family, small.recipe(max_tokens=32, residual_dropout=0.5)).train()
     inner = model.base_model
     layers = getattr(inner, "layers", None) or inner.h
-    added = []  # what each of a layer's two additions adds, seen from outside: stream after less stream before
+    added = []  # the residual stream before, between and after a layer's two additions
     for layer in layers:
         norm = getattr(layer, "ln_2", None) or getattr(layer, "pre_feedforward_layernorm", None)
         norm = norm or getattr(layer, "post_attention_layernorm", None)
@@ -76,8 +76,8 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
         )
         added.append(seen)
     torch.manual_seed(0)
-    learner = LossModel(model)
-    learner(BATCH)
+    loss_model = LossModel(model)
+    loss_model(BATCH)
     for seen, rate in zip(added, (0.0, 0.5), strict=True):
         # Cohere adds both at once: an element is unchanged where both dropped it, p²
         additions = {("a", "b"): rate, ("b", "c"): rate} if "b" in seen else {("a", "c"): rate**2}
@@ -87,19 +87,19 @@ def test_in_each_family_it_is_what_joins_the_residual_stream_that_is_dropped(fam
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_are_bit_equal_where_activations_are_computed_twice(family):
+def test_gradient_checkpointing_gives_bit_identical_gradients(family):
     def gradients(**changes):
-        learner = LossModel(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
+        loss_model = LossModel(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
         torch.manual_seed(0)
-        learner(BATCH).backward()
-        return {name: weight.grad for name, weight in learner.named_parameters()}
+        loss_model(BATCH).backward()
+        return {name: weight.grad for name, weight in loss_model.named_parameters()}
 
-    plain, twice = gradients(), gradients(gradient_checkpointing=True)
+    plain, recomputed = gradients(), gradients(gradient_checkpointing=True)
     for name, gradient in plain.items():
-        assert (gradient is None and twice[name] is None) or torch.equal(gradient, twice[name]), name
+        assert (gradient is None and recomputed[name] is None) or torch.equal(gradient, recomputed[name]), name
 
 
-def test_the_mean_over_many_draws_is_what_would_be_without_dropout():
+def test_dropout_keeps_the_mean():
     model = build("llama", small.recipe(max_tokens=32, residual_dropout=0.4)).train()
     branch = model.model.layers[1].mlp
     stream = torch.randn(4, 16)
@@ -112,11 +112,11 @@ def test_the_mean_over_many_draws_is_what_would_be_without_dropout():
     assert ((mean - expected).abs() <= 5 * 0.013 * expected.abs() + 1e-6).all()
 
 
-def test_a_bases_own_dropout_goes(tmp_path):
+def test_the_dropout_modules_of_the_base_model_are_disabled(tmp_path):
     model = build("gpt2", small.recipe(max_tokens=32))
     assert model.config.resid_pdrop == 0.1  # the base was pretrained with it
-    learner = LossModel(model.train())
-    assert learner(BATCH).item() == learner(BATCH).item()
+    loss_model = LossModel(model.train())
+    assert loss_model(BATCH).item() == loss_model(BATCH).item()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_bases_own_dropout_goes(tmp_path):
         ("opt", {**SMALL_OPT, "vocab_size": 60, "dropout": 0.5, "layerdrop": 0.5}),
     ],
 )
-def test_a_bases_dropout_given_as_a_number_goes(family, settings):
+def test_the_dropout_attributes_of_the_base_model_are_disabled(family, settings):
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **ENDS, **settings))
     with torch.no_grad():
@@ -135,12 +135,12 @@ def test_a_bases_dropout_given_as_a_number_goes(family, settings):
         first = model.train()(BATCH.ids).logits
         torch.manual_seed(2)
         assert not torch.equal(model(BATCH.ids).logits, first)  # the base drops
-        launch.for_training(model, small.recipe(max_tokens=32))
-        learner = LossModel(model).train()
-        assert learner(BATCH).item() == learner(BATCH).item() == learner.eval()(BATCH).item()
+        launch.configure_for_training(model, small.recipe(max_tokens=32))
+        loss_model = LossModel(model).train()
+        assert loss_model(BATCH).item() == loss_model(BATCH).item() == loss_model.eval()(BATCH).item()
 
 
-def test_disabled_residual_dropout_is_back_after_the_block():
+def test_disabled_restores_the_rates():
     model, layers = branches(2)
     model.modules = lambda: [module for layer in layers for module in (layer.self_attn, layer.mlp)]
     add_residual_dropout(model, 0.9)
@@ -150,7 +150,7 @@ def test_disabled_residual_dropout_is_back_after_the_block():
     assert float((layers[1].mlp(ones) == 0).float().mean()) == pytest.approx(0.9, abs=0.05)  # σ = 0.0095
 
 
-def test_nothing_is_dropped_in_evaluation(tmp_path):
+def test_evaluation_mode_has_no_dropout(tmp_path):
     plain = small.start(tmp_path, small.recipe())[0].eval()
     dropping = small.start(tmp_path, small.recipe(residual_dropout=0.5))[0]
     ids = torch.arange(20)[None]
@@ -160,7 +160,7 @@ def test_nothing_is_dropped_in_evaluation(tmp_path):
         assert not torch.allclose(dropping.train()(ids).logits, expected)
 
 
-def test_a_handle_takes_its_dropout_away():
+def test_removing_the_handles_removes_the_dropout():
     model, layers = branches(2)
     handles = add_residual_dropout(model, 0.9)
     assert len(handles) == 4
@@ -169,7 +169,7 @@ def test_a_handle_takes_its_dropout_away():
     assert torch.equal(layers[1].mlp(torch.ones(1000)), torch.ones(1000))
 
 
-def test_a_model_whose_branches_lie_elsewhere_is_refused_by_name():
+def test_an_unknown_architecture_is_refused():
     model = OPTForCausalLM(OPTConfig(vocab_size=8, **SMALL_OPT))
     with pytest.raises(UnknownArchitecture, match=r"OPTForCausalLM has neither.*set train\.residual_dropout to 0"):
         residual_dropout.add_residual_dropout(model, 0.2)

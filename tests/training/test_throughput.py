@@ -7,10 +7,10 @@ import small
 import torch
 
 from lima.records import StepMetrics
-from lima.training.throughput import Throughput, known_peak, memory, multiplied, parameters
+from lima.training.throughput import Throughput, known_peak, matmul_flops, parameters, peak_memory
 
 CPU = torch.device("cpu")
-# 64 MiB, written and let go, four times; prints the pages that the kernel had to give for each.
+# Writes and frees 64 MiB four times; prints the page faults of each.
 TOUCHING = """
 import resource, sys
 from lima.training.allocator import keep_freed_memory
@@ -42,68 +42,68 @@ def step(*, tokens=1000, supervised=400, seconds=2.0):
         ("NVIDIA GeForce GTX 1080", None),
     ],
 )
-def test_a_gpu_is_known_by_the_words_of_its_name(device, peak):
+def test_the_peak_of_a_gpu_follows_from_its_name(device, peak):
     assert known_peak(device) == peak
 
 
-def test_mfu_is_the_floating_point_work_of_a_step_over_what_all_processes_could_do():
-    told = Throughput(body=10**6, head=10**5, device=CPU, ranks=2, peak=1e10).of_step(step())
+def test_mfu_is_the_flops_of_a_step_over_the_peak_of_all_processes():
+    speed = Throughput(body=10**6, head=10**5, device=CPU, ranks=2, peak=1e10).of_step(step())
     # forward and backward: six operations a parameter and token, the head's only where a token is supervised
-    assert told["mfu"] == pytest.approx((6 * 10**6 * 1000 + 6 * 10**5 * 400) / 2 / (2 * 1e10))
-    assert told["tokens_per_second"] == 500
+    assert speed["mfu"] == pytest.approx((6 * 10**6 * 1000 + 6 * 10**5 * 400) / 2 / (2 * 1e10))
+    assert speed["tokens_per_second"] == 500
 
 
-def test_of_an_unknown_device_no_mfu_is_told():
-    pace = Throughput(body=1, head=1, device=CPU, ranks=1, peak=None)
-    told = pace.of_step(step())
-    assert told["mfu"] is None
-    assert pace.words(told)["mfu"] == "?"
+def test_an_unknown_device_has_no_mfu():
+    throughput = Throughput(body=1, head=1, device=CPU, ranks=1, peak=None)
+    speed = throughput.of_step(step())
+    assert speed["mfu"] is None
+    assert throughput.progress_fields(speed)["mfu"] == "?"
 
 
-def test_the_bar_shows_a_share_and_gigabytes():
-    pace = Throughput(body=10**6, head=0, device=CPU, ranks=1, peak=6e9)
-    told = pace.of_step(step()) | {"peak_memory": 4.84e9}
-    assert pace.words(told) == {"mfu": "50%", "memory": "4.8 GB"}
+def test_the_progress_bar_shows_percent_and_gigabytes():
+    throughput = Throughput(body=10**6, head=0, device=CPU, ranks=1, peak=6e9)
+    speed = throughput.of_step(step()) | {"peak_memory": 4.84e9}
+    assert throughput.progress_fields(speed) == {"mfu": "50%", "memory": "4.8 GB"}
 
 
-def test_embedding_and_head_are_told_apart_from_the_body_tied_or_not(tmp_path):
+def test_body_and_head_are_counted_separately_tied_or_not(tmp_path):
     recipe = small.recipe()
     model, *_ = small.start(tmp_path, recipe)
     body, head = parameters(model)
     assert head == model.config.vocab_size * model.config.hidden_size
-    whole = sum(weight.numel() for weight in model.parameters())
-    assert body == whole - (1 if model.config.tie_word_embeddings else 2) * head
+    total = sum(weight.numel() for weight in model.parameters())
+    assert body == total - (1 if model.config.tie_word_embeddings else 2) * head
     untied = type(model)(type(model.config)(**{**model.config.to_dict(), "tie_word_embeddings": False}))
     tied = type(model)(type(model.config)(**{**model.config.to_dict(), "tie_word_embeddings": True}))
     assert parameters(tied) == parameters(untied)
 
 
-def test_a_cpu_is_measured_and_reaches_what_it_says(tmp_path):
+def test_the_peak_of_a_cpu_is_measured(tmp_path):
     recipe = small.recipe()
     model, *_ = small.start(tmp_path, recipe)
-    pace = Throughput.of(model, small.accelerator(recipe), bf16=False)
-    assert pace.peak is not None
-    # of ten measurements the best is the limit: one is not far above another's best, whatever else runs
-    again = max(multiplied(torch.float32) for _ in range(10))
-    assert 0.1 * again < pace.peak < 10 * again
+    throughput = Throughput.for_model(model, small.accelerator(recipe), bf16=False)
+    assert throughput.peak is not None
+    # the best of ten measurements is a limit, also under load
+    again = max(matmul_flops(torch.float32) for _ in range(10))
+    assert 0.1 * again < throughput.peak < 10 * again
 
 
-def test_memory_is_what_the_process_held_at_most():
-    before = memory(CPU)
+def test_peak_memory_is_the_maximum_of_the_process():
+    before = peak_memory(CPU)
     held = torch.ones(2**27)  # 512 MiB
-    during = memory(CPU)
+    during = peak_memory(CPU)
     del held
     assert during >= before
     assert during >= 2**29
-    assert memory(CPU) >= during  # the most, not the present
+    assert peak_memory(CPU) >= during  # the maximum, not the current value
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told")
-def test_freed_memory_is_used_again_without_the_kernel():
-    def faults(how):
-        done = subprocess.run([sys.executable, "-c", TOUCHING, how], check=True, capture_output=True, text=True)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is configured")
+def test_freed_memory_is_reused_without_page_faults():
+    def faults(mode):
+        done = subprocess.run([sys.executable, "-c", TOUCHING, mode], check=True, capture_output=True, text=True)
         return [int(line) for line in done.stdout.split()]
 
-    kept, given_back = faults("kept"), faults("given back")
-    assert max(kept[1:]) < kept[0] / 4  # the first time there is nothing to use again
-    assert max(kept[1:]) < min(given_back) / 4
+    kept, returned = faults("kept"), faults("returned")
+    assert max(kept[1:]) < kept[0] / 4  # the first allocation has nothing to reuse
+    assert max(kept[1:]) < min(returned) / 4

@@ -22,7 +22,7 @@ def encoded(example, started, *, max_tokens=10_000):
 
 
 @pytest.mark.parametrize("example", [*small.examples(), DIALOGUE], ids=lambda e: e.id)
-def test_the_ids_trained_on_are_those_the_chat_template_renders(example, started):
+def test_training_ids_equal_the_rendered_chat_template(example, started):
     _, tokenizer, _, _ = started
     messages = [turn.model_dump() for turn in example.messages]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -30,17 +30,17 @@ def test_the_ids_trained_on_are_those_the_chat_template_renders(example, started
     assert encoded(example, started).ids == tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def test_what_is_asked_at_generation_is_the_head_of_what_was_trained_on(started):
+def test_the_generation_prompt_is_a_prefix_of_the_training_ids(started):
     _, tokenizer, _, _ = started
-    asked = [turn.model_dump() for turn in DIALOGUE.messages[:3]]
-    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    messages = [turn.model_dump() for turn in DIALOGUE.messages[:3]]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     whole = encoded(DIALOGUE, started)
     assert whole.ids[: len(ids)] == tuple(ids)
     assert whole.labels[len(ids)] != IGNORED
     assert whole.labels[len(ids) - 1] == IGNORED
 
 
-def test_responses_and_their_eot_are_supervised_and_nothing_else(started):
+def test_only_responses_and_their_eot_are_supervised(started):
     _, tokenizer, eot_id, _ = started
     whole = encoded(DIALOGUE, started)
     runs, last = [], IGNORED
@@ -55,7 +55,7 @@ def test_responses_and_their_eot_are_supervised_and_nothing_else(started):
     assert whole.ids.count(eot_id) == 4
 
 
-def test_what_is_beyond_max_tokens_is_cut_and_counted(started):
+def test_tokens_beyond_max_tokens_are_cut_and_counted(started):
     whole = encoded(DIALOGUE, started)
     for length in (1, 20, len(whole.ids) - 1, len(whole.ids), len(whole.ids) + 1):
         part = encoded(DIALOGUE, started, max_tokens=length)
@@ -64,7 +64,7 @@ def test_what_is_beyond_max_tokens_is_cut_and_counted(started):
         assert part.cut >= 0
 
 
-def test_eot_is_new_and_neither_eos_nor_padding_and_starts_as_the_mean_of_all_tokens(tmp_path):
+def test_eot_is_a_new_token_initialised_with_the_mean_embedding(tmp_path):
     model, tokenizer = base_model.load(small.MODEL, seed=1)
     known, eos_id = len(tokenizer), tokenizer.eos_token_id
     mean = model.get_input_embeddings().weight.mean(dim=0)
@@ -96,7 +96,7 @@ def embeddings(model):
 @pytest.mark.parametrize("start", ["mean", "eos"])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("spare", [0, 1, 5])  # rows of the embeddings beyond the tokenizer's tokens
-def test_eot_sets_one_row_of_each_matrix_and_leaves_the_others(spare, tied, start):
+def test_eot_changes_one_row_of_each_embedding(spare, tied, start):
     _, tokenizer = base_model.load(small.MODEL, seed=1)
     known = len(tokenizer)
     model = llama(known + spare, tied=tied)
@@ -105,9 +105,9 @@ def test_eot_sets_one_row_of_each_matrix_and_leaves_the_others(spare, tied, star
     assert eot_id == known
     for old, new in zip(before, embeddings(model), strict=True):
         assert len(new) == max(known + spare, known + 1) == model.config.vocab_size
-        # the mean is over tokens, not over the spare rows
-        wanted = old[:known].mean(dim=0) if start == "mean" else old[tokenizer.convert_tokens_to_ids(base_model.END)]
-        torch.testing.assert_close(new[eot_id], wanted)
+        # the mean is over tokens, without the spare rows
+        expected = old[:known].mean(dim=0) if start == "mean" else old[tokenizer.convert_tokens_to_ids(base_model.END)]
+        torch.testing.assert_close(new[eot_id], expected)
         kept = [row for row in range(len(old)) if row != eot_id]
         assert torch.equal(new[kept], old[kept])
 
@@ -120,7 +120,7 @@ def with_ids(vocabulary, *, eos="a"):
 
 
 @pytest.mark.parametrize("rows", [10, 30])
-def test_a_vocabulary_with_gaps_keeps_the_rows_of_all_its_tokens(rows):
+def test_a_vocabulary_with_gaps_keeps_its_embeddings(rows):
     tokenizer = with_ids({"a": 0, "b": 1, "c": 9})  # ids 2 to 8 have no token
     model = llama(rows)
     before = [matrix.detach().clone() for matrix in embeddings(model)]
@@ -132,7 +132,7 @@ def test_a_vocabulary_with_gaps_keeps_the_rows_of_all_its_tokens(rows):
         assert torch.equal(new[kept], old[kept])
 
 
-def test_a_token_beyond_the_models_rows_has_no_part_in_the_mean():
+def test_a_token_beyond_the_embeddings_is_not_in_the_mean():
     model = llama(2)
     before = [matrix.detach().clone() for matrix in embeddings(model)]
     eot_id = tokenization.add_eot(model, with_ids({"a": 0, "b": 1, "c": 9}), "<|eot|>", start="mean")
@@ -140,13 +140,13 @@ def test_a_token_beyond_the_models_rows_has_no_part_in_the_mean():
         torch.testing.assert_close(new[eot_id], old.mean(dim=0))
 
 
-def test_an_eot_that_would_share_the_id_of_a_token_is_refused():
+def test_an_eot_with_the_id_of_another_token_is_refused():
     tokenizer = with_ids({"a": 1, "b": 2, "c": 3})  # three tokens, so the fourth would get id 3
-    with pytest.raises(EncodingError, match=r"'<\|eot\|>' gets the id 3, which token 'c' has already"):
+    with pytest.raises(EncodingError, match=r"'<\|eot\|>' gets the id 3 of token 'c'"):
         tokenization.add_eot(llama(4), tokenizer, "<|eot|>", start="mean")
 
 
-def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
+def test_the_template_begins_with_the_base_models_bos(started):
     model, tokenizer = base_model.load(small.MODEL, seed=1)
     tokenizer.add_special_tokens({"bos_token": "<s>"})
     model.resize_token_embeddings(len(tokenizer))
@@ -160,7 +160,7 @@ def test_a_base_that_begins_texts_with_bos_keeps_doing_so(started):
     assert one.supervised == encoded(DIALOGUE, started).supervised
 
 
-def test_a_base_that_puts_bos_and_eos_around_texts_begins_with_bos_and_ends_turns_with_eot(started):
+def test_bos_is_kept_and_eos_replaced_by_eot(started):
     model, tokenizer = base_model.load(small.MODEL, seed=1)
     tokenizer.add_special_tokens({"bos_token": "<s>"})
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -178,9 +178,9 @@ def test_a_base_that_puts_bos_and_eos_around_texts_begins_with_bos_and_ends_turn
     assert row.supervised == encoded(DIALOGUE, started).supervised
 
 
-def test_a_base_that_only_ends_texts_does_not_begin_them_with_the_same_token():
+def test_an_eos_that_equals_bos_is_not_prepended():
     model, tokenizer = base_model.load(small.MODEL, seed=1)
-    tokenizer.bos_token = base_model.END  # as GPT-2: one token for both ends
+    tokenizer.bos_token = base_model.END  # as in GPT-2: BOS and EOS are one token
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {base_model.END}", special_tokens=[(base_model.END, tokenizer.eos_token_id)]
     )
@@ -189,9 +189,9 @@ def test_a_base_that_only_ends_texts_does_not_begin_them_with_the_same_token():
     assert tokenizer.bos_token_id not in row.ids
 
 
-def test_a_base_without_eos_starts_eot_from_the_mean_and_is_refused_a_copy_of_eos():
+def test_a_base_model_without_eos_needs_eot_start_mean():
     tokenizer = with_ids({letter: number for number, letter in enumerate("abc\n")}, eos=None)
-    with pytest.raises(EncodingError, match=r"train\.eot_start is eos, but .* has no EOS token; set it to mean"):
+    with pytest.raises(EncodingError, match=r"has no EOS token; set train\.eot_start to mean"):
         tokenization.add_eot(llama(4), tokenizer, "<|eot|>", start="eos")
     eot_id = tokenization.add_eot(llama(4), tokenizer, "<|eot|>", start="mean")
     row = tokenization.encode([small.example(1, "ab", "ca")], tokenizer, eot_id=eot_id, max_tokens=99)[0]
@@ -199,25 +199,25 @@ def test_a_base_without_eos_starts_eot_from_the_mean_and_is_refused_a_copy_of_eo
     assert tokenizer.pad_token_id is None
 
 
-def test_an_eot_that_the_base_model_knows_already_is_refused():
+def test_an_existing_token_as_eot_is_refused():
     model, tokenizer = base_model.load(small.MODEL, seed=1)
     with pytest.raises(EncodingError, match=r"'<\|endoftext\|>' is already a token of the base model"):
         tokenization.add_eot(model, tokenizer, base_model.END, start="mean")
 
 
-def test_eot_written_out_in_a_text_is_refused_with_the_examples_id(started):
-    with pytest.raises(EncodingError, match=r"authored/A/5: a text contains the end-of-turn token <\|eot\|>"):
+def test_a_text_with_eot_is_refused_with_the_id_of_the_example(started):
+    with pytest.raises(EncodingError, match=r"authored/A/5: contains the end-of-turn token <\|eot\|>"):
         encoded(small.example(5, "Say <|eot|>", "No."), started)
 
 
 @pytest.mark.parametrize("roles", [("tool",), ("user", "system"), ("system", "system")])
-def test_the_template_refuses_a_third_speaker_and_a_system_turn_that_is_not_first(started, roles):
+def test_the_template_refuses_other_roles_and_late_system_turns(started, roles):
     _, tokenizer, _, _ = started
     with pytest.raises(Exception, match=f"one system turn at most, not {roles[-1]}"):
         tokenizer.apply_chat_template([{"role": role, "content": "Be kind."} for role in roles])
 
 
-def test_a_system_turn_comes_first_and_is_not_supervised(started):
+def test_a_system_turn_is_unsupervised(started):
     plain = small.example(9, "Tea or coffee?", "Tea.")
     system = plain.model_copy(update={"messages": (Turn(role="system", content="Be kind."), *plain.messages)})
     _, tokenizer, _, _ = started
@@ -225,4 +225,4 @@ def test_a_system_turn_comes_first_and_is_not_supervised(started):
     assert tokenizer.decode(one.ids) == "Be kind.<|eot|>Tea or coffee?<|eot|>Tea.<|eot|>"
     head = len(one.ids) - len(other.ids)
     assert one.labels == (IGNORED,) * head + other.labels
-    assert one.ids[head:] == other.ids  # the rest is the same, byte for byte
+    assert one.ids[head:] == other.ids  # the rest is identical

@@ -1,4 +1,4 @@
-"""What each process draws dropout from in an optimizer step."""
+"""Dropout masks of the processes in an optimizer step."""
 
 from contextlib import nullcontext
 from itertools import combinations
@@ -12,15 +12,15 @@ from lima.training.trainer import StepBatch, train_step
 
 
 def draws(*, number, rank, ranks, seed=17):
-    """The random numbers that a process draws in a step: a row for each of its two micro-batches."""
+    """Random numbers of a process in a step: one row for each of two micro-batches."""
     drawn = []
     weight = torch.nn.Parameter(torch.ones(()))
 
-    def learner(batch):
+    def loss_model(batch):
         drawn.append(tuple(torch.rand(8).tolist()))
         return weight * 1.0
 
-    learner.parameters = lambda: [weight]
+    loss_model.parameters = lambda: [weight]
     accelerator = SimpleNamespace(
         process_index=rank,
         num_processes=ranks,
@@ -33,19 +33,19 @@ def draws(*, number, rank, ranks, seed=17):
     )
     example = tokenization.Encoded("a", (1, 2), (1, 2), 0)
     step = StepBatch([[example]] * 2 * ranks, number, lr=0.1)
-    train_step(step, learner, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), stop=False)
+    train_step(step, loss_model, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), stop=False)
     assert len(drawn) == 2
     return drawn
 
 
-def test_two_steps_two_ranks_and_two_micro_batches_draw_different_dropout_masks():
+def test_steps_ranks_and_micro_batches_have_different_dropout_masks():
     drawn = {(number, rank): draws(number=number, rank=rank, ranks=2) for number in (0, 1, 2) for rank in (0, 1)}
-    rows = [(place, part, row) for place, both in drawn.items() for part, row in enumerate(both)]
+    rows = [(process, part, row) for process, both in drawn.items() for part, row in enumerate(both)]
     assert len(rows) == 3 * 2 * 2
-    for (place, part, row), (other_place, other_part, other_row) in combinations(rows, 2):
-        assert row != other_row, (place, part, other_place, other_part)
+    for (process, part, row), (other_process, other_part, other_row) in combinations(rows, 2):
+        assert row != other_row, (process, part, other_process, other_part)
 
 
-def test_another_seed_draws_different_dropout_masks_and_the_same_one_the_same():
+def test_dropout_masks_depend_on_the_seed():
     assert draws(number=3, rank=1, ranks=2) == draws(number=3, rank=1, ranks=2)
     assert draws(number=3, rank=1, ranks=2, seed=17) != draws(number=3, rank=1, ranks=2, seed=18)

@@ -24,10 +24,10 @@ def trained(folder, recipe, *, save=small.unsaved, train=None, change=None):
     return model, steps, [metric for metric in metrics if isinstance(metric, EpochMetrics)]
 
 
-def test_fifty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
+def test_fifty_steps_equal_a_plain_pytorch_loop(tmp_path):
     # 7 examples in batches of 1: 7 steps an epoch, 56 in all; a bound of 0.5 that the norms exceed at first
     recipe = small.recipe(epochs=8, batch_size=1, max_grad_norm=0.5)
-    ours, steps, _ = trained(tmp_path, recipe)
+    model, steps, _ = trained(tmp_path, recipe)
     assert len(steps) == 56
 
     plain, _, _, encoded = small.start(tmp_path, recipe)
@@ -35,28 +35,28 @@ def test_fifty_steps_equal_a_plain_loop_over_single_examples(tmp_path):
     lengths, done = [len(example.ids) for example in encoded], 0
     for epoch in range(1, 9):
         for step in packing.plan(lengths, batch_size=1, micro_tokens=10_000, ranks=1, seed=17, epoch=epoch):
-            chosen = [encoded[place] for part in step for place in part]
-            supervised = sum(example.supervised for example in chosen)
-            nats = torch.tensor(0.0)
-            for example in chosen:
+            batch = [encoded[index] for part in step for index in part]
+            supervised = sum(example.supervised for example in batch)
+            loss_sum = torch.tensor(0.0)
+            for example in batch:
                 mean = plain(input_ids=torch.tensor([example.ids]), labels=torch.tensor([example.labels])).loss
-                nats = nats + mean * example.supervised
+                loss_sum = loss_sum + mean * example.supervised
             adam.zero_grad()
-            (nats / supervised).backward()
+            (loss_sum / supervised).backward()
             norm = float(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5))
             adam.param_groups[0]["lr"] = 1e-3 + (1e-4 - 1e-3) * done / 55
             adam.step()
-            assert steps[done].loss == pytest.approx(nats.item() / supervised, rel=1e-4)
+            assert steps[done].loss == pytest.approx(loss_sum.item() / supervised, rel=1e-4)
             assert steps[done].grad_norm == pytest.approx(norm, rel=1e-3)
             assert steps[done].lr == pytest.approx(adam.param_groups[0]["lr"], rel=1e-9)
             done += 1
-    for (name, weight), expected in zip(ours.named_parameters(), plain.parameters(), strict=True):
+    for (name, weight), expected in zip(model.named_parameters(), plain.parameters(), strict=True):
         # fifty-six steps move a weight by about 56 · 5.5e-4 = 3e-2
         torch.testing.assert_close(weight, expected, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 60, 10_000])
-def test_a_step_is_the_same_whatever_its_micro_batches(micro_batch_tokens, tmp_path):
+def test_a_step_does_not_depend_on_its_micro_batches(micro_batch_tokens, tmp_path):
     _, reference, _ = trained(tmp_path, small.recipe(micro_batch_tokens=100))
     _, steps, _ = trained(tmp_path, small.recipe(micro_batch_tokens=micro_batch_tokens))
     assert [s.loss for s in steps] == pytest.approx([s.loss for s in reference], rel=1e-5)
@@ -67,14 +67,14 @@ def test_a_step_is_the_same_whatever_its_micro_batches(micro_batch_tokens, tmp_p
 def test_training_lowers_the_loss_under_residual_dropout(precision, tmp_path):
     recipe = small.recipe(epochs=20, lr=2e-2, lr_end=1e-3, residual_dropout=0.2, precision=precision)
     model, _, epochs = trained(tmp_path, recipe)
-    # 257 tokens: an untrained model is near ln 257 = 5.55 nats
+    # 257 tokens: the loss of an untrained model is near ln 257 = 5.55
     assert epochs[0].train_loss > 4
     assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
     assert epochs[-1].held_out_perplexity < 0.2 * epochs[0].held_out_perplexity
-    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # bf16 is the computation's alone
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # only the computation is bf16
 
 
-def test_the_same_seed_trains_the_same_model_and_another_seed_another(tmp_path):
+def test_training_is_deterministic_for_a_seed(tmp_path):
     losses = [
         [step.loss for step in trained(tmp_path, small.recipe(residual_dropout=0.3, seed=seed, batch_size=7))[1]]
         for seed in (1, 1, 2)
@@ -83,26 +83,26 @@ def test_the_same_seed_trains_the_same_model_and_another_seed_another(tmp_path):
     assert losses[0] != losses[2]
 
 
-def test_metrics_count_what_was_trained_on(tmp_path):
+def test_metrics_count_the_trained_tokens(tmp_path):
     recipe = small.recipe()
     _, _, _, encoded = small.start(tmp_path, recipe)
     _, steps, epochs = trained(tmp_path, recipe)
     assert [(step.step, step.epoch) for step in steps] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
     for epoch in (1, 2):
-        those = [step for step in steps if step.epoch == epoch]
-        assert sum(step.tokens for step in those) == sum(len(example.ids) for example in encoded)
-        supervised = [step.supervised_tokens for step in those]
+        epoch_steps = [step for step in steps if step.epoch == epoch]
+        assert sum(step.tokens for step in epoch_steps) == sum(len(example.ids) for example in encoded)
+        supervised = [step.supervised_tokens for step in epoch_steps]
         assert sum(supervised) == sum(example.supervised for example in encoded)
-        mean = sum(step.loss * step.supervised_tokens for step in those) / sum(supervised)
+        mean = sum(step.loss * step.supervised_tokens for step in epoch_steps) / sum(supervised)
         assert epochs[epoch - 1].train_loss == pytest.approx(mean)
     assert [epoch.checkpoint for epoch in epochs] == ["epoch-01", "epoch-02"]
 
 
-def test_held_out_perplexity_is_that_of_the_model_saved_without_dropout(tmp_path):
+def test_held_out_perplexity_is_without_dropout(tmp_path):
     seen = []
 
-    def save(epoch, learner):
-        model = learner.model
+    def save(epoch, loss_model):
+        model = loss_model.model
         with torch.no_grad():
             model.eval()
             means = [
@@ -116,7 +116,7 @@ def test_held_out_perplexity_is_that_of_the_model_saved_without_dropout(tmp_path
     assert [epoch.held_out_perplexity for epoch in epochs] == pytest.approx(seen, rel=1e-5)
 
 
-def test_dropout_is_on_again_after_an_evaluation(tmp_path):
+def test_training_mode_is_restored_after_an_evaluation(tmp_path):
     modes = []
 
     def watch(model):
@@ -127,44 +127,44 @@ def test_dropout_is_on_again_after_an_evaluation(tmp_path):
     assert modes == [True, False, True, False]  # a step and an evaluation, twice
 
 
-def test_a_loss_that_is_no_number_stops_training_and_names_the_examples(tmp_path):
+def test_a_loss_that_is_not_finite_stops_training_and_names_the_examples(tmp_path):
     def spoil(model):
         with torch.no_grad():
             model.model.norm.weight.fill_(math.nan)
 
     with pytest.raises(
-        TrainingError, match=r"the loss is nan in step 1 at a learning rate of 0\.001.*authored/A/\d, authored/A/\d"
+        TrainingError, match=r"the loss is nan in step 1 at learning rate 0\.001.*authored/A/\d, authored/A/\d"
     ):
         trained(tmp_path, small.recipe(), change=spoil)
 
 
-def test_a_loss_beyond_all_reason_stops_training_and_names_the_examples(tmp_path):
-    # 257 tokens: an untrained model is near ln 257 = 5.55 nats
+def test_a_loss_above_max_loss_stops_training_and_names_the_examples(tmp_path):
+    # 257 tokens: the loss of an untrained model is near ln 257 = 5.55
     with pytest.raises(
         TrainingError,
-        match=r"the loss has exploded: 5\.\d+ nats a token, more than train\.max_loss, in step 1.*authored/A/\d",
+        match=r"the loss per token, 5\.\d+, exceeds train\.max_loss in step 1.*authored/A/\d",
     ):
         trained(tmp_path, small.recipe(max_loss=5.0))
 
 
-def test_a_gradient_that_is_no_number_stops_training_before_a_weight_moves(tmp_path):
+def test_a_gradient_that_is_not_finite_stops_training_before_the_update(tmp_path):
     model, _, _, encoded = small.start(tmp_path, small.recipe())
     model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    with pytest.raises(TrainingError, match=r"the gradient's norm is inf in step 1.*authored/A/\d"):
+    with pytest.raises(TrainingError, match=r"the gradient norm is inf in step 1.*authored/A/\d"):
         list(
             small.fitted(model, encoded, encoded, recipe=small.recipe(), accelerator=small.accelerator(small.recipe()))
         )
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
-def test_weights_in_bf16_are_refused_with_the_arithmetic(tmp_path):
+def test_bf16_weights_are_refused_with_the_numbers(tmp_path):
     model, _, _, encoded = small.start(tmp_path, small.recipe())
-    # the median weight of N(0, 0.02) is 0.0135, between 2^-7 and 2^-6: bf16 numbers lie 2^-14 = 6.1e-5 apart there
+    # the median weight of N(0, 0.02) is 0.0135, between 2^-7 and 2^-6: the spacing of bf16 numbers is 2^-14 = 6.1e-5
     with pytest.raises(
         UpdateUnderflow,
-        match=r"embed_tokens\.weight is bfloat16, and an Adam step at train\.lr 1e-05 .* about 1e-05\. "
-        r"bf16 numbers near the median weight 0\.01\d lie 6\.1e-05 apart: a step of less than 3\.1e-05",
+        match=r"embed_tokens\.weight is bfloat16: an Adam step at train\.lr 1e-05 .* about 1e-05, but "
+        r"bf16 numbers near the median weight 0\.01\d have a spacing of 6\.1e-05, .* half of it, 3\.1e-05",
     ):
         recipe = small.recipe(lr=1e-5, lr_end=1e-6)
         list(small.fitted(model.bfloat16(), encoded, encoded, recipe=recipe, accelerator=small.accelerator(recipe)))
@@ -172,43 +172,45 @@ def test_weights_in_bf16_are_refused_with_the_arithmetic(tmp_path):
 
 @pytest.mark.parametrize("weight", [0.02, 0.5, 0.999, 1.0, 3.0, -7.0])
 def test_spacing_is_the_distance_to_the_next_bf16_number(weight):
-    here = torch.tensor(weight, dtype=torch.bfloat16)
-    following = (here.view(torch.int16) + 1).view(torch.bfloat16)
-    assert spacing(float(here)) == abs(float(following) - float(here))
-    # and half of it is what an update must exceed to be more than rounded away
-    assert float((here.abs() + 0.49 * spacing(weight)).bfloat16()) == abs(float(here))
+    number = torch.tensor(weight, dtype=torch.bfloat16)
+    following = (number.view(torch.int16) + 1).view(torch.bfloat16)
+    assert spacing(float(number)) == abs(float(following) - float(number))
+    # an update of less than half the spacing is rounded to zero
+    assert float((number.abs() + 0.49 * spacing(weight)).bfloat16()) == abs(float(number))
 
 
-def test_a_step_with_nothing_to_learn_from_is_told_before_the_first(tmp_path):
+def test_a_step_without_supervised_tokens_is_an_error_before_training(tmp_path):
     recipe = small.recipe(batch_size=1)
     model, tokenizer, eot_id, encoded = small.start(tmp_path, recipe)
-    silent = tokenization.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
+    unsupervised = tokenization.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
     order = packing.plan([1] * 8, batch_size=1, micro_tokens=100, ranks=1, seed=recipe.seed, epoch=1)
-    place = next(number for number, [[example]] in enumerate(order) if example == 7)
-    assert place > 0  # other steps come before it
+    index = next(number for number, [[example]] in enumerate(order) if example == 7)
+    assert index > 0  # other steps come before it
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    metrics = small.fitted(model, [*encoded, *silent], encoded, recipe=recipe, accelerator=small.accelerator(recipe))
+    metrics = small.fitted(
+        model, [*encoded, *unsupervised], encoded, recipe=recipe, accelerator=small.accelerator(recipe)
+    )
     with pytest.raises(
         TrainingError,
-        match=rf"step {place + 1}, in epoch 1, .* no token of authored/A/9 is supervised.* raise train\.max_tokens",
+        match=rf"step {index + 1} of epoch 1 has no supervised token: .* authored/A/9 .* raise train\.max_tokens",
     ):
         next(metrics)
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
-def test_nothing_to_learn_from_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match=r"train\.jsonl holds no example"):
+def test_training_without_examples_is_an_error(tmp_path):
+    with pytest.raises(TrainingError, match=r"no examples in train\.jsonl"):
         trained(tmp_path, small.recipe(), train=[])
 
 
-def test_nothing_held_out_is_an_error(tmp_path):
+def test_an_evaluation_without_examples_is_an_error(tmp_path):
     model, *_ = small.start(tmp_path, small.recipe())
     with pytest.raises(TrainingError, match=r"held_out\.jsonl has no supervised token"):
         evaluate(LossModel(model), [], small.accelerator(small.recipe()), micro_tokens=100)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_held_out_examples_without_a_supervised_token_are_an_error_before_the_first_step(tmp_path, count):
+def test_held_out_examples_without_supervised_tokens_are_an_error_before_training(tmp_path, count):
     model, tokenizer, eot_id, encoded = small.start(tmp_path, small.recipe())
     cut = tokenization.encode([small.example(1, "a" * 200, "b")], tokenizer, eot_id=eot_id, max_tokens=128)
     before = [weight.detach().clone() for weight in model.parameters()]
@@ -220,7 +222,7 @@ def test_held_out_examples_without_a_supervised_token_are_an_error_before_the_fi
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_a_held_out_example_without_a_supervised_token_changes_no_perplexity(tmp_path):
+def test_an_unsupervised_held_out_example_does_not_change_the_perplexity(tmp_path):
     perplexities = []
     for name in ("without", "with"):
         model, tokenizer, eot_id, encoded = small.start(tmp_path, small.recipe())
@@ -234,12 +236,12 @@ def test_a_held_out_example_without_a_supervised_token_changes_no_perplexity(tmp
     assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-6)
 
 
-def test_an_example_whose_response_was_cut_away_neither_helps_nor_harms(tmp_path):
+def test_an_unsupervised_example_does_not_change_a_step(tmp_path):
     recipe = small.recipe(batch_size=8, epochs=1)
     _, tokenizer, eot_id, encoded = small.start(tmp_path, recipe)
-    silent = tokenization.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
-    assert silent[0].supervised == 0
-    _, with_it, _ = trained(tmp_path, recipe, train=[*encoded, *silent])
+    unsupervised = tokenization.encode([small.example(9, "x" * 50, "y")], tokenizer, eot_id=eot_id, max_tokens=20)
+    assert unsupervised[0].supervised == 0
+    _, with_it, _ = trained(tmp_path, recipe, train=[*encoded, *unsupervised])
     _, without, _ = trained(tmp_path, recipe, train=encoded)
     assert with_it[0].loss == pytest.approx(without[0].loss, rel=1e-5)
     assert with_it[0].grad_norm == pytest.approx(without[0].grad_norm, rel=1e-4)
