@@ -3,6 +3,7 @@
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import cast
 from unittest.mock import patch
 
 import gguf
@@ -79,7 +80,8 @@ def load(source: Model, *, seed: int) -> tuple[CausalLM, ChatTokenizer]:
 def _pretrained(name: str, *, revision: str, advice: str = "") -> tuple[CausalLM, ChatTokenizer]:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True)
-        return model, AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        return cast(CausalLM, model), cast(ChatTokenizer, tokenizer)
     except LOADING_ERRORS as error:
         raise BaseModelError(f"cannot load base model {name} (revision {revision}): {error}{advice}") from error
 
@@ -111,7 +113,7 @@ def _gguf(path: Path) -> tuple[CausalLM, ChatTokenizer]:
     # transformers does not type these calls
     fresh = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
     fresh.load_state_dict(loaded.state_dict())
-    return fresh, tokenizer
+    return fresh, cast(ChatTokenizer, tokenizer)
 
 
 def _random(source: RandomModel, seed: int) -> tuple[CausalLM, ChatTokenizer]:
@@ -137,4 +139,4 @@ def _random(source: RandomModel, seed: int) -> tuple[CausalLM, ChatTokenizer]:
         pad_token_id=tokenizer.pad_token_id,
     )
     torch.manual_seed(seed)
-    return LlamaForCausalLM(config), tokenizer
+    return cast(CausalLM, LlamaForCausalLM(config)), cast(ChatTokenizer, tokenizer)

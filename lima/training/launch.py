@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -70,8 +71,8 @@ def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple
     """
     checkpoint.check(base)
     refuse_missing_positions(base, recipe.max_tokens)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model: CausalLM = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    tokenizer = cast(ChatTokenizer, AutoTokenizer.from_pretrained(base))
+    model = cast(CausalLM, AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True))
     eot_id = tokenization.add_eot(model, tokenizer, recipe.eot_token, start=recipe.eot_start)
     model.config.eos_token_id = eot_id
     model.generation_config = checkpoint.sampling_defaults(recipe.generation)

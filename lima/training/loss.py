@@ -81,7 +81,7 @@ def fuse_output_head(model: CausalLM) -> None:
         loss_sum: torch.Tensor = fused_linear_cross_entropy(hidden, head.weight, labels, cap=cap, scale=scale)
         return loss_sum
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward
 
 
 def fused_linear_cross_entropy(
