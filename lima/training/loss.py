@@ -96,7 +96,9 @@ def fused_linear_cross_entropy(
         cap: Bound c of soft-capped logits, c · tanh(logit / c) (Gemma 2).
         scale: See logit_scale.
     """
-    loss_sum: torch.Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, labels, cap, scale, torch.is_grad_enabled())
+    loss_sum: torch.Tensor = _FusedLinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, labels, cap, scale, torch.is_grad_enabled()
+    )
     return loss_sum
 
 
