@@ -43,7 +43,7 @@ def test_it_tells_what_would_be_kept_and_what_dropped_and_why(dump):
     assert found.dropped == {"closed": 1, "too_short": 1, "no_answer": 1}
     assert found.response_scores == {"8 to 15": 1, "32 to 63": 1}
     [bad] = json.loads(found.model_dump_json())["bad_rows"]
-    assert bad == {"place": f"{dump}:8", "reason": "Score 'many' is no number"}
+    assert bad == {"place": f"{dump}:8", "reason": "Score 'many' is not a number"}
 
 
 def test_an_answer_that_is_given_twice_would_be_kept_once(dump):
@@ -70,13 +70,13 @@ def test_a_person_reads_the_same(dump):
     assert f"{dump} is read as stack_exchange" in text
     assert "  rows                7\n" in text
     assert "Would be kept\n  as examples          1\n" in text
-    assert f"Bad rows: 1\n  {dump}:8: Score 'many' is no number" in text
+    assert f"Bad rows: 1\n  {dump}:8: Score 'many' is not a number" in text
 
 
 def test_a_long_list_of_bad_rows_is_cut_and_says_so(dump):
     dump.write_text("\n".join(["<posts>", *["no row"] * 25, "</posts>"]))
     text = render(inspect(dump, P))
-    assert text.count(": no XML") == inspection.SHOWN
+    assert text.count(": invalid XML") == inspection.SHOWN
     assert text.endswith("  … and 5 more; --json lists all")
 
 

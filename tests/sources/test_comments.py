@@ -44,7 +44,7 @@ def read(dump: Path) -> list[Thread | Dropped]:
     return list(comments.read(dump, source="se", licence="CC BY-SA", tally=ReadStats()))
 
 
-def test_a_thread_is_question_answer_and_remarks_in_the_order_of_time_with_who_speaks(tmp_path):
+def test_a_thread_has_question_answer_and_comments_in_order_of_time_with_speakers(tmp_path):
     late, early = comment(1, 2, 8, "Four.", when="2013-02-09"), comment(2, 2, 7, "And white?", when="2013-02-08")
     (thread,) = read(site(tmp_path, late, early, comment(3, 2, "Cleo", "Hm."), comment(4, 2, 12, "Hm."), TALK[0]))
     assert (thread.title, thread.question, thread.answer, thread.score) == ("How long?", "It is bitter.", "Two.", 4)
@@ -57,11 +57,11 @@ def test_a_thread_is_question_answer_and_remarks_in_the_order_of_time_with_who_s
     ]
 
 
-def test_of_a_line_without_end_no_more_is_held_than_makes_it_a_bad_row(tmp_path):
+def test_an_overlong_line_is_a_bad_row_and_not_kept_in_memory(tmp_path):
     long = comment(3, 2, 7, "x" * (3 * MOST))
     dump = site(tmp_path, long, *TALK, "<row " + "y" * (2 * MOST))
-    held = [len(line.raw) for line in xml_layout.lines(dump / "Comments.xml")]
-    assert len(held) == 4 and max(held) <= MOST + xml_layout.LONGEST_AROUND
+    lengths = [len(line.raw) for line in xml_layout.lines(dump / "Comments.xml")]
+    assert len(lengths) == 4 and max(lengths) <= MOST + xml_layout.LONGEST_AROUND
     bad, thread = read(dump)
     assert isinstance(bad, Dropped) and isinstance(thread, Thread)
     assert bad.place == f"{tmp_path}/Comments.xml:2"
@@ -69,22 +69,22 @@ def test_of_a_line_without_end_no_more_is_held_than_makes_it_a_bad_row(tmp_path)
     assert [remark.text for remark in thread.remarks] == ["And white?", "Four."]
 
 
-def test_a_thread_names_both_authors_and_every_licence_of_what_they_wrote(tmp_path):
+def test_a_thread_names_both_authors_and_all_licences_of_their_texts(tmp_path):
     talk = [TALK[0], comment(2, 2, 8, "Four.", ContentLicense="CC BY-SA 4.0"), comment(3, 2, 9, ContentLicense="GPL")]
     (thread,) = read(site(tmp_path, *talk))
     origin = thread.provenance
     assert origin.author == "Ada (question, comments), Bo (answer, comments)"
-    assert origin.licence == "CC BY-SA 3.0, CC BY-SA 4.0"  # of 2013, and as told; not the third one's
+    assert origin.licence == "CC BY-SA 3.0, CC BY-SA 4.0"  # by the date 2013, and as declared; not the third user's
     assert (origin.url, origin.id) == (f"https://{tmp_path.name}.stackexchange.com/a/2", "2")
 
 
-def test_a_thread_is_at_the_sites_own_host(tmp_path):
+def test_the_url_of_a_thread_has_the_sites_host(tmp_path):
     (tmp_path / "mathoverflow").mkdir()
     [thread] = read(site(tmp_path / "mathoverflow", *TALK))
     assert thread.provenance.url == "https://mathoverflow.net/a/2"
 
 
-def test_the_digest_is_that_of_what_the_two_wrote(tmp_path):
+def test_the_digest_covers_the_texts_of_both_authors_only(tmp_path):
     digests = []
     for number, third in enumerate(([], [comment(3, 2, 9)], [comment(3, 2, 7)])):
         (folder := tmp_path / str(number)).mkdir()
@@ -95,56 +95,56 @@ def test_the_digest_is_that_of_what_the_two_wrote(tmp_path):
 @pytest.mark.parametrize(
     "comments",
     [
-        [comment(1, 2, 7), comment(2, 2, 9)],  # the asker and a third one
-        [comment(1, 3, 7), comment(2, 3, 7)],  # the asker below the own answer
+        [comment(1, 2, 7), comment(2, 2, 9)],  # the asker and a third user
+        [comment(1, 3, 7), comment(2, 3, 7)],  # the asker below their own answer
         [comment(1, 1, 7), comment(2, 1, 8)],  # below the question
-        [comment(1, 99, 7), comment(2, 99, 8)],  # below nothing
+        [comment(1, 99, 7), comment(2, 99, 8)],  # below a missing post
         [],
     ],
 )
-def test_where_not_both_spoke_there_is_no_thread(tmp_path, comments):
+def test_without_comments_by_both_there_is_no_thread(tmp_path, comments):
     assert read(site(tmp_path, *comments)) == []
 
 
-def test_comments_are_counted_and_what_stands_around_them_is_not(tmp_path):
+def test_only_rows_of_comments_are_counted(tmp_path):
     tally = ReadStats()
     list(comments.read(site(tmp_path, *TALK, comment(9, 1, 9)), source="se", licence="", tally=tally))
     assert tally.rows == 3
 
 
-def test_a_closed_question_is_told_and_left_out(tmp_path):
+def test_a_closed_question_is_dropped_with_a_reason(tmp_path):
     closed = POSTS.replace('Title="How', 'ClosedDate="2013-03-01" Title="How')
     (dropped,) = read(site(tmp_path, *TALK, posts=closed))
     assert (dropped.reason, dropped.place) == ("no_post", f"{tmp_path}/Comments.xml: answer 2")
 
 
-def test_a_bad_comment_is_told_with_its_line_and_the_rest_goes_on(tmp_path):
+def test_a_bad_comment_is_reported_with_its_line_and_reading_continues(tmp_path):
     dropped, thread = read(site(tmp_path, comment(9, 2, 7, Score="many"), *TALK))
     assert (dropped.reason, dropped.place) == ("bad_row", f"{tmp_path}/Comments.xml:2")
-    assert "'many' is no number" in dropped.detail
+    assert "'many' is not a number" in dropped.detail
     assert len(thread.remarks) == 2
 
 
-def test_a_cut_row_is_told_too(tmp_path):
+def test_a_truncated_row_is_reported(tmp_path):
     dropped, thread = read(site(tmp_path, *TALK, comment(9, 2, 7)[:-9]))
     assert dropped.reason == "bad_row"
     assert len(thread.remarks) == 2
 
 
-def test_an_entity_is_never_opened(tmp_path):
+def test_an_entity_is_never_resolved(tmp_path):
     head = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>\n<comments>'
     dropped, thread = read(site(tmp_path, comment(9, 2, 7, "&e;"), *TALK, head=head))
     assert dropped.reason == "bad_row"
     assert [remark.text for remark in thread.remarks] == ["And white?", "Four."]
 
 
-def test_a_dump_without_comments_is_told_what_is_missing(tmp_path):
+def test_a_dump_without_comments_is_an_error_that_names_the_missing_file(tmp_path):
     (tmp_path / "Posts.xml").write_text(POSTS)
-    with pytest.raises(DumpError, match=r"Posts\.xml has no Comments\.xml beside its posts"):
+    with pytest.raises(DumpError, match=r"Comments\.xml not found for .*Posts\.xml; download"):
         read(tmp_path)
 
 
-def test_an_archive_gives_the_threads_of_its_folder(tmp_path):
+def test_an_archive_gives_the_same_threads_as_its_folder(tmp_path):
     folder = ROOT / "corpus/dumps/stack_exchange_other/cooking.example"
     with py7zr.SevenZipFile(tmp_path / "cooking.example.7z", "w") as archive:
         for name in ("Posts.xml", "Users.xml", "Comments.xml"):
@@ -154,22 +154,24 @@ def test_an_archive_gives_the_threads_of_its_folder(tmp_path):
     assert read(tmp_path / "cooking.example.7z") == unpacked
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real dumps here")
+@pytest.mark.skipif(not REAL.exists(), reason="the real dumps are not available")
 @pytest.mark.parametrize("name", ["beer-2016", "iot-2017"])
-def test_a_real_site_has_the_threads_that_a_plain_reader_finds(name):
+def test_a_real_site_has_the_same_threads_as_a_simple_implementation(name):
     from xml.etree import ElementTree
 
     rows = [row.attrib for row in ElementTree.parse(REAL / name / "Posts.xml").getroot()]
     owner = {row["Id"]: row.get("OwnerUserId") for row in rows}
     spoke = {row["Id"]: set() for row in rows if row["PostTypeId"] == "2"}
-    for said in ElementTree.parse(REAL / name / "Comments.xml").getroot():
-        spoke.get(said.get("PostId"), set()).add(said.get("UserId"))
-    found = {
+    for comment_row in ElementTree.parse(REAL / name / "Comments.xml").getroot():
+        spoke.get(comment_row.get("PostId"), set()).add(comment_row.get("UserId"))
+    expected = {
         row["Id"]
         for row in rows
         if row["PostTypeId"] == "2"
         and (pair := {owner[row["Id"]], owner.get(row["ParentId"])}) <= spoke[row["Id"]] - {None}
         and len(pair) == 2
     }
-    ours = [one.provenance.id if isinstance(one, Thread) else one.place.split()[-1] for one in read(REAL / name)]
-    assert sorted(ours) == sorted(found)
+    answers = [
+        record.provenance.id if isinstance(record, Thread) else record.place.split()[-1] for record in read(REAL / name)
+    ]
+    assert sorted(answers) == sorted(expected)

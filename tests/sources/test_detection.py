@@ -168,5 +168,7 @@ def test_two_dumps_of_one_site_are_named(tmp_path):
     for folder in ("2023", "2024"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "beer.example.7z").touch()
-    with pytest.raises(DumpError, match=r"2023/beer\.example\.7z and .*2024/beer\.example\.7z are both beer\.example"):
+    with pytest.raises(
+        DumpError, match=r"two dumps of site beer\.example: .*2023/beer\.example\.7z and .*2024/beer\.example\.7z"
+    ):
         registry.pieces("stack_exchange")(tmp_path)

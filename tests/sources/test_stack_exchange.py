@@ -56,7 +56,7 @@ def both(path: Path) -> tuple[list[Candidate], list[tuple[str, str]], ReadStats]
     return [record for record in records if isinstance(record, Candidate)], dropped, tally
 
 
-def test_a_question_becomes_a_candidate_with_everything_attribution_needs(tmp_path):
+def test_a_question_becomes_a_candidate_with_its_attribution(tmp_path):
     rows = [
         question(1, AcceptedAnswerId=3, OwnerDisplayName="Ann"),
         answer(2, 1, 9),
@@ -77,14 +77,14 @@ def test_a_question_becomes_a_candidate_with_everything_attribution_needs(tmp_pa
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 4, 0, 3, 1)])
-def test_the_best_answer_has_the_highest_number_whatever_the_order_of_rows(tmp_path, order):
+def test_the_best_answer_has_the_highest_score_in_any_order_of_rows(tmp_path, order):
     # 10 > 9 as numbers, though "9" > "10" as text
     rows = [question(1), answer(2, 1, 9), answer(3, 1, 10), answer(4, 1, -20), answer(5, 1, 8)]
     [candidate], _, _ = both(dump(tmp_path / "s", *(rows[n] for n in order)))
     assert candidate.response == "<p>b3</p>"
 
 
-def test_of_equal_answers_the_accepted_one_counts_and_else_the_oldest(tmp_path):
+def test_ties_are_broken_by_acceptance_then_by_age(tmp_path):
     rows = [question(1, AcceptedAnswerId=5), *(answer(n, 1, 4) for n in (6, 5, 4))]
     rows += [question(2), *(answer(n, 2, 4) for n in (9, 8, 10))]
     candidates, _, _ = both(dump(tmp_path / "s", *rows))
@@ -98,9 +98,9 @@ def test_an_accepted_answer_with_fewer_votes_loses_to_the_best(tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["Score", "Title", "Body"])
-def test_answers_to_a_question_that_cannot_be_read_are_passed_over(tmp_path, lost):
+def test_answers_to_an_unreadable_question_are_skipped(tmp_path, lost):
     broken = re.sub(rf' {lost}="[^"]*"', "", question(1))
-    # 7 answers 6, which is no question but an answer that cannot be read
+    # the parent of 7 is 6, an unreadable answer and not a question
     rows = [broken, answer(2, 1, 5), question(3), answer(4, 3, 5), answer(6, 3, "x"), answer(7, 6, 5)]
     candidates, dropped, tally = both(dump(tmp_path / "s", *rows))
     assert [candidate.provenance.id for candidate in candidates] == ["3"]
@@ -140,14 +140,14 @@ def test_answers_to_a_question_that_cannot_be_read_are_passed_over(tmp_path, los
     ],
 )
 @pytest.mark.parametrize("as_archive", [False, True])
-def test_an_address_is_at_the_sites_own_host(tmp_path, name, address, as_archive):
+def test_the_url_has_the_sites_host(tmp_path, name, address, as_archive):
     path = dump(tmp_path / name, question(1), answer(2, 1, 5))
     path = packed(tmp_path / f"{name}.7z", path) if as_archive else path
     [candidate], _, _ = both(path)
     assert candidate.provenance.url == f"https://{address}/a/2"
 
 
-def test_an_unanswered_question_has_no_response_and_its_own_address(tmp_path):
+def test_an_unanswered_question_has_no_response_and_its_own_url(tmp_path):
     [candidate], _, _ = both(dump(tmp_path / "beer", question(1)))
     assert (candidate.response, candidate.response_score) == ("", None)
     assert candidate.provenance.url == "https://beer.stackexchange.com/q/1"
@@ -160,7 +160,7 @@ def test_an_unanswered_question_has_no_response_and_its_own_address(tmp_path):
 @pytest.mark.parametrize(
     "extra", ["", "\n<!-- a comment of 2024 -->", "\n<!DOCTYPE posts SYSTEM 'file:///etc/passwd'>"]
 )
-def test_both_generations_of_the_format_give_the_same(tmp_path, bom, end, tags, extra):
+def test_both_generations_of_the_format_give_the_same_candidates(tmp_path, bom, end, tags, extra):
     head = f'{bom}<?xml version="1.0" encoding="utf-8"?>{extra}\n<posts>'
     path = dump(tmp_path / "s", question(1, Tags=tags), answer(2, 1, 5), head=head, end=end)
     [candidate], dropped, tally = both(path)
@@ -176,21 +176,21 @@ def test_both_generations_of_the_format_give_the_same(tmp_path, bom, end, tags, 
         ("2018-05-01T23:59:59.999", "CC BY-SA 3.0"),
         ("2018-05-02T00:00:00.000", "CC BY-SA 4.0"),
         ("2018-05-02", "CC BY-SA 4.0"),
-        ("once", "CC BY-SA"),  # what params.yaml says of the source
+        ("once", "CC BY-SA"),  # the source's licence in params.yaml
     ],
 )
-def test_a_row_without_a_licence_has_the_one_of_its_day(tmp_path, day, licence):
+def test_a_row_without_a_licence_has_that_of_its_creation_date(tmp_path, day, licence):
     [candidate], _, _ = both(dump(tmp_path / "s", question(1, CreationDate=day)))
     assert candidate.provenance.licence == licence
 
 
-def test_a_rows_own_licence_wins_and_two_licences_are_both_told(tmp_path):
+def test_a_rows_own_licence_takes_precedence_and_two_licences_are_both_named(tmp_path):
     rows = [question(1, ContentLicense="CC BY-SA 2.5"), answer(2, 1, 5)]
     [candidate], _, _ = both(dump(tmp_path / "s", *rows))
     assert candidate.provenance.licence == "CC BY-SA 2.5 (question), CC BY-SA 4.0 (answer)"
 
 
-def test_authors_are_named_by_users_xml_where_there_is_one(tmp_path):
+def test_author_names_come_from_users_xml_if_it_exists(tmp_path):
     path = dump(tmp_path / "s", question(1), answer(2, 1, 5))
     users = ['<row Id="7" DisplayName="Ann" />', '<row Id="x" DisplayName="Eve" />', '<row Id="8" DisplayName="Bo" />']
     path.with_name("Users.xml").write_text("\n".join(["<users>", *users, "</users>"]))
@@ -200,11 +200,11 @@ def test_authors_are_named_by_users_xml_where_there_is_one(tmp_path):
     assert tally.rows == 2
 
 
-def test_what_nobody_asked_or_answered_is_left_out_with_its_reason(tmp_path):
+def test_unsuitable_posts_are_dropped_with_a_reason(tmp_path):
     rows = [
         question(1),
         answer(2, 1, 99, OwnerUserId=-2),
-        answer(3, 1, 1, OwnerUserId=-1),  # the Community user holds wiki answers, which people wrote
+        answer(3, 1, 1, OwnerUserId=-1),  # the Community user owns wiki answers, which people wrote
         question(1000000001, OwnerUserId=-1),
         answer(1000000010, 1, 99, OwnerUserId=-1),
         question(4, ClosedDate=DAY),
@@ -224,23 +224,23 @@ def test_what_nobody_asked_or_answered_is_left_out_with_its_reason(tmp_path):
 @pytest.mark.parametrize(
     ("row", "detail"),
     [
-        ('<row Id="5" PostTypeId="1" Score="3" Body="cut in ha', "no XML: "),
-        ("no row at all", "no XML: "),
-        ('<row Id="5" Body="a" & b />', "no XML: "),
-        ('<row Id="5" PostTypeId="1" Body="&unknown;" />', "no XML: "),
+        ('<row Id="5" PostTypeId="1" Score="3" Body="cut in ha', "invalid XML: "),
+        ("no row at all", "invalid XML: "),
+        ('<row Id="5" Body="a" & b />', "invalid XML: "),
+        ('<row Id="5" PostTypeId="1" Body="&unknown;" />', "invalid XML: "),
         ('<post Id="5" />', "an element <post>, not <row>"),
-        (question(5, Score="many"), "Score 'many' is no number"),
-        (question(5, Score="1e3"), "Score '1e3' is no number"),
+        (question(5, Score="many"), "Score 'many' is not a number"),
+        (question(5, Score="1e3"), "Score '1e3' is not a number"),
         (question(5, Score="9" * 400), "Score '9999"),
-        (attributes({"PostTypeId": 1}), "no Id|no PostTypeId"),
-        (attributes({"Id": 5}), "no PostTypeId"),
-        (attributes({"Id": 5, "PostTypeId": 1, "Body": "x", "Title": "x"}), "no Score"),
-        (attributes({"Id": 5, "PostTypeId": 1, "Score": 1, "Title": "x"}), "no Body"),
-        (attributes({"Id": 5, "PostTypeId": 1, "Score": 1, "Body": "x"}), "no Title"),
-        (attributes({"Id": 5, "PostTypeId": 2, "Score": 1, "Body": "x"}), "no ParentId"),
+        (attributes({"PostTypeId": 1}), "missing (Id|PostTypeId)"),
+        (attributes({"Id": 5}), "missing PostTypeId"),
+        (attributes({"Id": 5, "PostTypeId": 1, "Body": "x", "Title": "x"}), "missing Score"),
+        (attributes({"Id": 5, "PostTypeId": 1, "Score": 1, "Title": "x"}), "missing Body"),
+        (attributes({"Id": 5, "PostTypeId": 1, "Score": 1, "Body": "x"}), "missing Title"),
+        (attributes({"Id": 5, "PostTypeId": 2, "Score": 1, "Body": "x"}), "missing ParentId"),
     ],
 )
-def test_a_bad_row_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, row, detail):
+def test_a_bad_row_is_reported_with_its_place_and_reading_continues(tmp_path, row, detail):
     path = dump(tmp_path / "s", question(1), row, answer(2, 1, 5))
     tally = ReadStats()
     bad, candidate = read(path, source="se", licence="", tally=tally)
@@ -250,14 +250,14 @@ def test_a_bad_row_is_kept_with_its_place_and_the_rest_goes_on(tmp_path, row, de
     assert tally == ReadStats(rows=3, questions=1, answers=1)
 
 
-def test_bytes_that_are_no_utf_8_are_a_bad_row(tmp_path):
+def test_invalid_utf_8_is_a_bad_row(tmp_path):
     path = dump(tmp_path / "s", question(1))
     path.write_bytes(path.read_bytes().replace(b"</posts>", b'<row Id="2" Title="\xff" />\n</posts>'))
     bad, _ = read(path, source="se", licence="", tally=ReadStats())
     assert bad.raw == '<row Id="2" Title="\\xff" />'
 
 
-def test_an_entity_of_the_doctype_is_not_opened(tmp_path):
+def test_an_entity_of_the_doctype_is_not_resolved(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
     head = f'<!DOCTYPE posts [<!ENTITY x SYSTEM "{secret.as_uri()}">]>\n<posts>'
@@ -268,7 +268,7 @@ def test_an_entity_of_the_doctype_is_not_opened(tmp_path):
 
 
 @given(st.binary(max_size=80))
-def test_any_line_is_a_post_or_a_row_that_cannot_be_read(raw):
+def test_any_line_is_a_post_or_an_unreadable_row(raw):
     try:
         row_parser.post(raw)
     except row_parser.UnreadableRow as error:
@@ -279,42 +279,42 @@ def test_any_line_is_a_post_or_a_row_that_cannot_be_read(raw):
 def test_a_dump_without_rows_is_an_error(tmp_path, text):
     path = tmp_path / "Posts.xml"
     path.write_text(text)
-    with pytest.raises(DumpError, match=f"{path} holds no posts; fetch the dump again"):
+    with pytest.raises(DumpError, match=f"no posts in {path}; download the dump again"):
         both(tmp_path)
 
 
-def test_a_dump_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_dump_is_an_error(tmp_path):
     with pytest.raises(DumpError, match=r"there is no .*nowhere; put the dump there"):
         both(tmp_path / "nowhere")
     with pytest.raises(DumpError, match=r"holds no file named \*\.7z or \*posts\.xml"):
         both(tmp_path)
 
 
-def test_a_site_that_is_there_twice_is_an_error(tmp_path):
+def test_two_dumps_of_a_site_are_an_error(tmp_path):
     path = dump(tmp_path / "beer.stackexchange.com", question(1))
     packed(tmp_path / "beer.stackexchange.com.7z", path)
-    with pytest.raises(DumpError, match=r"are both beer\.stackexchange\.com; keep one of them"):
+    with pytest.raises(DumpError, match=r"two dumps of site beer\.stackexchange\.com: .*; keep one of them"):
         both(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["beer.stackexchange.com.7z", "beer.stackexchange.com-Posts.7z"])
-def test_an_archive_gives_what_its_posts_xml_gives(tmp_path, name):
+def test_an_archive_gives_the_same_as_its_posts_xml(tmp_path, name):
     path = dump(tmp_path / "beer.stackexchange.com", question(1), "no row", answer(2, 1, 5))
     candidates, [(reason, place)], tally = both(packed(tmp_path / name, path))
     assert (candidates, tally) == (both(path)[0], both(path)[2])
     assert (reason, place) == ("bad_row", f"{tmp_path / name}/Posts.xml:4")
 
 
-def test_an_archive_cut_short_anywhere_is_an_error_that_names_it(tmp_path):
+def test_a_truncated_archive_is_an_error_that_names_it(tmp_path):
     whole = packed(tmp_path / "whole.7z", dump(tmp_path / "s", question(1), answer(2, 1, 5))).read_bytes()
     cut = tmp_path / "cut.7z"
     for length in range(len(whole)):
         cut.write_bytes(whole[:length])
-        with pytest.raises(DumpError, match=r"cut\.7z is no whole 7z archive .*; fetch the archive again"):
+        with pytest.raises(DumpError, match=r"damaged 7z archive: .*cut\.7z .*; download the archive again"):
             both(cut)
 
 
-def test_an_archive_with_a_changed_byte_is_an_error_or_still_whole(tmp_path):
+def test_an_archive_with_a_changed_byte_is_an_error_or_gives_the_same(tmp_path):
     path = dump(tmp_path / "s", question(1), answer(2, 1, 5))
     whole, expected = packed(tmp_path / "s.7z", path).read_bytes(), both(path)[0]
     changed = tmp_path / "changed" / "s.7z"
@@ -330,12 +330,12 @@ def test_an_archive_with_a_changed_byte_is_an_error_or_still_whole(tmp_path):
 @pytest.mark.parametrize("name", ["deep/MyPosts.xml", "Pages.xml"])
 def test_an_archive_without_posts_xml_is_an_error(tmp_path, name):
     seven = packed(tmp_path / "s.7z", dump(tmp_path / "s", question(1)), name)
-    with pytest.raises(DumpError, match=rf"s\.7z holds no Posts\.xml but {name} .*; it is no Stack Exchange archive"):
+    with pytest.raises(DumpError, match=rf"s\.7z contains {name} … but no Posts\.xml, .* not a Stack Exchange archive"):
         both(seven)
 
 
-def test_an_archive_larger_than_the_disk_is_not_unpacked(tmp_path):
-    with pytest.raises(DumpError, match="may need 12 bytes on disk, and 11 are free; set TMPDIR"):
+def test_an_archive_larger_than_the_free_disk_space_is_not_unpacked(tmp_path):
+    with pytest.raises(DumpError, match="up to 12 bytes needed, 11 free; set TMPDIR"):
         archive.check_disk_space(tmp_path, 12, free=11)
     archive.check_disk_space(tmp_path, 12, free=12)
 
@@ -343,9 +343,9 @@ def test_an_archive_larger_than_the_disk_is_not_unpacked(tmp_path):
 REAL = sorted([*REALDATA.glob("*/Posts.xml"), *REALDATA.glob("*.com.7z")])
 
 
-@pytest.mark.skipif(not REAL, reason="the real dumps are not on this machine")
+@pytest.mark.skipif(not REAL, reason="the real dumps are not available")
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.name if path.suffix == ".7z" else path.parent.name)
-def test_every_post_of_a_real_dump_is_counted_and_its_best_answer_chosen(path, tmp_path):
+def test_every_post_of_a_real_dump_is_counted_and_the_best_answer_selected(path, tmp_path):
     file = path
     if path.suffix == ".7z":
         with py7zr.SevenZipFile(path) as seven:
@@ -366,7 +366,7 @@ def test_every_post_of_a_real_dump_is_counted_and_its_best_answer_chosen(path, t
     }
 
 
-@pytest.mark.skipif(not REAL, reason="the real dumps are not on this machine")
-def test_a_real_archive_of_another_kind_is_refused():
-    with pytest.raises(DumpError, match=r"other_method\.7z holds no Posts\.xml but Posts/Post1\.knolml"):
+@pytest.mark.skipif(not REAL, reason="the real dumps are not available")
+def test_an_archive_of_another_format_is_an_error():
+    with pytest.raises(DumpError, match=r"other_method\.7z contains Posts/Post1\.knolml.* but no Posts\.xml"):
         both(REALDATA / "other_method.7z")

@@ -1,4 +1,4 @@
-"""Archives: what is streamed, what is unpacked instead, and what an archive should not be able to do."""
+"""Archives: streaming, unpacking, and protection against damaged or malicious ones."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ ORDERS = [("Badges.xml", "Posts.xml", "Users.xml", "Votes.xml"), ("Users.xml", "
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("filters", [BZIP2, LZMA])
-def test_posts_and_users_are_found_wherever_they_lie(tmp_path, order, filters):
+def test_posts_and_users_are_read_at_any_position(tmp_path, order, filters):
     text = posts_text(tmp_path, question(1), answer(2, 1, 5))
     tables = {"Posts.xml": text, "Users.xml": USERS}
     path = archive(tmp_path / "s.7z", {name: tables.get(name, "<x>\n" * 9999) for name in order}, filters)
@@ -59,34 +59,36 @@ def test_posts_and_users_are_found_wherever_they_lie(tmp_path, order, filters):
     assert dropped == []
 
 
-def test_another_method_is_unpacked_and_the_log_says_so(tmp_path, caplog):
+def test_another_compression_is_unpacked_with_a_warning(tmp_path, caplog):
     both(archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, question(1))}))
     assert caplog.text == ""
     both(archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, question(1))}, LZMA))
-    assert "s.7z is packed with LZMA2, not as one bzip2 stream: unpacking it to disk, which is slower" in caplog.text
+    assert (
+        "s.7z is compressed with LZMA2, not as one bzip2 stream; unpacking it to disk, which is slower" in caplog.text
+    )
 
 
 @pytest.mark.parametrize("filters", [BZIP2, LZMA])
-def test_a_disk_that_is_full_is_no_damage_of_the_archive(tmp_path, filters):
-    """A limit on the size of files stands for the disk: the texts that are put aside, or unpacked, do not fit."""
+def test_a_full_disk_is_not_reported_as_a_damaged_archive(tmp_path, filters):
+    """A limit on file sizes simulates the full disk: neither stored texts nor unpacked tables fit."""
     rows = [question(number, Body="x" * 9000) for number in range(1, 60)]  # 540,000 bytes
     path = archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, *rows)}, filters)
     done = subprocess.run([sys.executable, "-c", SMALL_DISK, str(path)], capture_output=True, text=True)
-    assert "no whole 7z archive" not in done.stderr
+    assert "damaged 7z archive" not in done.stderr
     assert done.stderr.splitlines()[-1].split(":")[0] in ("OSError", "lima.storage.DiskFull")
     assert "File too large" in done.stderr
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENOMEM])
-def test_what_the_machine_refuses_is_no_damage_and_what_a_decoder_says_is(number):
-    with pytest.raises(OSError, match=os.strerror(number)), bzip2_stream.whole(Path("s.7z")):
+def test_errors_of_the_machine_are_not_reported_as_damage_but_those_of_the_decoder_are(number):
+    with pytest.raises(OSError, match=os.strerror(number)), bzip2_stream.report_damage(Path("s.7z")):
         raise OSError(number, os.strerror(number))
     for error in (OSError("bad block"), OSError(errno.EINVAL, "seek"), MemoryError(), EOFError()):
-        with pytest.raises(DumpError, match=r"s\.7z is no whole 7z archive"), bzip2_stream.whole(Path("s.7z")):
+        with pytest.raises(DumpError, match=r"damaged 7z archive: s\.7z"), bzip2_stream.report_damage(Path("s.7z")):
             raise error
 
 
-def test_a_site_in_an_archive_a_table_is_one_site(tmp_path):
+def test_one_archive_per_table_is_one_site(tmp_path):
     folder = tmp_path / "dumps"
     archive(folder / "so.com-Posts.7z", {"Posts.xml": posts_text(tmp_path, question(1), answer(2, 1, 5))})
     archive(folder / "so.com-Users.7z", {"Users.xml": USERS})
@@ -99,16 +101,16 @@ def test_a_site_in_an_archive_a_table_is_one_site(tmp_path):
     assert piece == (folder / "so.com-Posts.7z", (folder / "so.com-Users.7z",))
 
 
-def test_archives_of_other_tables_alone_are_an_error(tmp_path):
+def test_archives_without_posts_are_an_error(tmp_path):
     archive(tmp_path / "dumps/so.com-Users.7z", {"Users.xml": USERS})
-    with pytest.raises(DumpError, match="holds archives of other tables, none of posts"):
+    with pytest.raises(DumpError, match=r"no archive in .* contains posts; add SITE-Posts\.7z or SITE\.7z"):
         both(tmp_path / "dumps")
 
 
 def test_a_users_archive_without_its_table_is_an_error(tmp_path):
     archive(tmp_path / "d/s-Posts.7z", {"Posts.xml": posts_text(tmp_path, question(1))})
     archive(tmp_path / "d/s-Users.7z", {"Tags.xml": "<tags>"})
-    with pytest.raises(DumpError, match=r"s-Users\.7z holds no Users\.xml but Tags\.xml"):
+    with pytest.raises(DumpError, match=r"s-Users\.7z contains Tags\.xml … but no Users\.xml"):
         both(tmp_path / "d")
 
 
@@ -118,8 +120,8 @@ def test_a_users_archive_without_its_table_is_an_error(tmp_path):
     st.integers(0, 3),
     st.permutations(range(18)),
 )
-def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir, order):
-    """Also where what stays whatever its votes is not what seemed to stay as the answers went by."""
+def test_a_stream_gives_the_same_as_the_file(tmp_path_factory, answers, reservoir, order):
+    """Also if the final reservoir differs from the reservoir at the time the answers were read."""
     folder = tmp_path_factory.mktemp("dump")
     rows = [question(n, **({"ClosedDate": "2020"} if n == 3 else {})) for n in range(6)]
     rows += [
@@ -132,20 +134,20 @@ def test_a_stream_gives_what_the_file_gives(tmp_path_factory, answers, reservoir
         min_response_score=10, reservoir=reservoir, shares=lambda _, numbers: np.array(numbers) * 37 % 10 / 10
     )
 
-    def found(dumps: Path) -> list[str]:
+    def records_of(dumps: Path) -> list[str]:
         records = reader.read(dumps, source="se", licence="", tally=ReadStats(), early=rule)
         return [record.model_dump_json().replace(str(dumps) + "/Posts.xml", str(path)) for record in records]
 
-    assert found(packed(folder / "s.7z", path)) == found(path)
+    assert records_of(packed(folder / "s.7z", path)) == records_of(path)
 
 
 @pytest.mark.parametrize(("closed", "times"), [((), 1), ((1,), 1), ((1, 2), 2)])
-def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_path, monkeypatch, closed, times):
-    # one place whatever votes, and answers kept for two; the smallest shares are 1's and 2's, until they turn out to be
-    # closed at the end. With both of them closed, the place is 3's after all, whose answer was not kept. Nor was the
-    # lesser answer of 4, which stays for its votes, nor that of 5, whose part is joined first.
-    asked = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (5, 4, 3, 2, 1)]
-    rows = [*(answer(10 + n, n, 3) for n in (1, 2, 3, 4, 5)), answer(20, 4, 12), *asked]
+def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_stored(tmp_path, monkeypatch, closed, times):
+    # The reservoir has one place, and answers are stored for two. Questions 1 and 2 have the smallest hashes, until the
+    # end shows that they are closed. With both closed, question 3 takes the place, whose answer was not stored. The
+    # lower answer of 4, which is kept for its votes, was not stored either, nor that of 5, whose partition comes first.
+    questions = [question(n, **({"ClosedDate": "2020-01-01"} if n in closed else {})) for n in (5, 4, 3, 2, 1)]
+    rows = [*(answer(10 + n, n, 3) for n in (1, 2, 3, 4, 5)), answer(20, 4, 12), *questions]
     path = packed(tmp_path / "s.7z", dump(tmp_path / "s", *rows))
     rule = Prefilter(min_response_score=10, reservoir=1, shares=lambda _, numbers: np.array(numbers) / 10)
     decoded = []
@@ -157,12 +159,13 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_kept(tmp_pa
     assert len(decoded) == times
 
 
-def test_a_table_that_differs_from_its_checksum_is_an_error(tmp_path, monkeypatch):
+def test_a_checksum_mismatch_is_an_error(tmp_path, monkeypatch):
     path = archive(tmp_path / "s.7z", {"Posts.xml": posts_text(tmp_path, question(1))})
     read = bzip2_stream.Solid.read
     monkeypatch.setattr(bzip2_stream.Solid, "read", lambda self, size: read(self, size).replace(b"b1", b"b2"))
     with pytest.raises(
-        DumpError, match=r"s\.7z: Posts\.xml has the checksum \w{8}, not \w{8}; fetch the archive again"
+        DumpError,
+        match=r"checksum mismatch: Posts\.xml in .*s\.7z has \w{8} instead of \w{8}; download the archive again",
     ):
         both(path)
 
@@ -177,46 +180,46 @@ def test_tables_in_a_folder_of_the_archive_are_read(tmp_path, filters):
     assert candidate.provenance.author.startswith("Ann")
 
 
-def test_tables_at_the_root_win_over_those_in_folders(tmp_path):
+def test_tables_at_the_root_take_precedence_over_those_in_folders(tmp_path):
     texts = {"old/Posts.xml": question(9), "Posts.xml": question(1)}
     archive(tmp_path / "in/s.7z", {name: posts_text(tmp_path, row) for name, row in texts.items()})
     assert [candidate.provenance.id for candidate in both(tmp_path / "in/s.7z")[0]] == ["1"]
 
 
-def test_an_archive_of_several_sites_names_them_and_the_fix(tmp_path):
+def test_the_error_for_an_archive_of_several_sites_names_them_and_the_fix(tmp_path):
     text = posts_text(tmp_path, question(1))
     archive(tmp_path / "in/all.7z", {"beer/Posts.xml": text, "tea/Posts.xml": text}, BZIP2)
     with pytest.raises(
-        DumpError, match=r"all\.7z holds 2 tables Posts\.xml: beer/Posts\.xml, tea/Posts\.xml …; unpack it"
+        DumpError, match=r"all\.7z contains 2 tables Posts\.xml: beer/Posts\.xml, tea/Posts\.xml …; unpack it"
     ):
         both(tmp_path / "in/all.7z")
 
 
-def test_an_archive_of_archives_says_what_to_unpack(tmp_path):
+def test_the_error_for_an_archive_of_archives_names_the_files_to_unpack(tmp_path):
     archive(tmp_path / "in/tea.com.7z", {"tea.com-Posts.7z": "7z", "tea.com-Users.7z": "7z"}, BZIP2)
-    message = (
-        r"tea\.com\.7z holds other archives \(tea\.com-Posts\.7z, tea\.com-Users\.7z …\) and no Posts\.xml; .*7z x tea"
-    )
-    with pytest.raises(DumpError, match=message):
+    names = r"tea\.com-Posts\.7z, tea\.com-Users\.7z"
+    with pytest.raises(
+        DumpError, match=rf"contains other archives \({names} …\) and no Posts\.xml; .*7z x tea\.com\.7z"
+    ):
         both(tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["../Posts.xml", "/Posts.xml", "a/../../Posts.xml", "..\\Posts.xml"])
-def test_a_name_that_leads_elsewhere_is_never_followed(tmp_path, name):
+def test_a_path_outside_of_the_folder_is_never_written(tmp_path, name):
     path = tmp_path / "in/s.7z"
     archive(path, {"Posts.xml": posts_text(tmp_path, question(1)), "Pages.xml": "x"}, LZMA)
     with py7zr.SevenZipFile(path, "w", filters=LZMA) as seven:
         seven.writestr("x", "Tags.xml")
         seven.header.files_info.files[0]["filename"] = name
         seven.files.files_list[0]["filename"] = name
-    before = sorted(p for p in tmp_path.rglob("*"))
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DumpError):
         both(path)
-    assert sorted(p for p in tmp_path.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_bomb_is_stopped_by_what_its_header_says(tmp_path, monkeypatch):
-    """Thirty megabytes of zeros in an archive of a few dozen bytes: one line beyond all measure, and no file of it."""
+def test_a_decompression_bomb_is_stopped_by_the_size_in_its_header(tmp_path, monkeypatch):
+    """30 MB of zeros in an archive of a few dozen bytes are one overlong line, and never a file."""
     big = tmp_path / "Posts.xml"
     big.write_bytes(bytes(30_000_000))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -226,23 +229,23 @@ def test_a_bomb_is_stopped_by_what_its_header_says(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lima.sources.stack_exchange.archive.shutil.disk_usage", lambda folder: type("Use", (), {"free": 29_999_999})
     )
-    with pytest.raises(DumpError, match="may need 30000000 bytes on disk, and 29999999 are free; set TMPDIR"):
+    with pytest.raises(DumpError, match="up to 30000000 bytes needed, 29999999 free; set TMPDIR"):
         both(path)
 
 
-def test_an_archive_of_7z_itself_is_read(tmp_path):
+def test_an_archive_made_by_7z_is_read(tmp_path):
     path = dump(
         tmp_path / "s", *(question(n) for n in range(0, 4000, 2)), *(answer(n + 1, n, 12) for n in range(0, 4000, 2))
     )
     made = tmp_path / "made.7z"
     if subprocess.run(["which", "7z"], capture_output=True).returncode:
-        pytest.skip("7z is not on this machine")
+        pytest.skip("7z is not installed")
     subprocess.run(["7z", "a", "-m0=bzip2", str(made), str(path)], check=True, capture_output=True)
     assert [c.response for c in both(made)[0]] == [c.response for c in both(path)[0]]
 
 
 @given(st.binary(max_size=40), st.integers(0, 10), st.integers(0, 40), st.lists(st.integers(-5, 30), max_size=4))
-def test_a_part_of_a_file_is_a_file(tmp_path_factory, data, start, size, seeks):
+def test_a_part_of_a_file_reads_like_a_file(tmp_path_factory, data, start, size, seeks):
     path = tmp_path_factory.mktemp("part") / "whole"
     path.write_bytes(data)
     part = data[start : start + size]
@@ -253,7 +256,7 @@ def test_a_part_of_a_file_is_a_file(tmp_path_factory, data, start, size, seeks):
         assert file.seek(-1, 2) == max(size - 1, 0)
 
 
-def test_bad_users_are_told(tmp_path):
+def test_bad_users_are_reported(tmp_path):
     text = posts_text(tmp_path, question(1), attributes({"Id": 3, "PostTypeId": 5}))
     users = USERS.replace('Id="8"', 'Id="x"')
     path = archive(tmp_path / "s.7z", {"Posts.xml": text, "Users.xml": users})

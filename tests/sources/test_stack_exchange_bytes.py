@@ -1,4 +1,4 @@
-"""What is found on bytes against what an XML parser finds, and what no dump should be able to do."""
+"""The byte-level scan compared with an XML parser, and protection against malicious dumps."""
 
 import tracemalloc
 import xml.etree.ElementTree as ET
@@ -20,7 +20,7 @@ from lima.sources.stack_exchange import reader, row_parser, xml_layout
 from lima.sources.stack_exchange.table import FAULTS, NONE, POSTS, page
 from tests.sources.test_stack_exchange import REALDATA, answer, attributes, both, dump, question
 
-# what XML can hold in an attribute; a writer escapes what it must
+# characters that XML allows in an attribute
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))
 NUMBER = st.integers(-(10**18) + 1, 10**18 - 1).map(str) | st.integers(-20, 2 * 10**8).map(str)
 FIELDS = st.dictionaries(
@@ -34,7 +34,7 @@ def block(*lines: bytes) -> LineBlock:
 
 
 def filler(data: bytes, most: int):
-    """A stream that gives at most so many bytes at a time."""
+    """A stream that yields at most `most` bytes at a time."""
     left = memoryview(data)
 
     def fill(view: memoryview) -> int:
@@ -49,7 +49,7 @@ def filler(data: bytes, most: int):
 
 @settings(max_examples=400)
 @given(st.lists(st.tuples(FIELDS, NUMBER, st.sampled_from("12457"), st.integers(0, 10**6)), min_size=1, max_size=6))
-def test_columns_hold_what_an_xml_parser_finds(drawn):
+def test_columns_have_the_values_of_an_xml_parser(drawn):
     lines, expected = [], []
     for fields, number, kind, order in drawn:
         items = list({**fields, "Id": number, "PostTypeId": kind}.items())
@@ -63,10 +63,10 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
             expected.append((row_parser.post(lines[-1].strip()), element.attrib))
         except row_parser.UnreadableRow:
             expected.append((None, element.attrib))
-    found = page(block(*lines), shown="x")
-    assert found.rows == len(lines)
-    assert len(found.bad) == sum(post is None for post, _ in expected)
-    for record, (post, attrib) in zip(found.posts, [pair for pair in expected if pair[0]], strict=True):
+    result = page(block(*lines), shown="x")
+    assert result.rows == len(lines)
+    assert len(result.bad) == sum(post is None for post, _ in expected)
+    for record, (post, attrib) in zip(result.posts, [pair for pair in expected if pair[0]], strict=True):
         assert (record["id"], record["kind"]) == (int(attrib["Id"]), int(attrib["PostTypeId"]))
         assert record["score"] == (post.score if post.kind in (1, 2) else record["score"])
         assert record["parent"] == (NONE if post.parent is None else post.parent) or post.kind != 2
@@ -76,25 +76,25 @@ def test_columns_hold_what_an_xml_parser_finds(drawn):
         assert record["blank"] == (not post.body.strip()) or post.kind not in (1, 2)
 
 
-def test_a_number_with_one_character_that_is_no_digit_is_none():
-    # each place of each length is tried, and both neighbours of 0 and 9
+def test_a_number_with_a_non_digit_is_a_bad_row():
+    # every position at every length, with the characters before 0 and after 9
     whole = [("1234567890123456"[:size], place) for size in range(1, 17) for place in range(size)]
     values = [f"{digits[:place]}{odd}{digits[place + 1 :]}" for digits, place in whole for odd in "/:x"]
     row = '<row Id="1" PostTypeId="2" ParentId="3" Score="{}" Body="b" />'
-    found = page(block(*(row.format(value).encode() for value in values)), shown="x")
-    assert (len(found.bad), len(found.posts)) == (len(values), 0)
+    result = page(block(*(row.format(value).encode() for value in values)), shown="x")
+    assert (len(result.bad), len(result.posts)) == (len(values), 0)
 
 
 @settings(max_examples=300)
 @given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
-def test_any_lines_are_posts_or_bad_rows_or_stand_around_them(lines):
-    found = page(block(*lines), shown="x")
+def test_any_line_is_a_post_or_a_bad_row_or_not_a_row(lines):
+    result = page(block(*lines), shown="x")
     rows = [line for line in lines if xml_layout.stripped(line.removesuffix(b"\r"))]
-    assert found.rows == len(rows) == len(found.posts) + len(found.bad)
+    assert result.rows == len(rows) == len(result.posts) + len(result.bad)
 
 
 @pytest.mark.parametrize("most", [1, 7, 1 << 20])
-def test_blocks_are_the_stream_whole_lines_at_a_time(monkeypatch, most):
+def test_blocks_split_the_stream_at_line_ends(monkeypatch, most):
     monkeypatch.setattr(blocks, "BLOCK", 64)
     data = b"".join(b"%d %s\n" % (n, b"x" * (n * 37 % 150)) for n in range(60)) + b"no end"
     seen, pieces = b"", 0
@@ -108,7 +108,7 @@ def test_blocks_are_the_stream_whole_lines_at_a_time(monkeypatch, most):
 
 @pytest.mark.parametrize("around", [b"", b"a\n", b"a\nb\n"])
 @pytest.mark.parametrize("after", [b"", b"\n", b"\nc\n", b"\n" + b"d\n" * 100])
-def test_a_line_beyond_all_measure_is_known_by_its_head_and_length(monkeypatch, around, after):
+def test_an_overlong_line_is_reported_by_its_head_and_length(monkeypatch, around, after):
     monkeypatch.setattr(blocks, "BLOCK", 64)
     monkeypatch.setattr(blocks, "MOST", 256)
     size = 1000
@@ -121,7 +121,7 @@ def test_a_line_beyond_all_measure_is_known_by_its_head_and_length(monkeypatch, 
     assert seen == [*around.split(), b"long", *after.split()]
 
 
-def test_a_row_of_many_megabytes_is_a_bad_row_and_memory_does_not_grow_with_it(tmp_path):
+def test_a_row_of_40_megabytes_is_a_bad_row_and_does_not_increase_memory(tmp_path):
     path = dump(tmp_path / "s", question(1), "LONG", answer(2, 1, 5))
     path.write_bytes(path.read_bytes().replace(b"LONG", b'<row Id="9" Body="' + b"x" * 40_000_000 + b'" />'))
     tracemalloc.start()
@@ -133,20 +133,20 @@ def test_a_row_of_many_megabytes_is_a_bad_row_and_memory_does_not_grow_with_it(t
     assert peak < 20_000_000
 
 
-def test_a_long_row_is_kept_cut_with_its_length(tmp_path):
+def test_an_overlong_row_is_reported_with_its_head_and_length(tmp_path):
     path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000))
     bad, _ = reader.read(path, source="se", licence="", tally=ReadStats())
     assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
 
 
 @pytest.mark.parametrize("size", [1_500_000, 4_000_000], ids=["within a block", "beyond a block"])
-def test_answers_to_a_question_that_is_too_long_are_passed_over(tmp_path, size):
+def test_answers_to_an_overlong_question_are_skipped(tmp_path, size):
     path = dump(tmp_path / "s", question(1), question(2, Body="y" * size), answer(3, 2, 9))
     assert both(path)[1] == [("bad_row", f"{path}:4")]
 
 
 @pytest.mark.parametrize("least", [None, 6])
-def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path, least):
+def test_if_the_best_answer_is_unreadable_the_next_one_is_used(tmp_path, least):
     rows = [
         question(1),
         answer(2, 1, 9).replace("b2", "&nothing;"),
@@ -163,13 +163,13 @@ def test_where_the_best_answer_cannot_be_read_the_next_one_is_the_best(tmp_path,
 
 
 @pytest.mark.parametrize(("next_score", "reason"), [(3, "low_response_score"), (None, "no_answer")])
-def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
+def test_a_question_is_dropped_if_its_readable_answers_have_too_few_votes(tmp_path, next_score, reason):
     rows = [question(1), answer(2, 1, 12).replace("b2", "&nothing;")]
     rows += [answer(3, 1, next_score)] if next_score else []
     rule = Prefilter(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     path = dump(tmp_path / "s", *rows)
-    found = [r.reason for r in reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)]
-    assert found == ["bad_row", reason]
+    reasons = [r.reason for r in reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)]
+    assert reasons == ["bad_row", reason]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_question_left_with_too_few_votes_goes(tmp_path, next_score, reason):
     ],
 )
 @pytest.mark.parametrize("way", ["fast", "exact"])
-def test_what_is_deleted_locked_or_a_bots_goes_either_way(tmp_path, fields, reason, way):
+def test_deleted_locked_and_bot_posts_are_dropped_by_both_parsers(tmp_path, fields, reason, way):
     known = {"PostTypeId": 1, "Score": 1, "Title": "t", "Body": "b", "OwnerUserId": 7}
     extra = {"Unheard": "x"} if way == "exact" else {}
     path = dump(tmp_path / "s", question(1), attributes(known | fields | extra))
@@ -192,7 +192,7 @@ def test_what_is_deleted_locked_or_a_bots_goes_either_way(tmp_path, fields, reas
 @pytest.mark.parametrize(
     "body", [b"a\x00b", b"a\x1bb", b"&#0;", b"&#x1f;", b"\xff\xfe", b"\xed\xa0\x80", b"&laugh9;", b"&#xFFFF;"]
 )
-def test_what_xml_forbids_is_a_bad_row(tmp_path, body):
+def test_characters_that_xml_forbids_are_a_bad_row(tmp_path, body):
     lols = "".join(f'<!ENTITY laugh{n} "{f"&laugh{n - 1};" * 10}">' for n in range(1, 10))
     head = f'<!DOCTYPE posts [<!ENTITY laugh0 "ha">{lols}]>\n<posts>'
     path = dump(tmp_path / "s", question(1), question(2, Body="BODY"), head=head)
@@ -202,7 +202,7 @@ def test_what_xml_forbids_is_a_bad_row(tmp_path, body):
     assert len(candidates) == 1
 
 
-def test_records_come_back_by_their_parts(tmp_path):
+def test_spilled_records_are_read_back_by_partition(tmp_path):
     kind = np.dtype([("id", "i8")])
     ids = np.arange(50_000, dtype=np.int64)
     with Spill(tmp_path, kind) as spill:
@@ -210,7 +210,7 @@ def test_records_come_back_by_their_parts(tmp_path):
             spill.add(some.astype(kind), by_key(some))
         parts = [part["id"] for part in spill.parts()]
     assert sorted(np.concatenate(parts).tolist()) == ids.tolist()
-    # 50,000 / 64 = 781 a part; keys in a row are spread evenly
+    # 50,000 / 64 = 781 per partition; consecutive keys are spread evenly
     assert max(map(len, parts)) < 2 * 50_000 / PARTS
     with Spill(tmp_path, kind) as spill:
         spill.add(ids[::-1].astype(kind), by_range(ids[::-1], below=50_000))
@@ -221,8 +221,8 @@ def test_records_come_back_by_their_parts(tmp_path):
 REAL = sorted(REALDATA.glob("*/Posts.xml"))
 
 
-@pytest.mark.skipif(not REAL, reason="the real dumps are not on this machine")
-def test_the_chosen_answer_of_two_hundred_real_questions_has_the_highest_score():
+@pytest.mark.skipif(not REAL, reason="the real dumps are not available")
+def test_the_selected_answer_of_200_real_questions_has_the_highest_score():
     checked = 0
     for path in REAL:
         rows = [row.attrib for row in ET.parse(path).getroot()]
@@ -233,9 +233,9 @@ def test_the_chosen_answer_of_two_hundred_real_questions_has_the_highest_score()
                 scores.setdefault(row["ParentId"], []).append(int(row["Score"]))
         several = [c for c in both(path)[0] if len(scores.get(c.provenance.id, ())) > 1][:25]
         for candidate in several:
-            chosen = by_id[candidate.provenance.url.rsplit("/", 1)[1]]
-            assert int(chosen["Score"]) == max(scores[candidate.provenance.id]) == candidate.response_score
-            assert chosen["Body"] == candidate.response
+            selected = by_id[candidate.provenance.url.rsplit("/", 1)[1]]
+            assert int(selected["Score"]) == max(scores[candidate.provenance.id]) == candidate.response_score
+            assert selected["Body"] == candidate.response
         checked += len(several)
     assert checked >= 200
 

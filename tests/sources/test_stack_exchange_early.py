@@ -1,4 +1,4 @@
-"""What is left out before it is decoded, and that nothing after it can tell."""
+"""The vote prefilter of the reader, and that it does not change the result of `filter`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ SOURCE = "stack_exchange_stem"
 
 
 def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | None = None) -> Prefilter:
-    def told(prefix: str, numbers: Sequence[int]) -> np.ndarray:
+    def shares_of(prefix: str, numbers: Sequence[int]) -> np.ndarray:
         return np.array([(shares or {}).get(f"{prefix}{number}", 0.5) for number in numbers], float)
 
-    return Prefilter(min_response_score=least, reservoir=reservoir, shares=told)
+    return Prefilter(min_response_score=least, reservoir=reservoir, shares=shares_of)
 
 
 def read(path: Path, rule: Prefilter | None) -> tuple[list[str], list[tuple[str, str, str]]]:
@@ -36,7 +36,7 @@ def read(path: Path, rule: Prefilter | None) -> tuple[list[str], list[tuple[str,
     return kept, [(r.reason, r.detail, r.place) for r in records if not isinstance(r, Candidate)]
 
 
-def test_a_question_goes_whose_best_answer_has_too_few_votes_and_one_without_answer(tmp_path):
+def test_questions_without_an_answer_with_enough_votes_are_dropped(tmp_path):
     rows = [question(1), answer(2, 1, 10), question(3), answer(4, 3, 9), answer(5, 3, -2), question(6)]
     path = dump(tmp_path / "s", *rows)
     kept, dropped = read(path, early())
@@ -51,35 +51,35 @@ SCORES = st.lists(st.sampled_from([None, 9, 10]), min_size=150, max_size=300)
 
 
 @given(SCORES)
-def test_of_many_such_questions_a_line_tells_how_many_it_stands_for_and_where_they_are(tmp_path_factory, scores):
+def test_questions_dropped_by_the_prefilter_are_reported_in_groups(tmp_path_factory, scores):
     rows = [question(2 * n) for n in range(len(scores))]
     rows += [answer(2 * n + 1, 2 * n, score) for n, score in enumerate(scores) if score]
     path = dump(tmp_path_factory.mktemp("dump") / "s", *rows)
     first = 3  # line of the first question
-    told = [
+    reported = [
         record
         for record in reader.read(path, source="se", licence="", tally=ReadStats(), early=early())
         if isinstance(record, Dropped)
     ]
     for score, reason, words in ((9, "low_response_score", ": 9, at least 10"), (None, "no_answer", "")):
         sought = [first + n for n, other in enumerate(scores) if other == score]
-        for record in (record for record in told if record.reason == reason):
-            these, sought = sought[: record.rows], sought[record.rows :]
-            more = f"; so {len(these) - 1} more up to line {these[-1]}" if len(these) > 1 else ""
-            assert record.place == f"{path}:{these[0]}"
-            assert record.detail == f"question {2 * (these[0] - first)}{words}{more}"
+        for record in (record for record in reported if record.reason == reason):
+            group, sought = sought[: record.rows], sought[record.rows :]
+            more = f"; so {len(group) - 1} more up to line {group[-1]}" if len(group) > 1 else ""
+            assert record.place == f"{path}:{group[0]}"
+            assert record.detail == f"question {2 * (group[0] - first)}{words}{more}"
         assert not sought
-    assert len(told) <= 2 * PARTS
-    assert {record.reason for record in told} <= {"low_response_score", "no_answer"}
+    assert len(reported) <= 2 * PARTS
+    assert {record.reason for record in reported} <= {"low_response_score", "no_answer"}
 
 
-def test_without_a_rule_nothing_goes_for_its_votes(tmp_path):
+def test_without_a_prefilter_nothing_is_dropped_for_its_votes(tmp_path):
     path = dump(tmp_path / "s", question(1), answer(2, 1, 1), question(3))
     assert read(path, None) == (["1", "3"], [])
 
 
-def test_the_answered_questions_of_the_smallest_share_stay_whatever_their_votes(tmp_path):
-    # shares .3 .1 .2 of the answered ones: the two smallest are 3 and 5; 7 has the smallest of all but no answer
+def test_the_answered_questions_with_the_smallest_hashes_are_kept_regardless_of_votes(tmp_path):
+    # hashes of the answered questions .3 .1 .2: the two smallest are 3 and 5; 7 has the smallest hash but no answer
     rows = [question(1), answer(2, 1, 1), question(3), answer(4, 3, 1), question(5), answer(6, 5, 1), question(7)]
     shares = {"se/s/1": 0.3, "se/s/3": 0.1, "se/s/5": 0.2, "se/s/7": 0.0}
     kept, dropped = read(dump(tmp_path / "s", *rows), early(reservoir=2, shares=shares))
@@ -87,8 +87,8 @@ def test_the_answered_questions_of_the_smallest_share_stay_whatever_their_votes(
     assert [reason for reason, *_ in dropped] == ["low_response_score", "no_answer"]
 
 
-def test_a_question_with_many_votes_takes_a_place_among_those_that_stay(tmp_path):
-    # as it does among the unfiltered: the one place is 1's, so 3 goes
+def test_a_question_with_many_votes_takes_a_place_in_the_reservoir(tmp_path):
+    # as in the unfiltered reservoir: question 1 takes the only place, so 3 is dropped
     rows = [question(1), answer(2, 1, 99), question(3), answer(4, 3, 1)]
     shares = {"se/s/1": 0.1, "se/s/3": 0.2}
     kept, _ = read(dump(tmp_path / "s", *rows), early(reservoir=1, shares=shares))
@@ -96,14 +96,14 @@ def test_a_question_with_many_votes_takes_a_place_among_those_that_stay(tmp_path
 
 
 @pytest.mark.parametrize("body", ["", " ", "\n\u00a0"])
-def test_an_answer_of_nothing_but_space_is_none(tmp_path, body):
+def test_a_blank_answer_does_not_count(tmp_path, body):
     rows = [question(1), answer(2, 1, 3, Body=body), question(3), answer(4, 3, 3)]
     shares = {"se/s/1": 0.1, "se/s/3": 0.2}
     kept, [(reason, detail, _)] = read(dump(tmp_path / "s", *rows), early(reservoir=1, shares=shares))
     assert (kept, reason, detail) == (["3"], "no_answer", "question 1")
 
 
-def test_each_site_has_places_of_its_own(tmp_path):
+def test_each_site_has_its_own_reservoir(tmp_path):
     for site in ("a", "b"):
         dump(tmp_path / site, question(1), answer(2, 1, 1), question(3), answer(4, 3, 1))
     shares = {"se/a/1": 0.1, "se/a/3": 0.2, "se/b/1": 0.8, "se/b/3": 0.9}
@@ -113,7 +113,7 @@ def test_each_site_has_places_of_its_own(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout whose arms without filters draw from three questions a site."""
+    """A checkout with a reservoir of three questions per site."""
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(SHIPPED)
@@ -133,15 +133,15 @@ def scraped_and_filtered() -> dict[str, str]:
 
 
 def scrape_everything() -> None:
-    """What scrape would offer if it left nothing out for its votes, in its place."""
+    """Write the candidates that `scrape` would write without the prefilter."""
     entry = config.load().sources[SOURCE]
-    found = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=ReadStats())
-    offered = [record for record in found if isinstance(record, Candidate)]
+    records = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=ReadStats())
+    offered = [record for record in records if isinstance(record, Candidate)]
     jsonl.write(storage.result_dir("scrape", SOURCE) / "candidates.jsonl", offered)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_filter_gives_the_same_with_and_without_what_was_left_out_early(checkout, seed):
+def test_filter_gives_the_same_with_and_without_the_prefilter(checkout, seed):
     for site in ("beer", "coffee"):
         rows = []
         for number in range(0, 200, 2):
@@ -153,7 +153,7 @@ def test_filter_gives_the_same_with_and_without_what_was_left_out_early(checkout
     stats = jsonl.read(storage.result_dir("scrape", SOURCE) / "stats.json", Scraped)
     funnel = jsonl.read(storage.result_dir("filter", SOURCE) / "funnel.json", Funnel)
     [counts], [sifted] = list(stats), list(funnel)
-    assert counts.candidates < 200  # the rule did leave some out
+    assert counts.candidates < 200  # the prefilter dropped some
     assert counts.questions == sum(counts.dropped.values()) + sifted.offered
     scrape_everything()
     sift.main(SOURCE)
@@ -174,7 +174,7 @@ def test_every_question_is_a_candidate_or_dropped(tmp_path_factory, answers, res
     assert len(kept) + len(dropped) == 10
 
 
-def test_what_stays_is_the_same_record(tmp_path):
+def test_kept_records_are_unchanged_by_the_prefilter(tmp_path):
     path = dump(tmp_path / "s", question(1), answer(2, 1, 10), question(3))
     rule = early()
     [kept] = [

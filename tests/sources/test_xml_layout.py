@@ -80,7 +80,7 @@ def test_a_table_in_another_encoding_is_transcoded(tmp_path, encoding, between):
     assert plain[1].title == "Café"
 
 
-def test_utf_8_whose_declaration_was_left_at_utf_16_is_utf_8(tmp_path):
+def test_utf_8_that_is_declared_as_utf_16_is_read_as_utf_8(tmp_path):
     path = dump(tmp_path / "s", *rows(), head='<?xml version="1.0" encoding="utf-16"?>\n<posts>')
     assert both(path)[0] == both(dump(tmp_path / "plain/s", *rows()))[0]
 
@@ -90,24 +90,24 @@ def test_utf_8_whose_declaration_was_left_at_utf_16_is_utf_8(tmp_path):
     [
         (
             b'<?xml version="1.0" encoding="klingon"?>\n<posts>',
-            "declares the encoding 'klingon', which is unknown.*iconv",
+            "unknown encoding in .*: 'klingon'; convert.*iconv",
         ),
         (b"\xff\xfe<\x00p", "is not valid utf-16.*iconv -f utf-16 -t UTF-8"),
     ],
 )
-def test_an_encoding_that_cannot_be_read_is_named_with_the_fix(tmp_path, raw, message):
+def test_an_unreadable_encoding_is_an_error_with_the_fix(tmp_path, raw, message):
     (tmp_path / "Posts.xml").write_bytes(raw if raw[0] == ord("<") else raw + b"\x00\xd8" + b"<\x00")
     with pytest.raises(DumpError, match=message):
         list(read(tmp_path, source="se", licence="", tally=ReadStats()))
 
 
-def test_a_comment_that_never_ends_is_an_error(tmp_path):
+def test_an_unclosed_comment_is_an_error(tmp_path):
     path = dump(tmp_path / "s", *rows(), "<!-- never closed", *rows())
-    with pytest.raises(DumpError, match="ends within a comment"):
+    with pytest.raises(DumpError, match="is truncated: it ends within a comment; download it again"):
         both(path)
 
 
-def test_places_count_the_lines_of_the_file_where_each_row_has_its_own(tmp_path):
+def test_line_numbers_are_those_of_the_file_with_one_row_per_line(tmp_path):
     (tmp_path / "s").mkdir()
     bad = '<row Id="5" />'
     text = f"{DECLARATION}\n{NOTICE}\n<posts>\n{rows()[0]}\n{bad}\n</posts>"
@@ -116,7 +116,7 @@ def test_places_count_the_lines_of_the_file_where_each_row_has_its_own(tmp_path)
     assert both(tmp_path / "s")[1] == [("bad_row", f"{tmp_path / 's/Posts.xml'}:{line}")]
 
 
-def test_places_count_lines_past_rows_that_span_lines(tmp_path):
+def test_line_numbers_count_rows_that_span_lines(tmp_path):
     (tmp_path / "s").mkdir()
     bad, wrapped = '<row Id="5" />', rows()[0].replace(" Score", "\n    Score").replace(" Body", "\r\n    Body")
     text = f"{DECLARATION}\n<posts>\n{wrapped}\n<!-- two\nlines -->\n\n{bad}\nstray\n</posts>"
@@ -129,7 +129,7 @@ def test_places_count_lines_past_rows_that_span_lines(tmp_path):
 
 
 def test_rows_after_the_closing_tag_of_a_regular_table_are_read(tmp_path):
-    """Two tables, one appended to the other."""
+    """Two concatenated tables."""
     table = "\n".join([DECLARATION, "<posts>", *rows(), "</posts>", ""])
     (tmp_path / "s").mkdir()
     (tmp_path / "s/Posts.xml").write_text(table + re.sub(r' (Id|ParentId)="', r' \1="1', table))
@@ -137,15 +137,15 @@ def test_rows_after_the_closing_tag_of_a_regular_table_are_read(tmp_path):
     assert ([c.provenance.id for c in candidates], dropped) == (["1", "11"], [])
 
 
-def test_users_and_comments_are_read_in_every_layout_too(tmp_path):
+def test_users_and_comments_are_read_in_every_layout(tmp_path):
     folder = site(tmp_path, comment(1, 2, 7), comment(2, 2, 8))
     [expected] = read_threads(folder, source="se", licence="", tally=ReadStats())
     for name in ("Posts.xml", "Users.xml", "Comments.xml"):
         path = folder / name
         if path.exists():
             path.write_text(re.sub(r"\s*\n\s*", "", path.read_text()).replace("?>", f"?>{NOTICE}"))
-    [found] = read_threads(folder, source="se", licence="", tally=ReadStats())
-    assert found == expected
+    [thread] = read_threads(folder, source="se", licence="", tally=ReadStats())
+    assert thread == expected
     users = '<users><row Id="7" DisplayName="Ann"/><row Id="8"\n DisplayName="Bo"></row></users>'
     path = dump(tmp_path / "t", *rows())
     (path.parent / "Users.xml").write_text(users)
@@ -162,20 +162,22 @@ piece = st.sampled_from(
 
 
 @given(st.lists(piece, max_size=12), st.integers(1, 40))
-def test_rows_are_those_between_the_tags_whatever_stands_between_and_however_it_is_read(parts, sizes):
-    """Expected: the pieces themselves, without comments and what surrounds the rows."""
+def test_rows_are_extracted_from_any_mixture_and_any_size_of_reads(parts, sizes):
+    """Expected: the rows among the pieces, outside of comments."""
     raw = "".join(["<posts>", *parts, "<row Id='9'/><row Id='10'/>\n"]).encode()
     lines = [line.strip() for line in normalized(raw, sizes).split(b"\n")]
-    given_rows = [part.replace("\n", " ").strip() for part in parts if part.startswith("<row") and "cut" not in part]
+    expected_rows = [part.replace("\n", " ").strip() for part in parts if part.startswith("<row") and "cut" not in part]
     whole = [line.decode() for line in lines if line.startswith(b"<row") and b"cut" not in line]
-    assert whole == [*given_rows, "<row Id='9'/>", "<row Id='10'/>"]
-    assert sum(line in (b"stray", b"<post />") for line in lines) == sum(p in ("stray\n", "<post />\n") for p in parts)
+    assert whole == [*expected_rows, "<row Id='9'/>", "<row Id='10'/>"]
+    assert sum(line in (b"stray", b"<post />") for line in lines) == sum(
+        part in ("stray\n", "<post />\n") for part in parts
+    )
     for line in whole:
         ET.fromstring(line)
 
 
 @given(st.lists(st.sampled_from([b'<row Id="1" />', b"  <row cut", b"stray", b"", b'<row Id="2"/>\r']), max_size=9))
-def test_a_regular_table_is_unchanged_but_for_what_surrounds_the_rows(lines):
+def test_a_regular_table_changes_only_outside_of_its_rows(lines):
     body = b"".join(line + b"\n" for line in [b'<row Id="0" />', *lines])
     raw = b"<?xml?>\n<posts>\n" + body + b"</posts>"
     if all(b"cut" not in line for line in lines):
@@ -185,12 +187,12 @@ def test_a_regular_table_is_unchanged_but_for_what_surrounds_the_rows(lines):
 
 
 @given(st.binary(max_size=200), st.integers(1, 9))
-def test_any_bytes_are_normalized_or_refused(raw, sizes):
+def test_any_bytes_are_normalized_or_rejected(raw, sizes):
     with contextlib.suppress(DumpError):
         assert b"<posts>" not in normalized(b"<posts><row/>" + raw, sizes)
 
 
-def test_a_table_of_one_line_that_is_longer_than_a_row_may_be_is_read(tmp_path):
+def test_a_table_on_one_line_that_is_longer_than_the_row_limit_is_read(tmp_path):
     """2,000 rows of 1 kB: the line has 2 MB, twice the longest row."""
     (tmp_path / "s").mkdir()
     many = [question(n, Body="x" * 1000) for n in range(1, 2001)]
@@ -204,7 +206,7 @@ def test_a_table_of_one_line_that_is_longer_than_a_row_may_be_is_read(tmp_path):
 @pytest.mark.parametrize("between", ["", "\n"])
 @pytest.mark.parametrize("after", ["", "\n<!--\n  A notice on how the data\n  may be used.\n-->\n<?end?>\n"])
 def test_a_closing_tag_split_between_two_reads_still_ends_the_rows(monkeypatch, between, after):
-    monkeypatch.setattr(xml_layout, "HEAD", 130)  # bytes: what follows the root, but not a whole row
+    monkeypatch.setattr(xml_layout, "HEAD", 130)  # bytes: the footer fits, a row does not
     row = rows()[0].encode()
     assert len(after) <= 130 < len(row)
     raw = b"<posts>\n" + row + between.encode() + b"</posts>" + after.encode()
@@ -216,7 +218,7 @@ def test_a_closing_tag_split_between_two_reads_still_ends_the_rows(monkeypatch, 
         assert ([line for line in lines if line], len(output)) == ([row], len(raw)), size
 
 
-def test_layout_keeps_offsets_of_regular_tables_only():
+def test_offsets_are_unchanged_in_regular_tables_only():
     text = "\n".join([DECLARATION, NOTICE, "<posts>", *rows(), "</posts>"]).encode()
     assert xml_layout.keeps_offsets(text, shown="t")
     assert normalized(text).index(rows()[1].encode()) == text.index(rows()[1].encode())
@@ -224,8 +226,8 @@ def test_layout_keeps_offsets_of_regular_tables_only():
     assert not xml_layout.keeps_offsets(text.decode().encode("utf-16"), shown="t")
 
 
-def test_several_rows_on_a_line_beyond_the_head_are_a_bad_row_that_says_so(tmp_path):
-    """The head is a mebibyte; 1,100 rows of 1 kB fill it."""
+def test_several_rows_on_a_line_beyond_the_head_are_a_bad_row(tmp_path):
+    """The head is 1 MiB; 1,100 rows of 1 kB fill it."""
     many = [question(n, Body="x" * 1000) for n in range(1, 1101)]
     path = dump(tmp_path / "s", *many, question(5001) + question(5002))
     [bad] = [record for record in read(path, source="se", licence="", tally=ReadStats()) if isinstance(record, Dropped)]

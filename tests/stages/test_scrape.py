@@ -92,7 +92,7 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
 
 def test_a_dump_that_cannot_be_read_leaves_no_result(dump):
     dump.write_text("")
-    with pytest.raises(scrape.ScrapeError, match="holds no posts"):
+    with pytest.raises(scrape.ScrapeError, match="no posts in"):
         scrape.main("stack_exchange_stem")
     assert not OUT.exists()
 

@@ -122,10 +122,10 @@ def test_parts_that_cannot_be_read_are_all_named_after_the_others_are_finished_a
         stage.main(SOURCE)
     assert str(error.value).splitlines() == [
         "2 of 6 parts cannot be read:",
-        f"  site01.example/Posts.xml: {DUMPS}/site01.example/Posts.xml holds no posts; "
-        "fetch the dump again, or take it out of the dumps",
-        f"  site03.example/Posts.xml: {DUMPS}/site03.example/Posts.xml holds no posts; "
-        "fetch the dump again, or take it out of the dumps",
+        f"  site01.example/Posts.xml: no posts in {DUMPS}/site01.example/Posts.xml; "
+        "download the dump again or remove it from the dumps",
+        f"  site03.example/Posts.xml: no posts in {DUMPS}/site03.example/Posts.xml; "
+        "download the dump again or remove it from the dumps",
         "the other 4 are cached and not read again",
     ]
     before = kept(sites)

@@ -1,4 +1,4 @@
-"""The one bzip2 stream of an archive, decoded in parallel as it is read, and the tables in it."""
+"""Parallel decoding of the bzip2 stream of a 7z archive, and the tables in it."""
 
 import errno
 import lzma
@@ -19,13 +19,13 @@ from lima.sources.blocks import Fill
 from lima.sources.file_ranges import PackedBytes
 from lima.sources.stack_exchange.xml_layout import one_row_a_line
 
-AGAIN = "fetch the archive again and compare its size with the publisher's"
-PASSED = 1 << 20  # bytes of unwanted tables that are decoded at a time
-# what the machine may lack while an archive is read, which says nothing of the archive
-OF_THE_MACHINE = storage.FULL | {
+DOWNLOAD_AGAIN = "download the archive again and compare its size with the publisher's"
+SKIP_CHUNK = 1 << 20  # bytes decoded at a time while skipping tables
+# errors of the machine, not of the archive
+MACHINE_ERRORS = storage.FULL | {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 }
-# what py7zr and the decoder were seen to raise on archives cut or changed at each of their bytes
+# exceptions of py7zr and the decoder for archives that were truncated or changed at any byte
 DAMAGE = (
     *(ArchiveError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, lzma.LZMAError),
     *(MemoryError, OSError, RuntimeError, TypeError, ValueError),
@@ -34,35 +34,37 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a site: a file, or a part of an archive."""
+    """A table of a site: a file, or a part of an archive."""
 
-    shown: str  # its name in places
+    shown: str  # its name in messages and in `place` of dropped rows
     size: int  # bytes
     open: Callable[[], AbstractContextManager[Fill]]
-    file: Path | None  # where it can be read again at any place
+    file: Path | None  # for random access; None if the table must be read as a stream
 
 
 @dataclass(frozen=True)
 class Entry:
+    """A file in an archive."""
+
     name: str
-    start: int  # in what is unpacked
-    size: int
+    start: int  # offset in the decompressed stream, bytes
+    size: int  # bytes, decompressed
     crc: int | None
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[None]:
-    """Raises DumpError for what a damaged archive causes; an error of the machine stays what it is."""
+def report_damage(path: Path) -> Iterator[None]:
+    """Convert errors that a damaged archive causes to DumpError. Errors of the machine are raised unchanged."""
     try:
         yield
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
             raise
-        raise DumpError(f"{path} is no whole 7z archive ({type(error).__name__}: {error}); {AGAIN}") from error
+        raise DumpError(f"damaged 7z archive: {path} ({type(error).__name__}: {error}); {DOWNLOAD_AGAIN}") from error
 
 
 class Solid:
-    """A context: the one stream of an archive, read forwards, and from the start again where that is asked for."""
+    """Context manager: the decompressed stream of a solid archive. Seeking backwards decodes from the start again."""
 
     def __init__(self, path: Path, start: int, size: int) -> None:
         self.path = path
@@ -81,39 +83,44 @@ class Solid:
     def seek(self, place: int) -> None:
         if self._stream is None or place < self._at:
             self.__exit__()
-            # The second reader is the decoder's own: closing it closes the file. With more threads than there are cores
-            # for them it takes twice the processor time (measured), so workers beside each other share the cores out.
+            # The decoder owns the second reader: closing the decoder closes the file. More threads than free cores
+            # double the processor time, so parallel workers divide the cores among them.
             self._stream = IndexedBzip2File(PackedBytes(self.path, *self._packed), parallelization=threads())
             self._at = 0
         while self._at < place:
-            if not self.read(min(place - self._at, PASSED)):
-                raise EOFError(f"{self._at} bytes, where a table begins at {place}")
+            if not self.read(min(place - self._at, SKIP_CHUNK)):
+                raise EOFError(f"the stream ends at byte {self._at}, before the table at byte {place}")
 
     def read(self, size: int) -> bytes:
         assert self._stream
-        found = self._stream.read(size)
-        self._at += len(found)
-        return found
+        data = self._stream.read(size)
+        self._at += len(data)
+        return data
 
 
-def streamed(path: Path, entry: Entry, solid: Solid) -> Table:
+def stream_table(path: Path, entry: Entry, solid: Solid) -> Table:
+    """A table within the stream. Its checksum is verified at its end."""
+
     @contextmanager
     def opened() -> Iterator[Fill]:
         left, crc = entry.size, 0
 
         def fill(view: memoryview) -> int:
             nonlocal left, crc
-            with whole(path):
-                found = solid.read(min(left, len(view)))
-                if left and not found:
-                    raise EOFError(f"{entry.name} ends {left} bytes before its end")
-            view[: len(found)] = found
-            left, crc = left - len(found), zlib.crc32(found, crc)
-            if not left and found and entry.crc not in (None, crc):
-                raise DumpError(f"{path}: {entry.name} has the checksum {crc:08x}, not {entry.crc:08x}; {AGAIN}")
-            return len(found)
+            with report_damage(path):
+                data = solid.read(min(left, len(view)))
+                if left and not data:
+                    raise EOFError(f"{entry.name} is truncated: {left} bytes missing")
+            view[: len(data)] = data
+            left, crc = left - len(data), zlib.crc32(data, crc)
+            if not left and data and entry.crc not in (None, crc):
+                raise DumpError(
+                    f"checksum mismatch: {entry.name} in {path} has {crc:08x} instead of {entry.crc:08x}; "
+                    f"{DOWNLOAD_AGAIN}"
+                )
+            return len(data)
 
-        with whole(path):
+        with report_damage(path):
             solid.seek(entry.start)
         yield one_row_a_line(fill, shown=shown)
 

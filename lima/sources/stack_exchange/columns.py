@@ -1,6 +1,6 @@
-"""The rows of a table as columns, found on bytes alone by compiled code: no row is decoded.
+"""Columnar scan of XML tables: a compiled extension extracts attributes from bytes without decoding rows.
 
-What is not certain on bytes is not judged here but left to the exact parser, row by row.
+Lines that are not certainly a plain row are flagged for the exact parser.
 """
 
 from dataclasses import dataclass
@@ -17,27 +17,28 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rows:
-    """A block's lines, and the attributes of those that are surely rows."""
+    """The lines of a block, and the attributes of those that are certainly rows."""
 
     block: Bytes
     names: Names
-    start: Ints  # (lines,) of its first byte in the block
-    end: Ints  # (lines,) past its last byte, without the line's end
-    odd: Mask  # (lines,) for the exact parser
-    numbers: Ints  # (numbers, lines) in the order of `names.numbers`, 0 where there is none
-    spans: NDArray[np.int32]  # (lines, names, 2) a value's first byte, and past its last; 0 where there is none
+    start: Ints  # (lines,) offset of the line's first byte in the block
+    end: Ints  # (lines,) offset past its last byte, without the line end
+    odd: Mask  # (lines,) True if the exact parser must read the line
+    numbers: Ints  # (numbers, lines) values in the order of `names.numbers`, 0 if missing
+    spans: NDArray[np.int32]  # (lines, names, 2) offsets of a value's first byte and past its last, 0 if missing
 
     def has(self, name: str) -> Mask:
-        found: Mask = self.spans[:, self.names.names.index(name), 1] > 0
-        return found
+        """(lines,) True if the line has the attribute."""
+        present: Mask = self.spans[:, self.names.names.index(name), 1] > 0
+        return present
 
     def where(self, name: str) -> tuple[Ints, Ints, Ints]:
-        """The lines that have the attribute, where its value begins and before which byte it ends."""
+        """Indexes of the lines with the attribute, and its value's start and end in the block."""
         start, end = self.spans[:, self.names.names.index(name)].T
         lines = np.flatnonzero(end)
         return lines, start[lines], end[lines]
 
 
 def scan(block: Bytes, lines: int, names: Names) -> Rows:
-    """A block is whole lines, the last one's end included."""
+    """Scan a block of complete lines; the last line must have its line end."""
     return Rows(block, names, *rowscan.scan(block, lines, names))

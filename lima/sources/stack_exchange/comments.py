@@ -1,7 +1,7 @@
-"""Stack Exchange: answers below which the asker and the answerer went on talking in comments (LIMA §2, §6).
+"""Stack Exchange comment threads: answers that the asker and the answerer discuss in comments (LIMA §2, §6).
 
-Posts.xml and Comments.xml are each read twice: first by bytes, for who owns what and who spoke where, then for the
-texts of the few threads in which both spoke. Numbers alone are held of all others.
+Posts.xml and Comments.xml are read twice. The first pass indexes owners and commenters from bytes. The second pass
+parses the texts of the few threads with comments by both. Memory holds ids for all posts and texts for these only.
 """
 
 from collections import defaultdict
@@ -22,13 +22,13 @@ from lima.sources.stack_exchange.table import bad_line
 
 
 def read(dumps: Path, *, source: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
-    """Threads by site and answer; `tally` counts comments as rows."""
+    """Threads ordered by site and answer id; `tally` counts comments as rows."""
     for name, dump in sites(dumps).items():
         path = dump.posts
         packed = path.name.lower().endswith(ARCHIVE)
         with unpacked(path, (POSTS, USERS, COMMENTS)) if packed else nullcontext(path.parent) as folder:
             if not (folder / COMMENTS).exists():
-                raise DumpError(f"{path} has no {COMMENTS} beside its posts, so no comments; fetch the whole archive")
+                raise DumpError(f"{COMMENTS} not found for {path}; download the whole archive")
             file = folder / (POSTS if packed else path.name)
             shown = path / COMMENTS if packed else path.with_name(COMMENTS)
             tables = _Tables(file, folder / COMMENTS, folder / USERS, str(shown))
@@ -40,10 +40,10 @@ class _Tables:
     posts: Path
     comments: Path
     users: Path
-    shown: str  # the comments' file in places
+    shown: str  # name of the comments' file in `place` of dropped rows
 
     def threads(self, source: str, name: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
-        site = comment_index.survey(self.posts, self.comments)
+        site = comment_index.build_index(self.posts, self.comments)
         wanted = site.both_spoke()
         remarks: dict[int, list[tuple[CommentRow, bytes]]] = defaultdict(list)
         for line in xml_layout.lines(self.comments):
@@ -56,7 +56,7 @@ class _Tables:
                 else:
                     remarks[comment.post].append((comment, line.raw))
         texts = self.texts(wanted | {site.answers[answer].question for answer in wanted})
-        people = {comment.user for of in remarks.values() for comment, _ in of}
+        people = {comment.user for pairs in remarks.values() for comment, _ in pairs}
         people |= {post.owner for post, _ in texts.values()}
         names = self.names(people - {None})
         for answer in sorted(wanted):
@@ -68,8 +68,8 @@ class _Tables:
                 yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
 
     def texts(self, wanted: set[int]) -> dict[int, tuple[PostRow, bytes]]:
-        """The posts, without those that cannot be read or are closed: scrape tells of them."""
-        found = {}
+        """Posts by id, without unreadable and closed ones, which `scrape` reports."""
+        posts = {}
         for line in xml_layout.lines(self.posts):
             if (number := comment_index.number("Id", line.raw)) is not None and number in wanted:
                 try:
@@ -77,32 +77,33 @@ class _Tables:
                 except UnreadableRow:
                     continue
                 if not post.closed:
-                    found[number] = (post, line.raw)
-        return found
+                    posts[number] = (post, line.raw)
+        return posts
 
     def names(self, wanted: set[int | None]) -> dict[int, str]:
-        found = {}
+        """Display names by user id."""
+        names = {}
         if self.users.exists():
             for line in xml_layout.lines(self.users):
                 if comment_index.number("Id", line.raw) in wanted:
                     try:
                         number, name = row_parser.user(line.raw)
                     except UnreadableRow:
-                        continue  # the name is unknown then, and told so; scrape tells of the row
-                    found[number] = name
-        return found
+                        continue  # the name stays unknown; `scrape` reports the row
+                    names[number] = name
+        return names
 
 
 def _thread(
     source: str,
     site: str,
     licence: str,
-    asked: tuple[PostRow, bytes],
-    answered: tuple[PostRow, bytes],
+    question_row: tuple[PostRow, bytes],
+    answer_row: tuple[PostRow, bytes],
     remarks: list[tuple[CommentRow, bytes]],
     names: Mapping[int, str],
 ) -> Thread:
-    question, answer = asked[0], answered[0]
+    (question, question_raw), (answer, answer_raw) = question_row, answer_row
     ordered = sorted(remarks, key=lambda pair: (pair[0].created, pair[0].id))
     own = [(comment, raw) for comment, raw in ordered if comment.user in (question.owner, answer.owner)]
     licences = [question.licence, answer.licence, *(comment.licence for comment, _ in own)]
@@ -130,8 +131,8 @@ def _thread(
             id=str(answer.id),
             url=f"https://{host(site)}/a/{answer.id}",
             author=f"{asker} (question, comments), {answerer} (answer, comments)",
-            licence=", ".join(dict.fromkeys(told or licence for told in licences)),
-            digest=digest(b"\n".join([asked[1], answered[1], *(raw for _, raw in own)])),
+            licence=", ".join(dict.fromkeys(own_licence or licence for own_licence in licences)),
+            digest=digest(b"\n".join([question_raw, answer_raw, *(raw for _, raw in own)])),
         ),
     )
 
@@ -142,7 +143,7 @@ def _speaker(comment: CommentRow, question: PostRow, answer: PostRow) -> Literal
     return "asker" if comment.user == question.owner else "answerer" if comment.user == answer.owner else "other"
 
 
-def _name(user: int | None, told: str, names: Mapping[int, str]) -> str:
+def _name(user: int | None, row_name: str, names: Mapping[int, str]) -> str:
     if user is None:
-        return told or "an unnamed user"
-    return names.get(user) or told or f"user {user}"
+        return row_name or "an unnamed user"
+    return names.get(user) or row_name or f"user {user}"

@@ -1,4 +1,4 @@
-"""Web addresses of Stack Exchange sites, by the name of a dump's archive or folder."""
+"""Host names of Stack Exchange sites, derived from the name of a dump's archive or folder."""
 
 # sites with a domain of their own; all others are below stackexchange.com
 DOMAINS = {
@@ -18,9 +18,8 @@ TOP_LEVEL = (".com", ".net")
 def host(name: str) -> str:
     """The host of a site: `stackoverflow` → stackoverflow.com, `beer` → beer.stackexchange.com.
 
-    A meta site is written `beer.meta` or `meta.beer`, a site of another language `pt.stackoverflow`. A meta site with a
-    domain of its own is at meta.DOMAIN, any other at NAME.meta.stackexchange.com. A name with a top-level domain is a
-    host already.
+    Meta sites are named `beer.meta` or `meta.beer`, localized sites `pt.stackoverflow`. The meta site of a site with
+    its own domain is meta.DOMAIN; others are NAME.meta.stackexchange.com. A name with a top-level domain is a host.
     """
     parts = name.lower().removesuffix(".stackexchange").split(".")
     if name.lower().endswith(TOP_LEVEL) or parts == [""]:

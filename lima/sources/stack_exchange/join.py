@@ -1,7 +1,7 @@
-"""A Stack Exchange site's join: which answers belong to which question, which is the best, and what is left out.
+"""Partitioned hash join of a site's answers with their questions, best answer first, with a reason per dropped post.
 
-It works on records of numbers, in as many parts as fit into memory one at a time: by id to find ids that come twice, by
-question to join, by line so that everything leaves in the order of the dump. Rows may come in any order.
+It works on fixed-size numeric records that are spilled to disk in partitions, one of which fits into memory: by id to
+find duplicates, by question to join, and by line to restore the order of the dump. Rows may be in any order.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from lima.sources.stack_exchange.outcomes import CODE, OUTCOME, dropped, outcome
 from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION
 from lima.sources.stack_exchange.table import ABSENT, POST
 
-TWICE = np.dtype([("id", "i8"), ("line", "i8")])
+ID_LINE = np.dtype([("id", "i8"), ("line", "i8")])
 
 
 class KSmallest:
-    """The bound below or at which the `size` smallest of many distinct numbers lie; it only falls."""
+    """Running upper bound of the `size` smallest of a stream of distinct numbers; it never increases."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -42,13 +42,13 @@ class KSmallest:
 
 
 class SiteJoin:
-    """A context, which holds its records on disk: add all posts, join, and take what came out."""
+    """Context manager with its records on disk: `add` all posts, `join`, then read `outcomes`."""
 
     def __init__(self, folder: Path, *, early: Prefilter | None, prefix: str) -> None:
         self._early = early
-        self._prefix = prefix  # with a question's id, a candidate's id
+        self._prefix = prefix  # prefix + question id = candidate id
         self._smallest = KSmallest(early.reservoir if early else 0)
-        self._spills = (Spill(folder, TWICE), Spill(folder, POST), Spill(folder, OUTCOME))
+        self._spills = (Spill(folder, ID_LINE), Spill(folder, POST), Spill(folder, OUTCOME))
         self._stack = ExitStack()
         self._owners = [np.zeros(0, np.int64)]
         self._unreadable_questions: list[int] = []
@@ -63,32 +63,32 @@ class SiteJoin:
         self._stack.close()
 
     def add(self, posts: Records) -> None:
-        ids = np.empty(len(posts), TWICE)
+        ids = np.empty(len(posts), ID_LINE)
         ids["id"], ids["line"] = posts["id"], posts["line"]
         self._ids.add(ids, by_key(ids["id"]))
-        matter = posts.compress((posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0))
-        question = np.where(matter["kind"] == ANSWER, matter["parent"], matter["id"])
-        self._posts.add(matter, by_key(question))
+        relevant = posts.compress((posts["kind"] == QUESTION) | (posts["kind"] == ANSWER) | (posts["fault"] > 0))
+        question = np.where(relevant["kind"] == ANSWER, relevant["parent"], relevant["id"])
+        self._posts.add(relevant, by_key(question))
 
     def add_unreadable_questions(self, ids: list[int]) -> None:
-        """Answers to these questions are passed over, like answers to a question that is dropped."""
+        """Answers to these questions are skipped, like answers to dropped questions."""
         self._unreadable_questions += ids
 
     @cached_property
     def owners(self) -> Ints:
-        """After the join, of the posts that may be chosen; sorted."""
+        """Sorted ids of the owners of posts that can be selected; valid after `join`."""
         return np.unique(np.concatenate(self._owners))
 
     def join(self, *, lines: int) -> None:
-        """`lines` is more than any line's number."""
-        twice = self._twice(lines)
+        """Join all posts. `lines` must exceed every line number."""
+        repeated = self._repeated_ids(lines)
         for part in self._posts.parts():
-            for outcome in self._joined(part.compress(~_among(twice, part["line"]))):
+            for outcome in self._joined(part.compress(~_among(repeated, part["line"]))):
                 self._outcomes.add(outcome, by_range(outcome["place"], below=lines))
 
-    def _twice(self, lines: int) -> Ints:
-        """The lines of posts whose id has come before, sorted."""
-        found = [np.zeros(0, np.int64)]
+    def _repeated_ids(self, lines: int) -> Ints:
+        """Drop posts with the id of an earlier line; returns their lines, sorted."""
+        repeated = [np.zeros(0, np.int64)]
         for part in self._ids.parts():
             ordered = part.take(np.lexsort((part["line"], part["id"])))
             again = ordered[1:].compress(ordered["id"][1:] == ordered["id"][:-1])
@@ -96,11 +96,11 @@ class SiteJoin:
             outcome["id"], outcome["place"], outcome["reason"] = again["id"], again["line"], CODE["duplicate_id"]
             outcome["line"], outcome["rank"] = again["line"], -1
             self._outcomes.add(outcome, by_range(outcome["place"], below=lines))
-            found.append(again["line"])
-        return np.sort(np.concatenate(found))
+            repeated.append(again["line"])
+        return np.sort(np.concatenate(repeated))
 
     def _joined(self, part: Records) -> Iterator[Records]:
-        """Of all posts of some questions: what is dropped, the questions, and the answers of those that may stay."""
+        """Join one partition: yields dropped posts, the questions, and the answers of questions that may be kept."""
         faulty = part["fault"] > 0
         yield dropped(part.compress(faulty), part["fault"][faulty])
         unreadable = np.array(self._unreadable_questions, np.int64)
@@ -108,58 +108,64 @@ class SiteJoin:
         questions = part.compress(~faulty & (part["kind"] == QUESTION))
         questions = questions.take(np.argsort(questions["id"]))
         answers = part.compress(~faulty & (part["kind"] == ANSWER))
-        asked = _among(questions["id"], answers["parent"])
-        orphans = answers.compress(~asked & ~_among(left_out, answers["parent"]))
+        has_question = _among(questions["id"], answers["parent"])
+        orphans = answers.compress(~has_question & ~_among(left_out, answers["parent"]))
         yield dropped(orphans, np.full(len(orphans), CODE["orphan_answer"]))
-        answers = answers.compress(asked)
-        of = np.searchsorted(questions["id"], answers["parent"])
-        second = answers["id"] != questions["accepted"][of]
-        order = np.lexsort((answers["id"], second, -answers["score"], of))
-        yield from self._ranked(questions, answers.take(order), of[order])
+        answers = answers.compress(has_question)
+        index = np.searchsorted(questions["id"], answers["parent"])
+        not_accepted = answers["id"] != questions["accepted"][index]
+        order = np.lexsort((answers["id"], not_accepted, -answers["score"], index))
+        yield from self._ranked(questions, answers.take(order), index[order])
 
-    def _ranked(self, questions: Records, answers: Records, of: Ints) -> Iterator[Records]:
-        """`of`: (answers,) the index of each one's question; answers of a question stand together, the best first."""
-        first = np.flatnonzero(np.diff(of, prepend=-1))
+    def _ranked(self, questions: Records, answers: Records, index: Ints) -> Iterator[Records]:
+        """Rank the answers of each question.
+
+        Args:
+            questions: Sorted by id.
+            answers: Sorted by question, then best first.
+            index: (answers,) index of each answer's question.
+        """
+        first = np.flatnonzero(np.diff(index, prepend=-1))
         outcome = outcomes_of(questions, questions["line"])
-        outcome["best"][of[first]] = answers["score"][first]
-        said = np.zeros(len(questions), np.bool_)
-        said[of[first]] = ~answers["blank"][first]
+        outcome["best"][index[first]] = answers["score"][first]
+        answered = np.zeros(len(questions), np.bool_)
+        answered[index[first]] = ~answers["blank"][first]
         if self._early:
-            outcome["share"][said] = self._early.shares(self._prefix, questions["id"][said].tolist())
-            self._smallest.offer(outcome["share"][said])
-            outcome["reason"][~said] = CODE["no_answer"]
-            outcome["reason"][said] = CODE["low_response_score"]
+            outcome["share"][answered] = self._early.shares(self._prefix, questions["id"][answered].tolist())
+            self._smallest.offer(outcome["share"][answered])
+            outcome["reason"][~answered] = CODE["no_answer"]
+            outcome["reason"][answered] = CODE["low_response_score"]
             outcome["reason"][self._stays(outcome)] = 0
         yield outcome
         stays = outcome["reason"] == 0
-        ranked = outcomes_of(answers, questions["line"][of])
+        ranked = outcomes_of(answers, questions["line"][index])
         ranked["rank"] = np.arange(len(answers)) - np.repeat(first, np.diff(np.append(first, len(answers))))
-        ranked = ranked.compress(stays[of])
+        ranked = ranked.compress(stays[index])
         yield ranked
         self._owners.append(np.union1d(outcome["owner"][stays], ranked["owner"]))
 
     def _stays(self, outcome: Records) -> Mask:
-        """Which questions stay, as far as is known; after the join, for certain."""
+        """Which questions the prefilter keeps. Final after the join; before it, some may still be dropped."""
         assert self._early
         return (outcome["best"] >= self._early.min_response_score) | (outcome["share"] <= self._smallest.bound)
 
     def missed(self) -> list[int]:
-        """After the join, the lines of answers that may be chosen and are not kept.
+        """Lines of answers that can be selected but whose text was not stored; valid after `join`.
 
-        Their questions stay whatever their votes; as the rows went by, others seemed to do so.
+        Their questions are in the reservoir, which is final only after the join.
         """
         if not self._early:
             return []
         lines: list[int] = []
         for part in self._outcomes.parts():
             missed = part.compress((part["rank"] >= 0) & (part["at"] == ABSENT))
-            asked = part.compress((part["rank"] < 0) & (part["reason"] == 0))
-            spared = asked.compress(self._stays(asked) & (asked["best"] < self._early.min_response_score))
+            questions = part.compress((part["rank"] < 0) & (part["reason"] == 0))
+            spared = questions.compress(self._stays(questions) & (questions["best"] < self._early.min_response_score))
             lines += missed["line"][_among(np.sort(spared["place"]), missed["place"])].tolist()
         return sorted(lines)
 
     def outcomes(self) -> Iterator[Records]:
-        """After the join, what became of the posts, in the order of the dump, some at a time."""
+        """The outcomes of all posts in batches, in the order of the dump; valid after `join`."""
         for part in self._outcomes.parts():
             part = part.take(np.lexsort((part["rank"], part["place"])))
             if self._early:
@@ -169,5 +175,5 @@ class SiteJoin:
 
 
 def _among(ordered: Ints, values: Ints) -> Mask:
-    """Which of the values are among sorted ones; np.isin sorts and hashes anew."""
+    """Membership in a sorted array, (values,). Unlike np.isin, it does not sort again."""
     return np.searchsorted(ordered, values) < np.searchsorted(ordered, values, "right")

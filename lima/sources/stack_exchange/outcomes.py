@@ -1,4 +1,4 @@
-"""What becomes of a site's posts: records of numbers on the way, one by one at the end."""
+"""Outcomes of a site's posts: kept questions with their answers, and dropped posts with the reason."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from lima.sources.spill import Records
 from lima.sources.stack_exchange.columns import Ints
 from lima.sources.stack_exchange.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
 
-# a question is passed over for its votes, unread: nine in ten of all that is dropped
+# reasons of the vote prefilter, with the detail; about nine in ten dropped posts, reported in groups
 PASSED = {
     "no_answer": "question {number}",
     "low_response_score": "question {number}: {best}, at least {least}",
 }
-ALONE = (*FAULTS, "duplicate_id", "orphan_answer")  # told one by one
+ALONE = (*FAULTS, "duplicate_id", "orphan_answer")  # reported one by one
 REASONS = (*ALONE, *PASSED)
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-# of a post's id and its parent's
+# detail of each reason; {0} is the post's id, {1} its parent's
 DETAILS = tuple(
     {
         "fabricated": f"post {{}} of user {COMMUNITY}",
@@ -36,17 +36,17 @@ DETAILS = tuple(
 OUTCOME = np.dtype(
     [
         *POST.descr,
-        ("place", "i8"),  # line of the question, or of what is dropped
-        ("rank", "i4"),  # -1, or of an answer, 0 for the best
-        ("best", "i8"),  # score of a question's best answer, NONE where there is none
-        ("share", "f8"),  # of an answered question in [0, 1), infinite of another
-        ("reason", "u1"),  # an index of REASONS
+        ("place", "i8"),  # line of the question, or of the dropped post
+        ("rank", "i4"),  # -1 for a question or a dropped post; for an answer from 0, the best
+        ("best", "i8"),  # score of a question's best answer, NONE without answers
+        ("share", "f8"),  # hash of an answered question in [0, 1), else infinite
+        ("reason", "u1"),  # index of REASONS
     ]
 )
 
 
 class OutcomeRow(NamedTuple):
-    """Where a post's text is."""
+    """A post and the location of its text."""
 
     line: int
     at: int
@@ -56,17 +56,17 @@ class OutcomeRow(NamedTuple):
 
 
 class QuestionState(NamedTuple):
-    """A question that stays, its answers from the best on."""
+    """A kept question and its answers, best first."""
 
     question: OutcomeRow
     answers: Iterator[OutcomeRow]
-    spared: bool  # whatever its votes
+    spared: bool  # kept by the reservoir, regardless of votes
 
 
-def told(part: Records, *, early: Prefilter | None, shown: str) -> Iterator[QuestionState | Dropped]:
-    """Some of the outcomes: questions that are passed over for their votes together, then the others one by one.
+def decode_outcomes(part: Records, *, early: Prefilter | None, shown: str) -> Iterator[QuestionState | Dropped]:
+    """Convert a batch of outcomes: first the questions dropped by the prefilter, grouped by reason, then the others.
 
-    The answers to a question that is dropped are passed over.
+    Answers to dropped questions are skipped.
     """
     least = early.min_response_score if early else NONE
     for reason in PASSED:
@@ -90,7 +90,7 @@ def told(part: Records, *, early: Prefilter | None, shown: str) -> Iterator[Ques
 
 
 def _together(questions: Records, reason: str, *, least: int, shown: str) -> Iterator[Dropped]:
-    """One line for all, which tells the first of them and how far they go."""
+    """One record for all questions dropped for a reason: names the first one, their number and the last line."""
     if count := len(questions):
         line, number, best = (int(questions[name][0]) for name in ("line", "id", "best"))
         detail = PASSED[reason].format(number=number, best=best, least=least)
@@ -99,6 +99,7 @@ def _together(questions: Records, reason: str, *, least: int, shown: str) -> Ite
 
 
 def outcomes_of(posts: Records, places: Ints) -> Records:
+    """Outcome records for posts, without a reason yet."""
     outcome = np.zeros(len(posts), OUTCOME)
     for name in POST.names or ():
         outcome[name] = posts[name]
@@ -107,6 +108,7 @@ def outcomes_of(posts: Records, places: Ints) -> Records:
 
 
 def dropped(posts: Records, codes: NDArray[np.integer]) -> Records:
+    """Outcome records for dropped posts; `codes`: (posts,) indexes of REASONS."""
     outcome = outcomes_of(posts, posts["line"])
     outcome["reason"] = codes
     return outcome

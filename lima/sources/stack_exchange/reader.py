@@ -1,11 +1,11 @@
-"""Stack Exchange: one candidate a question, with its best answer (LIMA §2.1).
+"""Stack Exchange reader: one candidate per question, with its best answer (LIMA §2.1).
 
-Both generations of the format are read: a byte order mark or none, any line ends, `<a><b>` or `|a|b|` as tags, a
-licence a row or none, rows in any order. A row's frame and numbers are checked as it goes by; only the posts that are
-chosen are decoded. Where the best answer turns out to be unreadable then, it is a bad row and the next one is the best.
+Reads both generations of the format: with or without byte order mark, any line ends, tags as `<a><b>` or `|a|b|`, with
+or without a licence per row, rows in any order. The layout and numbers of every row are checked; only selected posts
+are decoded. If the best answer then is unreadable, it is reported as a bad row and the next answer is used.
 
-The address is the answer's, which leads to the question's page; the question's where there is no answer. Author and
-licence are told for question and answer, since either may become part of an example.
+A candidate's URL is the answer's, or the question's if there is no answer. Author and licence name both question and
+answer, because either can become part of an example.
 """
 
 import re
@@ -26,13 +26,13 @@ from lima.sources.stack_exchange import archive, row_parser
 from lima.sources.stack_exchange.archive import ARCHIVE, POSTS, USERS
 from lima.sources.stack_exchange.bzip2_stream import Table
 from lima.sources.stack_exchange.join import SiteJoin
-from lima.sources.stack_exchange.outcomes import told
+from lima.sources.stack_exchange.outcomes import decode_outcomes
 from lima.sources.stack_exchange.selected import SelectedPosts
 from lima.sources.stack_exchange.table import pages
 from lima.sources.stack_exchange.texts import Texts
 from lima.sources.stack_exchange.users import Authors
 
-# a large site comes as an archive a table
+# large sites are published as one archive per table
 SPLIT = re.compile(r"(?P<site>.+)-(?P<table>Badges|Comments|PostHistory|PostLinks|Posts|Tags|Users|Votes)\.7z", re.I)
 
 
@@ -47,7 +47,7 @@ class Dump:
 def read(
     dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
-    """Archives (.7z) and Posts.xml files; `licence` stands where a row tells neither its licence nor its day."""
+    """Read archives (.7z) and Posts.xml files. `licence` applies to rows without a licence and a creation date."""
     for name, dump in sites(dumps).items():
         prefix = f"{source}/{name}/"
         with (
@@ -61,19 +61,19 @@ def read(
             with Authors(Path(temporary), site.owners) as authors:
                 if USERS in tables:
                     with _watched(tables[USERS]) as fill:
-                        yield from authors.learn(fill, shown=tables[USERS].shown)
-                chosen = SelectedPosts(source, name, licence, table.shown, texts, early)
-                yield from _outcomes(site, chosen, authors)
+                        yield from authors.read(fill, shown=tables[USERS].shown)
+                selected = SelectedPosts(source, name, licence, table.shown, texts, early)
+                yield from _outcomes(site, selected, authors)
 
 
 def pieces(dumps: Path) -> list[Shard]:
-    """Each site by itself."""
+    """One shard per site."""
     return [Shard(dump.posts, (dump.users,) if dump.users else ()) for dump in sites(dumps).values()]
 
 
 def sites(dumps: Path) -> dict[str, Dump]:
-    """Each site's files, by its name: beer.stackexchange.com.7z, stackoverflow.com-Posts.7z, a Posts.xml's folder."""
-    found: dict[str, Dump] = {}
+    """Files by site name, from paths such as SITE.7z, SITE-Posts.7z (one archive per table), or SITE/Posts.xml."""
+    dumps_by_site: dict[str, Dump] = {}
     for path in files(dumps, (ARCHIVE, POSTS.lower())):
         split = SPLIT.fullmatch(path.name)
         if split and split["table"].lower() != "posts":
@@ -82,34 +82,32 @@ def sites(dumps: Path) -> dict[str, Dump]:
         name = (split["site"] if split else path.name[: -len(ARCHIVE)]) if packed else path.resolve().parent.name
         users = path.with_name(f"{name}-{USERS}".replace(".xml", ARCHIVE) if packed else USERS)
         dump = Dump(path, users if users.exists() and (split or not packed) else None)
-        other = found.setdefault(name, dump)
+        other = dumps_by_site.setdefault(name, dump)
         if other != dump:
-            raise DumpError(f"{other.posts} and {path} are both {name}; keep one of them")
-    if not found:
-        raise DumpError(
-            f"{dumps} holds archives of other tables, none of posts; put SITE-{POSTS} or SITE{ARCHIVE} there"
-        )
-    return found
+            raise DumpError(f"two dumps of site {name}: {other.posts} and {path}; keep one of them")
+    if not dumps_by_site:
+        raise DumpError(f"no archive in {dumps} contains posts; add SITE-Posts{ARCHIVE} or SITE{ARCHIVE}")
+    return dumps_by_site
 
 
 @contextmanager
 def _watched(table: Table) -> Iterator[Fill]:
-    """The table's bytes, and a bar that shows how many have gone by."""
+    """The table's bytes, with a progress bar."""
     with (
         table.open() as fill,
         tqdm(total=table.size, unit="B", unit_scale=True, disable=None, desc=visible_line(table.shown)) as bar,
     ):
 
         def counted(view: memoryview) -> int:
-            got = fill(view)
-            bar.update(got)
-            return got
+            count = fill(view)
+            bar.update(count)
+            return count
 
         yield counted
 
 
 def _index(table: Table, site: SiteJoin, texts: Texts, tally: ReadStats) -> Iterator[Dropped]:
-    """Read all posts and join them; yield those that are no rows."""
+    """Read and join all posts; yields the unreadable rows."""
     lines, before = 1, tally.rows
     with _watched(table) as fill:
         for page in pages(fill, shown=table.shown):
@@ -123,7 +121,7 @@ def _index(table: Table, site: SiteJoin, texts: Texts, tally: ReadStats) -> Iter
                 site.add(page.posts)
                 lines = max(lines, int(page.posts["line"].max(initial=0)) + 1)
     if tally.rows == before:
-        raise DumpError(f"{table.shown} holds no posts; fetch the dump again, or take it out of the dumps")
+        raise DumpError(f"no posts in {table.shown}; download the dump again or remove it from the dumps")
     site.join(lines=lines)
     texts.flush()
     if table.file is None and (missed := site.missed()):
@@ -131,6 +129,8 @@ def _index(table: Table, site: SiteJoin, texts: Texts, tally: ReadStats) -> Iter
             texts.fetch(fill, missed)
 
 
-def _outcomes(site: SiteJoin, chosen: SelectedPosts, authors: Authors) -> Iterator[Candidate | Dropped]:
+def _outcomes(site: SiteJoin, selected: SelectedPosts, authors: Authors) -> Iterator[Candidate | Dropped]:
     for part in site.outcomes():
-        yield from chosen.records(told(part, early=chosen.early, shown=chosen.shown), authors.names(part["owner"]))
+        yield from selected.records(
+            decode_outcomes(part, early=selected.early, shown=selected.shown), authors.names(part["owner"])
+        )

@@ -1,6 +1,6 @@
-"""One row of a Stack Exchange Posts.xml, Users.xml or Comments.xml, read exactly: one element on a line, by itself.
+"""Parser for single rows of Stack Exchange tables: one XML element per line.
 
-Since no line but a row's is parsed, a DOCTYPE is never opened and an entity of its own is an error of its row.
+Only lines of rows are parsed. A DOCTYPE is therefore never processed, and a custom entity is an error of its row.
 """
 
 import re
@@ -25,7 +25,7 @@ TEXT_NAMES = Names(
     *COLUMNS,
     texts=("Title", "Body", "Tags", "OwnerUserId", "OwnerDisplayName", "ContentLicense", "CreationDate"),
 )
-# the first day of each licence, https://stackoverflow.com/help/licensing
+# first day of each licence, https://stackoverflow.com/help/licensing
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 TAG = re.compile(r"[^<>|]+")
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -34,7 +34,7 @@ Get = Callable[[str], str | None]  # an attribute's value by its name
 
 
 class UnreadableRow(ValueError):
-    """A line that is no row, or a row whose field cannot be read; says which, and what stands there."""
+    """A line that is not a row, or a row with an unreadable field. The message names the field and its value."""
 
 
 class PostRow(NamedTuple):
@@ -48,21 +48,21 @@ class PostRow(NamedTuple):
     title: str
     body: str  # HTML
     tags: tuple[str, ...]
-    licence: str  # "" where the row does not tell
+    licence: str  # "" if unknown
     closed: bool
     deleted: bool
     locked: bool
 
 
 class PostTexts(NamedTuple):
-    """What is told of a chosen post beside its numbers."""
+    """The texts of a selected post."""
 
-    title: str  # "" of an answer
+    title: str  # "" for an answer
     body: str  # HTML
     tags: tuple[str, ...]
     owner: int | None
     owner_name: str
-    licence: str  # "" where the row does not tell
+    licence: str  # "" if unknown
 
 
 class CommentRow(NamedTuple):
@@ -71,23 +71,28 @@ class CommentRow(NamedTuple):
     score: int
     user: int | None
     user_name: str
-    text: str  # Markdown of the few kinds that comments know
+    text: str  # the Markdown subset of comments
     created: str
-    licence: str  # "" where the row does not tell
+    licence: str  # "" if unknown
 
 
 def row(raw: bytes, names: Names | None = None) -> Get:
-    """The attributes of a `<row …/>`, by their names, at least the texts of `names`; lxml reads what is not plain."""
+    """Parse the attributes of a `<row …/>`, with lxml if the compiled parser does not support the row.
+
+    Args:
+        raw: The element's bytes.
+        names: Known names; only its `texts` are guaranteed to be in the result. None for all attributes.
+    """
     if len(raw) > MOST:
         raise UnreadableRow(f"a row of {len(raw)} bytes, at most {MOST}")
-    if (plain := rowscan.attributes(raw, names)) is not None:
-        return plain.get
+    if (attributes := rowscan.attributes(raw, names)) is not None:
+        return attributes.get
     try:
         element = etree.fromstring(raw, PARSER)
     except etree.XMLSyntaxError as error:
         if raw.count(b"<row ") > 1:
             raise UnreadableRow(f"{raw.count(b'<row ')} rows on one line; put each on its own line") from error
-        raise UnreadableRow(f"no XML: {error.msg.replace(' line 1,', '')}") from error
+        raise UnreadableRow(f"invalid XML: {error.msg.replace(' line 1,', '')}") from error
     if element.tag != "row":
         raise UnreadableRow(f"an element <{element.tag}>, not <row>")
     get: Get = element.get
@@ -95,6 +100,7 @@ def row(raw: bytes, names: Names | None = None) -> Get:
 
 
 def post(raw: bytes) -> PostRow:
+    """Parse all fields of a row of Posts.xml."""
     return _post(row(raw))
 
 
@@ -119,7 +125,7 @@ def _post(get: Get) -> PostRow:
 
 
 def post_texts(raw: bytes) -> PostTexts:
-    """What a post says whose numbers are known."""
+    """Parse the texts of a post whose numbers were already checked."""
     get = row(raw, TEXT_NAMES)
     owner = get("OwnerUserId")
     return PostTexts(
@@ -133,12 +139,13 @@ def post_texts(raw: bytes) -> PostTexts:
 
 
 def user(raw: bytes) -> tuple[int, str]:
-    """A user's id and display name."""
+    """Parse a user's id and display name."""
     get = row(raw)
     return _number(get, "Id"), _text(get, "DisplayName")
 
 
 def comment(raw: bytes) -> CommentRow:
+    """Parse a row of Comments.xml."""
     get = row(raw)
     return CommentRow(
         id=_number(get, "Id"),
@@ -155,7 +162,7 @@ def comment(raw: bytes) -> CommentRow:
 def _text(get: Get, name: str) -> str:
     text = get(name)
     if text is None:
-        raise UnreadableRow(f"no {name}")
+        raise UnreadableRow(f"missing {name}")
     return text
 
 
@@ -164,7 +171,7 @@ def _number(get: Get, name: str) -> int:
     if len(text) <= 18 and text.isascii() and text.isdigit():
         return int(text)
     if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        raise UnreadableRow(f"{name} {text[:80]!r} is no number")
+        raise UnreadableRow(f"{name} {text[:80]!r} is not a number")
     return int(text)
 
 
@@ -178,7 +185,7 @@ def licence_of(get: Get) -> str:
 
 @lru_cache(10_000)
 def _licence(day: str) -> str:
-    """Of posts from before ContentLicense was a column."""
+    """The licence by creation date, for dumps without the column ContentLicense; "" without a date."""
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
         return ""
     return next(licence for first, licence in LICENCES if day >= first)

@@ -1,4 +1,4 @@
-"""What is chosen of a Stack Exchange site, decoded at last, as candidates."""
+"""Candidates from the selected posts of a Stack Exchange site: their rows are decoded here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,45 +15,45 @@ from lima.sources.stack_exchange.texts import Texts
 
 
 class PostText(NamedTuple):
-    """A chosen post."""
+    """A selected post."""
 
     row: OutcomeRow
-    words: PostTexts
+    texts: PostTexts
     raw: bytes
 
 
 @dataclass(frozen=True)
 class SelectedPosts:
-    """What all candidates of a site share."""
+    """Context of a site that all its candidates share."""
 
     source: str
     name: str  # of the site
-    licence: str  # where a row tells none
-    shown: str  # the table's name in places
+    licence: str  # for rows without one
+    shown: str  # the table's name in `place` of dropped rows
     texts: Texts
     early: Prefilter | None
 
     def records(
         self, outcomes: Iterable[QuestionState | Dropped], authors: Mapping[int, str]
     ) -> Iterator[Candidate | Dropped]:
-        """A question's candidate comes after the rows on the way to it that cannot be read."""
+        """Candidates and dropped posts. A question's unreadable rows precede its candidate."""
         for outcome in outcomes:
             if isinstance(outcome, QuestionState):
-                yield from self._asked(outcome, authors)
+                yield from self._decode(outcome, authors)
             else:
                 yield outcome
 
-    def _asked(self, asked: QuestionState, authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
-        """The candidate; none where too few votes are left."""
-        question = self._read(asked.question)
+    def _decode(self, state: QuestionState, authors: Mapping[int, str]) -> Iterator[Candidate | Dropped]:
+        """The candidate with the best readable answer; Dropped if that answer's score is too low."""
+        question = self._read(state.question)
         if isinstance(question, Dropped):
             yield question
             return
         answer: PostText | None = None
-        voted = self.early is not None and not asked.spared  # stays for its votes
-        for row in asked.answers:
+        voted = self.early is not None and not state.spared  # kept for its votes, not by the reservoir
+        for row in state.answers:
             if self.early and voted and row.score < (least := self.early.min_response_score):
-                yield self._passed("low_response_score", asked.question, best=row.score, least=least)
+                yield self._passed("low_response_score", state.question, best=row.score, least=least)
                 return
             read = self._read(row)
             if not isinstance(read, Dropped):
@@ -61,7 +61,7 @@ class SelectedPosts:
                 break
             yield read
         if voted and not answer:
-            yield self._passed("no_answer", asked.question)
+            yield self._passed("no_answer", state.question)
         else:
             yield self._candidate(question, answer, authors)
 
@@ -78,21 +78,21 @@ class SelectedPosts:
 
     def _candidate(self, question: PostText, answer: PostText | None, authors: Mapping[int, str]) -> Candidate:
         address = f"https://{host(self.name)}"
-        number, asked = question.row.id, question.words
-        author, licence = _author(asked, authors), asked.licence or self.licence
+        number, texts = question.row.id, question.texts
+        author, licence = _author(texts, authors), texts.licence or self.licence
         if answer:
-            author = _both(author, _author(answer.words, authors))
-            licence = _both(licence, answer.words.licence or self.licence)
+            author = _both(author, _author(answer.texts, authors))
+            licence = _both(licence, answer.texts.licence or self.licence)
         return Candidate(
             id=f"{self.source}/{self.name}/{number}",
-            title=asked.title,
-            description=asked.body,
-            response=answer.words.body if answer else "",
+            title=texts.title,
+            description=texts.body,
+            response=answer.texts.body if answer else "",
             later_turns=(),
             markup="html",
             score=question.row.score,
             response_score=answer.row.score if answer else None,
-            tags=asked.tags,
+            tags=texts.tags,
             provenance=Provenance(
                 source=self.source,
                 site=self.name,
@@ -105,10 +105,10 @@ class SelectedPosts:
         )
 
 
-def _author(said: PostTexts, authors: Mapping[int, str]) -> str:
-    if said.owner is None:
-        return said.owner_name or "an unnamed user"
-    return authors.get(said.owner) or said.owner_name or f"user {said.owner}"
+def _author(texts: PostTexts, authors: Mapping[int, str]) -> str:
+    if texts.owner is None:
+        return texts.owner_name or "an unnamed user"
+    return authors.get(texts.owner) or texts.owner_name or f"user {texts.owner}"
 
 
 def _both(question: str, answer: str) -> str:

@@ -1,4 +1,4 @@
-"""Users.xml: the names of those who wrote what is chosen, and of nobody else."""
+"""Users.xml: display names of the authors of selected posts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +23,12 @@ USERS = Names(
 
 
 class Authors:
-    """A context: names on disk, found by the sorted ids of their owners."""
+    """Context manager: names in a temporary file, indexed by the sorted user ids `wanted`."""
 
     def __init__(self, folder: Path, wanted: Ints) -> None:
         self._wanted = wanted
         self._at = np.zeros(len(wanted), np.int64)
-        self._size = np.zeros(len(wanted), np.int32)  # bytes, 0 where there is no name
+        self._size = np.zeros(len(wanted), np.int32)  # bytes, 0 without a name
         self._file = TemporaryFile(dir=folder)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -37,40 +37,41 @@ class Authors:
     def __exit__(self, *about: object) -> None:
         self._file.close()
 
-    def learn(self, fill: Fill, *, shown: str) -> Iterator[Dropped]:
-        """Yields the rows that cannot be read; of those of nobody who is wanted only the frame is looked at."""
+    def read(self, fill: Fill, *, shown: str) -> Iterator[Dropped]:
+        """Read Users.xml; yields unreadable rows. Rows of other users are checked for their layout only."""
         for block in blocks(fill):
             if isinstance(block, OverlongBlock):
                 yield _bad(shown, block.line, f"a row of {block.size} bytes", block.head)
             else:
-                yield from self._learn(block, shown)
+                yield from self._read_block(block, shown)
 
     def names(self, owners: Ints) -> dict[int, str]:
+        """Display names of the given users by id; users without a name are missing."""
         if not self._size.any():
             return {}
-        found = {}
+        names = {}
         for index in np.unique(np.searchsorted(self._wanted, owners[np.isin(owners, self._wanted)])).tolist():
             if size := int(self._size[index]):
                 self._file.seek(int(self._at[index]))
-                found[int(self._wanted[index])] = self._file.read(size).decode()
-        return found
+                names[int(self._wanted[index])] = self._file.read(size).decode()
+        return names
 
-    def _learn(self, block: LineBlock, shown: str) -> Iterator[Dropped]:
+    def _read_block(self, block: LineBlock, shown: str) -> Iterator[Dropped]:
         rows = scan(block.bytes, block.lines, USERS)
         [ids] = rows.numbers
-        sought = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
-        for index in np.flatnonzero(sought).tolist():
+        relevant = rows.odd | ~rows.has("Id") | ~rows.has("DisplayName") | self._wants(ids)
+        for index in np.flatnonzero(relevant).tolist():
             raw = xml_layout.stripped(block.bytes[rows.start[index] : rows.end[index]].tobytes())
             try:
                 if raw:
-                    self._note(*row_parser.user(raw))
+                    self._store(*row_parser.user(raw))
             except UnreadableRow as error:
                 yield _bad(shown, block.line + index, str(error), raw)
 
     def _wants(self, ids: Ints) -> Mask:
         return np.isin(ids, self._wanted)
 
-    def _note(self, number: int, name: str) -> None:
+    def _store(self, number: int, name: str) -> None:
         index = int(np.searchsorted(self._wanted, number))
         if index < len(self._wanted) and self._wanted[index] == number:
             text = name.encode()

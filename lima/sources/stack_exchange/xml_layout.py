@@ -1,6 +1,6 @@
-"""Layout normalization of XML tables: UTF-8 bytes with one `<row …/>` a line, whatever the table's layout.
+"""Lines of XML tables, and layout normalization: UTF-8 bytes with one `<row …/>` per line for any input layout.
 
-The readers of Posts.xml, Users.xml and Comments.xml work on lines, because published tables have one row a line. XML
+The readers of Posts.xml, Users.xml and Comments.xml work on lines, because published tables have one row per line. XML
 does not require that. The layout is judged from the first `HEAD` bytes. In a regular table only what surrounds the rows
 (declaration, comments, doctype, root tags) is overwritten with spaces, so that every row keeps its offset and its line
 number. A table with several rows on a line, or with rows that span lines, is split into rows; a line number then counts
@@ -19,10 +19,10 @@ from tqdm import tqdm
 from lima.sources.base import DumpError
 from lima.sources.blocks import MOST, Fill
 
-HEAD = MOST  # bytes; the longest row that is read
+HEAD = MOST  # bytes from which the layout is judged; the longest row
 CHUNK = 1 << 20  # bytes read at a time
-LONGEST_TAG = 12  # bytes of `</comments>` and one more
-TAIL = 1 << 16  # bytes at the end of a chunk in which its last element begins
+LONGEST_TAG = 12  # bytes: `</comments>` plus one
+TAIL = 1 << 16  # bytes at the end of a chunk that are searched for the start of its last element
 
 _COMMENT, _INSTRUCTION = rb"<!--.*?-->", rb"<\?.*?\?>"
 _DOCTYPE = rb"<!DOCTYPE[^\[>]*+(?:\[.*?\]\s*+)?+>"
@@ -40,7 +40,7 @@ TOKEN = re.compile(
 )
 MALFORMED_END = re.compile(rb"\n|<row\b|</?(?:posts|users|comments)\b|<!--")
 DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)")
-# byte order marks, and how `<` begins a table without one; UTF-32 first, whose mark begins as UTF-16's does
+# Byte order marks, and the encodings of a leading `<`. UTF-32 precedes UTF-16, because its mark has the same prefix.
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -53,12 +53,12 @@ MARKS = (
 )
 
 BOM = b"\xef\xbb\xbf"
-LONGEST_AROUND = 100  # bytes of mark, indentation and line's end
-FRAME = re.compile(rb"<\?|<!|</?(?:posts|users|comments)\b")  # what stands around the rows
+LONGEST_AROUND = 100  # bytes of byte order mark, indentation and line end
+FRAME = re.compile(rb"<\?|<!|</?(?:posts|users|comments)\b")  # declarations, comments and root tags
 
 
 class Line(NamedTuple):
-    number: int
+    number: int  # counted from 1
     raw: bytes
 
 
@@ -94,9 +94,9 @@ def stream(fill: Fill) -> io.BufferedReader:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """The rows' lines; empty ones and what stands around the rows are left out.
+    """The lines of rows; skips empty lines, declarations, comments and root tags.
 
-    Of a line that is longer than a row may be, as much stands there as makes it too long.
+    An overlong line is cut to a length that the row parser still rejects.
     """
     with (
         path.open("rb", buffering=0) as raw_file,
@@ -115,17 +115,18 @@ def lines(path: Path) -> Iterator[Line]:
 
 
 def stripped(line: bytes) -> bytes:
-    """A line without mark, indentation and end; b"" where it stands around the rows."""
+    """A line without byte order mark, indentation and line end; b"" if it is not a row."""
     raw = bare(line)
     return b"" if FRAME.match(raw) else raw
 
 
 def bare(line: bytes) -> bytes:
+    """A line without byte order mark, indentation and line end."""
     return line.removeprefix(BOM).strip()
 
 
 def read(fill: Fill, size: int) -> bytes:
-    """So many bytes, fewer only at the end."""
+    """Read `size` bytes; fewer only at the end of the stream."""
     buffer = bytearray(size)
     view, filled = memoryview(buffer), 0
     while filled < size and (count := fill(view[filled:])):
@@ -136,7 +137,7 @@ def read(fill: Fill, size: int) -> bytes:
 def _encoding(head: bytes, shown: str) -> str | None:
     """The encoding from which the table must be transcoded; None for UTF-8.
 
-    A declared UTF-16 does not count without its bytes: `iconv` leaves the declaration as it is.
+    A declared UTF-16 is ignored if the bytes are not UTF-16: `iconv` does not change the declaration.
     """
     if name := next((name for mark, name in MARKS if head.startswith(mark)), None):
         return name
@@ -146,7 +147,7 @@ def _encoding(head: bytes, shown: str) -> str | None:
         name = codecs.lookup(declared[1].decode()).name
     except LookupError as error:
         raise DumpError(
-            f"{shown} declares the encoding {declared[1].decode()!r}, which is unknown; "
+            f"unknown encoding in {shown}: {declared[1].decode()!r}; "
             f"convert the table: iconv -f ENCODING -t UTF-8 {shown}"
         ) from error
     return None if name.startswith(("utf", "ascii")) else name
@@ -158,7 +159,7 @@ def _header_end(head: bytes) -> int:
 
 
 def _irregular(body: bytes) -> bool:
-    """Whether an element begins within a line, or a row or comment spans lines."""
+    """Whether an element starts within a line, or a row or comment spans lines."""
     for line in body.splitlines(keepends=True):
         text = line.strip()
         if text.find(b"<", 1) >= 0:
@@ -171,12 +172,12 @@ def _irregular(body: bytes) -> bool:
 
 
 def _blank(raw: bytes) -> bytes:
-    """As many bytes, with nothing but space and the line ends."""
+    """Replace everything except line ends with spaces."""
     return re.sub(rb"[^\r\n]", b" ", raw)
 
 
 def _joined(head: bytes, fill: Fill) -> Fill:
-    """A stream with `head` before it."""
+    """A stream that yields `head` first."""
     rest = memoryview(head)
 
     def joined(view: memoryview) -> int:
@@ -220,7 +221,7 @@ class _Transcoded:
                 self._output += self._decoder.decode(chunk, final=self._ended).encode()
             except UnicodeError as error:
                 raise DumpError(
-                    f"{self._shown} is not valid {self._encoding}: {error}; fetch it again, "
+                    f"{self._shown} is not valid {self._encoding}: {error}; download it again "
                     f"or convert it: iconv -f {self._encoding} -t UTF-8 {self._shown}"
                 ) from error
         return _take(self._output, view)
@@ -265,8 +266,8 @@ class _Framed:
 class _Split:
     """A table of any layout as rows, each on a line of its own.
 
-    A line number stays what it is until a line holds several rows. What is neither a row nor around the rows is given
-    as it stands, up to the end of its line, for the exact parser to refuse.
+    Line numbers are unchanged up to the first line with several rows. Malformed input is passed on unchanged, up to the
+    end of its line, and the exact parser rejects it.
     """
 
     def __init__(self, fill: Fill, shown: str) -> None:
@@ -282,11 +283,11 @@ class _Split:
             self._ended = not chunk
             self._pending = self._split(self._pending + chunk)
             if self._ended and self._in_comment:
-                raise DumpError(f"{self._shown} ends within a comment; the table is cut short: fetch it again")
+                raise DumpError(f"{self._shown} is truncated: it ends within a comment; download it again")
         return _take(self._output, view)
 
     def _split(self, data: bytes) -> bytes:
-        """Write what is complete; return the rest."""
+        """Write complete tokens; returns the rest."""
         at = 0
         while at < len(data):
             if self._in_comment:
@@ -313,7 +314,7 @@ class _Split:
         return b""
 
     def _malformed_end(self, data: bytes, at: int) -> int:
-        """Where an unknown token ends, -1 if more bytes decide: a row can hold line ends, but no `<`."""
+        """End of a malformed token; -1 if more bytes are needed. A row can contain line ends but not `<`."""
         whole = self._ended or len(data) - at > 2 * MOST
         following = data.find(b"<", at + 1)  # may begin the `</row>` that completes the row
         if (
@@ -337,7 +338,7 @@ class _Split:
         self._lines(row)
 
     def _lines(self, raw: bytes) -> None:
-        """Keep the line ends, so that line numbers stay."""
+        """Write the line ends of `raw`, so that line numbers are unchanged."""
         if count := raw.count(b"\n"):
             self._output += b"\n" * count
             self._line_empty = True
