@@ -43,7 +43,7 @@ def unknown(name: str) -> str:
     """The error text for a name that is not a reader."""
     close = get_close_matches(name, names(), n=1)
     hint = f"did you mean {close[0]}?" if close else f"install the package that provides it (entry points {GROUP!r})"
-    return f"there is no reader {name!r}; there are {', '.join(names())}; {hint}"
+    return f"unknown reader: {name!r}; the readers are {', '.join(names())}; {hint}"
 
 
 def plugin(name: str) -> object:

@@ -22,12 +22,12 @@ UNNAMED = "an unnamed user"  # the author of a row that names none; attribution.
 
 
 class DumpError(LimaError):
-    """A dump that cannot be read at all; names the file, what is wrong with it and the fix."""
+    """A dump that cannot be read; the message names the file, the problem and the fix."""
 
 
 @dataclass
 class ReadStats:
-    """What a reader has seen so far; it counts as it yields."""
+    """Counts of the rows read so far; a reader updates them as it yields."""
 
     rows: int = 0  # raw records, the bad ones too
     questions: int = 0
@@ -37,7 +37,7 @@ class ReadStats:
 
 @dataclass(frozen=True)
 class Subreddits:
-    """Whose lines are read. Names match in any case; records have them as they are written here."""
+    """Subreddits to read. Names match in any case; records have the spelling of params.yaml."""
 
     answered: frozenset[str]  # submissions with their best reply
     asked: frozenset[str]  # submissions alone: their comments are counted and not kept
@@ -46,7 +46,7 @@ class Subreddits:
         return self.answered | self.asked
 
     def spelling(self, name: object) -> str | None:
-        """A wanted subreddit's name as it is written here."""
+        """Return the spelling of params.yaml; None for another subreddit."""
         return self._spellings.get(name.casefold()) if isinstance(name, str) else None
 
     @cached_property
@@ -71,9 +71,9 @@ class Prefilter:
 
 
 class ReadFunction(Protocol):
-    """A dump, which is a folder or one file, as candidates and what was dropped on the way to them.
+    """Read a dump, a folder or one file, and yield candidates and dropped rows.
 
-    Without `early` nothing is dropped for its votes. Only a reader whose dumps dwarf what survives looks at it.
+    Without `early` nothing is dropped for its votes. Only the readers of Stack Exchange and Reddit use it.
     """
 
     def __call__(
@@ -82,12 +82,12 @@ class ReadFunction(Protocol):
 
 
 class Shard(NamedTuple):
-    dump: Path  # what `read` takes
-    beside: tuple[Path, ...] = ()  # what it reads beside it
+    dump: Path  # the argument of `read`
+    beside: tuple[Path, ...] = ()  # other files that `read` opens
 
 
 class Shards(Protocol):
-    """The pieces of a dump in the order in which `read` goes through them."""
+    """Return the shards of a dump in the order in which `read` reads them."""
 
     def __call__(self, dumps: Path) -> list[Shard]: ...  # Raises DumpError
 
@@ -128,9 +128,9 @@ class Scraped(Record):
 
 
 def files(dumps: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file `dumps`, or all below it whose names end so in lower or upper case, sorted; hidden ones are left out.
+    """Return the file `dumps`, or the files below it with these endings in any case, sorted, without hidden ones.
 
-    Links to folders are followed, since large dumps often lie on another disk, but none into itself.
+    Links to folders are followed, since large dumps are often on another disk, except a link to its own parents.
     """
     if not dumps.exists():
         raise DumpError(f"there is no {dumps}; put the dump there, or correct the path")
@@ -145,12 +145,12 @@ def files(dumps: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All files that are not hidden; a link that leads nowhere raises DumpError, one into its own way is passed."""
+    """Yield all files that are not hidden. A broken link raises DumpError; a link to its own parents is skipped."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if not path.exists():
-            raise DumpError(f"{path} is a link to {path.readlink()}, which is not there; mend the link or remove it")
+            raise DumpError(f"{path} is a link to {path.readlink()}, which is not there; correct the link or remove it")
         if not path.is_dir():
             yield path
         elif not folder.resolve().is_relative_to(path.resolve()):
@@ -158,9 +158,9 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def below(path: Path, root: Path) -> str:
-    """A file's path below the root of its dump, without its ending, as a part of ids: "a/train".
+    """Return a file's path below the root of its dump, without its ending, as a part of ids: "a/train".
 
-    The folder counts, since files in different folders often share a name.
+    It includes the folder, since files in different folders often share a name.
     """
     path = Path(path.name) if path == root else path.relative_to(root)
     if path.suffix.lower() in (".gz", ".zst"):
@@ -169,7 +169,7 @@ def below(path: Path, root: Path) -> str:
 
 
 def bad_row(place: str, detail: str, raw: bytes) -> Dropped:
-    """A row that could not be read, at FILE:ROW; bytes that are no UTF-8 stand in it as \\xNN."""
+    """Return an unreadable row at FILE:ROW; bytes that are not UTF-8 are escaped as \\xNN."""
     return Dropped(reason=BAD_ROW, detail=detail, place=place, raw=raw.decode("utf-8", errors="backslashreplace"))
 
 

@@ -1,4 +1,4 @@
-"""A stream of lines in blocks of whole lines, in bounded memory whatever the length of a line."""
+"""A stream divided into blocks of whole lines. Memory is bounded for lines of any length."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -83,10 +83,10 @@ def check(dialogue: Dialogue) -> None:
         raise Unfit("turns_do_not_alternate", " ".join(roles))
     if spoken[-1].role == "assistant" and not spoken[-1].content.strip():
         raise Unfit("no_answer", f"turn {len(spoken)} is empty")
-    for number, (asked, told) in enumerate(zip(spoken[::2], spoken[1::2], strict=False), start=1):
+    for number, (prompt, response) in enumerate(zip(spoken[::2], spoken[1::2], strict=False), start=1):
         last = dialogue.matter if 2 * number == len(spoken) else ""
-        if told.content.split() in (asked.content.split(), last.split() or None):
-            raise Unfit("response_equals_input", repr(told.content.strip()[:60]))
+        if response.content.split() in (prompt.content.split(), last.split() or None):
+            raise Unfit("response_equals_input", repr(response.content.strip()[:60]))
 
 
 def user_texts(row: Any) -> list[str]:
@@ -107,7 +107,7 @@ def first_prompt(row: Any) -> str:
 
 
 def apart(prompt: str, matter: str) -> tuple[str, ...]:
-    """An instruction and the input that stands below it."""
+    """Split a prompt into its instruction and the input below it."""
     return (prompt.removesuffix(f"\n\n{matter}"), matter) if matter and prompt.endswith(f"\n\n{matter}") else (prompt,)
 
 
@@ -224,7 +224,7 @@ def _matter(row: Row) -> str:
     return "" if text.lower() in NO_INPUT else text
 
 
-def _asked(row: Row, key: str, matter: str) -> tuple[Turn, ...]:
+def _prompts(row: Row, key: str, matter: str) -> tuple[Turn, ...]:
     value = _cell(row, key)
     if isinstance(value, list):
         return _turns(value, key)
@@ -245,11 +245,11 @@ def _history(row: Row) -> tuple[Turn, ...]:
 def _pair(row: Row, *, question: str = "", response: str = "", footnotes: bool = True) -> Dialogue:
     question, response = question or _question_key(row) or QUESTIONS[0], response or _response_key(row) or RESPONSES[0]
     matter = _matter(row) if footnotes else FOOTNOTE.sub("", _matter(row))
-    asked = _asked(row, question, matter)
-    return Dialogue((*_system(row), *_history(row), *asked, *_told(row, response)), matter)
+    asked = _prompts(row, question, matter)
+    return Dialogue((*_system(row), *_history(row), *asked, *_responses(row, response)), matter)
 
 
-def _told(row: Row, key: str) -> tuple[Turn, ...]:
+def _responses(row: Row, key: str) -> tuple[Turn, ...]:
     """The response, a text or turns; one that is null is empty."""
     value = _cell(row, key)
     if isinstance(value, list | Mapping):
@@ -261,18 +261,18 @@ def _told(row: Row, key: str) -> tuple[Turn, ...]:
 
 
 def _chosen(row: Row) -> Dialogue:
-    """A whole dialogue, or the response to the prompt beside it."""
+    """Parse a whole dialogue, or the response to the prompt of the same row."""
     value = _cell(row, "chosen")
     if isinstance(value, str) and value.startswith("\n\nHuman:"):
         _, *parts = TRANSCRIPT.split(value)
         said = zip(parts[::2], parts[1::2], strict=True)
         return Dialogue(tuple(Turn(ROLES["user" if who == "Human" else "bot"], text.strip()) for who, text in said))
-    told = _told(row, "chosen")
-    if told[0].role in ("system", "user"):
-        return Dialogue((*_system(row), *told) if told[0].role == "user" else told)
+    turns = _responses(row, "chosen")
+    if turns[0].role in ("system", "user"):
+        return Dialogue((*_system(row), *turns) if turns[0].role == "user" else turns)
     if (question := _question_key(row)) is None:
         raise RowError("chosen: a response without a prompt")
-    return Dialogue((*_system(row), *_asked(row, question, ""), *told))
+    return Dialogue((*_system(row), *_prompts(row, question, ""), *turns))
 
 
 def _tree(row: Row) -> Dialogue:
@@ -324,13 +324,13 @@ def _strings(value: Any, key: str) -> list[str]:
 def _instances(row: Row) -> Dialogue:
     inputs = [_matter(one) for one in row["instances"] if isinstance(one, Mapping)]
     first = inputs[0] if inputs else ""
-    return Dialogue(_asked(row, "instruction", first), first, tuple(inputs[1:]))
+    return Dialogue(_prompts(row, "instruction", first), first, tuple(inputs[1:]))
 
 
 def _prompt(row: Row) -> Dialogue:
     key = _question_key(row, PROMPTS) or PROMPTS[0]
     matter = _matter(row)
-    return Dialogue((*_system(row), *_asked(row, key, matter)), matter)
+    return Dialogue((*_system(row), *_prompts(row, key, matter)), matter)
 
 
 _alpaca = partial(_pair, question="instruction", response="output")

@@ -21,7 +21,7 @@ COMPRESSED = (".gz", ".zst")
 TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*TEXT, *(f"{text}{packed}" for text in TEXT for packed in COMPRESSED), ".parquet", ".arrow")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-# written beside the rows by `datasets` and by its hub: no rows
+# metadata that `datasets` and its hub write next to the rows
 METADATA = frozenset(("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"))
 CACHE = "cache-"  # how the names of files begin in which `datasets` keeps intermediate results
 BATCH = 1000  # rows of Parquet that are decoded at a time
@@ -34,7 +34,7 @@ class RawRow(NamedTuple):
 
 
 def files(dumps: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The file, or the data files below a folder, sorted. Raises DumpError"""
+    """Return the file, or the data files below a folder, sorted. Raises DumpError."""
     found = base.files(dumps, suffixes)
     if dumps.is_dir():
         found = [path for path in found if not is_metadata(path)]
@@ -44,7 +44,7 @@ def files(dumps: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
 
 
 def is_metadata(path: Path) -> bool:
-    """Whether `datasets` writes a file of that name beside the rows."""
+    """Whether `datasets` writes a file of that name as metadata."""
     return path.name in METADATA or path.name.startswith(CACHE)
 
 
@@ -60,7 +60,7 @@ def is_packed(path: Path) -> bool:
 
 
 def rows(path: Path) -> Iterator[RawRow]:
-    """Each row that is not blank. Raises DumpError where the file as a whole cannot be read."""
+    """Yield each row that is not blank. Raises DumpError if the file as a whole cannot be read."""
     ending = suffix(path)
     with path.open("rb") as file:
         magic = file.read(6)

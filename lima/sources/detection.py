@@ -15,15 +15,15 @@ from lima.sources.json_rows import RowError
 from lima.sources.lines import Lines
 from lima.sources.stack_exchange.archive import POSTS
 
-# the keys that tell a JSON record; the first that fit count, and the layouts of chat rows come before Reddit's
+# keys that identify a JSON record; the first match counts, and layouts of chat rows are tried before Reddit's
 SHAPES = (
     ({"Definition", "Instances"}, "natural_instructions"),
     ({"id", "group", "family", "expects"}, "suite"),
     ({"id", "group", "messages"}, "authored"),
 )
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-FIRST = 100  # rows of a compressed file or a table that are looked at
-HEAD = 1 << 16  # bytes; what a page or a table is shows in its first lines
+FIRST = 100  # rows of a compressed file or a table that are examined
+HEAD = 1 << 16  # bytes at the start of a file that are examined
 SOUGHT = (
     "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
     "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
@@ -34,7 +34,7 @@ SOUGHT = (
 
 
 def detect(path: Path) -> str:
-    """The name of the reader for a file, or for a folder by the first of its files that tells."""
+    """Return the reader for a file, or for a folder by its first file with a known format. Raises DumpError."""
     found = [file for file in files(path, ("",)) if path.is_file() or not containers.is_metadata(file)]
     for file in found:
         if name := _plugin(file) or _kind(file):
@@ -55,7 +55,7 @@ def _plugin(file: Path) -> str | None:
 
 
 def _kind(file: Path) -> str | None:
-    """A damaged file is known by its name, so that its reader can say what is wrong with it."""
+    """Return the built-in reader of a file. A damaged file is detected by its name, so that its reader reports it."""
     with file.open("rb") as opened:
         head = opened.read(HEAD).removeprefix(BOM).lstrip()
     name = file.name.lower()
@@ -75,7 +75,7 @@ def _kind(file: Path) -> str | None:
 
 
 def _row_kind(file: Path) -> str | None:
-    """The reader of the rows of a compressed file or a table, by its first ones."""
+    """Return the reader of a compressed file or a table by its first rows."""
     kinds = (_shape(row.value) for row in islice(containers.rows(file), FIRST))
     with suppress(DumpError):
         return next(filter(None, kinds), None)
@@ -83,7 +83,7 @@ def _row_kind(file: Path) -> str | None:
 
 
 def _unknown(file: Path) -> str:
-    """What the rows of a file look like that no reader takes; "" where it has none."""
+    """Describe the rows of a file that no reader accepts; "" without rows."""
     if not file.name.lower().endswith(containers.SUFFIXES):
         return ""
     with suppress(DumpError):
@@ -93,7 +93,7 @@ def _unknown(file: Path) -> str:
 
 
 def _records(file: Path, head: bytes) -> Iterator[Any]:
-    """JSON values of a file: of each line that is one, then of the whole; an array gives its first."""
+    """Yield the JSON values of a file: of each valid line, then of the whole; of an array only the first item."""
     if head.startswith(b"{"):
         for part in lines.read(file):
             for _, line in lines.each(part) if isinstance(part, Lines) else ():
@@ -105,7 +105,7 @@ def _records(file: Path, head: bytes) -> Iterator[Any]:
 
 
 def _torn(file: Path) -> str:
-    """Of a file that begins as JSON and is none, neither whole nor in its first line: what is wrong with that line."""
+    """Return the error in the first line of a file that begins as JSON but is invalid, whole and by lines."""
     raw = file.read_bytes()
     if not raw.startswith((b"{", b"[")):
         return ""

@@ -1,4 +1,4 @@
-"""What is written by hand, in JSONL of our own: one dialogue a line, under an id that never changes."""
+"""Hand-written JSONL: one dialogue per line, with an id that never changes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ from lima.sources.base import ReadStats, Shard, bad_row, files
 
 
 class Written(Record):
-    """One line; a reader adds what it is told of."""
+    """One line; a reader adds its own fields."""
 
-    id: str = Field(min_length=1)  # never changes, whatever happens to the text
+    id: str = Field(min_length=1)  # never changes, even if the text does
     messages: tuple[Turn, ...] = Field(min_length=1)
 
 
@@ -22,7 +22,7 @@ W = TypeVar("W", bound=Written)
 
 
 def rows(dumps: Path, schema: type[W], *, tally: ReadStats) -> Iterator[tuple[str, W, bytes] | Dropped]:
-    """The place, record and bytes of each line; ids are unique over a dump's files."""
+    """Yield the place, record and bytes of each line; ids are unique over the files of a dump."""
     places: dict[str, str] = {}
     for path in files(dumps, (".jsonl",)):
         for place, line in json_rows.lines(path):
@@ -40,12 +40,12 @@ def rows(dumps: Path, schema: type[W], *, tally: ReadStats) -> Iterator[tuple[st
 
 
 def pieces(dumps: Path) -> list[Shard]:
-    """All files together: ids are unique over them."""
+    """One shard: ids are unique over all files."""
     return [Shard(dumps, tuple(files(dumps, (".jsonl",))))]
 
 
 def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:
-    """As readers offer it: the first exchange, or a prompt alone, and the turns after it."""
+    """Return the candidate of a line: the first exchange or a prompt alone, and the later turns."""
     first, *later = row.messages
     return Candidate(
         id=f"{provenance.source}/{provenance.site}/{provenance.id}",

@@ -1,4 +1,4 @@
-"""JSON rows as sources publish them: one a line or all in one array, each checked against the schema of its source."""
+"""JSON rows, one per line or all in one array, validated against the schema of their source."""
 
 import codecs
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from lima.sources.base import DumpError
 
 
 class JsonRow(BaseModel):
-    """The fields of a published row that we read; there may be others."""
+    """The fields of a published row that a reader uses; other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -22,7 +22,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 class RowError(ValueError):
-    """What is wrong with one row; its reader adds the place."""
+    """An invalid row; its reader adds the place."""
 
 
 class CutLine(bytes):
@@ -59,11 +59,11 @@ def values(path: Path) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 yield place, loads(line)
     except RowError as error:
-        raise DumpError(f"{place} cannot be read: {error}; mend it, or fetch it again") from error
+        raise DumpError(f"{place} cannot be read: {error}; correct it, or fetch it again") from error
 
 
 def loads(raw: bytes) -> Any:
-    """The value; JSON cut short, text that is no UTF-8 and nesting without end are a RowError."""
+    """Parse JSON. Truncated JSON, text that is not UTF-8 and too deep nesting raise RowError."""
     if isinstance(raw, CutLine):
         raise RowError(f"a line of {raw.length:,} bytes, at most {whole_lines.MAX_LINE:,}")
     try:
@@ -81,7 +81,7 @@ def check(value: Any, schema: type[R]) -> R:
 
 
 def reason(error: ValidationError) -> str:
-    """Each field that is missing or wrong, and what stands there."""
+    """List each missing or wrong field with its value."""
     return "; ".join(_words(e["loc"], e["msg"], e["input"]) for e in error.errors())
 
 

@@ -1,6 +1,6 @@
 """Whole lines of a file, plain or compressed (zstd, gzip), many at a time: a scan over bytes sets the pace, not Python.
 
-Memory is bounded whatever a file holds: a block is read while the one before it is looked at, and of a line that is
+Memory is bounded for every file: a block is read while the one before it is looked at, and of a line that is
 longer than MAX_LINE only its length and its head are kept.
 """
 
@@ -89,9 +89,9 @@ def each(part: Lines) -> Iterator[tuple[int, bytes]]:
 def having(part: Lines, needles: Iterable[bytes], room: NDArray[np.uint8]) -> Iterator[tuple[int, bytes]]:
     """Number and bytes of the lines in which one of the needles occurs, or which are not `{…}`; no other is cut out.
 
-    The case of ASCII letters does not count: bytes are compared with the bit set that tells `a` from `A`. Other pairs
-    of characters differ by that bit too, so a line can be given in which no needle occurs. `room` is BLOCK bytes to
-    work in.
+    The case of ASCII letters does not count: bytes are compared with the bit set that distinguishes `a` from `A`.
+    Other pairs of characters differ by that bit too, so a line can be given in which no needle occurs. `room` is a
+    buffer of BLOCK bytes.
     """
     block, stops = part.block, part.stops
     starts = np.concatenate(([part.start], stops[:-1] + 1))

@@ -1,7 +1,7 @@
-"""The parts of a source joined in their order, whatever the order in which they were read.
+"""Merge the parts of a source in their order, not in the order in which they were read.
 
-What was dropped while reading comes first, then the candidates that came before in another piece; so neither the bound
-of a part nor the number of workers shows.
+Rows dropped while reading come first, then candidates whose id occurred in an earlier shard. The output therefore does
+not depend on the size of parts or the number of workers.
 """
 
 import shutil
@@ -39,8 +39,8 @@ def join(source: str, reader: str, found: Iterable[tuple[Partition, CachedShard]
                     name = orjson.loads(line)["id"]
                     if name in seen:
                         again += 1
-                        told = Dropped(reason=DUPLICATE, detail=f"{name} came before", place=place, raw="")
-                        dropped.write(told.model_dump_json().encode() + b"\n")
+                        repeated = Dropped(reason=DUPLICATE, detail=f"{name} came before", place=place, raw="")
+                        dropped.write(repeated.model_dump_json().encode() + b"\n")
                     else:
                         seen.add(name)
                         candidates.write(line)

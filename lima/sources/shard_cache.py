@@ -1,7 +1,7 @@
-"""One part of a source read and kept below work/, under the digest of all that its result depends on.
+"""Cache of the parts of a source below work/, keyed by a digest of all that their result depends on.
 
-What a killed run has finished is found again under the same digest: the same bytes under the same paths, read by the
-same code with the same parameters. When files were changed plays no part in it.
+A restarted run reuses the parts that an interrupted one finished, if paths, bytes, code and parameters are the same.
+Modification times do not matter.
 """
 
 import os
@@ -27,7 +27,7 @@ NATIVE = ROOT / "native/rowscan.pyx"
 
 
 class Job(Record):
-    """A part, and what its result depends on besides."""
+    """A part, and the settings that its result depends on."""
 
     source: str
     reader: str
@@ -36,9 +36,9 @@ class Job(Record):
     url: str
     root: str  # of the whole dump
     part: Partition
-    min_response_score: int  # votes; this and those below it are what `Early` is made of
+    min_response_score: int  # votes; this and the next four make the `Prefilter`
     reservoir: PositiveInt  # questions a site
-    seed: NonNegativeInt  # of the chance that favours them
+    seed: NonNegativeInt  # of the hash that selects them
     answered: tuple[str, ...]  # subreddits
     asked: tuple[str, ...]
     code: str  # digest of the code that reads, where the jobs are made
@@ -46,10 +46,10 @@ class Job(Record):
 
 
 class CachedShard(Record):
-    """What was found in a part: its part.json, which is written last."""
+    """The result of a part: its part.json, which is written last."""
 
     folder: str
-    again: bool  # found kept, not read now; as it is written, not
+    again: bool  # reused from an earlier run; False in the file
     rows: NonNegativeInt
     questions: NonNegativeInt
     answers: NonNegativeInt
@@ -59,7 +59,7 @@ class CachedShard(Record):
 
 
 def cached(job: Job, early: Prefilter) -> CachedShard:
-    """Read a part, unless it is kept already. Raises DumpError; then nothing of the part is kept."""
+    """Read a part, or return its cached result. Raises DumpError; then nothing of the part is cached."""
     store = Path(job.store)
     folder = store / identity(job)
     if kept := _whole(folder):
@@ -76,7 +76,7 @@ def cached(job: Job, early: Prefilter) -> CachedShard:
 
 
 def credited(candidate: Candidate, *, author: str, url: str) -> Candidate:
-    """The candidate with the author and address of its source where its row has none of its own."""
+    """Return the candidate with the author and address of its source if its row has none."""
     found = candidate.provenance
     missing = {}
     if author and found.author in ("", UNNAMED):
@@ -87,7 +87,7 @@ def credited(candidate: Candidate, *, author: str, url: str) -> Candidate:
 
 
 def remove_partial(store: Path) -> None:
-    """Remove what killed workers left unfinished."""
+    """Remove the incomplete folders of killed workers."""
     for left_over in store.glob(f"*{UNFINISHED}"):
         shutil.rmtree(left_over, ignore_errors=True)
 
@@ -103,7 +103,7 @@ def code(*others: Path) -> str:
 
 
 def identity(job: Job) -> str:
-    """The job but for where it is kept, with the size and the content of each file."""
+    """Digest of the job without its store, and of the path and content of each file."""
     total = xxhash.xxh3_128(job.model_dump_json(exclude={"store"}).encode())
     for path in shards.files(job.part.pieces):
         total.update(f"{path}\0{_digest(path)}\0".encode())
@@ -119,7 +119,7 @@ def _digest(path: Path) -> str:
 
 
 def _whole(folder: Path) -> CachedShard | None:
-    """What is kept there, where its files have the sizes that they were closed with."""
+    """Return the cached result if its files have the sizes with which they were closed, else None."""
     counts = folder / COUNTS
     if not counts.exists():
         return None

@@ -1,7 +1,7 @@
-"""How the dumps of a source fall into parts that can be read apart, on one machine or on many.
+"""Division of the dumps of a source into parts that are read in parallel, on one machine or on several.
 
-A part is one site of Stack Exchange; as many pages, tasks or files, in their order, as make up a bound; or all files of
-a source whose rows must be joined. What the parts give is joined in their order: the bound changes no byte of it.
+A part is one site of Stack Exchange; consecutive pages, tasks or files up to a size; or all files of a source
+whose rows must be joined. The results are merged in order, so that the size of parts does not change the output.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from lima.sources.base import Shard
 
 class Partition(Record):
     name: str  # of its first piece, below the dumps, and of its last; unique in the source
-    pieces: tuple[tuple[str, ...], ...]  # of each, what `read` takes, then what it reads beside it
+    pieces: tuple[tuple[str, ...], ...]  # per shard: the argument of `read`, then the other files that it opens
     size: NonNegativeInt  # bytes of all files
 
 
 def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
-    """In the order of the dumps; small pieces are put together until they are `enough` bytes."""
+    """Return the parts in the order of the dumps; small shards are grouped up to `enough` bytes."""
     groups: list[list[Shard]] = []
     small = registry.small_shards(reader)
     size = enough
@@ -34,7 +34,7 @@ def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
 
 
 def files(pieces: tuple[tuple[str, ...], ...]) -> list[Path]:
-    """All files of a part, each once."""
+    """Return all files of a part, each once."""
     return [path for path in map(Path, dict.fromkeys(name for piece in pieces for name in piece)) if path.is_file()]
 
 

@@ -1,4 +1,4 @@
-"""Files that are compressed with zstd, as Reddit's monthly dumps are, with their damage told.
+"""Files that are compressed with zstd, as Reddit's monthly dumps are; damage is reported.
 
 The decoder does not say whether the last frame ended or the file only stopped. So a seal, a frame of its own, is read
 after the file: only behind whole frames does its text come out as the last of all.

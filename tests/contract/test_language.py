@@ -17,7 +17,6 @@ PENDING = (
     "inspection.py",
     "locks.py",
     "parallel",
-    "readers.py",
     "records.py",
     "reporting",
     "sources",

@@ -40,9 +40,9 @@ def test_a_link_into_its_own_way_is_passed(tmp_path):
     assert names(tmp_path) == ["site/Posts.xml"]
 
 
-def test_a_link_that_leads_nowhere_is_told(tmp_path):
+def test_a_broken_link_is_an_error(tmp_path):
     (tmp_path / "Posts.xml").symlink_to(tmp_path / "gone")
-    with pytest.raises(DumpError, match=r"Posts\.xml is a link to .*gone, which is not there; mend"):
+    with pytest.raises(DumpError, match=r"Posts\.xml is a link to .*gone, which is not there; correct"):
         names(tmp_path)
 
 

@@ -101,7 +101,7 @@ def test_json_that_is_cut_short_is_told_where(tmp_path, content):
 def test_what_is_not_there_is_told():
     with pytest.raises(DumpError, match=r"there is no nowhere\.7z; put the dump there"):
         detection.detect(Path("nowhere.7z"))
-    with pytest.raises(DumpError, match="there is no reader 'usenet'; there are stack_exchange, wikihow, "):
+    with pytest.raises(DumpError, match="unknown reader: 'usenet'; the readers are stack_exchange, wikihow, "):
         registry.reader("usenet")
 
 

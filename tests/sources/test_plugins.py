@@ -164,10 +164,10 @@ def test_an_unknown_reader_is_an_error_that_lists_the_known_ones(package, tmp_pa
     add_source(tmp_path, source={"reader": "usnet"})
     with pytest.raises(
         ParamsError,
-        match=r"sources\.posts\.reader: there is no reader 'usnet'; there are .*, usenet; did you mean usenet\?",
+        match=r"sources\.posts\.reader: unknown reader: 'usnet'; the readers are .*, usenet; did you mean usenet\?",
     ):
         config.load(tmp_path / "params.yaml")
-    with pytest.raises(DumpError, match=r"there is no reader 'nntp'; .*; install the package that provides it"):
+    with pytest.raises(DumpError, match=r"unknown reader: 'nntp'; .*; install the package that provides it"):
         registry.reader("nntp")
 
 

@@ -1,9 +1,9 @@
 """Submissions of Reddit, each with its best reply, from dumps of a month or of a subreddit (LIMA §2.1).
 
 A file holds one JSON object a line, plain or compressed with zstd. It is read once, as fast as it is decompressed: a
-line of a subreddit that nobody wants is not parsed, and all of them are told by one record a file. So
+line of another subreddit is not parsed, and one record per file counts all of them. So
 rows = submissions + comments + bad rows + rows of other subreddits, and submissions = candidates + dropped ones.
-A line that is no JSON is told as such if it is torn at either end or names a wanted subreddit.
+An invalid line is a bad row if it is truncated at either end or names a wanted subreddit.
 
 The response is the top-level comment with the highest score that is not hidden, removed, a moderator's or a bot's. Of a
 post that comes again its latest version counts. Comments on submissions that are in no file are counted and left.

@@ -1,6 +1,6 @@
 """Submissions and comments of Reddit, from the dumps of Pushshift, of its successors or in the API's own form.
 
-What has a title is a submission, what has a body a comment, whatever the file is called.
+A row with a title is a submission, one with a body a comment; the name of the file does not matter.
 """
 
 import html
@@ -14,14 +14,14 @@ from lima.records import Candidate, Provenance
 from lima.sources import json_rows
 from lima.sources.json_rows import JsonRow, RowError
 
-# what stands in place of a text
+# placeholders of removed texts
 REMOVED = re.compile(r"\[\s*(?:deleted|removed|unavailable|deleted by user|removed by \w+)\s*\]", re.IGNORECASE)
 BOTS = {"AutoModerator"}
 TEAM = "-ModTeam"  # ends the name of a subreddit's shared moderator account
 
 
 def _seconds(value: Any) -> float:
-    """Since 1970, as a number or in words; 0 where nothing tells."""
+    """Seconds since 1970, as a number or a date; 0 if unknown."""
     try:
         number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -46,10 +46,10 @@ class RedditPost(JsonRow):
     edited: Seconds = 0.0
     retrieved_on: Seconds = 0.0
     retrieved_utc: Seconds = 0.0
-    meta: Meta = Field(alias="_meta", default_factory=dict)  # of the dumps since 2024; tells a second retrieval
+    meta: Meta = Field(alias="_meta", default_factory=dict)  # in dumps since 2024; has the time of a second retrieval
 
     def version(self) -> float:
-        """When the text was as it stands here, seconds since 1970; 0 where the dump does not tell."""
+        """When the text was retrieved, seconds since 1970; 0 if unknown."""
         again = [_seconds(value) for key, value in self.meta.items() if key.startswith("retrieved")]
         return max(self.edited, self.retrieved_on, self.retrieved_utc, *again)
 
@@ -65,7 +65,7 @@ class RedditSubmission(RedditPost):
     hide_score: bool | None = None
 
     def refusal(self) -> tuple[str, str] | None:
-        """Why it is no candidate, and what tells it."""
+        """The reason why it is not a candidate, and the detail."""
         for text in ((self.selftext or "").strip(), self.title.strip()):
             if REMOVED.fullmatch(text):
                 return "removed", f"the text is {text}"
@@ -109,10 +109,10 @@ class RedditComment(RedditPost):
     link_id: str  # t3_ and the submission's id
     # the same for a top-level comment, or null in dumps of 2022 and 2023, which give a number to all others
     parent_id: str | int | None = None
-    score_hidden: bool | None = None  # a score that stands in for the true one
+    score_hidden: bool | None = None  # `score` is then a placeholder
 
     def is_top_level(self) -> bool:
-        """Whether it answers the submission itself. A row without the field does not tell."""
+        """Whether it answers the submission itself; unknown without the field."""
         return self.parent_id == self.link_id or (self.parent_id is None and "parent_id" in self.model_fields_set)
 
     def is_a_reply(self) -> bool:
@@ -124,7 +124,7 @@ class RedditComment(RedditPost):
 
 
 def fields(line: bytes) -> dict[str, Any]:
-    """What a line tells of a post. Raises RowError"""
+    """Parse a line. Raises RowError."""
     value = json_rows.loads(line)
     if isinstance(value, dict) and "kind" in value and isinstance(value.get("data"), dict):
         value = value["data"]  # the API's own form

@@ -19,7 +19,7 @@ CREATE TABLE submission (id TEXT PRIMARY KEY, version REAL, seen INTEGER, place 
 CREATE TABLE reply (id TEXT PRIMARY KEY, version REAL, seen INTEGER, link TEXT, score INTEGER, author TEXT, body TEXT);
 """
 SUBMISSION = "INSERT INTO submission VALUES (:id, :version, :seen, :place, :candidate, :dropped) ON CONFLICT DO NOTHING"
-# of versions that are equally late, or tell no time, the one that is read last counts
+# of versions with the same time, or without one, the last one that is read counts
 LATER = """
 UPDATE submission SET version = :version, seen = :seen, place = :place, candidate = :candidate, dropped = :dropped
 WHERE id = :id AND version <= :version
@@ -60,12 +60,12 @@ class Store:
     def add_submission(self, id_: str, version: float, place: str, outcome: Candidate | Dropped) -> str | None:
         """The place of the version that goes, the older of two, or None where this is the first."""
         self._seen += 1
-        told = {"id": id_, "version": version, "seen": self._seen, "place": place, "candidate": None, "dropped": None}
-        told["candidate" if isinstance(outcome, Candidate) else "dropped"] = outcome.model_dump_json()
-        if self._database.execute(SUBMISSION, told).rowcount:
+        values = {"id": id_, "version": version, "seen": self._seen, "place": place, "candidate": None, "dropped": None}
+        values["candidate" if isinstance(outcome, Candidate) else "dropped"] = outcome.model_dump_json()
+        if self._database.execute(SUBMISSION, values).rowcount:
             return None
         [known] = self._database.execute("SELECT place FROM submission WHERE id = ?", (id_,)).fetchone()
-        return str(known) if self._database.execute(LATER, told).rowcount else place
+        return str(known) if self._database.execute(LATER, values).rowcount else place
 
     def outcomes(self) -> Iterator[Candidate | Dropped]:
         """Submissions in the order in which they were read, candidates with their best reply, and the refused ones."""

@@ -1,8 +1,8 @@
 """The adversarial suite: prompts that try a model, and harmless ones that look like them, in JSONL of our own.
 
 The paper names an adversarial prompt as what may break its model; here is what measures it: prompt injection, prompt
-leaking and jailbreaks, each with a rule that tells from the answer alone whether the attempt succeeded. Nothing in the
-suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none.
+leaking and jailbreaks, each with a rule that decides from the answer alone whether the attempt succeeded. Nothing in
+the suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,14 @@ class Case(hand_written.Written):
     canary: str  # what only a bad answer holds; "" for those that refuse or answer
 
     @model_validator(mode="after")
-    def can_be_told(self) -> Self:
+    def is_decidable(self) -> Self:
         roles = [turn.role for turn in self.messages]
         if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or roles[-1] != "user":
             raise ValueError(f"the turns are {' '.join(roles)}; user and assistant alternate, the user begins and ends")
         if bool(self.canary) == (self.expects in ("refuses", "answers")):
-            raise ValueError(f"canary {self.canary!r}: an answer that {self.expects} is told by one, or by none")
+            raise ValueError(
+                f"canary {self.canary!r}: required unless the answer refuses or answers; correct canary or expects"
+            )
         said = " ".join(turn.content for turn in self.messages).casefold()
         if self.expects == "disobeys" and self.canary.casefold() in said:
             raise ValueError(f"canary {self.canary!r} stands in the prompt, so that quoting it would look like obeying")

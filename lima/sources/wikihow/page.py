@@ -6,7 +6,7 @@ about itself; LIMA's released examples have none of these either. (They have no 
 A warning inside a step stays. The response is a fragment of HTML without attributes, links or images.
 
 The pages of about 2014, of 2020 and of about 2023 differ in what surrounds a step and a method's name, not in what
-tells a section: `div.section.steps`, or in the oldest `div#steps`, and in it lists of steps.
+identifies a section: `div.section.steps`, or in the oldest `div#steps`, and in it lists of steps.
 """
 
 import html

@@ -1,8 +1,8 @@
 """Articles of wikiHow from saved pages and from WARC files (LIMA §2.1).
 
-A crawl holds much that is no article: pages of users and categories, quizzes, errors, redirects, other sites. Each such
+A crawl has many other pages: of users and categories, quizzes, errors, redirects, other sites. Each such
 page is dropped as `no_article` and says what it is. What is broken is a bad row: an empty file, a page that is too
-large, a record that cannot be read, which a WARC file's name and the record's offset tell, FILE@OFFSET.
+large, a record that cannot be read; its place is FILE@OFFSET, the offset of the record in the WARC file.
 """
 
 import re
@@ -20,7 +20,7 @@ from lima.sources.wikihow.page import NoArticle, body, words
 
 SMALL_SHARDS = True
 SUFFIXES = (".html", ".htm", *warc.SUFFIXES)
-HTML = ("text/html", "application/xhtml+xml", "application/http", "")  # "": not told
+HTML = ("text/html", "application/xhtml+xml", "application/http", "")  # "": unknown
 # English articles; for some years a few subjects had addresses of their own; .example is nobody's, for pages made up
 HOSTS = re.compile(
     r"(?:(?:www\.|m\.)?wikihow\.(?:com|example)|(?:www\.)?wikihow\.(?:fitness|health|legal|life|mom|pet|tech))"
@@ -102,7 +102,7 @@ def _crawled(record: warc.WarcResponse | warc.BrokenRecord, place: str) -> Artic
 
 def _article(found: ArticlePage, *, source: str, licence: str) -> Candidate:
     if found.url:
-        _slug(found.url)  # most of a crawl is told by its address, before anything is parsed
+        _slug(found.url)  # most pages of a crawl are rejected by their address, before parsing
     page = etree.fromstring(found.raw, etree.HTMLParser(encoding="utf-8")) if found.raw.strip() else None
     if page is None:
         raise Unreadable("there is no element in it")

@@ -1,7 +1,7 @@
 """Pages out of WARC files, plain or with each record compressed by itself, as Common Crawl publishes them.
 
-The library stops at the first record that it cannot parse. Here such a record is told with its offset, and reading goes
-on at the next place in the file that looks like a record's beginning. Nothing that is larger than a page is held.
+The library stops at the first record that it cannot parse. Here such a record is reported with its offset, and reading
+continues at the next place in the file that looks like a record's beginning. Nothing larger than a page is held.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ def read(path: Path) -> Iterator[WarcResponse | BrokenRecord]:
 
 def _records(file: BinaryIO, marker: bytes) -> Iterator[WarcResponse | BrokenRecord]:
     start: int | None = 0
-    lost = None  # what is told of the place behind a good record, unless the next one turns out to be broken itself
+    lost = None  # the fault reported behind a good record, unless the next record is broken itself
     while start is not None:
-        last, whole, told = start, False, False  # the record that is read, to its end?, told as broken?
+        last, whole, reported = start, False, False  # offset of the record; read to its end; reported as broken
         file.seek(start)
         try:
             for record in ArchiveIterator(file, parse_http=False, max_header_len=MAX_HEADER):
@@ -61,14 +61,14 @@ def _records(file: BinaryIO, marker: bytes) -> Iterator[WarcResponse | BrokenRec
                 found = _response(record, last) if record.record_type & PAGES else None
                 if found:
                     yield found
-                told = isinstance(found, BrokenRecord)
+                reported = isinstance(found, BrokenRecord)
                 if isinstance(found, BrokenRecord) and found.cut:
                     break
                 whole = True
             else:
                 return
         except (OSError, ValueError) as error:
-            if whole and told:
+            if whole and reported:
                 lost = None
             elif whole:
                 lost = BrokenRecord(last, f"what follows the record here is none: {error}")
