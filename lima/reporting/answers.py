@@ -1,4 +1,4 @@
-"""Answers side by side, as a reader may see them: a model's words are hostile text (LIMA §4.3)."""
+"""Safe rendering of responses as HTML, and systematic sampling of prompts for display (LIMA §4.3)."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def evenly(items: Sequence[Item], count: int, *, rng: np.random.Generator) -> list[Item]:
-    """`count` items at one distance from one another, the first at random: each is as likely to be among them."""
+    """Systematic sampling: `count` items at equal distance with a random start; every item is equally likely."""
     if count >= len(items):
         return list(items)
     step = len(items) / count
@@ -23,15 +23,15 @@ def evenly(items: Sequence[Item], count: int, *, rng: np.random.Generator) -> li
 
 
 def as_html(text: str) -> Markup:
-    """Markdown as HTML that holds no tag, no link and no image of the writer's: those stay the characters they are."""
-    return Markup(_reader().render(visible(text)))  # noqa: S704  # the reader escapes all that it does not make itself
+    """Render untrusted Markdown as HTML. Tags, links and images are shown as plain text."""
+    return Markup(_renderer().render(visible(text)))  # noqa: S704  # the renderer escapes HTML
 
 
 @cache
-def _reader() -> MarkdownIt:
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-    reader.disable(["link", "image", "autolink", "reference"])
-    # An answer's headings are no headings of the report.
-    reader.add_render_rule("heading_open", lambda *_: '<p class="heading">')
-    reader.add_render_rule("heading_close", lambda *_: "</p>\n")
-    return reader
+def _renderer() -> MarkdownIt:
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    renderer.disable(["link", "image", "autolink", "reference"])
+    # Headings of a response must not become headings of the report.
+    renderer.add_render_rule("heading_open", lambda *_: '<p class="heading">')
+    renderer.add_render_rule("heading_close", lambda *_: "</p>\n")
+    return renderer

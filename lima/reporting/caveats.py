@@ -1,4 +1,4 @@
-"""What may not be concluded from a run, worked out from its parameters and its numbers (LIMA §2, §4, §5)."""
+"""Caveats: conclusions that a run does not support, derived from its parameters and results (LIMA §2, §4, §5)."""
 
 import re
 from collections import Counter
@@ -15,19 +15,23 @@ from lima.reporting.results import Results
 
 RULES = {
     "longest": "prefers the longer answer",
-    "random": "throws a coin",
+    "random": "chooses at random",
     "always-tie": "never prefers any answer",
-    "finished": "prefers the answer that ended by itself",
+    "finished": "prefers the complete answer",
 }
 
 
 class Caveat(NamedTuple):
-    claim: str  # that may not be made
+    claim: str  # the unsupported conclusion
     why: str
 
 
 def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping[str, list[int]]) -> list[Caveat]:
-    """The gravest first; `lengths` gives each arm's training examples in tokens."""
+    """Return the caveats, the most important first.
+
+    Args:
+        lengths: by arm, tokens of each training example.
+    """
     return [
         *_base(p),
         *_annotators(p, measured),
@@ -51,48 +55,46 @@ def _base(p: Params) -> Iterator[Caveat]:
     if isinstance(model, RandomModel):
         yield Caveat(
             "Anything about quality.",
-            "The base is a random model: it knows no language, so every figure below only shows that the graph runs "
-            "from end to end.",
+            "The base model has random weights. The results only show that the pipeline runs end to end.",
         )
     elif re.search(r"instruct|chat|[-_]it\b", str(model), re.IGNORECASE):
         yield Caveat(
             "Anything about superficial alignment.",
-            f"The base ({p.train.model}: {model}) has been tuned on instructions before, while the hypothesis "
-            "is about a model that has only been pretrained: what an arm gains over it is not what alignment gives.",
+            f"The base model ({p.train.model}: {model}) is already instruction-tuned. The hypothesis is about a model "
+            "that is only pretrained, so the gain of an arm is not the effect of alignment.",
         )
 
 
 def _annotators(p: Params, measured: Preferences) -> Iterator[Caveat]:
     used = list(dict.fromkeys(name for by_annotator in measured.values() for name in by_annotator))
-    floors = {name: a.rule for name in used if isinstance(a := p.annotators[name], FloorAnnotator)}
-    rules = ", ".join(f"{name} {RULES[rule]}" for name, rule in floors.items())
-    if floors and len(floors) == len(used):
+    baselines = {name: a.rule for name in used if isinstance(a := p.annotators[name], FloorAnnotator)}
+    rules = ", ".join(f"{name} {RULES[rule]}" for name, rule in baselines.items())
+    if baselines and len(baselines) == len(used):
         yield Caveat(
             "That any contestant answers better than another.",
-            "No person and no model has read the answers: all annotators are floors, rules that a real annotator has "
-            f"to beat ({rules}).",
+            f"No person and no model has read the answers. All annotators are baseline rules ({rules}).",
         )
-    elif floors:
-        yield Caveat("Anything from the floors.", f"They are rules that a real annotator has to beat: {rules}.")
+    elif baselines:
+        yield Caveat("Anything from the baselines.", f"They are rules that measure form, not quality: {rules}.")
 
 
 def _unusable(measured: Preferences) -> Iterator[Caveat]:
-    """One caveat for each annotator that left comparisons without a verdict, in part or altogether."""
+    """Caveats for each annotator with unusable verdicts."""
     for annotator in dict.fromkeys(name for by_annotator in measured.values() for name in by_annotator):
-        of = {name: by[annotator] for name, by in measured.items() if annotator in by}
-        worthless = [name for name, value in of.items() if not value.usable]
-        if worthless:
+        values = {name: by[annotator] for name, by in measured.items() if annotator in by}
+        unusable = [name for name, value in values.items() if not value.usable]
+        if unusable:
             yield Caveat(
-                f"Anything from {annotator} about {', '.join(worthless)}.",
-                "It gave no usable verdict there, which is not a tie: "
-                f"{'; '.join(_without_verdict(name, of[name]) for name in worthless)}.",
+                f"Anything from {annotator} about {', '.join(unusable)}.",
+                "It has no usable verdicts there, which is not the same as a tie: "
+                f"{'; '.join(_without_verdict(name, values[name]) for name in unusable)}.",
             )
-        partly = [name for name, value in of.items() if 0 < value.usable < value.n]
+        partly = [name for name, value in values.items() if 0 < value.usable < value.n]
         if partly:
             yield Caveat(
                 f"That {annotator} is consistent.",
-                "Some of its verdicts cannot be used and count for neither side: "
-                f"{'; '.join(_without_verdict(name, of[name]) for name in partly)}.",
+                "Some of its verdicts are not usable and count for neither side: "
+                f"{'; '.join(_without_verdict(name, values[name]) for name in partly)}.",
             )
 
 
@@ -105,8 +107,9 @@ def _epochs(p: Params) -> Iterator[Caveat]:
     judge = p.annotators[p.select.annotator]
     if isinstance(judge, FloorAnnotator):
         yield Caveat(
-            "That the chosen epochs are the best.",
-            f"A rule chose them: {p.select.annotator} {RULES[judge.rule]}. In the paper people did, by reading.",
+            "That the selected epochs are the best.",
+            f"A baseline rule selected them: {p.select.annotator} {RULES[judge.rule]}. In the paper, people read "
+            "the answers.",
         )
 
 
@@ -120,37 +123,37 @@ def _adapters(p: Params) -> Iterator[Caveat]:
     if small:
         yield Caveat(
             f"That {', '.join(small)} follow{'s' if len(small) == 1 else ''} the paper's recipe.",
-            "LoRA: small matrices were trained beside frozen weights; the paper trains every weight.",
+            "LoRA trains small matrices and freezes the other weights; the paper trains all weights.",
         )
 
 
 def _size(p: Params, results: Results) -> Iterator[Caveat]:
     largest = max(len(arm.train) for arm in results.arms.values())
-    ours = (largest, p.train.epochs, p.train.max_tokens, len(results.test))
-    if ours != (paper.TRAINING_EXAMPLES, paper.EPOCHS, paper.MAX_TOKENS, paper.TEST_PROMPTS):
+    scale = (largest, p.train.epochs, p.train.max_tokens, len(results.test))
+    if scale != (paper.TRAINING_EXAMPLES, paper.EPOCHS, paper.MAX_TOKENS, paper.TEST_PROMPTS):
         yield Caveat(
-            "How large the paper's effects are.",
+            "The size of the effects in the paper.",
             f"The profile {p.profile} trains on up to {largest:,} examples of at most {p.train.max_tokens:,} tokens "
-            f"for {p.train.epochs} epochs and asks {len(results.test):,} test prompts; the paper trained {paper.MODEL} "
-            f"on {paper.TRAINING_EXAMPLES:,} of at most {paper.MAX_TOKENS:,} for {paper.EPOCHS} and asked "
-            f"{paper.TEST_PROMPTS}.",
+            f"for {p.train.epochs} epochs and has {len(results.test):,} test prompts; the paper trained {paper.MODEL} "
+            f"on {paper.TRAINING_EXAMPLES:,} examples of at most {paper.MAX_TOKENS:,} tokens for {paper.EPOCHS} epochs "
+            f"and had {paper.TEST_PROMPTS} test prompts.",
         )
 
 
 def _sensitivity(measured: Preferences) -> Iterator[Caveat]:
-    found = [
+    detectable = [
         (value.smallest, value.prompts)
-        for of in measured.values()
-        for value in of.values()
+        for by_annotator in measured.values()
+        for value in by_annotator.values()
         if value.smallest is not None
     ]
-    if found:
-        finest, prompts = min(found)
-        least = f"below {100 * finest:.0f} points" if finest <= 1 else "of any size"
+    if detectable:
+        finest, prompts = min(detectable)
+        undetected = f"below {100 * finest:.0f} points" if finest <= 1 else "of any size"
         yield Caveat(
-            "That contestants are equal where no difference was found.",
-            f"With {prompts} prompts, even the finest of these comparisons could easily have missed a net preference "
-            f"{least}.",
+            "That contestants are equal if no difference is significant.",
+            f"With {prompts} prompts, even the most sensitive comparison is likely to miss a net preference "
+            f"{undetected}.",
         )
 
 
@@ -160,31 +163,32 @@ def _priors(results: Results) -> Iterator[Caveat]:
     if shared:
         origins = sorted({f"{prompt.provenance.source}/{prompt.provenance.site}" for prompt in shared})
         yield Caveat(
-            "How the arms do on the prompts of strangers.",
-            f"{len(shared)} of {len(results.test)} test prompts ({', '.join(origins)}) come from sources that were "
-            "trained on too. The paper says the same of its groups A and B, who had contact before writing and so "
-            "shared priors.",
+            "The quality on prompts from other authors.",
+            f"{len(shared)} of {len(results.test)} test prompts ({', '.join(origins)}) come from sources that are also "
+            "in the training data. The paper has the same caveat: its groups A and B were in contact before writing.",
         )
 
 
 def _luck(p: Params) -> Iterator[Caveat]:
     answers = "one answer" if p.sample.samples == 1 else f"{p.sample.samples} answers"
     yield Caveat(
-        "That another run would say the same.",
-        f"Each arm was trained once, from one seed, and gave {answers} to each prompt. The intervals speak of the "
-        "choice of prompts and not of that luck.",
+        "That another run would have the same results.",
+        f"Each arm was trained once, with one seed, and has {answers} to each prompt. The intervals cover the choice "
+        "of prompts, not the variation between runs.",
     )
 
 
 def _unanswered(results: Results) -> Iterator[Caveat]:
-    failures = {name: Counter(failure.reason for failure in of) for name, of in results.unanswered.items() if of}
+    failures = {
+        name: Counter(failure.reason for failure in entries) for name, entries in results.unanswered.items() if entries
+    }
     if failures:
         counted = "; ".join(
             f"{name}: {reasons.total():,} without an answer ({counts(reasons)})" for name, reasons in failures.items()
         )
         yield Caveat(
             f"How {', '.join(failures)} would have answered every prompt.",
-            f"Questions without an answer are compared with nothing and are in no figure below: {counted}.",
+            f"Prompts without an answer are not compared and not included in any number below: {counted}.",
         )
 
 
@@ -192,16 +196,15 @@ def _cut(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Itera
     cut = {name: 1 - ended(responses) for name, responses in results.responses.items() if responses}
     if any(cut.values()):
         yield Caveat(
-            "How whole answers compare.",
-            f"An answer that did not end by itself was cut, after {p.sample.decoding.max_tokens:,} tokens where we "
-            f"decode, and judged as it stood: {_shares(cut)}.",
+            "How complete answers compare.",
+            f"Some answers are truncated (at {p.sample.decoding.max_tokens:,} tokens if sampled here) and were judged "
+            f"as they are: {_shares(cut)}.",
         )
-    long = {name: sum(tokens > p.train.max_tokens for tokens in of) / len(of) for name, of in lengths.items()}
+    long = {name: sum(n > p.train.max_tokens for n in tokens) / len(tokens) for name, tokens in lengths.items()}
     if any(long.values()):
         yield Caveat(
-            "What training on whole examples would give.",
-            f"Those longer than {p.train.max_tokens:,} tokens were cut, and their end was never learnt: "
-            f"{_shares(long)}.",
+            "The effect of training on complete examples.",
+            f"Examples longer than {p.train.max_tokens:,} tokens are truncated in training: {_shares(long)}.",
         )
 
 
@@ -212,8 +215,8 @@ def _unlike_data(p: Params, results: Results, lengths: Mapping[str, list[int]]) 
         amounts = [f"{len(results.arms[arm].train):,} examples, {sum(lengths[arm]):,} tokens ({arm})" for arm in arms]
         if len({sum(lengths[arm]) for arm in arms}) > 1:
             yield Caveat(
-                f"That the kind of data alone makes the difference in {name}.",
-                f"The amounts differ as well: {' and '.join(amounts)}, prompts and responses together.",
+                f"That only the kind of data makes the difference in {name}.",
+                f"The amounts of data also differ: {' and '.join(amounts)}, prompts and responses together.",
             )
 
 
@@ -222,9 +225,9 @@ def _recorded(p: Params) -> Iterator[Caveat]:
     if recorded:
         yield Caveat(
             f"How {', '.join(recorded)} would answer again.",
-            "Those answers were recorded elsewhere; how they were made is not known here.",
+            "These answers were recorded elsewhere; how they were produced is unknown.",
         )
 
 
-def _shares(of: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {100 * share:.0f}\N{NO-BREAK SPACE}%" for name, share in of.items() if share)
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * share:.0f}\N{NO-BREAK SPACE}%" for name, share in shares.items() if share)

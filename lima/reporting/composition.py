@@ -1,4 +1,4 @@
-"""What an arm is made of, counted: sources, sites, lengths, licences, and what was left out (LIMA §2, Table 1)."""
+"""Composition of an arm: sources, sites, lengths, licences and dropped rows (LIMA §2, Table 1)."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from lima.reporting.token_counts import Count
 
 
 class Share(Protocol):
-    """What a site had, what τ leads to expect of it, and what was drawn."""
+    """Number of available, expected (under temperature τ) and sampled examples of a site."""
 
     @property
     def available(self) -> int: ...
@@ -25,16 +25,16 @@ class Share(Protocol):
 
 @dataclass(frozen=True)
 class Specimen:
-    """Something that was dropped, to be looked at."""
+    """A dropped row or candidate, shown as an example."""
 
     place: str
     detail: str
-    text: str  # "" where only the dump has it
+    text: str  # "" if only the dump has the text
 
 
 @dataclass(frozen=True)
 class DropCount:
-    """What one stage dropped for one reason."""
+    """Rows dropped by one stage for one reason."""
 
     stage: str
     reason: str
@@ -45,7 +45,7 @@ class DropCount:
 
 @dataclass(frozen=True)
 class Composition:
-    """All that an arm's card tells of."""
+    """Everything that an arm's data card shows."""
 
     arm: str
     pool: str
@@ -61,7 +61,7 @@ class Composition:
 
 @dataclass(frozen=True)
 class Flow:
-    """How many rows of a source became how many examples, a step at a time."""
+    """Number of rows of a source after each step, from the dump to the sampled examples."""
 
     source: str
     steps: Sequence[tuple[str, int]]
@@ -81,18 +81,19 @@ class Licence:
     licence: str
     address: str
     examples: int
-    authors: int  # distinct, where all are known
-    without_author: int  # examples of which an author is unknown, or one of two
+    authors: int  # distinct, among examples with known authors
+    without_author: int  # examples with at least one unknown author
     without_address: int
 
     @property
     def forbids(self) -> list[str]:
-        """What a Creative Commons licence does not allow, by its name."""
+        """Uses that the name of a Creative Commons licence excludes (NC, ND)."""
         words = re.findall(r"\b(?:NC|ND)\b", self.licence) if self.licence.startswith("CC ") else []
         return [{"NC": "commercial use", "ND": "changed versions"}[word] for word in dict.fromkeys(words)]
 
 
 def flows(built: Composition) -> list[Flow]:
+    """Number of rows of each source after each step."""
     pool = "kept by the filters" if built.pool == "kept" else "sampled unfiltered"
     return [
         Flow(
@@ -101,8 +102,8 @@ def flows(built: Composition) -> list[Flow]:
                 ("rows in the dumps", source.scraped.rows),
                 ("candidates", source.scraped.candidates),
                 (pool, built.offered[name]),
-                ("left to draw from", sum(share.available for share in built.sites[name].values())),
-                ("drawn", drawn(built)[name]),
+                ("eligible", sum(share.available for share in built.sites[name].values())),
+                ("sampled", drawn(built)[name]),
             ),
         )
         for name, source in built.sources.items()
@@ -110,34 +111,35 @@ def flows(built: Composition) -> list[Flow]:
 
 
 def drawn(built: Composition) -> dict[str, int]:
-    return {source: sum(share.drawn for share in of.values()) for source, of in built.sites.items()}
+    """Number of sampled examples by source."""
+    return {source: sum(share.drawn for share in sites.values()) for source, sites in built.sites.items()}
 
 
 def measure(examples: Sequence[Example], count: Count) -> dict[str, Lengths]:
-    """By source; user turns make the prompt and assistant turns the response, as in Table 1."""
-    found = {}
+    """Lengths by source. The prompt is all user turns, the response all assistant turns, as in Table 1."""
+    lengths = {}
     for source in dict.fromkeys(example.provenance.source for example in examples):
-        of = [example for example in examples if example.provenance.source == source]
-        prompts, responses = (count([table1.said(row, role) for row in of]) for role in ("user", "assistant"))
-        found[source] = Lengths(prompts, responses)
-    return found
+        members = [example for example in examples if example.provenance.source == source]
+        prompts, responses = (count([table1.turns_of(row, role) for row in members]) for role in ("user", "assistant"))
+        lengths[source] = Lengths(prompts, responses)
+    return lengths
 
 
 def licences(credits: Sequence[Credit]) -> list[Licence]:
-    """A line for each source and licence among the training examples."""
-    found = []
+    """One entry for each source and licence among the training examples."""
+    entries = []
     train = [credit for credit in credits if credit.split == "train"]
     for source, licence, address in sorted(Counter((c.source, c.licence, c.licence_address) for c in train)):
-        of = [credit for credit in train if (credit.source, credit.licence) == (source, licence)]
-        found.append(
+        members = [credit for credit in train if (credit.source, credit.licence) == (source, licence)]
+        entries.append(
             Licence(
                 source=source,
                 licence=licence,
                 address=address,
-                examples=len(of),
-                authors=len({credit.author for credit in of if "author" not in credit.missing}),
-                without_author=sum("author" in credit.missing for credit in of),
-                without_address=sum("address" in credit.missing for credit in of),
+                examples=len(members),
+                authors=len({credit.author for credit in members if "author" not in credit.missing}),
+                without_author=sum("author" in credit.missing for credit in members),
+                without_address=sum("address" in credit.missing for credit in members),
             )
         )
-    return found
+    return entries

@@ -1,4 +1,4 @@
-"""The data card of an arm as one page: what it is made of, what was left out, and whom to credit (LIMA §2, Table 1)."""
+"""Render the data card of an arm as a self-contained HTML file (LIMA §2, Table 1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from lima.reporting.token_counts import Count
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownExample:
     id: str
-    turns: Sequence[tuple[str, Markup]]  # role, words
+    turns: Sequence[tuple[str, Markup]]  # role, rendered text
     credit: Credit
 
 
 def render(p: Params, built: Composition, *, count: Count) -> str:
+    """Render the page; `count` counts tokens."""
     lengths = composition.measure(built.train, count)
     credits = {credit.id: credit for credit in built.credits}
     return templating.render(
@@ -38,18 +39,18 @@ def render(p: Params, built: Composition, *, count: Count) -> str:
         shown=[_shown(example, credits[example.id]) for example in built.shown],
         cut=lambda text: cut(text, p.mix.card.chars),
         funnel=data_card_figures.funnel(composition.flows(built)),
-        sites={name: data_card_figures.sites(name, of) for name, of in built.sites.items() if len(of) > 1},
-        single=[name for name, of in built.sites.items() if len(of) == 1],
+        sites={name: data_card_figures.sites(name, shares) for name, shares in built.sites.items() if len(shares) > 1},
+        single=[name for name, shares in built.sites.items() if len(shares) == 1],
         most_sites=data_card_figures.SITES,
-        stages=[(stage, list(of)) for stage, of in groupby(built.losses, key=lambda loss: loss.stage)],
+        stages=[(stage, list(losses)) for stage, losses in groupby(built.losses, key=lambda loss: loss.stage)],
         lengths=data_card_figures.lengths(lengths),
     )
 
 
 def cut(text: str, chars: int) -> str:
-    """At most `chars` characters, the last of them "…" where there were more."""
+    """Truncate to at most `chars` characters, the last of them "…"."""
     return text if len(text) <= chars else f"{text[: chars - 1].rstrip()}…"
 
 
-def _shown(example: Example, credit: Credit) -> Shown:
-    return Shown(example.id, [(turn.role, answers.as_html(turn.content)) for turn in example.messages], credit)
+def _shown(example: Example, credit: Credit) -> ShownExample:
+    return ShownExample(example.id, [(turn.role, answers.as_html(turn.content)) for turn in example.messages], credit)

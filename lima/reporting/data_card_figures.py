@@ -1,4 +1,4 @@
-"""The data card's three figures: where candidates went, how sites were drawn, how long texts are."""
+"""The data card's figures: funnel, sampled sites, length histograms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from lima.display import visible_line
 from lima.reporting.composition import Flow, Lengths, Share
 from lima.reporting.svg import FAINT, GREYS, GROUND, HUES, INK, WIDTH, drawing, inline
 
-SITES = 30  # of a source in the picture, the largest; the table has all
-COLUMNS = 2  # of small pictures side by side
+SITES = 30  # the largest sites of a source in the figure; the table has all
+COLUMNS = 2  # of small multiples
 
 
 def funnel(flows: Sequence[Flow]) -> Markup:
-    """A small funnel a source. Bars are as long as the logarithm of what they count, which stands beside them."""
+    """One funnel per source, with bars on a logarithmic scale and their counts."""
     most = max(math.log10(1 + count) for flow in flows for _, count in flow.steps)
     rows = math.ceil(len(flows) / COLUMNS)
     with drawing(WIDTH, 1.35 * rows + 0.1) as figure:
@@ -36,12 +36,12 @@ def funnel(flows: Sequence[Flow]) -> Markup:
             axes.set_xlim(0, 1.28 * most)
             axes.set_title(flow.source)
             _bare(axes)
-        says = "; ".join(f"{f.source}: " + ", ".join(f"{label} {count}" for label, count in f.steps) for f in flows)
-        return inline(figure, "funnel", says=f"From rows to examples. {says}.")
+        values = "; ".join(f"{f.source}: " + ", ".join(f"{label} {count}" for label, count in f.steps) for f in flows)
+        return inline(figure, "funnel", description=f"From rows to examples. {values}.")
 
 
 def sites(source: str, shares: Mapping[str, Share]) -> Markup:
-    """Examples drawn of each site as bars, and as a mark how many τ leads to expect; the largest sites on top."""
+    """Sampled examples of each site (bars) and expected ones under temperature τ (marks); largest sites on top."""
     largest = sorted(shares.items(), key=lambda item: (-item[1].available, item[0]))[:SITES]
     shown = [(visible_line(site), share) for site, share in largest]
     with drawing(WIDTH, 0.9 + 0.21 * len(shown)) as figure:
@@ -59,32 +59,32 @@ def sites(source: str, shares: Mapping[str, Share]) -> Markup:
         figure.legend(loc="outside upper right", ncols=2, fontsize=8.5)
         _bare(axes, ticks=True)
         axes.set_title(source)
-        says = "; ".join(f"{site}: {share.drawn} drawn, {share.expected:g} expected" for site, share in shown)
-        return inline(figure, f"sites-{source}", says=f"Sites of {source}. {says}.")
+        values = "; ".join(f"{site}: {share.drawn} drawn, {share.expected:g} expected" for site, share in shown)
+        return inline(figure, f"sites-{source}", description=f"Sites of {source}. {values}.")
 
 
-def lengths(found: Mapping[str, Lengths]) -> Markup:
-    """Tokens of prompts and of responses, the sources stacked; a bin is √2 times as wide as the one before."""
+def lengths(by_source: Mapping[str, Lengths]) -> Markup:
+    """Histograms of prompt and response tokens, sources stacked; each bin is √2 times as wide as the one before."""
     with drawing(WIDTH, 2.9) as figure:
         left, right = figure.subplots(1, 2)
-        _histogram(left, {name: of.prompts for name, of in found.items()}, of="prompts")
-        _histogram(right, {name: of.responses for name, of in found.items()}, of="responses")
+        _histogram(left, {name: value.prompts for name, value in by_source.items()}, title="prompts")
+        _histogram(right, {name: value.responses for name, value in by_source.items()}, title="responses")
         left.set_ylabel("examples")
         handles, names = left.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8.5)
-        says = "; ".join(
-            f"{name}: prompts {min(of.prompts)} to {max(of.prompts)}, responses {min(of.responses)} to "
-            f"{max(of.responses)} tokens"
-            for name, of in found.items()
+        values = "; ".join(
+            f"{name}: prompts {min(value.prompts)} to {max(value.prompts)}, responses {min(value.responses)} to "
+            f"{max(value.responses)} tokens"
+            for name, value in by_source.items()
         )
-        return inline(figure, "lengths", says=f"Lengths by source. {says}.")
+        return inline(figure, "lengths", description=f"Lengths by source. {values}.")
 
 
-def _histogram(axes: Axes, tokens: Mapping[str, Sequence[int]], *, of: str) -> None:
-    """Empty texts count as one token, since a logarithm has no zero."""
+def _histogram(axes: Axes, tokens: Mapping[str, Sequence[int]], *, title: str) -> None:
+    """Empty texts count as one token because of the logarithmic scale."""
     counts = [[max(number, 1) for number in numbers] for numbers in tokens.values()]
     least, most = (math.floor(2 * math.log2(end(map(end, counts)))) for end in (min, max))
-    edges = [2 ** (power / 2) for power in range(least, most + 2)]  # exact where it is whole
+    edges = [2 ** (power / 2) for power in range(least, most + 2)]  # exact for whole numbers
     colours = [HUES[place % len(HUES)] for place in range(len(counts))]
     axes.hist(counts, edges, stacked=True, color=colours, label=list(tokens), edgecolor=GROUND, linewidth=0.5)
     axes.set_xscale("log", base=2)
@@ -94,12 +94,12 @@ def _histogram(axes: Axes, tokens: Mapping[str, Sequence[int]], *, of: str) -> N
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.spines.left.set_color(FAINT)
-    axes.set_title(of)
+    axes.set_title(title)
     axes.set_xlabel("tokens")
 
 
 def _bare(axes: Axes, *, ticks: bool = False) -> None:
-    """The first row on top, and no frame."""
+    """Put the first row on top and remove the frame."""
     axes.invert_yaxis()
     axes.tick_params(left=False, bottom=ticks, labelbottom=ticks)
     axes.spines.left.set_color(INK)

@@ -1,4 +1,4 @@
-"""The report's four figures: where candidates went, how training went, what it was worth, who was preferred."""
+"""The report's figures: filter funnel, training loss, epochs, preferences."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from lima.reporting.svg import FAINT, GREYS, GROUND, HUES, INK, TINTS, WIDTH, dr
 
 FIRST, SECOND = HUES[0], HUES[1]
 OUTCOME_COLOURS = dict(zip(OUTCOMES, (HUES[0], GREYS[0], HUES[1], TINTS[3], GREYS[1], TINTS[5]), strict=True))
-LINES = ("-", "--", ":", "-.")  # so that series differ without colour too
-Piece = tuple[str, str, list[float]]  # label, colour, a share for each row
+LINES = ("-", "--", ":", "-.")  # so that series also differ without colour
+Segment = tuple[str, str, list[float]]  # label, colour, share of each row
 
 
 def funnel(results: Results) -> Markup:
-    """Where each source's candidates went, as shares of those offered; the rarest reasons are drawn as one."""
+    """Stacked shares of each source's candidates: kept, prompts, dropped by reason; rare reasons are combined."""
     funnels = [source.funnel for source in results.sources.values()]
     total = sum((Counter(funnel.dropped) for funnel in funnels), Counter[str]())
-    named = [reason for reason, _ in total.most_common(len(TINTS))]
-    rest = [sum(n for reason, n in funnel.dropped.items() if reason not in named) for funnel in funnels]
-    pieces = [
+    frequent = [reason for reason, _ in total.most_common(len(TINTS))]
+    rest = [sum(n for reason, n in funnel.dropped.items() if reason not in frequent) for funnel in funnels]
+    segments = [
         ("kept", FIRST, [funnel.kept for funnel in funnels]),
         ("prompts", SECOND, [funnel.prompts for funnel in funnels]),
         *(
             (f"dropped: {reason}", tint, [funnel.dropped.get(reason, 0) for funnel in funnels])
-            for reason, tint in zip(named, TINTS, strict=False)
+            for reason, tint in zip(frequent, TINTS, strict=False)
         ),
         ("dropped: other reasons", GREYS[0], rest),
     ]
     shares = [
         (label, colour, [n / max(funnel.offered, 1) for n, funnel in zip(numbers, funnels, strict=True)])
-        for label, colour, numbers in pieces
+        for label, colour, numbers in segments
         if any(numbers)
     ]
     labels = [f"{funnel.source}\n{funnel.offered:,} offered" for funnel in funnels]
@@ -43,26 +43,27 @@ def funnel(results: Results) -> Markup:
         axes = figure.subplots()
         _stack(axes, labels, shares)
         figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
-        says = "; ".join(f"{f.source}: {f.kept} of {f.offered} kept" for f in funnels)
-        return inline(figure, "funnel", says=f"Where candidates went. {says}.")
+        values = "; ".join(f"{f.source}: {f.kept} of {f.offered} kept" for f in funnels)
+        return inline(figure, "funnel", description=f"Kept and dropped candidates by source. {values}.")
 
 
 def loss(results: Results) -> Markup:
+    """Training loss of each arm by optimizer step."""
     with drawing(WIDTH, 2.6) as figure:
         axes = figure.subplots()
-        for place, (name, arm) in enumerate(results.arms.items()):
-            line, hue = LINES[place % len(LINES)], HUES[place % len(HUES)]
+        for index, (name, arm) in enumerate(results.arms.items()):
+            line, hue = LINES[index % len(LINES)], HUES[index % len(HUES)]
             axes.plot([s.step for s in arm.steps], [s.loss for s in arm.steps], line, color=hue, label=name)
-        _frame(axes, x="optimizer step", y="nats a supervised token")
+        _frame(axes, x="optimizer step", y="loss per supervised token")
         figure.legend(loc="outside upper left", ncols=4)
         ends = "; ".join(
             f"{name} from {arm.steps[0].loss:.2f} to {arm.steps[-1].loss:.2f}" for name, arm in results.arms.items()
         )
-        return inline(figure, "loss", says=f"Training loss by step: {ends} nats a token.")
+        return inline(figure, "loss", description=f"Training loss by step, per supervised token: {ends}.")
 
 
 def epochs(name: str, arm: ArmResults) -> Markup:
-    """Held-out perplexity beside dev quality, by epoch: §3 saw the first rise while the second did too."""
+    """Held-out perplexity and dev score by epoch; in §3 perplexity rises while quality improves."""
     with drawing(WIDTH, 2.2) as figure:
         left, right = figure.subplots(1, 2, sharex=True)
         numbers = [epoch.epoch for epoch in arm.epochs]
@@ -77,24 +78,24 @@ def epochs(name: str, arm: ArmResults) -> Markup:
             _frame(axes, x="epoch", y="")
             axes.axvline(arm.chosen, color=INK, linewidth=0.8, linestyle=":")
             axes.set_xlim(min(numbers) - 0.3, max(numbers) + 0.3)
-        says = "; ".join(f"epoch {epoch.epoch} perplexity {epoch.held_out_perplexity:.2f}" for epoch in arm.epochs)
-        return inline(figure, f"epochs-{name}", says=f"{name} by epoch: {says}. Epoch {arm.chosen} was chosen.")
+        values = "; ".join(f"epoch {epoch.epoch} perplexity {epoch.held_out_perplexity:.2f}" for epoch in arm.epochs)
+        return inline(figure, f"epochs-{name}", description=f"{name} by epoch: {values}. Selected: epoch {arm.chosen}.")
 
 
 def preferences(measured: Preferences) -> Markup:
-    """Stacked outcomes beside the net preference with its interval, a row for each comparison and annotator."""
-    rows = [(name, annotator, value) for name, of in measured.items() for annotator, value in of.items()]
+    """Stacked outcomes, and the net preference with its interval, for each comparison and annotator."""
+    rows = [(name, annotator, value) for name, by in measured.items() for annotator, value in by.items()]
     labels = [f"{name}\nby {annotator}" for name, annotator, _ in rows]
-    pieces = [(o, OUTCOME_COLOURS[o], [value.shares[o] for *_, value in rows]) for o in OUTCOMES]
+    segments = [(o, OUTCOME_COLOURS[o], [value.shares[o] for *_, value in rows]) for o in OUTCOMES]
     with drawing(WIDTH, 1.2 + 0.46 * len(rows)) as figure:
         bars, nets = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        _stack(bars, labels, [piece for piece in pieces if any(piece[2])])
-        for place, (*_, value) in enumerate(rows):
+        _stack(bars, labels, [segment for segment in segments if any(segment[2])])
+        for row, (*_, value) in enumerate(rows):
             if value.net is None or value.interval is None:
-                nets.text(0.03, place, "no usable verdicts", va="center", fontsize=8)
+                nets.text(0.03, row, "no usable verdicts", va="center", fontsize=8)
                 continue
-            nets.plot([value.interval.low, value.interval.high], [place, place], color=INK, linewidth=1.4)
-            nets.plot([value.net], [place], "o", color=INK, markersize=4.5)
+            nets.plot([value.interval.low, value.interval.high], [row, row], color=INK, linewidth=1.4)
+            nets.plot([value.net], [row], "o", color=INK, markersize=4.5)
         nets.axvline(0, color=INK, linewidth=0.6)
         nets.set_xlim(-1.05, 1.05)
         nets.set_xticks([-1, -0.5, 0, 0.5, 1], ["−100", "−50", "0", "+50", "+100"])
@@ -103,19 +104,18 @@ def preferences(measured: Preferences) -> Markup:
         bars.set_title("outcomes")
         nets.set_title("net = win − lose, points")
         figure.legend(loc="outside lower center", ncols=len(OUTCOMES))
-        says = "; ".join(
+        values = "; ".join(
             f"{name} by {annotator}: " + ("no usable verdicts" if value.net is None else f"net {100 * value.net:+.1f}")
             for name, annotator, value in rows
         )
-        return inline(figure, "preferences", says=f"Preferences in points. {says}.")
+        return inline(figure, "preferences", description=f"Preferences in points. {values}.")
 
 
-def _stack(axes: Axes, labels: Sequence[str], pieces: Sequence[Piece]) -> None:
-    """One horizontal bar a row, its pieces side by side, the first row on top."""
+def _stack(axes: Axes, labels: Sequence[str], segments: Sequence[Segment]) -> None:
+    """Stacked horizontal bars, the first row on top."""
     left = [0.0] * len(labels)
-    for label, colour, shares in pieces:
-        places = range(len(labels))
-        axes.barh(places, shares, 0.62, left, color=colour, label=label, edgecolor=GROUND, linewidth=0.8)
+    for label, colour, shares in segments:
+        axes.barh(range(len(labels)), shares, 0.62, left, color=colour, label=label, edgecolor=GROUND, linewidth=0.8)
         left = [start + share for start, share in zip(left, shares, strict=True)]
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(left=False)

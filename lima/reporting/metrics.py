@@ -1,4 +1,4 @@
-"""The figures of a run as DVC and MLflow take them: one nested mapping, and two tables to plot."""
+"""Metrics of a run for DVC and MLflow: one nested mapping and two tables to plot."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from lima.reporting.results import Results, contestants_of
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data
 Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
-DECIMALS = 6  # of a figure in metrics.json: more than any of them can bear
+DECIMALS = 6  # of a number in metrics.json
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run wrote, and what is to be said of it."""
+    """Results of a run and the measures computed from them."""
 
     results: Results
     measured: Preferences
-    met: Mapping[str, Sequence[AttackRate]]  # contestant → outcomes of each group of the adversarial suite
-    formed: Mapping[str, ConstraintRate]  # contestant → how often it kept a prescribed form
+    attack_rates: Mapping[str, Sequence[AttackRate]]  # contestant → rate of each group of the adversarial suite
+    constraint_rates: Mapping[str, ConstraintRate]  # contestant → share of satisfied constraints
 
 
 def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Preferences:
-    """Every comparison by every annotator, each from a fresh generator: a new comparison changes no other."""
+    """Measure every comparison by every annotator, each with a fresh generator, so that none depends on another."""
     return {
         comparison: {
             annotator: statistics.measure_preference(
@@ -50,7 +50,7 @@ def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Pr
 def adjusted(measured: Preferences) -> dict[tuple[str, str], float]:
     """p-values by (comparison, annotator), Holm-corrected over the comparisons of each annotator.
 
-    A comparison without a usable verdict has no p-value and is not tested, so it is not part of the correction.
+    Comparisons without a usable verdict have no p-value and are not part of the correction.
     """
     raw: dict[str, dict[str, float]] = {}
     for comparison, by_annotator in measured.items():
@@ -65,45 +65,46 @@ def adjusted(measured: Preferences) -> dict[tuple[str, str], float]:
 
 
 def ended(responses: Sequence[Response]) -> float:
-    """Share of responses that ended by themselves, and were not cut at the token limit."""
+    """Share of responses that ended with an end token and were not truncated."""
     return sum(response.finish == "stop" for response in responses) / len(responses)
 
 
-def metrics(p: Params, found: Findings) -> Metrics:
+def metrics(p: Params, findings: Findings) -> Metrics:
+    """The content of metrics.json."""
     return {
-        "arms": {arm: _arm(p, found.results, arm) for arm in found.results.arms},
+        "arms": {arm: _arm(p, findings.results, arm) for arm in findings.results.arms},
         "comparisons": {
             comparison: {annotator: _preference(value) for annotator, value in by_annotator.items()}
-            for comparison, by_annotator in found.measured.items()
+            for comparison, by_annotator in findings.measured.items()
         },
         "adversarial": {
-            name: {of.group: None if of.share is None else rounded(of.share) for of in groups}
-            for name, groups in found.met.items()
+            name: {rate.group: None if rate.share is None else rounded(rate.share) for rate in groups}
+            for name, groups in findings.attack_rates.items()
         },
-        "forms": {name: {"kept": rounded(of.share)} for name, of in found.formed.items()},
+        "forms": {name: {"kept": rounded(rate.share)} for name, rate in findings.constraint_rates.items()},
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
-            for name, source in found.results.sources.items()
+            for name, source in findings.results.sources.items()
         },
     }
 
 
-def of_run(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
-    """An arm's figures, and the net of each comparison it stands first in, under flat names.
+def run_metrics(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
+    """Metrics of an arm, and the net of each comparison with it as the contestant, under flat names.
 
-    A figure that does not exist, such as a net without a usable verdict, is left out.
+    Missing values, such as a net without a usable verdict, are left out.
     """
-    mine = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
+    values = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
     for name in (name for name, c in p.comparisons.items() if c.contestant in contestants_of(p, arm)):
-        mine |= {f"net.{name}.{annotator}": of["net"] for annotator, of in figures["comparisons"][name].items()}
+        values |= {f"net.{name}.{annotator}": value["net"] for annotator, value in figures["comparisons"][name].items()}
     for name in contestants_of(p, arm):
-        mine |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
-        mine |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
-    return {name: value for name, value in mine.items() if value is not None}
+        values |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
+        values |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def epoch_rows(results: Results) -> Iterator[tuple[object, ...]]:
-    """plots/epochs.csv; the dev figures are empty for epochs outside select's range."""
+    """Rows of plots/epochs.csv; the dev columns are empty for epochs outside select's range."""
     yield "arm", "epoch", "train_loss", "held_out_perplexity", "dev_score", "ended"
     for name, arm in results.arms.items():
         for epoch in arm.epochs:
@@ -113,7 +114,7 @@ def epoch_rows(results: Results) -> Iterator[tuple[object, ...]]:
 
 
 def preference_rows(measured: Preferences) -> Iterator[tuple[object, ...]]:
-    """plots/preferences.csv."""
+    """Rows of plots/preferences.csv."""
     yield "comparison", "annotator", "outcome", "share"
     for comparison, by_annotator in measured.items():
         for annotator, value in by_annotator.items():
@@ -133,8 +134,8 @@ def _arm(p: Params, results: Results, arm: str) -> dict[str, object]:
         "chosen_epoch": epoch.epoch,
         "dev_score": rounded(score.score),
     }
-    answered = [response for name in contestants_of(p, arm) for response in results.responses[name]]
-    return figures | ({"ended": rounded(ended(answered))} if answered else {})
+    responses = [response for name in contestants_of(p, arm) for response in results.responses[name]]
+    return figures | ({"ended": rounded(ended(responses))} if responses else {})
 
 
 def _preference(value: Preference) -> dict[str, object]:

@@ -1,11 +1,11 @@
-"""The paper's own figures, for standing beside ours (LIMA Table 1, §3, §4)."""
+"""Values of the paper, for comparison (LIMA Table 1, §3, §4)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A line of Table 1; tokens are means."""
+    """A row of Table 1; tokens are means."""
 
     name: str
     examples: int

@@ -1,4 +1,4 @@
-"""The report as one page that asks nothing of the network."""
+"""Render the report as a self-contained HTML file."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -35,13 +35,14 @@ class Column:
 @dataclass(frozen=True)
 class SideBySide:
     prompt: Prompt
-    asked: list[tuple[str, Markup]]  # role, words
+    turns: list[tuple[str, Markup]]  # role, rendered text
     columns: list[Column]
     verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
 
 
-def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str:
-    results, measured = found.results, found.measured
+def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> str:
+    """Render the page; `count` counts tokens."""
+    results, measured = findings.results, findings.measured
     lengths = {name: token_counts.of_examples(arm.train, count) for name, arm in results.arms.items()}
     rows = [
         row
@@ -54,19 +55,19 @@ def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str
         p=p,
         results=results,
         measured=measured,
-        met=found.met,
-        formed=found.formed,
+        attack_rates=findings.attack_rates,
+        constraint_rates=findings.constraint_rates,
         figures=figures,
         power=p.report.power,
         adjusted=metrics.adjusted(measured),
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),
         base=f"{p.train.model}: {p.models[p.train.model]}",
-        floors=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
-        annotators=list(dict.fromkeys(name for of in measured.values() for name in of)),
-        splits=[(split, list(of)) for split, of in groupby(rows, key=lambda row: row.split)],
+        baselines=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
+        annotators=list(dict.fromkeys(name for by in measured.values() for name in by)),
+        splits=[(split, list(members)) for split, members in groupby(rows, key=lambda row: row.split)],
         paper=paper,
-        tokens={name: sum(of) for name, of in lengths.items()},
+        tokens={name: sum(counts) for name, counts in lengths.items()},
         reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
         ended=_ended(p, results),
         licences=_licences(results),
@@ -77,9 +78,9 @@ def render(p: Params, found: Findings, figures: Metrics, *, count: Count) -> str
 
 
 def side_by_side(p: Params, results: Results) -> list[SideBySide]:
-    """The first answers of all contestants to test prompts chosen evenly over the set."""
-    chosen = answers.evenly(results.test, p.report.side_by_side, rng=np.random.default_rng(p.report.seed))
-    said = {
+    """The first responses of all contestants to systematically sampled test prompts."""
+    prompts = answers.evenly(results.test, p.report.side_by_side, rng=np.random.default_rng(p.report.seed))
+    first = {
         (response.prompt_id, name): response
         for name, responses in results.responses.items()
         for response in responses
@@ -88,11 +89,11 @@ def side_by_side(p: Params, results: Results) -> list[SideBySide]:
     return [
         SideBySide(
             prompt=prompt,
-            asked=[(turn.role, answers.as_html(turn.content)) for turn in prompt.messages],
+            turns=[(turn.role, answers.as_html(turn.content)) for turn in prompt.messages],
             columns=[
                 Column(name, answers.as_html(response.text), response.finish, response.tokens)
                 for name in results.responses
-                if (response := said.get((prompt.id, name)))
+                if (response := first.get((prompt.id, name)))
             ],
             verdicts=[
                 (comparison, verdict.annotator, verdict.outcome)
@@ -101,14 +102,14 @@ def side_by_side(p: Params, results: Results) -> list[SideBySide]:
                 if verdict.prompt_id == prompt.id and verdict.sample == 0
             ],
         )
-        for prompt in chosen
+        for prompt in prompts
     ]
 
 
 def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]:
-    """Share of each contestant's answers that ended by themselves, with its interval.
+    """Share of each contestant's responses that ended with an end token, with its Wilson interval.
 
-    The interval counts prompts, as if the samples of one prompt told the same: too wide rather than too narrow.
+    The interval uses the number of prompts: samples of one prompt do not count as independent, so it is conservative.
     """
     shares = {}
     for name, responses in results.responses.items():
@@ -120,16 +121,16 @@ def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]
 
 
 def _licences(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:
-    """For each arm: source, licence, examples, distinct authors named."""
-    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    """For each arm: source, licence, number of examples, number of distinct authors."""
+    rows: dict[str, list[tuple[str, str, int, int]]] = {}
     for name, arm in results.arms.items():
         origins = [example.provenance for example in arm.train]
         pairs = Counter((origin.source, origin.licence) for origin in origins)
-        found[name] = [
+        rows[name] = [
             (source, licence, examples, len({o.author for o in origins if (o.source, o.licence) == (source, licence)}))
             for (source, licence), examples in sorted(pairs.items())
         ]
-    return found
+    return rows
 
 
 def _settings(p: Params) -> str:

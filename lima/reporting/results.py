@@ -1,4 +1,4 @@
-"""What the other stages left behind, read into one value."""
+"""Read the outputs of all stages."""
 
 import json
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ from lima.records import (
 M = TypeVar("M", bound=BaseModel)
 
 
-class Missing(LimaError):
-    """A result that is not there, or holds something else than it should; says which stage writes it."""
+class MissingResult(LimaError):
+    """A stage's output is missing or invalid. The message names the stage."""
 
 
 class ScrapeResults(BaseModel):
-    """What scrape counted in a source's dumps."""
+    """Counts of scrape for one source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,7 +61,7 @@ class ArmResults:
     gate: ValidationResult
     steps: list[StepMetrics]
     epochs: list[EpochMetrics]
-    scores: dict[int, EpochScore]  # by epoch, of the epochs select looked at
+    scores: dict[int, EpochScore]  # by epoch, for the epochs that select compared
     chosen: int  # epoch
 
 
@@ -73,22 +73,21 @@ class Results:
     test: list[Prompt]
     responses: dict[str, list[Response]]  # by contestant, to the test prompts
     adversarial: list[Prompt]
-    attempts: dict[str, list[Response]]  # by contestant, to the adversarial prompts
-    unanswered: dict[str, list[Unanswered]]  # by contestant, of both
+    adversarial_responses: dict[str, list[Response]]  # by contestant, to the adversarial prompts
+    unanswered: dict[str, list[Unanswered]]  # by contestant, to both sets
     verdicts: dict[str, list[Verdict]]  # by comparison
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
-        """What training measured of the epoch that select chose."""
+        """Training metrics of the selected epoch."""
         chosen = self.arms[arm].chosen
         for epoch in self.arms[arm].epochs:
             if epoch.epoch == chosen:
                 return epoch
-        raise Missing(
-            f"arm {arm}: epoch {chosen} was chosen, but epochs.jsonl has no such epoch; run train@{arm} again"
-        )
+        raise MissingResult(f"selected epoch {chosen} of arm {arm} is missing in epochs.jsonl; run train@{arm} again")
 
 
 def read(p: Params) -> Results:
+    """Read all results. Raises MissingResult."""
     test = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
     adversarial = list(jsonl.read(storage.result_dir("prompts") / "adversarial.jsonl", Prompt))
     return Results(
@@ -96,9 +95,9 @@ def read(p: Params) -> Results:
         arms={name: _arm(name) for name in p.arms},
         dev=list(jsonl.read(storage.result_dir("prompts") / "dev.jsonl", Prompt)),
         test=test,
-        responses={name: _answers(name, "responses", test) for name in p.contestants},
+        responses={name: _responses(name, "responses", test) for name in p.contestants},
         adversarial=adversarial,
-        attempts={name: _answers(name, "adversarial", adversarial) for name in p.contestants},
+        adversarial_responses={name: _responses(name, "adversarial", adversarial) for name in p.contestants},
         unanswered={
             name: list(jsonl.read(storage.result_dir("sample", name) / "unanswered.jsonl", Unanswered))
             for name in p.contestants
@@ -110,24 +109,25 @@ def read(p: Params) -> Results:
     )
 
 
-def _answers(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
-    asked = {prompt.id for prompt in prompts}
-    given = jsonl.read(storage.result_dir("sample", contestant) / f"{file}.jsonl", Response)
-    return [response for response in given if response.prompt_id in asked]
+def _responses(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
+    ids = {prompt.id for prompt in prompts}
+    responses = jsonl.read(storage.result_dir("sample", contestant) / f"{file}.jsonl", Response)
+    return [response for response in responses if response.prompt_id in ids]
 
 
 def run_id(arm: str) -> str:
-    """The id of the tracking run that train opened for an arm."""
+    """The id of the MLflow run of an arm."""
     path = storage.result_dir("train", arm) / "run.json"
     return str(json.loads(_text(path))["run_id"])
 
 
 def contestants_of(p: Params, arm: str) -> list[str]:
+    """Names of the contestants that are checkpoints of an arm."""
     return [name for name, c in p.contestants.items() if isinstance(c, ArmContestant) and c.arm == arm]
 
 
 def source(name: str) -> SourceResults:
-    """What scrape and filter counted."""
+    """Counts of scrape and filter for one source."""
     path = storage.result_dir("scrape", name) / "stats.json"
     return SourceResults(
         _checked(path, ScrapeResults), _checked(storage.result_dir("filter", name) / "funnel.json", Funnel)
@@ -152,10 +152,10 @@ def _checked(path: Path, kind: type[M]) -> M:
         return kind.model_validate_json(_text(path))
     except ValidationError as error:
         reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise Missing(f"{path} cannot be read: {reason}; run the stage that writes it again") from error
+        raise MissingResult(f"invalid result {path}: {reason}; run the stage that writes it again") from error
 
 
 def _text(path: Path) -> str:
     if not path.exists():
-        raise Missing(f"there is no {path}; run `dvc repro {path.parent.parent.name}` first")
+        raise MissingResult(f"{path} not found; run `dvc repro {path.parent.parent.name}` first")
     return path.read_text(encoding="utf-8")

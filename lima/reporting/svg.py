@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG inside a page: words stay words, colours follow the page's, bytes repeat."""
+"""Matplotlib figures as inline SVG: text stays text, colours come from the page's CSS, output is reproducible."""
 
 import io
 import re
@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from lima.display import visible
 
-WIDTH = 7.4  # inches of a drawing; the page scales it
+WIDTH = 7.4  # inches; the page scales figures
 INK, FAINT, GROUND = "#010101", "#020202", "#030303"
 HUES = tuple(f"#0000{number:02x}" for number in range(1, 7))  # of series and outcomes
-TINTS = tuple(f"#0002{number:02x}" for number in range(1, 7))  # of what is not the point
+TINTS = tuple(f"#0002{number:02x}" for number in range(1, 7))  # of secondary series
 GREYS = tuple(f"#0001{number:02x}" for number in range(1, 3))
-# Drawn colours are stand-ins: the page's style sheet gives each a value by day, by night and on paper.
-STANDS_FOR = {
+# Placeholder colours: the style sheet gives each a value for light mode, dark mode and print.
+CSS_COLOURS = {
     INK: "var(--ink)",
     FAINT: "var(--rule)",
     GROUND: "var(--ground)",
@@ -26,10 +26,10 @@ STANDS_FOR = {
     **{tint: f"var(--tint-{number})" for number, tint in enumerate(TINTS, start=1)},
     **{grey: f"var(--grey-{number})" for number, grey in enumerate(GREYS, start=1)},
 }
-STYLE: dict[Any, Any] = {  # of matplotlib's own key type
+STYLE: dict[Any, Any] = {  # matplotlib's keys are a Literal of their own
     "svg.fonttype": "none",
     "text.parse_math": False,  # a site may be called "$\\frac$"
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine measures words alike
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so that text has the same size on every machine
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
@@ -52,22 +52,27 @@ STYLE: dict[Any, Any] = {  # of matplotlib's own key type
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """An empty figure, sizes in inches; whatever is drawn inside the block takes the page's style."""
+    """Yield an empty figure, sizes in inches. Everything drawn inside the block has the page's style."""
     with matplotlib.rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def inline(figure: Figure, name: str, *, says: str) -> Markup:
-    """The figure as an <svg> element; `name` makes its ids its own, `says` is what a screen reader reads."""
+def inline(figure: Figure, name: str, *, description: str) -> Markup:
+    """Render a figure as an <svg> element.
+
+    Args:
+        name: unique on the page; prefix of the element's ids.
+        description: text for screen readers.
+    """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         out = io.StringIO()
         figure.savefig(out, format="svg")
     drawn = out.getvalue()
     drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'\bid="|url\(#|xlink:href="#', lambda found: found[0].replace("xlink:", "") + f"{name}-", drawn)
-    drawn = re.sub("|".join(STANDS_FOR), lambda colour: STANDS_FOR[colour[0]], drawn)
+    drawn = re.sub(r'\bid="|url\(#|xlink:href="#', lambda match: match[0].replace("xlink:", "") + f"{name}-", drawn)
+    drawn = re.sub("|".join(CSS_COLOURS), lambda colour: CSS_COLOURS[colour[0]], drawn)
     drawn = drawn.replace("'DejaVu Sans'", "var(--sans)")
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :].strip()
     box = " ".join(f"{72 * side:g}" for side in figure.get_size_inches())
-    head = f'<svg class="figure" viewBox="0 0 {box}" role="img" aria-label="{escape(says)}">'
-    return Markup(visible(head + body))  # noqa: S704  # matplotlib escapes the words it draws
+    head = f'<svg class="figure" viewBox="0 0 {box}" role="img" aria-label="{escape(description)}">'
+    return Markup(visible(head + body))  # noqa: S704  # matplotlib escapes text

@@ -1,4 +1,4 @@
-"""Table 1 as built, beside the paper's (LIMA §2)."""
+"""Table 1 of the built data, compared with the paper's (LIMA §2)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ class Table1Row:
     examples: int
     prompt_tokens: float  # mean
     response_tokens: float | None  # mean; None for prompts
-    paper: paper.PaperRow | None  # the line of the paper's table that this one follows
+    paper: paper.PaperRow | None  # the corresponding row of the paper
 
 
 def of_arm(arm: str, examples: Sequence[Example], *, follows_paper: bool, count: Count) -> list[Table1Row]:
-    """A row a source, in the paper's order; user turns make the prompt and assistant turns the response."""
+    """Return one row per source, in the paper's order; prompt: all user turns, response: all assistant turns."""
     known = paper.TRAIN if follows_paper else {}
     return list(_rows(f"train · {arm}", examples, known, lambda row: row.provenance.source, count))
 
 
 def of_prompts(split: str, prompts: Sequence[Prompt], *, count: Count) -> list[Table1Row]:
+    """Return one row per source and site of a split of prompts."""
     known = {"dev": paper.DEV, "test": paper.TEST}[split]
     return list(_rows(split, prompts, known, lambda row: f"{row.provenance.source}/{row.provenance.site}", count))
 
@@ -39,24 +40,24 @@ def _rows(
     count: Count,
 ) -> Iterator[Table1Row]:
     order = list(paper.TRAIN)
-    by_paper = sorted(rows, key=lambda row: (_place(row.provenance.source, order), origin(row)))
+    by_paper = sorted(rows, key=lambda row: (_position(row.provenance.source, order), origin(row)))
     for name, group in groupby(by_paper, key=origin):
         members = list(group)
-        responses = count([said(row, "assistant") for row in members])
+        responses = count([turns_of(row, "assistant") for row in members])
         yield Table1Row(
             split=split,
             source=name,
             examples=len(members),
-            prompt_tokens=mean(count([said(row, "user") for row in members])),
+            prompt_tokens=mean(count([turns_of(row, "user") for row in members])),
             response_tokens=mean(responses) if isinstance(members[0], Example) else None,
             paper=known.get(name),
         )
 
 
-def _place(source: str, order: Sequence[str]) -> int:
+def _position(source: str, order: Sequence[str]) -> int:
     return order.index(source) if source in order else len(order)
 
 
-def said(row: Example | Prompt, role: str) -> str:
-    """All turns of one side."""
+def turns_of(row: Example | Prompt, role: str) -> str:
+    """The text of all turns of one role."""
     return "\n".join(turn.content for turn in row.messages if turn.role == role)

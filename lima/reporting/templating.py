@@ -1,4 +1,4 @@
-"""Pages from templates: one file without network, in which every text that was not made here is escaped."""
+"""Render self-contained HTML pages with Jinja2. All text that is not trusted markup is escaped."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +17,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finished,
+        finalize=_visible,
     )
     environment.filters["points"] = _points
     environment.filters["p_value"] = lambda p_value: "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
@@ -27,8 +27,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _finished(value: object) -> object:
-    """A template's value as the page shows it: controls are escaped, but not in markup made here."""
+def _visible(value: object) -> object:
+    """Escape control characters in a template's value, except in trusted markup."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

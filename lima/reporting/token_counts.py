@@ -1,4 +1,4 @@
-"""How many tokens a text is to the base model, so that lengths stand beside the paper's (LIMA Table 1)."""
+"""Token counts with the base model's tokenizer, for comparison with the paper's (LIMA Table 1)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from lima.records import Example
-from lima.reporting.results import Missing
+from lima.reporting.results import MissingResult
 
-Count = Callable[[Sequence[str]], list[int]]  # texts → the tokens of each
+Count = Callable[[Sequence[str]], list[int]]  # texts → number of tokens of each
 
 
 def counter(base: Path) -> Count:
-    """Counts tokens as the model in the folder `base` does; without its special ones."""
+    """Return a function that counts tokens with the tokenizer in a folder, without special tokens."""
     path = base / "tokenizer.json"
     if not path.exists():
-        raise Missing(f"there is no {path}; run `dvc repro base@{base.name}` first")
+        raise MissingResult(f"{path} not found; run `dvc repro base@{base.name}` first")
     tokenizer = Tokenizer.from_file(str(path))
 
     def count(texts: Sequence[str]) -> list[int]:
@@ -25,6 +25,6 @@ def counter(base: Path) -> Count:
 
 
 def of_examples(examples: Sequence[Example], count: Count) -> list[int]:
-    """The tokens of each example: of all its turns, each counted by itself, without end-of-turn and role tokens."""
+    """Number of tokens of each example: the sum over its turns, without end-of-turn and role tokens."""
     turns = iter(count([turn.content for example in examples for turn in example.messages]))
     return [sum(next(turns) for _ in example.messages) for example in examples]

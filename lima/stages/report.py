@@ -21,7 +21,7 @@ def main() -> None:
 
     for arm in p.arms:
         with tracking.join(results.run_id(arm)) as run:
-            run.metrics(metrics.of_run(p, figures, arm), step=0)
+            run.metrics(metrics.run_metrics(p, figures, arm), step=0)
             run.artifact(storage.REPORTS / "report.html")
     print(
         f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {storage.REPORTS}/report.html"
@@ -34,8 +34,8 @@ def write(p: Params) -> metrics.Metrics:
     found = metrics.Findings(
         results=written,
         measured=metrics.preferences(written.verdicts, p.report),
-        met=attack_rates.attack_rates(attempted(written), confidence=p.report.confidence),
-        formed=constraint_rates.constraint_rates(prescribed(written), confidence=p.report.confidence),
+        attack_rates=attack_rates.attack_rates(attempted(written), confidence=p.report.confidence),
+        constraint_rates=constraint_rates.constraint_rates(prescribed(written), confidence=p.report.confidence),
     )
     figures = metrics.metrics(p, found)
     html = report.render(p, found, figures, count=token_counts.counter(storage.result_dir("base", p.train.model)))
@@ -55,7 +55,7 @@ def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
             (prompts[answer.prompt_id].provenance.site, attacks.outcome(prompts[answer.prompt_id], answer.text))
             for answer in answers
         ]
-        for name, answers in found.attempts.items()
+        for name, answers in found.adversarial_responses.items()
     }
 
 

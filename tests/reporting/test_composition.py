@@ -6,7 +6,7 @@ from lima.records import Credit, Example, Provenance, Turn
 from lima.reporting import composition, data_card
 
 
-def credit(number: int, **told: str) -> Credit:
+def credit(number: int, **changes: str) -> Credit:
     fields = {
         "split": "train",
         "id": str(number),
@@ -20,10 +20,10 @@ def credit(number: int, **told: str) -> Credit:
         "changes": "",
         "missing": "",
     }
-    return Credit(**fields | told)
+    return Credit(**fields | changes)
 
 
-def test_licences_count_examples_distinct_authors_and_what_is_unknown():
+def test_licences_count_examples_distinct_authors_and_unknown_values():
     credits = [
         credit(1),
         credit(2),
@@ -47,20 +47,20 @@ def test_licences_count_examples_distinct_authors_and_what_is_unknown():
         ("MIT", []),
     ],
 )
-def test_a_licence_that_forbids_something_says_so(licence, forbids):
+def test_excluded_uses_are_read_from_the_name_of_the_licence(licence, forbids):
     assert composition.licences([credit(1, licence=licence)])[0].forbids == forbids
 
 
-def test_lengths_are_of_both_sides_of_a_dialogue_by_source():
+def test_lengths_sum_the_turns_of_each_role_by_source():
     place = Provenance(source="forum", site="", id="", url="", author="", licence="", digest="")
     turns = [("user", "a b"), ("assistant", "c"), ("user", "d"), ("assistant", "e f")]
     row = Example(id="1", messages=tuple(Turn(role=r, content=c) for r, c in turns), tags=(), provenance=place)
-    found = composition.measure([row], lambda texts: [len(text.split()) for text in texts])
-    assert found == {"forum": composition.Lengths(prompts=[3], responses=[3])}  # 2 + 1, 1 + 2
+    lengths = composition.measure([row], lambda texts: [len(text.split()) for text in texts])
+    assert lengths == {"forum": composition.Lengths(prompts=[3], responses=[3])}  # 2 + 1, 1 + 2
 
 
 @given(st.text(), st.integers(1, 20))
-def test_a_cut_text_is_no_longer_than_asked_for_and_says_that_it_was_cut(text, chars):
+def test_a_truncated_text_has_at_most_the_given_length_and_ends_with_an_ellipsis(text, chars):
     shown = data_card.cut(text, chars)
     assert len(shown) <= chars or shown == text
     assert shown == text if len(text) <= chars else shown.endswith("…")

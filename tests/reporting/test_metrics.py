@@ -28,7 +28,7 @@ def with_p(p_value: float) -> statistics.Preference:
     return dataclasses.replace(measured, p_value=p_value)
 
 
-def test_p_values_are_corrected_over_the_comparisons_of_one_annotator_only():
+def test_p_values_are_corrected_over_the_comparisons_of_one_annotator():
     measured = {
         "a-b": {"judge": with_p(0.01), "person": with_p(0.03)},
         "a-c": {"judge": with_p(0.04)},

@@ -15,7 +15,7 @@ def words(texts):
     return [len(text.split()) for text in texts]
 
 
-def test_rows_are_means_a_source_in_the_papers_order_beside_the_papers_figures():
+def test_rows_are_means_by_source_in_the_papers_order_with_the_papers_values():
     examples = [
         example("authored", "one", "one two"),
         example("wikihow", "one two", "one two three"),
@@ -28,12 +28,12 @@ def test_rows_are_means_a_source_in_the_papers_order_beside_the_papers_figures()
     assert (authored.split, authored.source, authored.examples) == ("train · lima", "authored", 1)
 
 
-def test_an_arm_that_does_not_follow_the_paper_stands_alone():
+def test_an_arm_that_does_not_follow_the_paper_has_no_values_of_the_paper():
     (row,) = table1.of_arm("unfiltered", [example("wikihow", "a", "b")], follows_paper=False, count=words)
     assert row.paper is None
 
 
-def test_prompts_go_by_site_and_have_no_response():
+def test_prompts_are_grouped_by_site_and_have_no_response():
     turns = (Turn(role="user", content="a b"), Turn(role="assistant", content="c"), Turn(role="user", content="d"))
     prompt = Prompt(id="1", messages=turns, tags=(), provenance=origin("reddit", "AskReddit"))
     (row,) = table1.of_prompts("test", [prompt], count=words)

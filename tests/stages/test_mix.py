@@ -274,7 +274,7 @@ def test_a_site_with_a_hostile_name_is_drawn_as_words(checkout):
 
 def test_a_base_model_that_is_not_there_is_named(checkout):
     shutil.rmtree("data/base")
-    with pytest.raises(Exception, match=r"no data/base/smollm2-135m/tokenizer\.json; run `dvc repro base@"):
+    with pytest.raises(Exception, match=r"data/base/smollm2-135m/tokenizer\.json not found; run `dvc repro base@"):
         mix.main("lima")
 
 

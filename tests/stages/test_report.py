@@ -181,10 +181,10 @@ def test_an_answer_to_no_test_prompt_counts_nowhere(here):
 def test_a_run_takes_its_arms_figures_and_the_nets_of_its_comparisons(here):
     p = finished_run.build()
     figures = report.write(p)
-    of_lima = metrics.of_run(p, figures, "lima")
+    of_lima = metrics.run_metrics(p, figures, "lima")
     assert of_lima["report.chosen_epoch"] == 2
     assert of_lima["net.lima-base.judge"] == figures["comparisons"]["lima-base"]["judge"]["net"]
-    assert not any(name.startswith("net.") for name in metrics.of_run(p, figures, "unfiltered"))
+    assert not any(name.startswith("net.") for name in metrics.run_metrics(p, figures, "unfiltered"))
     assert results.run_id("lima") == "run-of-lima"
 
 
@@ -202,10 +202,10 @@ def test_what_may_not_be_concluded_follows_from_the_run(plain):
     html = (plain / "report.html").read_text()
     for claim in (
         "Anything about superficial alignment.",  # SmolLM2-135M-Instruct
-        "Anything from the floors.",
-        "That the chosen epochs are the best.",  # a floor chose them
-        "How the arms do on the prompts of strangers.",  # authored trains and tests
-        "How whole answers compare.",  # one in twelve was cut
+        "Anything from the baselines.",
+        "That the selected epochs are the best.",  # a baseline selected them
+        "The quality on prompts from other authors.",  # authored trains and tests
+        "How complete answers compare.",  # one in twelve is truncated
     ):
         assert claim in html
     assert "Anything about quality." not in html
@@ -216,10 +216,7 @@ def test_an_arm_without_a_comparison_is_a_caveat(here, plain):
     assert claim not in (plain / "report.html").read_text()
     html = written(comparisons={"lima-base": {"contestant": "lima", "rival": "base"}})
     assert claim in html
-    assert (
-        "Arm unfiltered is trained but compared with nothing; add a comparison of the contestant unfiltered to "
-        "params.yaml." in html
-    )
+    assert "Arm unfiltered has no comparison; add a comparison of the contestant unfiltered to params.yaml." in html
 
 
 def test_a_random_model_says_nothing_about_quality(here):
@@ -237,9 +234,11 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
     }
     measured = metrics.preferences(real, p.report)
     claims = [claim for claim, _ in caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms})]
-    assert not {"Anything about superficial alignment.", "Anything about quality.", "Anything from the floors."} & set(
-        claims
-    )
+    assert not {
+        "Anything about superficial alignment.",
+        "Anything about quality.",
+        "Anything from the baselines.",
+    } & set(claims)
     assert "That any contestant answers better than another." not in claims
 
 
@@ -278,7 +277,7 @@ def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, out
     assert "lima-base by judge: no usable verdicts" in html  # the words of the plot
     assert "comparisons.lima-base.judge.net" not in html
     assert "comparisons.lima-unfiltered.judge.net" in html
-    of_lima = metrics.of_run(p, figures, "lima")
+    of_lima = metrics.run_metrics(p, figures, "lima")
     assert "net.lima-base.judge" not in of_lima
     assert "net.lima-unfiltered.judge" in of_lima
 
@@ -293,7 +292,8 @@ def test_a_worthless_annotator_is_a_caveat_with_its_shares(here):
     claims = claims_of(judged_as("inconsistent"))
     why = claims["Anything from judge about lima-base."]
     assert why == (
-        "It gave no usable verdict there, which is not a tie: inconsistent 100\N{NO-BREAK SPACE}% of 12 in lima-base."
+        "It has no usable verdicts there, which is not the same as a tie: inconsistent 100\N{NO-BREAK SPACE}% of 12 in "
+        "lima-base."
     )
 
 
@@ -345,7 +345,9 @@ def test_a_new_comparison_changes_no_other_ones_interval(here):
 def test_a_missing_result_is_told_with_the_stage_that_writes_it(here):
     p = finished_run.build()
     Path("data/select/lima/chosen.json").unlink()
-    with pytest.raises(results.Missing, match=r"no data/select/lima/chosen\.json; run `dvc repro select` first"):
+    with pytest.raises(
+        results.MissingResult, match=r"data/select/lima/chosen\.json not found; run `dvc repro select` first"
+    ):
         report.write(p)
     assert not Path("reports").exists()
 
@@ -353,7 +355,7 @@ def test_a_missing_result_is_told_with_the_stage_that_writes_it(here):
 def test_a_result_that_holds_something_else_is_told_with_its_place(here):
     p = finished_run.build()
     Path("data/scrape/authored/stats.json").write_text('{"rows": "many", "candidates": 3, "dropped": {}}')
-    with pytest.raises(results.Missing, match=r"data/scrape/authored/stats\.json cannot be read: rows: Input"):
+    with pytest.raises(results.MissingResult, match=r"invalid result data/scrape/authored/stats\.json: rows: Input"):
         report.write(p)
 
 
