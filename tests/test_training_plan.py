@@ -94,12 +94,12 @@ def test_a_fitting_strategy_is_shown_with_its_launch_configuration(paper):
 
 def test_an_arm_without_comparison_is_named(paper):
     p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.4)
-    warning = "warning: arm alpaca is trained but compared with nothing"
+    warning = "warning: arm alpaca has no comparison"
     assert warning not in training_plan.render("alpaca", p, machine)
     fewer = {name: comparison for name, comparison in p.comparisons.items() if name != "lima-alpaca"}
     changed = p.model_copy(update={"comparisons": fewer})
     assert warning in training_plan.render("alpaca", changed, machine)
-    assert "compared with nothing" not in training_plan.render("lima", changed, machine)
+    assert "has no comparison" not in training_plan.render("lima", changed, machine)
 
 
 def test_the_suggested_setting_fits(paper):
