@@ -26,12 +26,12 @@ def part(reply: Future[Reply]) -> None:
 def scrape(source: str) -> None:
     """Read the parts of a source that are not cached, publish the result and commit it to DVC as `scrape@SOURCE`."""
     with storage.exclusive("scrape", source):
-        p = config.load()
-        jobs = stage.plan(source, p)
+        params = config.load()
+        jobs = stage.plan(source, params)
         replies: list[Future[Reply]] = [Future() for _ in jobs]
         shown: dict[int, PrefectFuture[None]] = {}
         try:
-            for event in stage.run(jobs, p):
+            for event in stage.run(jobs, params):
                 name = visible_line(jobs[event.job].part.name)
                 if isinstance(event, Restarted):
                     get_run_logger().warning("%s is retried: its worker was killed %s", name, event.why)
@@ -44,5 +44,5 @@ def scrape(source: str) -> None:
                 reply.cancel()  # no effect on finished ones
             for run in shown.values():
                 run.wait()
-        stage.publish(jobs, [reply.result() for reply in replies], p)
+        stage.publish(jobs, [reply.result() for reply in replies], params)
     dvc.commit(f"scrape@{source}")

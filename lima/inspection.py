@@ -1,4 +1,4 @@
-"""What a dump holds, before anything is built on it: what would be kept, what dropped and why (LIMA §2.1)."""
+"""Inspect a dump: count the rows that the filters would keep or drop, by reason (LIMA §2.1)."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
 
-LICENCE = "not told"  # params.yaml tells it of a source; a path alone has none
+LICENCE = "unknown"  # licences of sources are in params.yaml; a path has none
 SHOWN = 20  # bad rows in the table
-SCORES = (3, 5, 10, 20)  # votes: bounds of min_response_score that are tried beside that of params.yaml
-LOW_SCORE = "low_response_score"  # the reason by which the filters drop what is below min_response_score
+SCORES = (3, 5, 10, 20)  # votes: values of min_response_score to try in addition to that of params.yaml
+LOW_SCORE = "low_response_score"  # drop reason of candidates below min_response_score
 
 
 class BadRow(Record):
@@ -41,12 +41,12 @@ class Inspection(Record):
     answers: NonNegativeInt
     bad_rows: tuple[BadRow, ...]
     candidates: NonNegativeInt
-    kept: NonNegativeInt  # of the candidates, as examples
+    kept: NonNegativeInt  # candidates kept as examples
     prompts: NonNegativeInt
-    dropped: dict[str, PositiveInt]  # rows and candidates a reason, the commonest first; bad rows are above
-    response_scores: dict[str, PositiveInt]  # candidates with an answer a range of its score
+    dropped: dict[str, PositiveInt]  # rows and candidates by reason, most frequent first; without bad rows
+    response_scores: dict[str, PositiveInt]  # candidates with a response, by range of its score
     kept_at: dict[str, dict[int, NonNegativeInt]]  # examples by setting and value, all other settings unchanged
-    absent_subreddits: tuple[str, ...]  # of Reddit, those in params.yaml of which no row was read
+    absent_subreddits: tuple[str, ...]  # Reddit: subreddits of params.yaml without a row in the dump
 
 
 def inspect(path: Path, params: Params, *, limit: int | None = None, skip: int = 0) -> Inspection:
@@ -177,7 +177,7 @@ def _absent(params: Params, tally: ReadStats) -> tuple[str, ...]:
 
 
 def _band(score: int) -> int:
-    """0 for none or less, n for 2^(n-1) to 2^n - 1 votes."""
+    """Band of a score: 0 for scores of at most 0, n for 2^(n-1) to 2^n - 1 votes."""
     return max(score, 0).bit_length()
 
 
@@ -185,25 +185,25 @@ def _range(band: int) -> str:
     return f"{2 ** (band - 1)} to {2**band - 1}" if band > 1 else "1" if band else "0 or less"
 
 
-def render(found: Inspection) -> str:
-    """For a person to read."""
-    parts = [f"{found.path} is read as {found.format}"]
-    if found.skipped or found.limited:
-        stopped = "; the rest of the dump is not counted" if found.limited else ""
-        parts.append(f"Candidates: {found.candidates:,} counted, {found.skipped:,} skipped before them{stopped}")
-    parts.append(_table({name: getattr(found, name) for name in ("rows", "questions", "answers", "candidates")}))
-    parts.append("Would be kept\n" + _table({"as examples": found.kept, "as prompts": found.prompts}))
-    if found.dropped:
-        parts.append("Would be dropped\n" + _table(found.dropped))
-    if found.response_scores:
-        parts.append("Votes of the chosen answers\n" + _table(found.response_scores))
-    for setting, kept in found.kept_at.items():
+def render(result: Inspection) -> str:
+    """Format the result as text tables."""
+    parts = [f"{result.path}: format {result.format}"]
+    if result.skipped or result.limited:
+        stopped = "; the rest of the dump is not counted" if result.limited else ""
+        parts.append(f"Candidates: {result.candidates:,} counted, {result.skipped:,} skipped before them{stopped}")
+    parts.append(_table({name: getattr(result, name) for name in ("rows", "questions", "answers", "candidates")}))
+    parts.append("Would be kept\n" + _table({"as examples": result.kept, "as prompts": result.prompts}))
+    if result.dropped:
+        parts.append("Would be dropped\n" + _table(result.dropped))
+    if result.response_scores:
+        parts.append("Votes of the selected answers\n" + _table(result.response_scores))
+    for setting, kept in result.kept_at.items():
         name = setting.rpartition(".")[2]
         by_value = {f"{name} {value}": count for value, count in kept.items()}
         parts.append(f"Would be kept as examples at other values of {setting}\n{_table(by_value)}")
-    if found.absent_subreddits:
-        parts.append(f"Warning: {reader.NO_ROW.format(', '.join(found.absent_subreddits))}")
-    parts.append(_bad(found.bad_rows))
+    if result.absent_subreddits:
+        parts.append(f"Warning: {reader.NO_ROW.format(', '.join(result.absent_subreddits))}")
+    parts.append(_bad(result.bad_rows))
     return visible("\n\n".join(parts))
 
 
@@ -214,7 +214,7 @@ def _table(counts: dict[str, int]) -> str:
 
 def _bad(rows: tuple[BadRow, ...]) -> str:
     if not rows:
-        return "No row is bad"
+        return "No bad rows"
     more = [f"  … and {len(rows) - SHOWN:,} more; --json lists all"] if len(rows) > SHOWN else []
     shown = [f"  {visible_line(row.place)}: {visible_line(row.reason)}" for row in rows[:SHOWN]]
     return "\n".join([f"Bad rows: {len(rows):,}", *shown, *more])

@@ -1,4 +1,4 @@
-"""Exclusive locks between processes (flock), which the kernel releases when the holder ends, however it ends."""
+"""Exclusive locks between processes (flock). The kernel releases them when the holder ends, even if it is killed."""
 
 import errno
 import fcntl
@@ -16,13 +16,13 @@ from lima.errors import LimaError
 from lima.records import Record
 
 UNSUPPORTED = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL))
-COMMAND = 200  # characters of a command that an error shows
+COMMAND = 200  # maximum characters of a command in an error
 
 _descriptors: dict[Path, int] = {}  # of the lock files that this process holds
 
 
 class FolderInUse(LimaError):
-    """Another process works in a folder; names the process, and how to end it."""
+    """Another process uses the folder. The message names the process and how to end it."""
 
 
 class Holder(Record):
@@ -36,9 +36,9 @@ class Holder(Record):
 
 @contextmanager
 def hold(lock: Path, *, folder: Path) -> Iterator[None]:
-    """Hold the lock file `lock`, which stands for `folder`; reentrant within a process.
+    """Hold the lock file `lock`, which protects `folder`; reentrant within a process.
 
-    A forked child does not keep the lock. Without locks (some network file systems) this is a warning.
+    A forked child does not keep the lock. If the file system does not support locks, a warning is printed.
 
     Raises:
         FolderInUse: another process holds it.
@@ -71,13 +71,13 @@ def _locked(lock: Path, folder: Path) -> int:
                 os.close(descriptor)
                 raise
             print(
-                f"warning: {lock}: the file system has no locks ({error.strerror}); "
-                f"make sure that no other process works in {folder}",
+                f"warning: the file system does not support locks: {lock} ({error.strerror}); "
+                f"make sure that no other process uses {folder}",
                 file=sys.stderr,
             )
         if _is(descriptor, lock):
             break
-        os.close(descriptor)  # of a file that its holder removed in the meantime
+        os.close(descriptor)  # the previous holder removed the file after it was opened here
     holder = Holder(
         pid=os.getpid(),
         host=os.uname().nodename,
@@ -90,26 +90,26 @@ def _locked(lock: Path, folder: Path) -> int:
 
 
 def _is(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at `path`."""
+    """Whether `path` still refers to the open file."""
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _refusal(folder: Path, content: bytes) -> str:
     try:
         holder = Holder.model_validate_json(content)
-    except ValidationError:  # it has just been locked, and is not written yet
-        return f"{folder} is in use by another process; wait until it ends, and start again"
+    except ValidationError:  # locked, but not written yet
+        return f"{folder} is in use by another process; wait until it ends and run again"
     here = holder.host == os.uname().nodename
     host = "" if here else f" on {holder.host}"
     return (
         f"{folder} is in use by process {holder.pid}{host} since {holder.since} ({holder.command[:COMMAND]}); "
         f"wait until it ends, or end it with `kill {holder.pid}`{host} (training saves its state first), "
-        "and start again"
+        "and run again"
     )
 
 
 def _leave_to_parent() -> None:
-    """Close a forked child's copies of the descriptors, which would keep the parent's locks after its end."""
+    """Close a forked child's copies of the descriptors; they would keep the locks after the parent ends."""
     for descriptor in _descriptors.values():
         os.close(descriptor)
     _descriptors.clear()

@@ -1,4 +1,4 @@
-"""The records that travel through the graph: one schema for one thing."""
+"""Records exchanged between stages, as strict and immutable pydantic models."""
 
 from typing import Literal, Self
 
@@ -10,16 +10,16 @@ class Record(BaseModel):
 
 
 class Turn(Record):
-    role: Literal["system", "user", "assistant"]  # system: the first turn at most; the paper has none
+    role: Literal["system", "user", "assistant"]  # system: only as the first turn; not used in the paper
     content: str
 
 
 class Provenance(Record):
-    """Where a text comes from, so that it can be attributed and found again."""
+    """Origin of a text, for attribution."""
 
-    source: str  # a key of params.yaml's sources
-    site: str  # exchange, article category, subreddit, task, author group
-    id: str  # the source's own
+    source: str  # a key of sources in params.yaml
+    site: str  # exchange, article category, subreddit, task or author group
+    id: str  # assigned by the source
     url: str
     author: str
     licence: str
@@ -27,56 +27,56 @@ class Provenance(Record):
 
 
 class Candidate(Record):
-    """What a source offers, before any filter, its text still in the source's markup."""
+    """A prompt with its response from a source, before filtering, in the source's markup."""
 
-    id: str  # SOURCE/SITE/ID, unique in the graph
+    id: str  # SOURCE/SITE/ID, unique across sources
     title: str  # plain text
-    description: str  # "" where there is none
-    response: str  # "" where there is none: the candidate can only become a prompt
+    description: str  # "" if there is none
+    response: str  # "" if there is none: the candidate can only become a prompt
     later_turns: tuple[Turn, ...]  # of a dialogue, after the first exchange
     markup: Literal["html", "markdown"]  # of description and response
     score: int | None  # of the question, article or submission
     response_score: int | None
     tags: tuple[str, ...]
     provenance: Provenance
-    system: str = ""  # of a released dialogue: its system turn, "" where there is none
+    system: str = ""  # system turn of a released dialogue, "" if there is none
 
 
 class Comment(Record):
     """A comment below an answer."""
 
     speaker: Literal["asker", "answerer", "other"]
-    name: str  # "" where the community does not tell
+    name: str  # "" if unknown
     text: str  # Markdown, as in the source
     score: int
 
 
 class Thread(Record):
-    """A question, one of its answers, and the talk below that answer, before any filter."""
+    """A question, one of its answers and the comments on that answer, before filtering."""
 
     title: str
     question: str  # HTML
     answer: str  # HTML
-    score: int  # the answer's
-    asker: str  # names
-    answerer: str
-    remarks: tuple[Comment, ...]  # in the order of time
+    score: int  # of the answer
+    asker: str  # name
+    answerer: str  # name
+    remarks: tuple[Comment, ...]  # in chronological order
     tags: tuple[str, ...]
-    provenance: Provenance  # of all that asker and answerer wrote
+    provenance: Provenance  # of all texts by asker and answerer
 
 
 class Dropped(Record):
-    """What was left out, and why: nothing leaves the graph without such a line."""
+    """A dropped row or candidate with the reason. Every drop is recorded."""
 
-    reason: str  # "bad_row" where the raw row could not be read
-    detail: str  # what was found: the parser's words, the matching phrase, the length
+    reason: str  # "bad_row" if the raw row could not be parsed
+    detail: str  # the parser's message, the matching phrase, the length, …
     place: str  # FILE:ROW in the dump, or the candidate's id
-    raw: str  # the bad row as it stood; "" for a candidate, which candidates.jsonl holds
-    rows: PositiveInt = 1  # how many it stands for: rows that were passed over unread are told together
+    raw: str  # the malformed row, unchanged; "" for a candidate, which is in candidates.jsonl
+    rows: PositiveInt = 1  # number of rows that this record represents: skipped rows share one record
 
 
 class Example(Record):
-    """A prompt and its response, or a dialogue, as the model will see it."""
+    """A prompt and its response, or a dialogue, in the form used for training."""
 
     id: str
     messages: tuple[Turn, ...]
@@ -85,23 +85,23 @@ class Example(Record):
 
 
 class Credit(Record):
-    """Whom to name for an example: one line of attribution.csv."""
+    """Attribution of an example: one line of attribution.csv."""
 
     split: str
     id: str
     source: str
     site: str
     title: str
-    author: str  # "unknown" in the place of what the source does not tell, as in the next two
+    author: str  # "unknown" if missing in the source; the same holds for address and licence
     address: str
     licence: str
-    licence_address: str  # "" where the licence's name does not tell one
-    changes: str  # made to the text since it left its source
-    missing: str  # which of author, address and licence are unknown, or a part of them: "author, address"
+    licence_address: str  # "" if it is unknown for the licence
+    changes: str  # modifications of the source's text
+    missing: str  # comma-separated names of the fields that are unknown or incomplete: "author, address"
 
 
 class Prompt(Record):
-    """What contestants are asked; its last turn is the user's."""
+    """A prompt for contestants; its last turn is the user's."""
 
     id: str
     messages: tuple[Turn, ...]
@@ -110,31 +110,35 @@ class Prompt(Record):
 
 
 def first_prompt(record: Example | Prompt) -> str:
-    """The first user turn, which identifies a record; a system turn may come before it."""
+    """Return the first user turn, which identifies a record; a system turn may precede it."""
     return next((turn.content for turn in record.messages if turn.role == "user"), record.messages[0].content)
 
 
 class Funnel(Record):
-    """How many candidates of a source came in, and where each of them went."""
+    """Number of candidates of a source: offered, kept, prompts and dropped by reason."""
 
     source: str
     offered: NonNegativeInt
     kept: NonNegativeInt
     prompts: NonNegativeInt
-    dropped: dict[str, PositiveInt]  # candidates a reason, in the order in which the filters ask
+    dropped: dict[str, PositiveInt]  # candidates by reason, in the order of the filters
 
     @model_validator(mode="after")
     def adds_up(self) -> Self:
-        gone = sum(self.dropped.values())
-        if self.offered != self.kept + self.prompts + gone:
-            raise ValueError(f"{self.offered} offered, but {self.kept} kept + {self.prompts} prompts + {gone} dropped")
+        dropped = sum(self.dropped.values())
+        if self.offered != self.kept + self.prompts + dropped:
+            raise ValueError(
+                f"{self.offered} offered, but {self.kept} kept + {self.prompts} prompts + {dropped} dropped"
+            )
         return self
 
 
 class StepMetrics(Record):
-    step: PositiveInt  # optimizer steps done
+    """Metrics of one optimizer step. All losses use the natural logarithm."""
+
+    step: PositiveInt  # optimizer steps completed
     epoch: PositiveInt
-    loss: float  # nats a supervised token
+    loss: float  # mean per supervised token
     lr: float
     grad_norm: float  # before clipping
     tokens: PositiveInt  # all tokens of the step
@@ -143,35 +147,37 @@ class StepMetrics(Record):
 
 
 class EpochMetrics(Record):
+    """Metrics of one epoch, and its checkpoint."""
+
     epoch: PositiveInt
-    train_loss: float  # mean over the epoch's supervised tokens, nats
-    held_out_perplexity: float  # exp of the mean nats a supervised token of held_out.jsonl
-    checkpoint: str  # the folder's name below data/train/ARM/
+    train_loss: float  # mean over the epoch's supervised tokens
+    held_out_perplexity: float  # exp of the mean loss per supervised token of held_out.jsonl
+    checkpoint: str  # folder name below data/train/ARM/
     digest: str  # SHA-256 of model.safetensors, hexadecimal
 
 
 class EpochScore(Record):
-    """What select knows of one epoch's checkpoint."""
+    """Scores of one epoch's checkpoint."""
 
     epoch: PositiveInt
     checkpoint: str
     digest: str
     held_out_perplexity: float
     ended: float  # share of dev responses that end with EOT
-    win: float  # shares of dev prompts on which the annotator prefers this checkpoint to the untuned base, …
+    win: float  # share of dev prompts on which the annotator prefers this checkpoint to the untuned base
     tie: float
     lose: float
-    score: float  # … and win − lose
+    score: float  # win − lose
 
 
 NoReplyReason = Literal[
-    "refused",  # by the provider's filter
-    "rejected",  # by the server: this question, not the others
-    "empty",  # no text: a tool call, reasoning alone
-    "truncated",  # cut before the answer or the verdict
+    "refused",  # by the provider's content filter
+    "rejected",  # by the server, for this request only
+    "empty",  # no text: a tool call, or reasoning only
+    "truncated",  # before the answer or the verdict
     "timed_out",
-    "unavailable",  # rate limit, trouble of the server or a broken connection, also after all retries
-    "malformed",  # no chat completion, also after all retries
+    "unavailable",  # rate limit, server error or broken connection, after all retries
+    "malformed",  # not a chat completion, after all retries
 ]
 
 
@@ -180,13 +186,13 @@ class Response(Record):
     contestant: str
     sample: NonNegativeInt
     text: str  # without reasoning blocks
-    finish: Literal["stop", "length"]  # "stop": ended by itself
-    finish_reason: str | None = None  # the server's own word; None where no server answered
-    tokens: NonNegativeInt | None  # None where the contestant does not tell
+    finish: Literal["stop", "length"]  # "stop": ended with EOT
+    finish_reason: str | None = None  # as reported by the server; None without a server
+    tokens: NonNegativeInt | None  # None if unknown
 
 
 class Unanswered(Record):
-    """A question to a contestant that has no answer, with the reason: a line of unanswered.jsonl."""
+    """A request to a contestant that failed, with the reason: one line of unanswered.jsonl."""
 
     prompt_id: str
     contestant: str
@@ -196,17 +202,17 @@ class Unanswered(Record):
 
 
 class Judgment(Record):
-    """An annotator's answer on one showing of two responses."""
+    """An annotator's judgment of two responses in one order."""
 
     first: str  # the contestant shown first
-    winner: Literal["first", "second", "tie", "unparsed", "failed"]  # failed: no reply at all
-    reply: str  # the annotator's own words, "" for a floor and where there is no reply
-    reason: NoReplyReason | None = None  # of unparsed, where the reply was cut, and of failed
-    detail: str = ""  # of failed: the server's words, redacted
+    winner: Literal["first", "second", "tie", "unparsed", "failed"]  # failed: no reply
+    reply: str  # the annotator's reply, "" for a baseline annotator and without a reply
+    reason: NoReplyReason | None = None  # of failed, and of unparsed if the reply was truncated
+    detail: str = ""  # of failed: the server's message, redacted
 
 
 class Verdict(Record):
-    """What one annotator says of two responses to one prompt, over both orders (§4)."""
+    """An annotator's verdict on two responses to one prompt, over both orders (§4)."""
 
     comparison: str
     annotator: str
@@ -220,17 +226,17 @@ class Verdict(Record):
 
 class FailedExpectation(Record):
     split: str  # train, held_out, dev or test
-    says: str  # what was expected, in words
+    says: str  # the expectation in words
     observed: str
-    ids: tuple[str, ...]  # of the rows that do not meet it; () where the table as a whole is meant
+    ids: tuple[str, ...]  # of the failing rows; () if it concerns the whole table
 
 
 class ValidationResult(Record):
-    """What validate found, and train asks for before it starts."""
+    """Result of the stage validate; train requires it."""
 
     arm: str
     passed: bool
     train_digest: str  # SHA-256 of train.jsonl, hexadecimal
     expectations: PositiveInt
     failures: tuple[FailedExpectation, ...]
-    warnings: tuple[FailedExpectation, ...] = ()  # not met either, but training may start
+    warnings: tuple[FailedExpectation, ...] = ()  # failed too, but training may start

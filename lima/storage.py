@@ -1,4 +1,4 @@
-"""Where things lie, below the folder a command starts in, and atomic replacement of output folders."""
+"""Project paths, relative to the working directory, and atomic replacement of output directories."""
 
 import errno
 import os
@@ -16,45 +16,49 @@ from lima.errors import LimaError
 DATA = Path("data")
 WORK = Path("work")
 REPORTS = Path("reports")
-REPLIES = WORK / "replies.sqlite"  # of endpoints; kept when a result is published: a rerun asks nothing twice
-DIGEST = "model.sha256"  # in a checkpoint's folder: that of its weights, hexadecimal
+REPLIES = WORK / "replies.sqlite"  # response cache of endpoints; kept across runs
+DIGEST = "model.sha256"  # file in a checkpoint's folder: SHA-256 of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-STAGING = ".publish"  # a folder beside a result, in which the next one is prepared; .dvcignore names it
-RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # as launchers name a process's rank
+STAGING = ".publish"  # folder next to a result in which the new result is prepared; listed in .dvcignore
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # variables set by launchers
 
 Arguments = ParamSpec("Arguments")
 
 
 class DiskFull(LimaError):
-    """Something could not be written for want of room; says where, how much is free, and what to do."""
+    """The disk, a quota or a file size limit is exceeded. The message names the folder, the free bytes and the fix."""
 
 
 class MountPoint(LimaError):
-    """A result's folder is a mount point, which cannot be renamed; says which folder to mount instead."""
+    """A result's folder is a mount point, which cannot be renamed. The message names the folder to mount instead."""
 
 
 def result_dir(stage: str, key: str = "") -> Path:
-    """The folder that a stage writes: data/STAGE/KEY."""
+    """Output folder of a stage: data/STAGE/KEY."""
     return DATA / stage / key
 
 
 def kept_dir(stage: str, key: str) -> Path:
-    """What a stage has finished of a result that is not whole yet: work/kept/STAGE/KEY."""
+    """Cache folder for partial results of a stage: work/kept/STAGE/KEY."""
     return WORK / "kept" / stage / key
 
 
 @contextmanager
 def exclusive(stage: str, key: str = "") -> Iterator[None]:
-    """Hold the lock of a stage's working folder; FolderInUse where another process holds it."""
+    """Hold the lock of a stage's working folder.
+
+    Raises:
+        FolderInUse: another process holds it.
+    """
     name = f"{stage}@{quote(key, safe='')}" if key else stage
     with locks.hold(WORK / "locks" / f"{name}.lock", folder=WORK / stage / key):
         yield
 
 
 def alone(stage: str) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
-    """Decorate a stage's main function: its working folder, named by the first argument, is locked while it runs.
+    """Decorate a stage's main function so that its working folder, named by the first argument, is locked.
 
-    Of processes that a launcher starts together, the first one holds the lock for all.
+    If a launcher starts several processes, rank 0 holds the lock for all of them.
     """
 
     def decorate(main: Callable[Arguments, None]) -> Callable[Arguments, None]:
@@ -72,9 +76,9 @@ def alone(stage: str) -> Callable[[Callable[Arguments, None]], Callable[Argument
 
 @contextmanager
 def publish(stage: str, key: str = "") -> Iterator[Path]:
-    """An empty working folder that becomes the stage's result when the block ends well.
+    """Yield an empty working folder that becomes the stage's result if the block does not raise.
 
-    A kill, or an error, leaves the older result as it was, and the half-finished folder below work/ to look into.
+    After a kill or an error the previous result is unchanged, and the incomplete folder remains below work/.
     """
     with (
         exclusive(stage, key),
@@ -86,7 +90,7 @@ def publish(stage: str, key: str = "") -> Iterator[Path]:
 
 @contextmanager
 def replacing(finished: Path, working: Path) -> Iterator[Path]:
-    """An empty folder `working` that takes the place of `finished` when the block ends well."""
+    """Yield the empty folder `working`, which replaces `finished` if the block does not raise."""
     restore(finished)
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
@@ -98,9 +102,13 @@ def replacing(finished: Path, working: Path) -> Iterator[Path]:
 def publish_folder(working: Path, finished: Path) -> None:
     """Atomically replace the folder `finished` by a clone of `working`, which may be on another file system.
 
-    The clone (hard links, else copies) is written and synced beside `finished`, below STAGING. Then the older result
-    is renamed into STAGING, and the clone takes its place. A kill between the two renames leaves the older result
-    there, and `restore` moves it back. `working` stays as it is.
+    The clone (hard links, else copies) is written and synced below STAGING, next to `finished`. Then the previous
+    result is renamed into STAGING, and the clone is renamed to `finished`. After a kill between the two renames the
+    previous result is in STAGING, and `restore` moves it back. `working` is unchanged.
+
+    Raises:
+        DiskFull: the clone does not fit.
+        MountPoint: `finished` is a mount point.
     """
     restore(finished)
     staging = finished.parent / STAGING / finished.name
@@ -119,17 +127,17 @@ def publish_folder(working: Path, finished: Path) -> None:
 
 
 def restore(finished: Path) -> None:
-    """Move back an older result that a kill in `put` left aside, and remove what else was left.
+    """Recover from a kill in `publish_folder`: move the previous result back and remove the staging folder.
 
     Raises:
-        MountPoint: `finished` could not be replaced later.
+        MountPoint: `finished` is a mount point.
     """
     if os.path.ismount(finished):
         raise MountPoint(_mounted(finished))
     staging = finished.parent / STAGING / finished.name
     new, older = staging / "new", staging / "older"
     if older.exists() and (new.exists() or not finished.exists()):
-        if finished.exists():  # the kill came while it was removed
+        if finished.exists():  # it was being removed when the process was killed
             shutil.rmtree(finished)
         older.rename(finished)
     _remove(staging)
@@ -143,18 +151,18 @@ def _set_aside(finished: Path, older: Path) -> None:
             raise MountPoint(_mounted(finished)) from error
         if error.errno != errno.EXDEV:
             raise
-        # a folder of a lower layer of an overlay file system, say of a container's image
+        # EXDEV: a folder in a lower layer of an overlay file system, such as a container image
         _clone(finished, older.with_name("older.partial"))
         older.with_name("older.partial").rename(older)
         shutil.rmtree(finished)
 
 
 def _mounted(finished: Path) -> str:
-    return f"{finished} is a mount point, and a stage replaces its folder as a whole; mount {finished.parent} instead"
+    return f"{finished} is a mount point, but a stage replaces the whole folder; mount {finished.parent} instead"
 
 
 def _clone(source: Path, target: Path) -> None:
-    """Hard links to all files of a folder, copies where its file system or another one refuses links; synced."""
+    """Clone a folder with hard links, or copies where links are not supported, and sync it to disk."""
     target.mkdir(parents=True)
     folders = [target]
     for path in sorted(source.rglob("*")):
@@ -174,7 +182,7 @@ def _clone(source: Path, target: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file's content, or a folder's entries, written to the disk."""
+    """Write a file's content, or a folder's entries, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -184,13 +192,13 @@ def _sync(path: Path) -> None:
 
 def _remove(staging: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
-    with suppress(OSError):  # another result of the stage is being published
+    with suppress(OSError):  # not empty: another result of the stage is being published
         staging.parent.rmdir()
 
 
 @contextmanager
 def report_disk_full(folder: Path) -> Iterator[None]:
-    """Raises DiskFull where a disk, a quota or a limit on the size of files is met while writing below `folder`."""
+    """Raise DiskFull if a disk, a quota or a file size limit is exceeded while the block writes below `folder`."""
     try:
         yield
     except OSError as error:
@@ -198,6 +206,6 @@ def report_disk_full(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise DiskFull(
-            f"{folder}: {error.strerror}, with {free:,} bytes free; the older result is unchanged. Make room, or use a "
-            "larger disk: mount it at data/, link work/ to a folder on it, set TMPDIR to another one; then start again"
+            f"{folder}: {error.strerror}, with {free:,} bytes free; the previous result is unchanged. Free space, or "
+            "mount a larger disk at data/, link work/ to it and set TMPDIR to a folder on it; then run again"
         ) from error

@@ -1,7 +1,7 @@
-"""MLflow as a view of what the stages write; the only importer of mlflow.
+"""Experiment tracking with MLflow; the only module that imports mlflow.
 
-A run an arm: `start` opens it, `join` continues it. A server that is away costs one warning, never a stage: the run's
-id is then "", and what is logged to it goes nowhere.
+Each arm has one run: `start` opens it, `join` continues it. If MLflow is not available, one warning is printed and the
+stage continues: the run's id becomes "", and every later call is a no-op.
 """
 
 import os
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# long enough for a busy server, short enough for one that is away; what the user sets wins
+# long enough for a busy server, short enough for an unreachable one; values that the user set take precedence
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-import mlflow  # after the variables, which it reads
+import mlflow  # reads the variables set above
 from mlflow.entities import LoggedModelStatus, Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,24 +23,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from lima.display import visible_line
 
 EXPERIMENT = "lima"
-LOCAL = Path("mlflow.db")  # where MLFLOW_TRACKING_URI names no other store
+LOCAL = Path("mlflow.db")  # the default store, without MLFLOW_TRACKING_URI
 ARTIFACTS = Path("mlartifacts")
-# a refusal, a lost connection (requests' errors are OSErrors), a full disk, a database that is locked, torn or away
+# a rejected request, a lost connection (requests' errors are OSErrors), a full disk, a locked or broken database
 AWAY = (MlflowException, OSError, SQLAlchemyError)
 
 
 class Run:
-    """One arm's run; with an empty id it takes everything and keeps nothing."""
+    """An MLflow run. With an empty id every call is a no-op."""
 
     def __init__(self, run_id: str) -> None:
         self.id = run_id
 
     def metrics(self, values: Mapping[str, float | None], *, step: int) -> None:
-        """Log numbers at an optimizer step; None, a figure that does not exist, is left out."""
+        """Log metrics at an optimizer step; None values are skipped."""
         self._attempt(lambda client: client.log_batch(self.id, metrics=_metrics(values, step)))
 
     def checkpoint(self, epoch: int, folder: Path, scores: Mapping[str, float]) -> None:
-        """An epoch's checkpoint as a logged model with its scores; a second call adds scores to the same model."""
+        """Log an epoch's checkpoint as a model with scores; a second call adds scores to the same model."""
 
         def log(client: mlflow.MlflowClient) -> None:
             model = self._model(client, epoch, folder)
@@ -49,26 +49,29 @@ class Run:
         self._attempt(log)
 
     def last_step(self, key: str) -> int:
-        """The last step for which a metric was logged; 0 where none was."""
+        """Return the last step with a value of a metric; 0 if there is none."""
         steps = [0]
         self._attempt(lambda c: steps.extend(metric.step for metric in c.get_metric_history(self.id, key)))
         return max(steps)
 
     def artifact(self, path: Path) -> None:
+        """Upload a file."""
         self._attempt(lambda client: client.log_artifact(self.id, str(path)))
 
     def _model(self, client: mlflow.MlflowClient, epoch: int, folder: Path) -> str:
-        name, place = f"epoch-{epoch:02}", client.get_run(self.id).info.experiment_id
-        these = f"source_run_id = '{self.id}' AND name = '{name}'"
-        for known in client.search_logged_models([place], filter_string=these):
+        name, experiment = f"epoch-{epoch:02}", client.get_run(self.id).info.experiment_id
+        condition = f"source_run_id = '{self.id}' AND name = '{name}'"
+        for known in client.search_logged_models([experiment], filter_string=condition):
             return str(known.model_id)
         tags = {"folder": str(folder)}
-        model = client.create_logged_model(place, name=name, source_run_id=self.id, model_type="checkpoint", tags=tags)
+        model = client.create_logged_model(
+            experiment, name=name, source_run_id=self.id, model_type="checkpoint", tags=tags
+        )
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         return str(model.model_id)
 
     def _attempt(self, work: Callable[[mlflow.MlflowClient], object]) -> None:
-        """Do the work where there is a run; give the run up, with one warning, where MLflow does not take it."""
+        """Call `work` unless the id is empty; on an error print a warning and empty the id."""
         if not self.id:
             return
         try:
@@ -80,9 +83,9 @@ class Run:
 
 @contextmanager
 def start(name: str, parameters: Mapping[str, object], *, run_id: str = "") -> Iterator[Run]:
-    """A new run with its parameters, or the earlier one `run_id` going on.
+    """Start a run with parameters, or resume the run `run_id`.
 
-    Finished when the block ends well, failed when it does not.
+    Its final status is FINISHED, or FAILED if the block raises.
     """
     run = Run(run_id)
     if run_id:
@@ -109,7 +112,7 @@ def _open(run: Run, name: str, parameters: Mapping[str, object]) -> None:
 
 @contextmanager
 def join(run_id: str) -> Iterator[Run]:
-    """The run that `start` opened, also after it ended; one that this store does not know takes nothing."""
+    """Continue a run that `start` opened, even if it has ended. For an unknown run every call is a no-op."""
     run = Run(run_id)
     run._attempt(lambda client: client.get_run(run_id))
     yield run
@@ -139,4 +142,4 @@ def _metrics(values: Mapping[str, float | None], step: int, *, model: str | None
 def _warn(error: Exception) -> None:
     words = (str(error).splitlines() or [type(error).__name__])[0]
     shown = visible_line(words[:200])
-    print(f"warning: MLflow does not take this run, and the work goes on without it: {shown}", file=sys.stderr)
+    print(f"warning: MLflow is not available, continuing without tracking: {shown}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Great Expectations as the gate before training: what examples and prompts have to be like, and which rows are not."""
+"""Data validation with Great Expectations, run before training; the only module that imports it."""
 
 import html
 import logging
@@ -15,7 +15,7 @@ from great_expectations.expectations.row_conditions import Column
 
 from lima.records import Example, FailedExpectation, Prompt, first_prompt
 
-# Characters that no reader of a text is meant to see; the last two ranges are Unicode's other private-use planes.
+# Control, replacement and private-use characters; the last two ranges are Unicode's private-use planes.
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]"
 WARNING = "warning"  # severity of an expectation whose failure does not stop training
 Key = Callable[[Example | Prompt], str]
@@ -27,17 +27,19 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Split:
-    """One table of the gate: its rows, and what its place in the graph asks of them."""
+    """A table to validate: its rows, and the requirements of its split."""
 
     rows: Sequence[Example | Prompt]
     counts: Mapping[str, int]  # SOURCE, or SOURCE/SITE → rows
-    answered: bool  # whether each row ends with a response
-    apart_from: tuple[str, ...]  # the splits with which it may share no prompt
-    near: Mapping[str, str]  # id of a row whose prompt is nearly one of a split for testing → which, and how near
+    answered: bool  # whether each row must end with a response
+    apart_from: tuple[str, ...]  # names of splits with which it may not share a prompt
+    near: Mapping[str, str]  # id of a row → near-duplicate in a test split, and the similarity
 
 
 @dataclass(frozen=True)
 class Bounds:
+    """Length limits in characters (inclusive), and tokens that no text may contain."""
+
     prompt_chars: tuple[int, int]
     response_chars: tuple[int, int]
     eot: str
@@ -45,7 +47,7 @@ class Bounds:
 
 
 def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
-    """One row an example or prompt, in the columns that the expectations speak of."""
+    """Build a data frame with one row per example or prompt, and the columns that the expectations use."""
     elsewhere = {key(row): f"{name}: {row.id}" for name in split.apart_from for row in others[name].rows}
     rows = []
     for row in split.rows:
@@ -71,25 +73,25 @@ def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
 
 
-def of_the_table(split: Split) -> Iterator[gxe.Expectation]:
-    """Schema and counts."""
+def table_expectations(split: Split) -> Iterator[gxe.Expectation]:
+    """Expectations on schema and counts."""
     total = sum(split.counts.values())
-    yield gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS), notes="the columns are those of the schema")
-    yield gxe.ExpectTableRowCountToEqual(value=total, notes=f"{total} rows, as params.yaml asks")
+    yield gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS), notes="the columns match the schema")
+    yield gxe.ExpectTableRowCountToEqual(value=total, notes=f"{total} rows, as set in params.yaml")
     for place, count in split.counts.items():
         condition = Column("site" if "/" in place else "source") == place
         yield gxe.ExpectTableRowCountToEqual(value=count, row_condition=condition, notes=f"{count} rows from {place}")
 
 
-def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
-    """Identity, form, text and attribution."""
-    yield gxe.ExpectColumnValuesToBeUnique(column="id", notes="no id comes twice")
-    yield gxe.ExpectColumnValuesToBeUnique(column="prompt", notes="no prompt comes twice, case and punctuation aside")
+def row_expectations(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
+    """Expectations on ids, turns, lengths, text and attribution."""
+    yield gxe.ExpectColumnValuesToBeUnique(column="id", notes="ids are unique")
+    yield gxe.ExpectColumnValuesToBeUnique(column="prompt", notes="prompts are unique, ignoring case and punctuation")
     roles, ends = ("^s?(?:ua)+$", "assistant") if split.answered else ("^s?(?:ua)*u$", "user")
     yield gxe.ExpectColumnValuesToMatchRegex(
         column="roles",
         regex=roles,
-        notes=f"turns alternate; the user begins, after a system turn at most, the {ends} ends",
+        notes=f"turns alternate, begin with the user (after at most one system turn) and end with the {ends}",
     )
     lengths = {"prompt_chars": bounds.prompt_chars}
     if split.answered:
@@ -100,7 +102,7 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
             column=column, min_value=low, max_value=high, notes=f"{what}s have {low} to {high} characters"
         )
     yield gxe.ExpectColumnValuesToNotMatchRegex(
-        column="text", regex=re.escape(bounds.eot), notes=f"no text holds the end-of-turn token {bounds.eot}"
+        column="text", regex=re.escape(bounds.eot), notes=f"no text contains the end-of-turn token {bounds.eot}"
     )
     if bounds.control_tokens:
         longest_first = sorted(bounds.control_tokens, key=len, reverse=True)
@@ -108,22 +110,22 @@ def of_each_row(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
             column="text",
             regex="|".join(map(re.escape, longest_first)),
             severity=WARNING,
-            notes="no text spells a control token of the base model (it is encoded as plain text)",
+            notes="no text contains a control token of the base model (it is encoded as plain text)",
         )
     yield gxe.ExpectColumnValuesToNotMatchRegex(
-        column="text", regex=CONTROL, notes="no text holds control, private-use or replacement characters"
+        column="text", regex=CONTROL, notes="no text contains control, private-use or replacement characters"
     )
-    yield gxe.ExpectColumnValuesToNotBeNull(column="licence", notes="every row names its licence")
-    yield gxe.ExpectColumnValuesToNotBeNull(column="author", notes="every row names its author")
+    yield gxe.ExpectColumnValuesToNotBeNull(column="licence", notes="every row has a licence")
+    yield gxe.ExpectColumnValuesToNotBeNull(column="author", notes="every row has an author")
     yield gxe.ExpectColumnValuesToMatchRegex(
-        column="digest", regex="^[0-9a-f]{64}$", notes="every row carries the SHA-256 of its raw record"
+        column="digest", regex="^[0-9a-f]{64}$", notes="every row has the SHA-256 of its raw record"
     )
     if split.apart_from:
         yield gxe.ExpectColumnValuesToBeNull(
             column="same_prompt_in", notes=f"no prompt is also in {' or '.join(split.apart_from)}"
         )
         yield gxe.ExpectColumnValuesToBeNull(
-            column="near_prompt_in", notes="no prompt is nearly one of those that test the model"
+            column="near_prompt_in", notes="no prompt is a near-duplicate of a dev or test prompt"
         )
 
 
@@ -134,9 +136,13 @@ class Checked(NamedTuple):
 
 
 def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path, *, key: Key) -> Checked:
-    """Check every split against its expectations, and write Data Docs (HTML) below `docs`.
+    """Validate every split and write Data Docs (HTML).
 
-    `key` maps a row to what it asks; rows with equal keys have the same prompt.
+    Args:
+        splits: by name.
+        bounds: limits that hold for all splits.
+        docs: folder of the Data Docs.
+        key: maps a row to its normalised prompt; rows with equal keys have the same prompt.
     """
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
@@ -147,26 +153,26 @@ def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path, *, key: Key) 
         site_name="gate",
         site_config={"class_name": "SiteBuilder", "store_backend": store},
     )
-    asked, failures, warnings = 0, list[FailedExpectation](), list[FailedExpectation]()
+    count, failures, warnings = 0, list[FailedExpectation](), list[FailedExpectation]()
     for name, split in splits.items():
-        expected = [*of_the_table(split), *of_each_row(split, bounds)]
+        expected = [*table_expectations(split), *row_expectations(split, bounds)]
         results = _run(context, name, table(split, splits, key), expected)
-        asked += len(expected)
+        count += len(expected)
         failures += _failures(name, [result for result in results if not _warns(result)])
         warnings += _failures(name, [result for result in results if _warns(result)])
     context.build_data_docs(site_names=["gate"])
     link_pages(docs)
-    return Checked(asked, failures, warnings)
+    return Checked(count, failures, warnings)
 
 
 def link_pages(docs: Path) -> None:
-    """Name every page in the index: its own tables are drawn by scripts from the network, and empty without it."""
+    """Add a plain list of links to the index, whose own tables need scripts from the network."""
     index = docs / "index.html"
     pages = sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.html") if page != index)
     links = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>' for page in pages)
     before, body, after = index.read_text(encoding="utf-8").partition("<body>")
-    said = "<p>Style, tables and icons of these pages come from the network. Without it, each page is here:</p>"
-    index.write_text(f"{before}{body}<section>{said}<ul>{links}</ul></section>{after}", encoding="utf-8")
+    note = "<p>Styles, tables and icons of these pages are loaded from the network. Links to all pages:</p>"
+    index.write_text(f"{before}{body}<section>{note}<ul>{links}</ul></section>{after}", encoding="utf-8")
 
 
 def _run(
@@ -185,7 +191,7 @@ def _run(
 
 
 def _warns(result: gx.core.ExpectationValidationResult) -> bool:
-    """Whether its failure is only a warning; an expectation that raised an exception is a failure."""
+    """Whether a failure is only a warning. An expectation that raised an exception is never one."""
     return result.expectation_config.severity == WARNING and not list(_raised(result.exception_info))
 
 
@@ -200,6 +206,6 @@ def _failures(split: str, results: Iterable[gx.core.ExpectationValidationResult]
 
 
 def _raised(info: Mapping[str, object]) -> list[Mapping[str, str]]:
-    """Great Expectations puts one exception, or one a metric, into the same field."""
+    """Exceptions of an expectation: the field holds one exception, or one per metric."""
     each = [info, *info.values()]
     return [entry for entry in each if isinstance(entry, Mapping) and entry.get("raised_exception")]

@@ -19,7 +19,7 @@ def test_send_may_be_empty_and_is_a_list_in_yaml():
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ({"send": ["max_tokens", "max_completion_tokens"]}, "one limit under two names"),
+        ({"send": ["max_tokens", "max_completion_tokens"]}, "are the same limit"),
         ({"send": ["max_token"]}, "Input should be 'max_tokens'"),
         ({"extra": {"temperature": 1}}, "temperature cannot be set here"),
         ({"extra": {"messages": []}}, "messages cannot be set here"),

@@ -67,7 +67,7 @@ def test_every_row_and_candidate_is_accounted_for(dump):
 
 def test_a_person_reads_the_same(dump):
     text = render(inspect(dump, P))
-    assert f"{dump} is read as stack_exchange" in text
+    assert f"{dump}: format stack_exchange" in text
     assert "  rows                7\n" in text
     assert "Would be kept\n  as examples          1\n" in text
     assert f"Bad rows: 1\n  {dump}:8: Score 'many' is not a number" in text

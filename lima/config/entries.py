@@ -1,4 +1,4 @@
-"""What the keyed stages run over: models, sources, arms, contestants, comparisons and annotators, each by its name."""
+"""Entries of the registries in params.yaml: models, sources, arms, contestants, comparisons and annotators."""
 
 from typing import Annotated, Any, Literal
 
@@ -46,7 +46,7 @@ class PackagedModel(Section):
 
 
 class RandomModel(Section):
-    """A Llama with random weights and a byte-level tokenizer: it tests the graph, not the hypothesis."""
+    """A Llama with random weights and a byte-level tokenizer, for tests of the pipeline."""
 
     kind: Literal["random"]
     layers: PositiveInt
@@ -71,23 +71,23 @@ class Source(Section):
     reader: Annotated[str, AfterValidator(_known_reader)]
     dumps: str
     licence: str
-    author: str | None = None  # credited where a row names no author
-    url: str | None = None  # credited where a row has no address
-    filter: dict[str, Any] | None = None  # thresholds of this source that replace those of its reader, filter.READER
+    author: str | None = None  # credited if a row has no author
+    url: str | None = None  # credited if a row has no URL
+    filter: dict[str, Any] | None = None  # thresholds of this source; they override those of its reader, filter.READER
 
 
 class Lora(Section):
-    """Train small matrices beside frozen weights; not the paper's."""
+    """LoRA hyperparameters. Not part of the paper's recipe."""
 
     rank: PositiveInt
-    alpha: PositiveInt  # over rank: what the small matrices' product is multiplied with
+    alpha: PositiveInt  # the update is scaled by alpha / rank
 
 
 class Arm(Section):
     pool: Literal["kept", "unfiltered"]
-    without: list[str]  # tags: no example that carries one of them is drawn
+    without: list[str]  # tags; examples with one of them are excluded
     examples: dict[str, PositiveInt]
-    lora: Lora | None = None  # every weight is trained where it is not given, as in the paper
+    lora: Lora | None = None  # None: full fine-tuning, as in the paper
 
 
 class ArmContestant(Section):
@@ -107,30 +107,32 @@ class RecordedContestant(Section):
     reads: str
 
 
-def _one_limit(send: tuple[Option, ...]) -> tuple[Option, ...]:
+def _check_single_limit(send: tuple[Option, ...]) -> tuple[Option, ...]:
     if {"max_tokens", "max_completion_tokens"} <= set(send):
-        raise ValueError("max_tokens and max_completion_tokens are one limit under two names; keep one of them")
+        raise ValueError("max_tokens and max_completion_tokens are the same limit; remove one of them")
     return send
 
 
-def _no_other_request(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _check_extra(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
     fixed = sorted(extra.keys() & {"model", "messages", "stream", "n", *ALL_OPTIONS, "max_completion_tokens"})
     if fixed:
-        raise ValueError(f"{', '.join(fixed)} cannot be set here; extra is for other options, as reasoning_effort")
+        raise ValueError(
+            f"{', '.join(fixed)} cannot be set here; use extra for other options only, such as reasoning_effort"
+        )
     return extra
 
 
-# Of the standard options those that a server takes. Reasoning models refuse some of them.
-Send = Annotated[tuple[Option, ...], Field(strict=False), AfterValidator(_one_limit)]
-# Options beside them, sent as they are: reasoning_effort, chat_template_kwargs, …
-Extra = Annotated[dict[str, JsonValue], AfterValidator(_no_other_request)]
+# The standard options that the server accepts. Reasoning models reject some of them.
+Send = Annotated[tuple[Option, ...], Field(strict=False), AfterValidator(_check_single_limit)]
+# Additional options, sent unchanged: reasoning_effort, chat_template_kwargs, …
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_check_extra)]
 
 
 class EndpointContestant(Section):
     kind: Literal["endpoint"]
     url: str
     model: str
-    key_variable: str  # the environment variable that holds the key
+    key_variable: str  # environment variable with the API key
     send: Send = ALL_OPTIONS
     extra: Extra = Field(default_factory=dict)
     reads: str

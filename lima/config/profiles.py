@@ -62,7 +62,7 @@ def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
     unfinished.replace(target)
 
 
-def check_paths(p: Params) -> None:
+def check_paths(params: Params) -> None:
     """Check that every input that params.yaml names exists, before any stage runs.
 
     Raises:
@@ -70,27 +70,27 @@ def check_paths(p: Params) -> None:
     """
     missing = [
         f"{key}: {path} does not exist; put {content} there or correct params.yaml"
-        for key, path, content in _inputs(p)
+        for key, path, content in _inputs(params)
         if not Path(path).exists()
     ]
     if missing:
         raise MissingPaths("\n  ".join([f"params.yaml names {len(missing)} inputs that do not exist:", *missing]))
 
 
-def _inputs(p: Params) -> Iterator[tuple[str, str, str]]:
+def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
     """Yield key, path and content of each file or folder that params.yaml names and no stage writes."""
-    for name, model in p.models.items():
+    for name, model in params.models.items():
         if isinstance(model, FolderModel | GgufModel):
             yield f"models.{name}.path", model.path, "the model"
-    for name, source in p.sources.items():
+    for name, source in params.sources.items():
         yield f"sources.{name}.dumps", source.dumps, "the dump"
-    for name, contestant in p.contestants.items():
+    for name, contestant in params.contestants.items():
         if isinstance(contestant, RecordedContestant):
             yield f"contestants.{name}.reads", contestant.reads, "the recorded responses"
         elif isinstance(contestant, EndpointContestant):
             yield f"contestants.{name}.reads", contestant.reads, "a file"
-    yield "filter.edits", p.filter.edits, "the edits"
-    yield "mix.test_sets", p.mix.test_sets, "the test sets"
+    yield "filter.edits", params.filter.edits, "the edits"
+    yield "mix.test_sets", params.mix.test_sets, "the test sets"
 
 
 def _merge(values: CommentedMap, changes: CommentedMap) -> None:

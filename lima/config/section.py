@@ -1,4 +1,4 @@
-"""What every section of params.yaml has in common: unknown keys and other types are refused, nothing can be changed."""
+"""Base class and shared types of the sections of params.yaml: strict, immutable, without unknown keys."""
 
 import re
 import unicodedata
@@ -10,11 +10,11 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def usable_key(key: object) -> object:
-    """Return a registry's key unchanged if it can be part of a path and of a DVC stage's name.
+    """Return a registry's key unchanged if it can be part of a path and of a DVC stage name.
 
     Raises:
-        ValueError: YAML reads the key as something else than text, or it has other characters than letters, digits,
-            "_" and "-"; the message proposes a key that works.
+        ValueError: YAML does not read the key as text, or the key has characters other than letters, digits, "_" and
+            "-"; the message proposes a valid key.
     """
     if not isinstance(key, str):
         raise ValueError(f'YAML reads the key {key} as {type(key).__name__}, not as text; quote it: "{key}"')

@@ -1,4 +1,4 @@
-"""The numbers of each stage: a section each."""
+"""Parameters of each stage, one section per stage."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +21,7 @@ class Scrape(Section):
 
 
 class Characters(Section):
-    """Bounds on a response's length, in characters of Markdown; both belong to the range."""
+    """Length limits of a response, in characters of Markdown, inclusive."""
 
     min_chars: PositiveInt
     max_chars: PositiveInt
@@ -38,13 +38,13 @@ class NoPrefilter(Section):
 
 
 class StackExchangePrefilter(Section):
-    """Questions that the reader skips already, since the filter would drop them. A change scrapes again."""
+    """Questions that the reader skips, since the filter would drop them. A change re-runs scrape."""
 
     min_response_score: int
 
 
 class RedditPrefilter(Section):
-    """Subreddits whose rows are read; the rows of others are skipped. A change scrapes again."""
+    """Subreddits that are read; rows of other subreddits are skipped. A change re-runs scrape."""
 
     train_subreddits: list[str]
     prompt_subreddits: list[str]
@@ -78,7 +78,7 @@ class NaturalInstructionsFilter(Section):
 
 
 class NoThresholds(Section):
-    """Dialogues are kept as they are, but for what holds of every source."""
+    """No thresholds beyond the filters that apply to every source."""
 
     prefilter: NoPrefilter
 
@@ -167,7 +167,7 @@ class Prompts(Section):
 
 
 class DataCard(Section):
-    """How much the card of an arm shows."""
+    """Amount of content in an arm's data card."""
 
     examples: PositiveInt
     dropped: PositiveInt
@@ -230,16 +230,16 @@ class Train(Section):
     seed: NonNegativeInt
 
     @model_validator(mode="after")
-    def the_kept_epochs_are_trained(self) -> Self:
+    def kept_epochs_are_trained(self) -> Self:
         first, last = self.keep_epochs
         if not first <= last <= self.epochs:
-            raise ValueError(f"keep_epochs {first} to {last} are no range within the 1 to {self.epochs} of epochs")
+            raise ValueError(f"keep_epochs {first} to {last} are not within 1 to {self.epochs}, the number of epochs")
         return self
 
     @model_validator(mode="after")
-    def the_rate_falls(self) -> Self:
+    def learning_rate_decreases(self) -> Self:
         if self.lr_end > self.lr:
-            raise ValueError(f"lr_end {self.lr_end} is more than lr {self.lr}; the rate falls from lr to lr_end")
+            raise ValueError(f"lr_end {self.lr_end} is more than lr {self.lr}; the learning rate must decrease")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The numbers of what runs beside the pipeline: a section each."""
+"""Parameters of the commands outside of the pipeline, one section per tool."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from lima.config.section import Section, Share
 
 
 class Dialogues(Section):
-    """Which chains of comments become drafts of dialogues, and what makes one chain better than another."""
+    """Parameters of `lima dialogues`: selection and quality score of comment chains."""
 
     most: PositiveInt
     min_exchanges: Annotated[int, Field(ge=2)]
@@ -19,7 +19,7 @@ class Dialogues(Section):
 
 
 class CorpusLint(Section):
-    """What `lima corpus check` reads and where it draws the line, and how `lima corpus compare` measures."""
+    """Parameters of `lima corpus check` and `lima corpus compare`."""
 
     folders: list[str]
     spelling: str

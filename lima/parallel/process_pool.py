@@ -1,7 +1,7 @@
-"""Jobs done in processes of this machine, several at once; a worker that is killed costs its own job's work only.
+"""Process pool for jobs, with retries for jobs whose worker is killed.
 
-A worker is `python -m lima.parallel.process_pool MODULE:FUNCTION`. It reads a job a line, writes a `Reply` a line, and
-ends when its parent ends, even if the parent was killed.
+A worker is `python -m lima.parallel.process_pool MODULE:FUNCTION`. It reads one job per line, writes one `Reply` per
+line, and exits when its parent ends, even if the parent was killed.
 """
 
 import io
@@ -23,7 +23,7 @@ Worker = subprocess.Popen[bytes]
 
 
 def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Generator[Event]:
-    """Events in the order in which they happen; a single worker, or a single job, is this process itself."""
+    """Yield events in chronological order. With one worker or one job, everything runs in this process."""
     if min(workers, len(jobs)) <= 1:
         for number, job in enumerate(jobs):
             yield Started(number)
@@ -33,7 +33,7 @@ def run(work: str, jobs: Sequence[str], *, workers: int, retries: int) -> Genera
     waiting, killed = deque(range(len(jobs))), Counter[int]()
     idle: list[Worker] = []
     busy: dict[Worker, int] = {}
-    # the workers' temporary files are removed here, since a worker that is killed leaves its own
+    # shared temporary folder, removed here, since a killed worker does not remove its files
     with selectors.DefaultSelector() as answers, TemporaryDirectory(prefix="lima-") as temporary:
         try:
             while waiting or busy:
@@ -84,7 +84,7 @@ def _start(work: str, answers: selectors.BaseSelector, share: int, temporary: st
 
 
 def _give(worker: Worker, job: str) -> None:
-    """A worker that is dead already is told by the end of its answers."""
+    """Send a job to a worker. A dead worker is detected when its reply is read."""
     assert worker.stdin is not None
     line = memoryview(job.encode() + b"\n")
     try:
@@ -95,14 +95,14 @@ def _give(worker: Worker, job: str) -> None:
 
 
 def _reply(worker: Worker) -> Reply | None:
-    """None where the worker died, in the middle of its answer or before."""
+    """Read a worker's reply; None if the worker died before it was complete."""
     assert worker.stdout is not None
     line = worker.stdout.readline()
     return Reply.model_validate_json(line) if line.endswith(b"\n") else None
 
 
 def _end(worker: Worker) -> str:
-    """Wait for its end; says how it ended."""
+    """Wait until a worker ends; return how it ended."""
     assert worker.stdin is not None and worker.stdout is not None
     worker.stdin.close()
     worker.stdout.close()
@@ -111,30 +111,30 @@ def _end(worker: Worker) -> str:
 
 
 def _serve(work: str) -> None:
-    """A worker's life; what its libraries print goes to standard error, since its output carries answers."""
+    """Main loop of a worker. Output of libraries goes to stderr, since stdout carries the replies."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stderr = _Plain(os.fdopen(2, "wb", closefd=False), line_buffering=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever gave the jobs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     jobs = SimpleQueue[str]()
-    Thread(target=_take, args=(jobs,), daemon=True).start()
+    Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
         answers.write(run_job(work, jobs.get(), folder=Path.cwd()).model_dump_json().encode() + b"\n")
         answers.flush()
 
 
 class _Plain(io.TextIOWrapper):
-    """Standard error of one worker among others: no place for a bar, which belongs to whoever gave the jobs."""
+    """stderr of a worker: not a terminal, so that libraries show no progress bars; the parent shows one."""
 
     def isatty(self) -> bool:
         return False
 
 
-def _take(jobs: SimpleQueue[str]) -> None:
+def _read_jobs(jobs: SimpleQueue[str]) -> None:
     for line in sys.stdin:
         jobs.put(line)
-    os._exit(0)  # whoever gave the jobs has no more, or is dead
+    os._exit(0)  # the parent has no more jobs, or is dead
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn a pretrained model, from wherever it is to be had, into a model folder: `python -m lima.stages.base MODEL`."""
+"""Convert a pretrained model to a folder in Hugging Face format: `python -m lima.stages.base MODEL`."""
 
 from lima import config, storage
 from lima.errors import run_command
@@ -6,12 +6,12 @@ from lima.errors import run_command
 
 @storage.alone("base")
 def main(name: str) -> None:
-    p = config.load()
-    source = config.entry(p.models, "model", name)
-    from lima.training import base_model  # torch and transformers: seconds, spent only once all is in place
+    params = config.load()
+    source = config.entry(params.models, "model", name)
+    from lima.training import base_model  # imported here, since loading torch and transformers takes seconds
 
     with storage.publish("base", name) as folder:
-        parameters = base_model.write(source, folder, seed=p.base.seed)
+        parameters = base_model.write(source, folder, seed=params.base.seed)
     print(f"{name}: {parameters / 1e6:.1f} million parameters, from {source.kind}")
 
 

@@ -1,4 +1,4 @@
-"""Keep the candidates that read like a helpful assistant's answers (LIMA §2): `python -m lima.stages.filter SOURCE`."""
+"""Filter a source's candidates by quality and style (LIMA §2): `python -m lima.stages.filter SOURCE`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,9 @@ from lima.text.html_to_markdown import to_markdown, to_marked
 
 @storage.alone("filter")
 def main(source: str) -> None:
-    p = config.load()
-    reader = config.entry(p.sources, "source", source).reader
-    rules = p.rules(source)
+    params = config.load()
+    reader = config.entry(params.sources, "source", source).reader
+    rules = params.rules(source)
     candidates = jsonl.read(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = hashing.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
     changes = edits.read_edits(Path(rules.edits), source)
@@ -44,7 +44,7 @@ def main(source: str) -> None:
         funnel = bins.funnel(source, offered=offered)
         jsonl.write(folder / "funnel.json", [funnel])
         jsonl.write(folder / "personal_data.json", [bins.personal_data(source)])
-    print(f"{source}: {offered} candidates, {funnel.kept} kept, {funnel.prompts} prompts, the others dropped")
+    print(f"{source}: {offered} candidates, {funnel.kept} kept, {funnel.prompts} prompts, the rest dropped")
 
 
 if __name__ == "__main__":

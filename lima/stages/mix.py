@@ -1,4 +1,4 @@
-"""Compose an arm's training set from what the filters kept (LIMA §2): `python -m lima.stages.mix ARM`."""
+"""Sample an arm's training set from the filtered examples (LIMA §2): `python -m lima.stages.mix ARM`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from lima.sources import test_sets
 from lima.text import pii
 from lima.text.html_to_markdown import to_markdown
 
-SHOWN_REASONS = 3  # that dropped most of a source, in an error
+SHOWN_REASONS = 3  # most frequent drop reasons of a source in an error
 
 
 def read(source: str, pool: str) -> list[Example]:
     return list(jsonl.read(storage.result_dir("filter", source) / f"{pool}.jsonl", Example))
 
 
-def tested(folder: str) -> Iterator[Passage]:
-    """The dev and test prompts, and the public test sets."""
+def reserved_passages(folder: str) -> Iterator[Passage]:
+    """Yield the dev and test prompts, and the public test sets in `folder`."""
     for split in ("dev", "test"):
         prompts = jsonl.read(storage.result_dir("prompts") / f"{split}.jsonl", Prompt)
         yield from decontamination.passages(prompts, split=split)
@@ -35,28 +35,28 @@ def tested(folder: str) -> Iterator[Passage]:
 
 @storage.alone("mix")
 def main(arm: str) -> None:
-    p = config.load()
-    recipe = config.entry(p.arms, "arm", arm)
-    config.warn_if_uncompared(arm, p)
-    temperature, seed = p.mix.temperature, p.mix.seed
-    tests = NgramIndex(tested(p.mix.test_sets), settings=p.mix.contamination)
-    kept = decontamination.without_overlap({source: read(source, "kept") for source in p.mix.held_out}, tests)
-    with explaining_shortage(p, "kept"):
-        held_out = mixture.held_out(kept, p.mix.held_out, temperature=temperature, seed=seed)
+    params = config.load()
+    recipe = config.entry(params.arms, "arm", arm)
+    config.warn_if_uncompared(arm, params)
+    temperature, seed = params.mix.temperature, params.mix.seed
+    tests = NgramIndex(reserved_passages(params.mix.test_sets), settings=params.mix.contamination)
+    kept = decontamination.without_overlap({source: read(source, "kept") for source in params.mix.held_out}, tests)
+    with explaining_shortage(params, "kept"):
+        held_out = mixture.held_out(kept, params.mix.held_out, temperature=temperature, seed=seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     vetted = decontamination.clean_pool(
         mixture.exclude_tags(offered, recipe.without),
         tests=tests,
         held_out=held_out,
-        held_out_passages=NgramIndex(decontamination.passages(held_out), settings=p.mix.contamination),
-        near=p.filter.near_duplicates,
+        held_out_passages=NgramIndex(decontamination.passages(held_out), settings=params.mix.contamination),
+        near=params.filter.near_duplicates,
     )
-    with explaining_shortage(p, recipe.pool):
+    with explaining_shortage(params, recipe.pool):
         train, sites = mixture.compose(
             vetted.examples,
             recipe.examples,
             held_out=held_out,
-            most_per_site=p.mix.most_per_site,
+            most_per_site=params.mix.most_per_site,
             temperature=temperature,
             seed=seed,
         )
@@ -65,9 +65,9 @@ def main(arm: str) -> None:
         jsonl.write(folder / "held_out.jsonl", held_out)
         jsonl.write(folder / "card.json", [mixture.card(arm, recipe.pool, train, sites, held_out=len(held_out))])
         jsonl.write(folder / "dropped.jsonl", vetted.dropped)
-        told = decontamination.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
-        jsonl.write(folder / "funnel.json", told)
-        credits = credit(p, train, held_out)
+        funnels = decontamination.funnels(offered, vetted, without=recipe.without, held_out=held_out, train=train)
+        jsonl.write(folder / "funnel.json", funnels)
+        credits = credit(params, train, held_out)
         (folder / "attribution.csv").write_text(attribution.to_csv(credits), encoding="utf-8", newline="")
         by_chance = sorted(train, key=lambda example: hashing.hash_uniform(seed, f"card/{example.id}"))
         built = Composition(
@@ -79,76 +79,80 @@ def main(arm: str) -> None:
             offered={source: len(examples) for source, examples in offered.items()},
             sites=sites,
             credits=credits,
-            shown=by_chance[: p.mix.card.examples],
-            losses=losses(p, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
+            shown=by_chance[: params.mix.card.examples],
+            losses=losses(params, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
         )
-        page = data_card.render(p, built, count=token_counts.counter(storage.result_dir("base", p.train.model)))
+        page = data_card.render(
+            params, built, count=token_counts.counter(storage.result_dir("base", params.train.model))
+        )
         (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
 
 
 @contextmanager
-def explaining_shortage(p: Params, pool: str) -> Iterator[None]:
-    """Adds to TooFewExamples why there are so few, and which settings give more."""
+def explaining_shortage(params: Params, pool: str) -> Iterator[None]:
+    """Extend a TooFewExamples error by the causes of the shortage and the settings that change it."""
     try:
         yield
     except mixture.TooFewExamples as error:
-        raise mixture.TooFewExamples(error.source, f"{error}. {shortage(p, error.source, pool)}") from error
+        raise mixture.TooFewExamples(error.source, f"{error}. {shortage(params, error.source, pool)}") from error
 
 
-def shortage(p: Params, source: str, pool: str) -> str:
-    """What dropped most of a source's candidates, with the setting of each reason."""
+def shortage(params: Params, source: str, pool: str) -> str:
+    """Describe the settings that limit a source: the most frequent drop reasons, hold-out and sampling limits."""
     limits = []
     if pool == "unfiltered":
-        limits.append(f"filter.unfiltered_reservoir keeps {p.filter.unfiltered_reservoir} candidates")
+        limits.append(f"filter.unfiltered_reservoir keeps {params.filter.unfiltered_reservoir} candidates")
     else:
         read = results.source(source)
         counts = Counter(read.scraped.dropped) + Counter(read.funnel.dropped)
         for reason, count in counts.most_common(SHOWN_REASONS):
-            setting = decisions.setting(reason, p.sources[source].reader)
-            limits.append(f"{count:,} dropped by {reason}" + (f" ({setting})" if setting else ""))
-    if source in p.mix.held_out:
-        limits.append(f"{p.mix.held_out[source]} held out (mix.held_out)")
-    if source in p.mix.most_per_site:
-        limits.append(f"at most {p.mix.most_per_site[source]} of a site (mix.most_per_site)")
-    own = f"; sources.{source}.filter sets a threshold for this source alone" if pool == "kept" else ""
-    return f"What limits it: {'; '.join(limits) or 'the dumps'}{own}"
+            setting = decisions.setting(reason, params.sources[source].reader)
+            limits.append(f"{count:,} dropped as {reason}" + (f" ({setting})" if setting else ""))
+    if source in params.mix.held_out:
+        limits.append(f"{params.mix.held_out[source]} held out (mix.held_out)")
+    if source in params.mix.most_per_site:
+        limits.append(f"at most {params.mix.most_per_site[source]} per site (mix.most_per_site)")
+    own = f"; to change a threshold for this source only, set sources.{source}.filter" if pool == "kept" else ""
+    return f"Limited by: {'; '.join(limits) or 'the size of the dumps'}{own}"
 
 
-def credit(p: Params, train: list[Example], held_out: list[Example]) -> list[Credit]:
-    readers = {source: entry.reader for source, entry in p.sources.items()}
+def credit(params: Params, train: list[Example], held_out: list[Example]) -> list[Credit]:
+    readers = {source: entry.reader for source, entry in params.sources.items()}
     splits = {"train": train, "held_out": held_out}
     return list(attribution.credits(splits, titles=origins.titles([*train, *held_out]), readers=readers))
 
 
-def losses(p: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) -> list[DropCount]:
-    """What was dropped before the arm drew, with some of each reason to look at."""
-    piles = DroppedSamples(p.mix.card.dropped, seed=p.mix.seed)
+def losses(params: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) -> list[DropCount]:
+    """Count what scrape, filter and mix dropped by reason, with a random sample of each."""
+    samples = DroppedSamples(params.mix.card.dropped, seed=params.mix.seed)
     for stage in ("scrape", "filter") if filtered else ("scrape",):
         for source in sources:
-            piles.add(stage, jsonl.read(storage.result_dir(stage, source) / "dropped.jsonl", Dropped), source=source)
+            samples.add(stage, jsonl.read(storage.result_dir(stage, source) / "dropped.jsonl", Dropped), source=source)
     for source in sources:
-        piles.add("mix", (one for one in vetted.dropped if one.place.startswith(f"{source}/")), source=source)
-    found = list(piles.reasons())
-    places = {dropped.place for pile in found if pile.reason not in WITHHELD for dropped in pile.shown}
+        samples.add(
+            "mix", (dropped for dropped in vetted.dropped if dropped.place.startswith(f"{source}/")), source=source
+        )
+    groups = list(samples.reasons())
+    places = {dropped.place for group in groups if group.reason not in WITHHELD for dropped in group.shown}
     texts: dict[str, str] = {}
     for source in sources:
         ids = [place for place in places if place.startswith(f"{source}/")]
         texts |= origins.texts(source, ids, to_markdown=to_markdown)
     return [
         DropCount(
-            stage=pile.stage,
-            reason=pile.reason,
-            meaning=pile.meaning,
-            counts=pile.counts,
-            shown=[_specimen(one, one.raw or texts.get(one.place, "")) for one in pile.shown],
+            stage=group.stage,
+            reason=group.reason,
+            meaning=group.meaning,
+            counts=group.counts,
+            shown=[_specimen(dropped, dropped.raw or texts.get(dropped.place, "")) for dropped in group.shown],
         )
-        for pile in found
+        for group in groups
     ]
 
 
 def _specimen(dropped: Dropped, text: str) -> Specimen:
-    """Whatever it was dropped for, it shows no personal data, and nothing where there is a secret."""
+    """Mask personal data; omit the whole text if it contains a secret."""
     shown = "" if pii.find_secret(text) else pii.mask(text).text
     return Specimen(dropped.place, pii.mask(dropped.detail).text, shown)
 

@@ -1,4 +1,4 @@
-"""Draw the dev, test and adversarial prompts from what the filters left to ask: `python -m lima.stages.prompts`."""
+"""Sample the dev, test and adversarial prompts: `python -m lima.stages.prompts`."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,13 @@ from lima.errors import run_command
 from lima.records import Prompt
 
 
-def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
+def sample(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
+    """Sample prompts without replacement.
+
+    Args:
+        counts: number of prompts by SOURCE or SOURCE/SITE.
+        seed: of the sampling.
+    """
     prompts: list[Prompt] = []
     for group, count in counts.items():
         source = group.split("/", 1)[0]
@@ -19,8 +25,10 @@ def drawn(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
 
 @storage.alone("prompts")
 def main() -> None:
-    p = config.load().prompts
-    dev, test, adversarial = (drawn(counts, seed=p.seed) for counts in (p.dev, p.test, p.adversarial))
+    params = config.load().prompts
+    dev, test, adversarial = (
+        sample(counts, seed=params.seed) for counts in (params.dev, params.test, params.adversarial)
+    )
     prompt_selection.check_disjoint(dev, test + adversarial)
     with storage.publish("prompts") as folder:
         jsonl.write(folder / "dev.jsonl", dev)

@@ -1,4 +1,4 @@
-"""Tell how good the result is, and how sure that is: `python -m lima.stages.report`."""
+"""Write the report: metrics with confidence intervals, figures and tables: `python -m lima.stages.report`."""
 
 import csv
 import json
@@ -15,64 +15,67 @@ from lima.reporting import metrics, report, results, token_counts
 
 @storage.alone("report")
 def main() -> None:
-    p = config.load()
-    figures = write(p)
+    params = config.load()
+    figures = write(params)
     from lima import tracking  # imports mlflow: seconds
 
-    for arm in p.arms:
+    for arm in params.arms:
         with tracking.join(results.run_id(arm)) as run:
-            run.metrics(metrics.run_metrics(p, figures, arm), step=0)
+            run.metrics(metrics.run_metrics(params, figures, arm), step=0)
             run.artifact(storage.REPORTS / "report.html")
     print(
         f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {storage.REPORTS}/report.html"
     )
 
 
-def write(p: Params) -> metrics.Metrics:
-    """Everything below reports/, and the figures of metrics.json."""
-    written = results.read(p)
-    found = metrics.Findings(
+def write(params: Params) -> metrics.Metrics:
+    """Write all files below reports/ and return the content of metrics.json."""
+    written = results.read(params)
+    findings = metrics.Findings(
         results=written,
-        measured=metrics.preferences(written.verdicts, p.report),
-        attack_rates=attack_rates.attack_rates(attempted(written), confidence=p.report.confidence),
-        constraint_rates=constraint_rates.constraint_rates(prescribed(written), confidence=p.report.confidence),
+        measured=metrics.preferences(written.verdicts, params.report),
+        attack_rates=attack_rates.attack_rates(attempted(written), confidence=params.report.confidence),
+        constraint_rates=constraint_rates.constraint_rates(prescribed(written), confidence=params.report.confidence),
     )
-    figures = metrics.metrics(p, found)
-    html = report.render(p, found, figures, count=token_counts.counter(storage.result_dir("base", p.train.model)))
+    figures = metrics.metrics(params, findings)
+    html = report.render(
+        params, findings, figures, count=token_counts.counter(storage.result_dir("base", params.train.model))
+    )
     with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(written))
-        table(folder / "plots" / "preferences.csv", metrics.preference_rows(found.measured))
+        table(folder / "plots" / "preferences.csv", metrics.preference_rows(findings.measured))
     return figures
 
 
-def attempted(found: results.Results) -> dict[str, list[tuple[str, str]]]:
-    """Group and outcome of each contestant's answers to the adversarial suite."""
-    prompts = {prompt.id: prompt for prompt in found.adversarial}
+def attempted(written: results.Results) -> dict[str, list[tuple[str, str]]]:
+    """Group and outcome of each response to the adversarial suite, by contestant."""
+    prompts = {prompt.id: prompt for prompt in written.adversarial}
     return {
         name: [
             (prompts[answer.prompt_id].provenance.site, attacks.outcome(prompts[answer.prompt_id], answer.text))
             for answer in answers
         ]
-        for name, answers in found.adversarial_responses.items()
+        for name, answers in written.adversarial_responses.items()
     }
 
 
-def prescribed(found: results.Results) -> dict[str, list[tuple[str, str | None]]]:
-    """Of each contestant's answers to test prompts that prescribe a form: the prompt, and what breaks the form."""
-    named = {prompt.id: form for prompt in found.test if (form := rules.constraint_of(prompt))}
+def prescribed(written: results.Results) -> dict[str, list[tuple[str, str | None]]]:
+    """Prompt id and violation (or None) of each response to a test prompt with a constraint, by contestant."""
+    named = {prompt.id: form for prompt in written.test if (form := rules.constraint_of(prompt))}
     return {
         name: [
             (answer.prompt_id, rules.violation(named[answer.prompt_id], answer.text))
             for answer in answers
             if answer.prompt_id in named
         ]
-        for name, answers in found.responses.items()
+        for name, answers in written.responses.items()
     }
 
 
 def table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as out:
         csv.writer(out, lineterminator="\n").writerows(rows)

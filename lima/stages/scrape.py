@@ -36,18 +36,18 @@ class ScrapeError(LimaError):
 
 @storage.alone("scrape")
 def main(source: str) -> None:
-    p = config.load()
-    jobs = plan(source, p)
+    params = config.load()
+    jobs = plan(source, params)
     names, sizes = [job.part.name for job in jobs], [job.part.size for job in jobs]
-    with closing(run(jobs, p)) as events:
+    with closing(run(jobs, params)) as events:
         replies = progress.follow(events, title=f"scrape {source}", names=names, sizes=sizes)
-    publish(jobs, replies, p)
+    publish(jobs, replies, params)
 
 
-def plan(source: str, p: Params) -> list[Job]:
+def plan(source: str, params: Params) -> list[Job]:
     """Return one job per part, in the order in which the results are merged."""
-    entry = config.entry(p.sources, "source", source)
-    prefilter = p.rules(source).of_reader(entry.reader).prefilter
+    entry = config.entry(params.sources, "source", source)
+    prefilter = params.rules(source).of_reader(entry.reader).prefilter
     voted = prefilter if isinstance(prefilter, StackExchangePrefilter) else None
     chosen = prefilter if isinstance(prefilter, RedditPrefilter) else None
     store = storage.kept_dir("scrape", source)
@@ -62,18 +62,18 @@ def plan(source: str, p: Params) -> list[Job]:
             root=entry.dumps,
             part=part,
             min_response_score=voted.min_response_score if voted else 0,
-            reservoir=p.filter.unfiltered_reservoir,
-            seed=p.filter.seed,
+            reservoir=params.filter.unfiltered_reservoir,
+            seed=params.filter.seed,
             answered=tuple(chosen.train_subreddits) if chosen else (),
             asked=tuple(chosen.prompt_subreddits) if chosen else (),
             code=_code(entry.reader),
             store=str(store),
         )
-        for part in shards.partitions(entry.reader, Path(entry.dumps), enough=p.scrape.part_megabytes * 10**6)
+        for part in shards.partitions(entry.reader, Path(entry.dumps), enough=params.scrape.part_megabytes * 10**6)
     ]
 
 
-def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
+def run(jobs: Sequence[Job], params: Params) -> Generator[Event]:
     """Run the jobs, largest part first: started last, it would keep one core busy and leave the others idle.
 
     Closing the generator removes partial results.
@@ -81,9 +81,9 @@ def run(jobs: Sequence[Job], p: Params) -> Generator[Event]:
     order = sorted(range(len(jobs)), key=lambda number: -jobs[number].part.size)
     lines = [jobs[number].model_dump_json() for number in order]
     if ray_cluster.ADDRESS in os.environ:
-        events = ray_cluster.run(WORK, lines, retries=p.scrape.retries)
+        events = ray_cluster.run(WORK, lines, retries=params.scrape.retries)
     else:
-        events = process_pool.run(WORK, lines, workers=p.scrape.workers, retries=p.scrape.retries)
+        events = process_pool.run(WORK, lines, workers=params.scrape.workers, retries=params.scrape.retries)
     try:
         with closing(events):
             for event in events:
@@ -110,7 +110,7 @@ def early(job: Job) -> Prefilter:
     )
 
 
-def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
+def publish(jobs: Sequence[Job], replies: Sequence[Reply], params: Params) -> None:
     """Merge the parts into the stage's result.
 
     Raises:
@@ -118,15 +118,15 @@ def publish(jobs: Sequence[Job], replies: Sequence[Reply], p: Params) -> None:
     """
     _raise_failures(jobs, replies)
     source, reader, store = jobs[0].source, jobs[0].reader, jobs[0].store
-    found = [
+    parts = [
         (job.part, CachedShard.model_validate_json(reply.result)) for job, reply in zip(jobs, replies, strict=True)
     ]
-    if again := sum(kept.again for _, kept in found):
+    if again := sum(kept.again for _, kept in parts):
         print(f"{source}: {again} of {len(jobs)} parts were cached by an interrupted run", file=sys.stderr)
     with storage.publish("scrape", source) as folder:
-        counts = merge.join(source, reader, found, folder)
+        counts = merge.join(source, reader, parts, folder)
         bad = counts.dropped.get(BAD_ROW, 0)
-        check(bad, folder / shard_cache.DROPPED, rows=counts.rows, limit=p.scrape.max_bad_share)
+        check(bad, folder / shard_cache.DROPPED, rows=counts.rows, limit=params.scrape.max_bad_share)
         jsonl.write(folder / "stats.json", [counts])
     shutil.rmtree(store)
     print(f"{source}: {counts.rows} rows, {counts.candidates} candidates, {bad} bad rows")

@@ -1,4 +1,4 @@
-"""Choose an arm's checkpoint by its answers to the dev prompts: `python -m lima.stages.select ARM`."""
+"""Select an arm's best checkpoint on the dev prompts (LIMA §3): `python -m lima.stages.select ARM`."""
 
 import hashlib
 import json
@@ -20,26 +20,26 @@ GENERATION = Path(inference.__file__).parent
 
 @storage.alone("select")
 def main(arm: str) -> None:
-    p = config.load()
-    config.entry(p.arms, "arm", arm)
+    params = config.load()
+    config.entry(params.arms, "arm", arm)
     trained = storage.result_dir("train", arm)
     prompts = list(jsonl.read(storage.result_dir("prompts") / "dev.jsonl", Prompt))
-    epochs = range(p.select.first_epoch, p.select.last_epoch + 1)
+    epochs = range(params.select.first_epoch, params.select.last_epoch + 1)
     candidates = [m for m in jsonl.read(trained / "epochs.jsonl", EpochMetrics) if m.epoch in epochs]
     if [metrics.epoch for metrics in candidates] != list(epochs):
         raise LimaError(
-            f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; train {arm} again"
+            f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; run `dvc repro train@{arm}`"
         )
-    folder, kept = storage.result_dir("base", p.train.model), storage.kept_dir("select", arm)
-    base = answers(folder, p.train.model, files_digest(folder), prompts, p, kept)
+    folder, kept = storage.result_dir("base", params.train.model), storage.kept_dir("select", arm)
+    base = answers(folder, params.train.model, files_digest(folder), prompts, params, kept)
     responses, scores = list(base), []
     for metrics in candidates:
         name = f"{arm}/{metrics.checkpoint}"
-        given = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, p, kept)
-        responses += given
-        said = compared(arm, prompts, given, base, p)
-        refuse_worthless(p.select.annotator, metrics.checkpoint, said)
-        scores.append(score(metrics, given, said))
+        generated = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, params, kept)
+        responses += generated
+        verdicts = compared(arm, prompts, generated, base, params)
+        require_usable_verdict(params.select.annotator, metrics.checkpoint, verdicts)
+        scores.append(score(metrics, generated, verdicts))
     winner = select_best(scores)
     chosen = SelectedCheckpoint(
         arm=arm,
@@ -47,7 +47,7 @@ def main(arm: str) -> None:
         checkpoint=str(trained / winner.checkpoint),
         digest=winner.digest,
         why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts, says "
-        f"{p.select.annotator}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
+        f"{params.select.annotator}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
     )
     with storage.publish("select", arm) as folder:
         jsonl.write(folder / "scores.jsonl", scores)
@@ -58,13 +58,18 @@ def main(arm: str) -> None:
     print(f"{arm}: epoch {chosen.epoch}, {chosen.why}")
 
 
-def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], p: Params, kept: Path) -> list[Response]:
-    """A checkpoint's answers to the dev prompts; those of an earlier run that did not finish are read from `kept`.
+def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params: Params, kept: Path) -> list[Response]:
+    """Return a checkpoint's responses to the dev prompts, from the cache folder `kept` if an earlier run wrote them.
 
     Args:
-        weights: digest of the checkpoint; with prompts, decoding and code it decides what the answers are.
+        folder: of the checkpoint.
+        name: contestant name in the responses.
+        weights: digest of the checkpoint; part of the cache key with prompts, decoding and code.
+        prompts: the dev prompts.
+        params: all parameters.
+        kept: the cache folder.
     """
-    decoding = p.select.decoding
+    decoding = params.select.decoding
     depends = [
         name,
         weights,
@@ -75,11 +80,11 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], p: Par
     path = kept / f"{hashlib.sha256(json.dumps(depends).encode()).hexdigest()}.jsonl"
     if path.exists():
         return list(jsonl.read(path, Response))
-    from lima.inference import generate, model  # torch and transformers: seconds, spent only once all is in place
+    from lima.inference import generate, model  # imported here, since loading torch and transformers takes seconds
 
     loaded = model.load(folder, precision=decoding.precision)
-    given = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding)
-    jsonl.write(path, tqdm(given, total=len(prompts), desc=name, disable=None))
+    generated = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding)
+    jsonl.write(path, tqdm(generated, total=len(prompts), desc=name, disable=None))
     return list(jsonl.read(path, Response))
 
 
@@ -92,41 +97,43 @@ def files_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def compared(arm: str, prompts: list[Prompt], given: list[Response], base: list[Response], p: Params) -> list[Verdict]:
-    name = p.select.annotator
+def compared(
+    arm: str, prompts: list[Prompt], generated: list[Response], base: list[Response], params: Params
+) -> list[Verdict]:
+    name = params.select.annotator
     with tqdm(total=len(prompts), desc=f"{name} judges", disable=None) as bar:
         return annotate(
-            pairs(prompts, given, base),
+            pairs(prompts, generated, base),
             comparison=f"select/{arm}",
             name=name,
-            annotator=config.entry(p.annotators, "annotator", name),
-            judge=p.judge,
+            annotator=config.entry(params.annotators, "annotator", name),
+            judge=params.judge,
             cache_path=storage.REPLIES,
             done=bar.update,
         )
 
 
-def refuse_worthless(annotator: str, checkpoint: str, said: list[Verdict]) -> None:
-    """Raise LimaError where an annotator gave no usable verdict on a checkpoint: its score would be 0 by accident."""
-    outcomes = Counter[str](verdict.outcome for verdict in said)
+def require_usable_verdict(annotator: str, checkpoint: str, verdicts: list[Verdict]) -> None:
+    """Raise LimaError if an annotator has no usable verdict on a checkpoint, since its score would be a false 0."""
+    outcomes = Counter[str](verdict.outcome for verdict in verdicts)
     if not any(outcomes[outcome] for outcome in ("win", "tie", "lose")):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         raise LimaError(
-            f"annotator {annotator} gave no usable verdict on {checkpoint} ({counts}), so no epoch can be selected by "
-            "it; name another annotator in select.annotator of params.yaml, or mend this one"
+            f"annotator {annotator} gave no usable verdict on {checkpoint} ({counts}), so it cannot select an epoch; "
+            "choose another annotator with select.annotator in params.yaml, or correct its entry"
         )
 
 
-def score(metrics: EpochMetrics, given: list[Response], said: list[Verdict]) -> EpochScore:
-    """Shares of all prompts: what is inconsistent or unparsed counts for neither side."""
-    outcomes, n = [verdict.outcome for verdict in said], len(said)
+def score(metrics: EpochMetrics, generated: list[Response], verdicts: list[Verdict]) -> EpochScore:
+    """Compute shares of all prompts; inconsistent, unparsed and failed verdicts count for neither side."""
+    outcomes, n = [verdict.outcome for verdict in verdicts], len(verdicts)
     win, tie, lose = (outcomes.count(outcome) for outcome in ("win", "tie", "lose"))
     return EpochScore(
         epoch=metrics.epoch,
         checkpoint=metrics.checkpoint,
         digest=metrics.digest,
         held_out_perplexity=metrics.held_out_perplexity,
-        ended=sum(response.finish == "stop" for response in given) / len(given),
+        ended=sum(response.finish == "stop" for response in generated) / len(generated),
         win=win / n,
         tie=tie / n,
         lose=lose / n,
@@ -135,7 +142,7 @@ def score(metrics: EpochMetrics, given: list[Response], said: list[Verdict]) -> 
 
 
 def show_in_mlflow(trained: Path, scores: list[EpochScore]) -> None:
-    """Every epoch's scores, beside the perplexity that train logged with the checkpoint."""
+    """Add every epoch's scores to the checkpoint that train logged."""
     from lima import tracking  # imports mlflow: seconds
 
     with tracking.join(json.loads((trained / "run.json").read_text())["run_id"]) as run:

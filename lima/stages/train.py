@@ -45,11 +45,11 @@ class Tokens(Record):
 
 @storage.alone("train")
 def main(arm: str) -> None:
-    p = config.load()
-    lora = config.entry(p.arms, "arm", arm).lora
+    params = config.load()
+    lora = config.entry(params.arms, "arm", arm).lora
     mixed, base, working = (
         storage.result_dir("mix", arm),
-        storage.result_dir("base", p.train.model),
+        storage.result_dir("base", params.train.model),
         storage.WORK / "train" / arm,
     )
     require_validated(arm, mixed / "train.jsonl")
@@ -66,29 +66,33 @@ def main(arm: str) -> None:
         training_state,
     )
 
-    accelerator = launch.accelerator(p.train)
-    model, tokenizer, eot_id = launch.starting_point(base, p.train, lora)
-    selfcheck.require(model, tokenizer, eot_id, recipe=p.train, accelerator=accelerator)
+    accelerator = launch.accelerator(params.train)
+    model, tokenizer, eot_id = launch.starting_point(base, params.train, lora)
+    selfcheck.require(model, tokenizer, eot_id, recipe=params.train, accelerator=accelerator)
     train, held_out = (
-        tokenization.encode(jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=p.train.max_tokens)
+        tokenization.encode(
+            jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=params.train.max_tokens
+        )
         for name in ("train.jsonl", "held_out.jsonl")
     )
     if accelerator.is_main_process:
-        config.warn_if_uncompared(arm, p)
-        warn_of_unsupervised(held_out, p.train.max_tokens)
+        config.warn_if_uncompared(arm, params)
+        warn_of_unsupervised(held_out, params.train.max_tokens)
         storage.restore(storage.result_dir("train", arm))
     kept = training_state.open_states(
         working,
         accelerator,
         data=[mixed / "train.jsonl", mixed / "held_out.jsonl"],
         base=base.iterdir(),
-        recipe=p.train,
+        recipe=params.train,
         lora=lora,
     )
-    disk_space.check(base, working, storage.result_dir("train", arm), p.train)  # after states were moved aside, or back
+    disk_space.check(
+        base, working, storage.result_dir("train", arm), params.train
+    )  # after states were moved aside, or back
 
     def save(epoch: int, learner: Any) -> tuple[str, str]:
-        if not p.train.keep_epochs[0] <= epoch <= p.train.keep_epochs[1]:
+        if not params.train.keep_epochs[0] <= epoch <= params.train.keep_epochs[1]:
             return "", ""
         return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
@@ -98,7 +102,7 @@ def main(arm: str) -> None:
                 model,
                 train,
                 held_out,
-                recipe=p.train,
+                recipe=params.train,
                 accelerator=accelerator,
                 save=save,
                 states=kept,
@@ -106,8 +110,8 @@ def main(arm: str) -> None:
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
-            watched = throughput.Throughput.for_model(model, accelerator, bf16=p.train.precision == "bf16")
-            write(arm, metrics, kept.result, tokens_of(train), p, watched)
+            watched = throughput.Throughput.for_model(model, accelerator, bf16=params.train.precision == "bf16")
+            write(arm, metrics, kept.result, tokens_of(train), params, watched)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
             rest = "to resume" if kept.newest() else "to start over: DeepSpeed runs save no state"
@@ -190,21 +194,21 @@ def write(
     metrics: Iterable[StepMetrics | EpochMetrics],
     folder: Path,
     tokens: Tokens,
-    p: config.Params,
+    params: config.Params,
     pace: Any,  # lima.training.throughput.Pace, whose module loads torch
 ) -> None:
-    """Follow a run to its end, and write what is to be known of it beside its checkpoints."""
+    """Run training to its end and write metrics and token counts next to the checkpoints."""
     earlier = next(jsonl.read(folder / "run.json", TrainingRun)).run_id if (folder / "run.json").exists() else ""
-    told = {
-        "profile": p.profile,
-        "lora": p.arms[arm].lora,
-        **p.train.model_dump(),
+    parameters = {
+        "profile": params.profile,
+        "lora": params.arms[arm].lora,
+        **params.train.model_dump(),
         **tokens.model_dump(),
         "peak_flops": pace.peak,
     }
-    with tracking.start(arm, told, run_id=earlier) as run:
+    with tracking.start(arm, parameters, run_id=earlier) as run:
         jsonl.write(folder / "run.json", [TrainingRun(run_id=run.id)])
-        steps, epochs = follow(arm, metrics, run, p.train.epochs * tokens.tokens, pace)
+        steps, epochs = follow(arm, metrics, run, params.train.epochs * tokens.tokens, pace)
     jsonl.write(folder / "tokens.json", [tokens])
     jsonl.write(folder / "steps.jsonl", steps)
     jsonl.write(folder / "epochs.jsonl", epochs)
@@ -215,7 +219,7 @@ def write(
 def follow(
     arm: str, metrics: Iterable[StepMetrics | EpochMetrics], run: tracking.Run, tokens: int, pace: Any
 ) -> tuple[list[StepMetrics], list[EpochMetrics]]:
-    """Show and log what training yields, as it comes; steps that an earlier process logged are not logged again."""
+    """Show and log metrics as training yields them; steps that an earlier process logged are not logged again."""
     steps: list[StepMetrics] = []
     epochs: list[EpochMetrics] = []
     logged = run.last_step("loss")

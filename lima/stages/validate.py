@@ -25,24 +25,30 @@ class GateError(LimaError):
 
 @storage.alone("validate")
 def main(arm: str) -> None:
-    p = config.load()
-    examples = config.entry(p.arms, "arm", arm).examples
+    params = config.load()
+    examples = config.entry(params.arms, "arm", arm).examples
     mixed, prompts = storage.result_dir("mix", arm), storage.result_dir("prompts")
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
     dev, test = (list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test"))
-    asked = [("dev", dev), ("test", test)]
+    prompt_splits = [("dev", dev), ("test", test)]
     splits = {
-        "train": Split(train, examples, True, ("held_out", "dev", "test"), near(train, asked, p.proofreading)),
-        "held_out": Split(held_out, p.mix.held_out, True, ("dev", "test"), {}),  # its prompts are asked of nobody
-        "dev": Split(dev, count_per_site(p.prompts.dev), False, ("test",), near(dev, asked[1:], p.proofreading)),
-        "test": Split(test, count_per_site(p.prompts.test), False, (), {}),
+        "train": Split(
+            train, examples, True, ("held_out", "dev", "test"), near(train, prompt_splits, params.proofreading)
+        ),
+        "held_out": Split(
+            held_out, params.mix.held_out, True, ("dev", "test"), {}
+        ),  # its prompts are not used in tests
+        "dev": Split(
+            dev, count_per_site(params.prompts.dev), False, ("test",), near(dev, prompt_splits[1:], params.proofreading)
+        ),
+        "test": Split(test, count_per_site(params.prompts.test), False, (), {}),
     }
-    v = p.validate_
+    v = params.validate_
     bounds = Bounds(
         (1, v.max_prompt_chars),
         (v.min_response_chars, v.max_response_chars),
-        p.train.eot_token,
-        control_tokens(storage.result_dir("base", p.train.model)),
+        params.train.eot_token,
+        control_tokens(storage.result_dir("base", params.train.model)),
     )
     with storage.publish("validate", arm) as folder:
         expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.comparison_key)
@@ -68,17 +74,17 @@ def main(arm: str) -> None:
 
 
 def near(
-    rows: Sequence[Example | Prompt], asked: Sequence[tuple[str, Sequence[Prompt]]], p: CorpusLint
+    rows: Sequence[Example | Prompt], prompt_splits: Sequence[tuple[str, Sequence[Prompt]]], params: CorpusLint
 ) -> dict[str, str]:
-    """Rows whose prompt is nearly one of those asked, by the law that hand-written prompts are held to."""
-    mine = {row.id: first_prompt(row) for row in rows}
-    theirs = {f"{name}: {row.id}": first_prompt(row) for name, of in asked for row in of}
-    twins = shingles.near_duplicates(mine, theirs, chars=p.shingle_chars, min_jaccard=p.max_jaccard)
-    return {id_: f"{twin.second}, Jaccard {twin.jaccard:.2f}" for id_, twin in twins.items()}
+    """Map ids of rows to the near-duplicate of their prompt in other splits, with the thresholds of corpus lint."""
+    texts = {row.id: first_prompt(row) for row in rows}
+    others = {f"{name}: {row.id}": first_prompt(row) for name, prompts in prompt_splits for row in prompts}
+    pairs = shingles.near_duplicates(texts, others, chars=params.shingle_chars, min_jaccard=params.max_jaccard)
+    return {id_: f"{pair.second}, Jaccard {pair.jaccard:.2f}" for id_, pair in pairs.items()}
 
 
 def control_tokens(base: Path) -> tuple[str, ...]:
-    """The control tokens of a base model, as training encodes them: special tokens, and those its tokenizer lists."""
+    """Read the control tokens of a base model: special tokens, and those listed in its tokenizer configuration."""
     stored, settings = base / "tokenizer.json", base / "tokenizer_config.json"
     for path in (stored, settings):
         if not path.is_file():
@@ -89,7 +95,7 @@ def control_tokens(base: Path) -> tuple[str, ...]:
 
 
 def show(failures: list[FailedExpectation], title: str) -> None:
-    """What failed and whom it concerns, as a table; ids below one another so that they can be copied."""
+    """Print failed expectations as a table, with one id per line for copying."""
     shown = Table("split", "expected", "observed", "ids of the rows", title=title, show_lines=True)
     for failure in failures:
         ids = "\n".join(map(visible_line, failure.ids)) or "the whole table"

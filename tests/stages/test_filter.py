@@ -63,7 +63,7 @@ def test_each_candidate_goes_to_one_file_and_the_funnel_counts_them(checkout, ca
     assert result("prompts.jsonl", Prompt) == []
     reasons = {"no_answer": 1, "low_response_score": 1, "first_person": 1}
     assert result("funnel.json", Funnel) == [Funnel(source=SOURCE, offered=5, kept=2, prompts=0, dropped=reasons)]
-    assert capsys.readouterr().out == f"{SOURCE}: 5 candidates, 2 kept, 0 prompts, the others dropped\n"
+    assert capsys.readouterr().out == f"{SOURCE}: 5 candidates, 2 kept, 0 prompts, the rest dropped\n"
 
 
 def test_what_is_kept_is_markdown_with_its_tags_and_provenance(checkout):

@@ -63,15 +63,13 @@ def test_prompts_that_one_side_has_not_answered_are_left_out_and_said(checkout, 
     answers("base", NAMES[1:3])
     judge.main("lima-base")
     assert {v.prompt_id for v in verdicts()} == {"p1", "p2"}
-    assert "lima-base: 3 of 5 prompts are left out: base has no answer to them\n" in capsys.readouterr().out
+    assert "lima-base: 3 of 5 prompts are skipped: no response of base\n" in capsys.readouterr().out
 
 
 def test_two_contestants_without_a_prompt_in_common_are_named(checkout):
     answers("lima", NAMES[:2])
     answers("base", NAMES[2:])
-    with pytest.raises(
-        LimaError, match="comparison lima-base: there is no prompt that both lima and base answer; look at"
-    ):
+    with pytest.raises(LimaError, match="comparison lima-base: lima and base have no answered prompt in common; see"):
         judge.main("lima-base")
 
 
@@ -113,7 +111,7 @@ def test_a_refused_question_is_counted_and_does_not_end_the_stage(checkout, caps
     assert [v.outcome for v in verdicts()] == ["tie", "failed", "unparsed", "tie", "tie"]
     assert verdicts()[1].ballots[0].reason == "refused"
     out = capsys.readouterr().out
-    assert "lima-base: 2 of 10 ballots of model say nothing: 1 refused, 1 truncated\n" in out
+    assert "lima-base: 2 of 10 judgments of model are unusable: 1 refused, 1 truncated\n" in out
 
 
 def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback(checkout):

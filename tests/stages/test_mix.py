@@ -279,8 +279,8 @@ def test_a_base_model_that_is_not_there_is_named(checkout):
 
 
 SHORT = (
-    r"wikihow: 26 requested, 25 available: .*request fewer examples or add dumps\. What limits it: "
-    r"[\d,]+ dropped by \w+.*; 8 held out \(mix\.held_out\); sources\.wikihow\.filter sets a threshold for this source"
+    r"wikihow: 26 requested, 25 available: .*request fewer examples or add dumps\. Limited by: "
+    r"[\d,]+ dropped as \w+.*; 8 held out \(mix\.held_out\); .* for this source only, set sources\.wikihow\.filter"
 )
 
 

@@ -87,7 +87,7 @@ def test_recorded_answers_are_taken_over_and_missing_ones_counted(checkout, caps
     jsonl.write(Path("corpus/recorded/authors.jsonl"), [recorded])
     sample.main("authors")
     assert responses("authors") == [recorded.model_copy(update={"contestant": "authors"})]
-    said = "authors: 1 responses to 1 of 3 prompts; 2 prompts without an answer\n"
+    said = "authors: 1 responses to 1 of 3 prompts; 2 prompts without a response\n"
     assert capsys.readouterr().out == said
 
 
@@ -188,10 +188,8 @@ def test_a_prompt_that_a_filter_refuses_is_recorded_with_its_reason_and_the_othe
         ("authored/B/short", "served", 1, "refused"),
     ]
     out = capsys.readouterr().out
-    assert "served: 4 responses to 2 of 3 prompts; 1 prompts without an answer, 2 to the adversarial suite\n" in out
-    assert (
-        "served: 2 of 8 questions have no answer (2 refused); data/sample/served/unanswered.jsonl names them\n" in out
-    )
+    assert "served: 4 responses to 2 of 3 prompts; 1 prompts without a response, 2 to the adversarial suite\n" in out
+    assert "served: 2 of 8 requests failed (2 refused); see data/sample/served/unanswered.jsonl\n" in out
 
 
 def test_what_has_no_answer_is_asked_again_and_a_recorded_answer_is_not(checkout):

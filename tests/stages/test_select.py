@@ -116,7 +116,7 @@ def test_only_the_configured_epochs_are_looked_at(published):
 def test_a_missing_epoch_is_named(published):
     epochs(1, 2)
     with pytest.raises(
-        LimaError, match=r"data/train/lima/epochs\.jsonl lacks some of the epochs 1 to 3; train lima again"
+        LimaError, match=r"data/train/lima/epochs\.jsonl lacks some of the epochs 1 to 3; run `dvc repro train@lima`"
     ):
         select.main("lima")
 

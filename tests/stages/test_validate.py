@@ -113,7 +113,7 @@ def test_the_gate_names_the_digest_of_the_very_file_it_saw(checkout):
 
 
 BAD = {
-    "a prompt comes twice, but for its case": (example(3, prompt="WHY does beer 0 foam"), "no prompt comes twice"),
+    "a prompt comes twice, but for its case": (example(3, prompt="WHY does beer 0 foam"), "prompts are unique"),
     "a prompt comes twice, but for a full-width letter": (
         example(3, prompt="Ｗhy does beer 0 foam?"),
         "no prompt comes",
@@ -122,9 +122,9 @@ BAD = {
     "a control character": (example(3, response="bell \x07 rings"), "control"),
     "no licence": (
         example(3, provenance=provenance(3).model_copy(update={"licence": " "})),
-        "every row names its licence",
+        "every row has a licence",
     ),
-    "no author": (example(3, provenance=provenance(3).model_copy(update={"author": ""})), "names its author"),
+    "no author": (example(3, provenance=provenance(3).model_copy(update={"author": ""})), "has an author"),
     "a digest that is none": (example(3, provenance=provenance(3).model_copy(update={"digest": "0f"})), "SHA-256"),
     "an empty response": (example(3, response="  "), "responses have"),
     "a prompt that is too long": (example(3, prompt="why " * 5000), "prompts have"),
@@ -203,7 +203,7 @@ def test_private_use_and_replacement_characters_shut_the_gate(checkout):
     ]
     jsonl.write(Path("data/mix/lima/train.jsonl"), [example(n, response=f"It is {t}.") for n, t in enumerate(texts)])
     shut()
-    said = "no text holds control, private-use or replacement characters"
+    said = "no text contains control, private-use or replacement characters"
     assert failed("train", said) == tuple(f"x/{n}" for n in range(1, len(texts)))
 
 
@@ -248,7 +248,7 @@ def test_spelled_control_tokens_are_warnings_with_the_ids_of_the_rows(checkout, 
         ("test", ("authored/B/11",)),
     ]
     said = capsys.readouterr().err
-    assert "Warnings" in said and "x/3" in said and "authored/B/11" in said and "spells a control" in said
+    assert "Warnings" in said and "x/3" in said and "authored/B/11" in said and "contains a control" in said
 
 
 def test_a_missing_base_model_is_named_with_the_command_that_makes_it(checkout):
@@ -277,7 +277,7 @@ def test_a_missing_row_shuts_the_gate_with_both_counts(checkout):
     with pytest.raises(validate.GateError):
         validate.main("lima")
     assert [(f.split, f.says, f.observed) for f in gate().failures] == [
-        ("train", "4 rows, as params.yaml asks", "3"),
+        ("train", "4 rows, as set in params.yaml", "3"),
         ("train", "4 rows from stack_exchange_other", "3"),
     ]
 
