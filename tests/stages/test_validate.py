@@ -116,7 +116,7 @@ BAD = {
     "a prompt comes twice, but for its case": (example(3, prompt="WHY does beer 0 foam"), "prompts are unique"),
     "a prompt comes twice, but for a full-width letter": (
         example(3, prompt="Ｗhy does beer 0 foam?"),
-        "no prompt comes",
+        "prompts are unique",
     ),
     "the end-of-turn token in a text": (example(3, response="It ends.<|eot|> More"), "end-of-turn token"),
     "a control character": (example(3, response="bell \x07 rings"), "control"),
@@ -131,7 +131,7 @@ BAD = {
     "a prompt that is also in test": (example(3, prompt="what is question 11"), "no prompt is also in"),
     "a prompt that is nearly one in dev": (
         example(3, prompt="And who first brewed with hops, please?"),
-        "nearly one of those",
+        "near-duplicate of a dev or test",
     ),
     "a system turn before a prompt that is also in test": (
         with_system(example(3, prompt="what is question 11"), at=0),
@@ -139,7 +139,7 @@ BAD = {
     ),
     "a system turn before a prompt that is nearly one in dev": (
         with_system(example(3, prompt="And who first brewed with hops, please?"), at=0),
-        "nearly one of those",
+        "near-duplicate of a dev or test",
     ),
     "a system turn within a dialogue": (with_system(example(3), at=1), "turns alternate"),
     "the user speaks last": (
