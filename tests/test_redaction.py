@@ -1,3 +1,4 @@
+import html
 import json
 import string
 from urllib.parse import quote
@@ -29,7 +30,11 @@ def test_a_part_of_a_key_is_redacted(key, start, length, before):
     assert not [piece for piece in pieces(key) if piece in shown]
 
 
-@pytest.mark.parametrize("escape", [json.dumps, quote, repr])
+def quoted_html(text: str) -> str:
+    return f'"{html.escape(text)}"'
+
+
+@pytest.mark.parametrize("escape", [json.dumps, quote, repr, quoted_html])
 def test_an_escaped_key_is_redacted(escape):
     key = 'sk-"ab/cd+ef&gh<ij'
     shown = redact(f"wrong key {escape(key)}.", [key])

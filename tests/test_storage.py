@@ -194,6 +194,14 @@ def test_a_kill_between_the_two_renames_leaves_the_older_result_to_the_next_star
     assert not left_over()
 
 
+def test_an_older_result_is_moved_back_if_there_is_no_other():
+    older = storage.DATA / "mix" / storage.STAGING / "lima" / "older"
+    older.mkdir(parents=True)
+    (older / "a.txt").write_text("old")
+    storage.restore(storage.result_dir("mix", "lima"))
+    assert (storage.result_dir("mix", "lima") / "a.txt").read_text() == "old"
+
+
 @pytest.mark.parametrize("step", ["fsync", "mkdir"])
 def test_a_full_disk_while_publishing_leaves_the_older_result_and_the_work(step, monkeypatch):
     write("file", "old")

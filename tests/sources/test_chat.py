@@ -112,7 +112,7 @@ def test_turns_after_the_first_exchange_are_later_turns(tmp_path):
 
 
 def test_an_input_stands_below_its_instruction_and_dollys_footnotes_go(tmp_path):
-    dolly = {"instruction": "Sum up.", "context": "Yeast[2] is a fungus.[1]", "response": "A fungus."}
+    dolly = {"instruction": "Sum up.", "context": "Yeast[12] is a fungus.[1]", "response": "A fungus."}
     path = write(tmp_path / "train.jsonl", dolly)
     (found,), _ = read(path)
     assert (found.title, found.description) == ("Sum up.", "Yeast is a fungus.")

@@ -19,6 +19,7 @@ from lima.text.reasoning_blocks import without
         ("Well.\n<think>a", "Well."),
         ("reasoning from the start\n</think>\nYes.", "Yes."),  # opened in the prompt
         ("<think>a</think>b</think>Yes.", "Yes."),
+        ("a</think>b</think>Yes.", "Yes."),  # the last closing tag counts
         ("<think>what does <think> mean?</think>Yes.", "Yes."),
         ('<think>it says "a"</think>Yes.', "Yes."),
         ("No tag at all, <b>bold</b>.\n", "No tag at all, <b>bold</b>.\n"),
