@@ -114,8 +114,8 @@ def main(arm: str) -> None:
             write(arm, metrics, kept.result, tokens_of(train), params, watched)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
-            rest = "to resume" if kept.newest() else "to start over: DeepSpeed runs save no state"
-            print(f"{arm}: {stopped}; run the same command {rest}", file=sys.stderr)
+            rest = "continues" if kept.newest() else "starts over, since DeepSpeed runs save no state"
+            print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
     storage.publish_folder(kept.result, storage.result_dir("train", arm))
     kept.invalidate()  # after publishing, so that a kill before this line loses nothing

@@ -110,7 +110,7 @@ def test_scrape_gives_the_same_bytes_on_two_nodes_with_a_worker_killed_in_the_mi
     os.kill(until(lambda: at_work(tmp_path / "there"), 60), signal.SIGKILL)
     status, _, err = finish(process)
     assert status == 0, err
-    assert err.count("is done again, the worker was killed (WorkerCrashedError)") == 1
+    assert err.count("is retried: its worker was killed (WorkerCrashedError)") == 1
     assert result(tmp_path / "there") == result(tmp_path / "here")
 
 

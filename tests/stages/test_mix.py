@@ -130,8 +130,7 @@ def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
     assert capsys.readouterr().err == ""
     mix.main("unfiltered")
     assert capsys.readouterr().err == (
-        "warning: arm unfiltered is trained but compared with nothing; add a contestant for it and a comparison "
-        "to params.yaml\n"
+        "warning: arm unfiltered has no comparison; add a contestant for it and a comparison to params.yaml\n"
     )
 
 

@@ -134,7 +134,7 @@ def test_parts_that_cannot_be_read_are_all_named_after_the_others_are_finished_a
     (sites / DUMPS / "site03.example/Posts.xml").write_text(mended)
     capsys.readouterr()
     stage.main(SOURCE)
-    assert f"{SOURCE}: 4 of 5 parts were kept" in capsys.readouterr().err
+    assert f"{SOURCE}: 4 of 5 parts were cached by an interrupted run" in capsys.readouterr().err
     assert stats(sites)["dropped"]["bad_row"] == 5
 
 
@@ -150,7 +150,7 @@ def test_what_is_kept_of_a_dump_that_was_changed_meanwhile_is_not_used(sites, ca
     os.utime(changed, ns=(then.st_atime_ns, then.st_mtime_ns))
     assert changed.stat().st_size == then.st_size
     stage.main(SOURCE)
-    assert f"{SOURCE}: 4 of 6 parts were kept" in capsys.readouterr().err
+    assert f"{SOURCE}: 4 of 6 parts were cached by an interrupted run" in capsys.readouterr().err
     assert (sites / OUT / "candidates.jsonl").read_text().count("the needle rests ") > 0
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_with_its_place_and_the_older_result_stays(sites):
     assert status == 1
     assert err.startswith("error: 6 of 6 parts cannot be read:")
     assert err.count(f"{KEPT}: File too large, with ") == 6
-    assert "or use a larger disk: mount it at data/, link work/ to a folder on it, set TMPDIR to another one" in err
+    assert "mount a larger disk at data/, link work/ to it and set TMPDIR to a folder on it; then run again" in err
     assert result(sites) == older
     assert list((sites / KEPT).iterdir()) == []
 

@@ -183,11 +183,11 @@ def test_turns_have_to_alternate_from_the_first_to_the_last(checkout):
     jsonl.write(Path("data/prompts/test.jsonl"), prompts)
     shut()
     assert failed(
-        "train", "turns alternate; the user begins, after a system turn at most, the assistant ends"
+        "train", "turns alternate, begin with the user (after at most one system turn) and end with the assistant"
     ) == tuple(row.id for row in rows[3:])
-    assert failed("test", "turns alternate; the user begins, after a system turn at most, the user ends") == tuple(
-        row.id for row in prompts[3:]
-    )
+    assert failed(
+        "test", "turns alternate, begin with the user (after at most one system turn) and end with the user"
+    ) == tuple(row.id for row in prompts[3:])
 
 
 def test_private_use_and_replacement_characters_shut_the_gate(checkout):
