@@ -49,8 +49,8 @@ def test_an_unknown_model_is_told_which_there_are(checkout):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gone", "error: there is no model folder nowhere; correct the model's path in params.yaml\n"),
-        ("far", "error: the base model nobody/nothing (revision abc) cannot be loaded: "),
+        ("gone", "error: model folder not found: nowhere; correct the model's path in params.yaml\n"),
+        ("far", "error: cannot load base model nobody/nothing (revision abc): "),
     ],
 )
 def test_what_a_user_can_mend_ends_the_command_without_a_traceback_and_leaves_the_older_model(name, said, checkout):
