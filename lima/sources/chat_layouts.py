@@ -189,7 +189,7 @@ def _parts(parts: list[Any], key: str) -> str:
     other = [part for part in parts if not (isinstance(part, Mapping) and isinstance(part.get("text"), str))]
     if other:
         kind = other[0].get("type") if isinstance(other[0], Mapping) else other[0]
-        raise RowError(f"{key}: a part that is no text: {kind!r:.60}")
+        raise RowError(f"{key}: a part that is not text: {kind!r:.60}")
     return "".join(part["text"] for part in parts)
 
 

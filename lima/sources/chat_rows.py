@@ -121,7 +121,7 @@ def _layout(path: Path, values: Sequence[Any], accepted: Sequence[Layout]) -> La
     names = Counter(layout.name for value in values if (layout := layouts.of(value)))
     if 2 * names.total() < len(values):
         unknown = [value for value in values if not layouts.of(value)]
-        raise DumpError(f"{path} has {layouts.keys(unknown)}, which is no layout of dialogues; {layouts.WAY_OUT}")
+        raise DumpError(f"{path} has {layouts.keys(unknown)}, which is not a chat layout; {layouts.WAY_OUT}")
     name = names.most_common(1)[0][0]
     layout = next((layout for layout in accepted if layout.name == name), None)
     if layout is None:

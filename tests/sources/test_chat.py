@@ -158,7 +158,7 @@ def test_an_output_that_differs_from_its_input_in_case_is_kept(tmp_path):
 
 
 BAD = [
-    ({"messages": [USER, {"role": "user", "content": [{"type": "image_url"}]}]}, "messages.1: a part that is no text"),
+    ({"messages": [USER, {"role": "user", "content": [{"type": "image_url"}]}]}, "messages.1: a part that is not text"),
     ({"messages": [USER, {"role": "assistant", "content": 7}]}, "messages.1: no text, but 7"),
     ({"messages": [USER, 7]}, "messages.1: a turn is a text, or an object with role and content, not 7"),
     ({"text": "Plain."}, "not in chat messages, as the rows before, but prompts without responses (rows with"),
@@ -194,8 +194,11 @@ def test_malformed_and_overlong_lines_are_bad_rows_wherever_they_stand(tmp_path,
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"a": 1, "b": 2}] * 3, r"has rows with the keys `a`, `b`, which is no layout of dialogues; write it as JSON"),
-        ([{"text": "Plain."}], r"has prompts without responses \(rows with the keys `text`\), which is no layout"),
+        ([{"a": 1, "b": 2}] * 3, r"has rows with the keys `a`, `b`, which is not a chat layout; write it as JSON"),
+        (
+            [{"text": "Plain."}],
+            r"has prompts without responses \(rows with the keys `text`\), which is not a chat layout",
+        ),
         (
             [{"message_id": "1", "parent_id": None, "text": "Why?", "role": "prompter"}],
             r"has OASST's single messages .*; fetch its trees instead",
