@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 
 class Record(BaseModel):
@@ -178,17 +178,32 @@ NoReplyReason = Literal[
     "timed_out",
     "unavailable",  # rate limit, server error or broken connection, after all retries
     "malformed",  # not a chat completion, after all retries
+    "too_long",  # the prompt does not fit into the model's context
+    "over_budget",  # not requested, because the budget was used up
 ]
+
+
+class Usage(Record):
+    """Accounting of one request to a server; unchanged if its reply comes from the cache."""
+
+    model: str | None  # the model that answered, as reported by the server
+    prompt_tokens: NonNegativeInt | None
+    completion_tokens: NonNegativeInt | None
+    cost: NonNegativeFloat | None  # in the currency of the endpoint's prices; None without prices
+    seconds: NonNegativeFloat  # of the last attempt
+    attempts: PositiveInt  # requests sent, including retries
 
 
 class Response(Record):
     prompt_id: str
     contestant: str
     sample: NonNegativeInt
+    turn: NonNegativeInt = 0  # index of the response in a scripted dialogue
     text: str  # without reasoning blocks
     finish: Literal["stop", "length"]  # "stop": ended with EOT
     finish_reason: str | None = None  # as reported by the server; None without a server
     tokens: NonNegativeInt | None  # None if unknown
+    usage: Usage | None = None  # None without a server
 
 
 class Unanswered(Record):
@@ -197,11 +212,12 @@ class Unanswered(Record):
     prompt_id: str
     contestant: str
     sample: NonNegativeInt
+    turn: NonNegativeInt = 0
     reason: NoReplyReason
     detail: str  # the server's words, redacted
 
 
-class Judgment(Record):
+class OrderJudgment(Record):
     """An annotator's judgment of two responses in one order."""
 
     first: str  # the contestant shown first
@@ -221,7 +237,69 @@ class Verdict(Record):
     contestant: str
     rival: str
     outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]  # the contestant's
-    ballots: tuple[Judgment, ...]
+    ballots: tuple[OrderJudgment, ...]
+
+
+Task = Literal["pairwise", "rating", "grade", "safety", "attack", "constraint", "dialogue"]
+MissingReason = Literal[
+    NoReplyReason,
+    "unparsed",  # no readable verdict in the reply
+    "inconsistent",  # pairwise: another winner in the other order
+    "undecided",  # the rules cannot decide
+    "skipped",  # by a person
+]
+
+
+class JudgeReply(Record):
+    """One reply of an annotator: to one order of a pair, or to one response."""
+
+    first: str | None  # pairwise: the contestant shown first; None for other tasks
+    value: str | None  # pairwise: "first", "second" or "tie"; other tasks: a value of the task; None if there is none
+    text: str  # the annotator's words; "" for a rule, and without a reply
+    reason: MissingReason | None = None  # why there is no value
+    detail: str = ""  # the server's message, redacted
+    usage: Usage | None = None  # None without a request
+
+
+class Judgment(Record):
+    """One annotator's judgment of one item; pairs are judged in both orders (§4)."""
+
+    evaluation: str
+    task: Task
+    annotator: str
+    person: str | None = None  # pseudonym, if the annotator is a person
+    prompt_id: str
+    sample: NonNegativeInt
+    turn: NonNegativeInt = 0  # of a dialogue
+    contestant: str
+    rival: str | None = None  # pairwise only
+    value: str | None  # one of the task's values; of a pair the contestant's outcome: win, tie or lose
+    reason: MissingReason | None = None  # why there is no value
+    detail: str = ""  # of a constraint: the first violation
+    replies: tuple[JudgeReply, ...] = ()
+
+
+class Annotation(Record):
+    """A person's judgment of one item, as `lima annotate` writes it."""
+
+    id: str
+    evaluation: str
+    task: Task
+    person: str  # pseudonym
+    prompt_id: str
+    sample: NonNegativeInt
+    turn: NonNegativeInt = 0
+    contestant: str
+    rival: str | None = None
+    texts: str  # SHA-256 of the judged responses, hexadecimal: joined by a null character, the contestant's first
+    first: str | None  # pairwise: the contestant shown first
+    value: str | None  # as in Judgment; None if the person skipped the item
+    reason: str = ""  # of a skipped item
+    comment: str = ""
+    seconds: NonNegativeFloat
+    time: str  # ISO 8601, UTC
+    kind: Literal["main", "attention", "repeat"] = "main"
+    simulated: bool = False  # by a program, for tests and demonstrations
 
 
 class FailedExpectation(Record):

@@ -7,7 +7,7 @@ import numpy as np
 
 from lima.config.entries import FloorAnnotator
 from lima.evaluation.pairwise import Judgments, Winner
-from lima.records import Judgment, Response
+from lima.records import OrderJudgment, Response
 
 Rule = Callable[[Response, Response], Winner]
 
@@ -31,8 +31,8 @@ def rule(annotator: FloorAnnotator, *, seed: int) -> Rule:
 def judge(a: Response, b: Response, decide: Rule) -> Judgments:
     """Apply the rule in both orders, as for every annotator."""
     return (
-        Judgment(first=a.contestant, winner=decide(a, b), reply=""),
-        Judgment(first=b.contestant, winner=decide(b, a), reply=""),
+        OrderJudgment(first=a.contestant, winner=decide(a, b), reply=""),
+        OrderJudgment(first=b.contestant, winner=decide(b, a), reply=""),
     )
 
 

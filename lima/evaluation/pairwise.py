@@ -8,14 +8,14 @@ from string import Template
 from typing import Literal
 
 from lima.chat_types import ChatResponse, NoReply
-from lima.records import Judgment, Prompt, Response
+from lima.records import OrderJudgment, Prompt, Response
 from lima.text import reasoning_blocks
 
 Winner = Literal["first", "second", "tie"]
 Choice = Literal["first", "second", "tie", "unparsed"]
 Outcome = Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]
 JudgeFn = Callable[[str], Awaitable[ChatResponse | NoReply]]  # a model's reply to a text
-Judgments = tuple[Judgment, Judgment]  # one for each order
+Judgments = tuple[OrderJudgment, OrderJudgment]  # one for each order
 
 CHOICES: dict[str, Choice] = {"A": "first", "B": "second", "TIE": "tie"}
 VERDICT_LINE = re.compile(r"^[^\w\n]*VERDICT[^\w\n:]*:(.*)$", re.IGNORECASE | re.MULTILINE)
@@ -27,15 +27,17 @@ async def judge(prompt: Prompt, a: Response, b: Response, *, complete: JudgeFn) 
     return await _judge_once(prompt, a, b, complete), await _judge_once(prompt, b, a, complete)
 
 
-async def _judge_once(prompt: Prompt, first: Response, second: Response, complete: JudgeFn) -> Judgment:
+async def _judge_once(prompt: Prompt, first: Response, second: Response, complete: JudgeFn) -> OrderJudgment:
     reply = await complete(instruction(prompt, first.text, second.text))
     match reply:
         case NoReply():
-            return Judgment(first=first.contestant, winner="failed", reply="", reason=reply.reason, detail=reply.detail)
+            return OrderJudgment(
+                first=first.contestant, winner="failed", reply="", reason=reply.reason, detail=reply.detail
+            )
         case ChatResponse(finish="length"):
-            return Judgment(first=first.contestant, winner="unparsed", reply=reply.text, reason="truncated")
+            return OrderJudgment(first=first.contestant, winner="unparsed", reply=reply.text, reason="truncated")
         case _:
-            return Judgment(first=first.contestant, winner=parse_choice(reply.text), reply=reply.text)
+            return OrderJudgment(first=first.contestant, winner=parse_choice(reply.text), reply=reply.text)
 
 
 def instruction(prompt: Prompt, first: str, second: str) -> str:
@@ -81,7 +83,7 @@ def outcome(contestant: str, judgments: Judgments) -> Outcome:
     return "tie" if "tie" in results else results.pop()
 
 
-def _result(contestant: str, judgment: Judgment) -> Outcome:
+def _result(contestant: str, judgment: OrderJudgment) -> Outcome:
     if judgment.winner in ("tie", "unparsed", "failed"):
         return judgment.winner
     shown_first, preferred_first = judgment.first == contestant, judgment.winner == "first"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lima.chat_types import ChatResponse
 from lima.evaluation import pairwise
-from lima.records import Judgment, Prompt, Provenance, Response, Turn
+from lima.records import OrderJudgment, Prompt, Provenance, Response, Turn
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
 
@@ -22,7 +22,7 @@ def response(contestant, text):
 
 
 def judgment(first, winner):
-    return Judgment(first=first, winner=winner, reply="")
+    return OrderJudgment(first=first, winner=winner, reply="")
 
 
 def judged(complete):

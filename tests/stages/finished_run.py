@@ -18,7 +18,7 @@ from lima.records import (
     EpochScore,
     Example,
     Funnel,
-    Judgment,
+    OrderJudgment,
     Prompt,
     Provenance,
     Response,
@@ -167,7 +167,7 @@ def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verd
                 contestant=comparison.contestant,
                 rival=comparison.rival,
                 outcome="tie" if annotator == "always-tie" else str(draw),
-                ballots=(Judgment(first=comparison.contestant, winner="tie", reply=""),),
+                ballots=(OrderJudgment(first=comparison.contestant, winner="tie", reply=""),),
             )
         )
     return said
