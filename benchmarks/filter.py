@@ -19,7 +19,7 @@ def measure() -> Iterator[Claim]:
     bodies = [
         text
         for dumps in DUMPS
-        for found in reader.read(dumps, source="x", licence="", tally=base.ReadStats())
+        for found in reader.read(dumps, source="x", license="", tally=base.ReadStats())
         if isinstance(found, Candidate)
         for text in (found.description, found.response)
     ]

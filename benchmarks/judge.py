@@ -63,7 +63,7 @@ async def bare(url: str, shown: list[annotators.ResponsePair]) -> None:
 
 
 def pairs() -> list[annotators.ResponsePair]:
-    origin = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
+    origin = Provenance(source="x", site="x", id="x", url="", author="", license="", digest="")
     made = []
     for number in range(PAIRS):
         prompt = Prompt(

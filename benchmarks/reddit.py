@@ -37,7 +37,7 @@ def measure() -> Iterator[Claim]:
         def ours() -> None:
             shares = partial(hashing.fast_hash_uniforms, 0)
             early = base.Prefilter(min_response_score=0, reservoir=1, shares=shares, subreddits=WANTED)
-            for _ in reader.read(path, source="x", licence="", tally=base.ReadStats(), early=early):
+            for _ in reader.read(path, source="x", license="", tally=base.ReadStats(), early=early):
                 pass
 
         def decoder() -> None:

@@ -63,5 +63,5 @@ def generate(model: Any, rows: list[list[int]]) -> None:
 
 def read(count: int) -> list[Prompt]:
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()[:count]]
-    origin = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
+    origin = Provenance(source="x", site="x", id="x", url="", author="", license="", digest="")
     return [Prompt(id=row["id"], messages=(Turn(**row["messages"][0]),), tags=(), provenance=origin) for row in rows]

@@ -69,7 +69,7 @@ def rule() -> base.Prefilter:
 
 
 def read(path: Path, early: base.Prefilter) -> None:
-    for _ in reader.read(path, source="x", licence="", tally=base.ReadStats(), early=early):
+    for _ in reader.read(path, source="x", license="", tally=base.ReadStats(), early=early):
         pass
 
 

@@ -183,13 +183,13 @@ def texts() -> list[tuple[str, str]]:
 
 
 def _real() -> Iterator[tuple[str, str]]:
-    for found in released.read(REAL, source="x", licence="", tally=base.ReadStats()):
+    for found in released.read(REAL, source="x", license="", tally=base.ReadStats()):
         if isinstance(found, Candidate):
             yield found.title, found.response
 
 
 def shipped() -> Iterator[tuple[str, str]]:
     for dumps in DUMPS:
-        for found in reader.read(dumps, source="x", licence="", tally=base.ReadStats()):
+        for found in reader.read(dumps, source="x", license="", tally=base.ReadStats()):
             if isinstance(found, Candidate) and len(found.response) > SHORTEST:
                 yield f"{found.title}\n\n{to_markdown(found.description)}", to_markdown(found.response)

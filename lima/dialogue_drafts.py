@@ -23,7 +23,7 @@ from lima.sources.base import ReadStats
 from lima.sources.stack_exchange import comments
 from lima.text.html_to_markdown import to_markdown
 
-LICENCE = "CC BY-SA"  # of Stack Exchange; its version depends on the date, which a row may lack
+LICENSE = "CC BY-SA"  # of Stack Exchange; its version depends on the date, which a row may lack
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def extract(dump: Path, params: Dialogues, *, most: int) -> ExtractedDrafts:
 
     def drafts() -> Iterator[Draft]:
         nonlocal threads, chains
-        for thread in comments.read(dump, source="stack_exchange", licence=LICENCE, tally=tally):
+        for thread in comments.read(dump, source="stack_exchange", license=LICENSE, tally=tally):
             if isinstance(thread, Dropped):
                 dropped[thread.reason] += 1
                 continue
@@ -105,7 +105,7 @@ def row(draft: Draft) -> Authored:
         sensitive=False,
         note=f"{DRAFT} {todo}",
         messages=draft.turns,
-        origin=Origin(url=origin.url, author=origin.author, licence=origin.licence, digest=origin.digest),
+        origin=Origin(url=origin.url, author=origin.author, license=origin.license, digest=origin.digest),
     )
 
 
@@ -121,7 +121,7 @@ def _sheet(drafts: list[Draft]) -> Iterator[str]:
         origin, merit = draft.thread.provenance, draft.quality
         figures = ", ".join(f"{name} {value:.2f}" for name, value in vars(merit).items())
         yield f"## {position}. {visible_line(id_(draft))}\n"
-        yield f"- from: {visible_line(origin.url)}, {_line(origin.author)}, {_line(origin.licence)}"
+        yield f"- from: {visible_line(origin.url)}, {_line(origin.author)}, {_line(origin.license)}"
         yield f"- merit: {merit.total():.2f} ({figures})"
         yield from (f"- edit: {_line(edit)}" for edit in draft.edits)
         for turn in draft.turns:

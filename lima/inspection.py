@@ -20,7 +20,7 @@ from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
 
-LICENCE = "unknown"  # licences of sources are in params.yaml; a path has none
+LICENSE = "unknown"  # licenses of sources are in params.yaml; a path has none
 SHOWN = 20  # bad rows in the table
 SCORES = (3, 5, 10, 20)  # votes: values of min_response_score to try in addition to that of params.yaml
 LOW_SCORE = "low_response_score"  # drop reason of candidates below min_response_score
@@ -66,7 +66,7 @@ def inspect(path: Path, params: Params, *, limit: int | None = None, skip: int =
 
     def offered() -> Iterator[Candidate]:
         nonlocal candidates, skipped, limited
-        read = registry.reader(name)(path, source=name, licence=LICENCE, tally=tally)
+        read = registry.reader(name)(path, source=name, license=LICENSE, tally=tally)
         for record in tqdm(read, desc=f"inspect {visible_line(str(path))}", unit=" records", disable=None):
             if isinstance(record, Candidate):
                 if skipped < skip:

@@ -22,7 +22,7 @@ class Provenance(Record):
     id: str  # assigned by the source
     url: str
     author: str
-    licence: str
+    license: str
     digest: str  # SHA-256 of the raw record, hexadecimal
 
 
@@ -92,10 +92,10 @@ class Credit(Record):
     source: str
     site: str
     title: str
-    author: str  # "unknown" if missing in the source; the same holds for address and licence
+    author: str  # "unknown" if missing in the source; the same holds for address and license
     address: str
-    licence: str
-    licence_address: str  # "" if it is unknown for the licence
+    license: str
+    license_address: str  # "" if it is unknown for the license
     changes: str  # modifications of the source's text
     missing: str  # comma-separated names of the fields that are unknown or incomplete: "author, address"
 

@@ -20,7 +20,7 @@ CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff\U000f0000-\U000ff
 WARNING = "warning"  # severity of an expectation whose failure does not stop training
 Key = Callable[[Example | Prompt], str]
 COLUMNS = (
-    *("id", "source", "site", "licence", "author", "digest"),
+    *("id", "source", "site", "license", "author", "digest"),
     *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in", "near_prompt_in"),
 )
 
@@ -58,7 +58,7 @@ def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
                 row.id,
                 row.provenance.source,
                 f"{row.provenance.source}/{row.provenance.site}",
-                row.provenance.licence.strip() or None,
+                row.provenance.license.strip() or None,
                 row.provenance.author.strip() or None,
                 row.provenance.digest,
                 prompt,
@@ -115,7 +115,7 @@ def row_expectations(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnValuesToNotMatchRegex(
         column="text", regex=CONTROL, notes="no text contains control, private-use or replacement characters"
     )
-    yield gxe.ExpectColumnValuesToNotBeNull(column="licence", notes="every row has a licence")
+    yield gxe.ExpectColumnValuesToNotBeNull(column="license", notes="every row has a license")
     yield gxe.ExpectColumnValuesToNotBeNull(column="author", notes="every row has an author")
     yield gxe.ExpectColumnValuesToMatchRegex(
         column="digest", regex="^[0-9a-f]{64}$", notes="every row has the SHA-256 of its raw record"

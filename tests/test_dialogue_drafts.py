@@ -32,7 +32,7 @@ def _params() -> object:
 
 
 def read(folder: Path) -> list[Candidate | Dropped]:
-    return list(reader.read(folder, source="authored", licence="MIT", tally=ReadStats()))
+    return list(reader.read(folder, source="authored", license="MIT", tally=ReadStats()))
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -64,7 +64,7 @@ def test_a_draft_is_dropped_until_it_is_edited_and_then_becomes_an_example_with_
     origin = first.provenance
     assert (first.id, origin.url) == ("authored/A/dialogue-cooking.example-11", "https://cooking.example/a/11")
     assert origin.author == "ladle-and-lid (question, comments), Pell Okonkwo (answer, comments); edited by group A"
-    assert origin.licence == "CC BY-SA 3.0"  # not the authors' own
+    assert origin.license == "CC BY-SA 3.0"  # not the authors' own
     assert "kind:dialogue" in first.tags
 
 

@@ -61,7 +61,7 @@ def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
 
 
 def example(id_: str) -> Example:
-    origin = Provenance(source="s", site="", id=id_, url="", author="", licence="", digest="")
+    origin = Provenance(source="s", site="", id=id_, url="", author="", license="", digest="")
     return Example(id=id_, messages=(), tags=(), provenance=origin)
 
 

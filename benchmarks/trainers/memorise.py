@@ -39,7 +39,7 @@ def main(epochs: int) -> None:
     recipe = Train.model_validate(
         config.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_steps": 10_000}
     )
-    place = Provenance(source="x", site="x", id="x", url="", author="", licence="", digest="")
+    place = Provenance(source="x", site="x", id="x", url="", author="", license="", digest="")
     examples = [
         Example(
             id=str(number),

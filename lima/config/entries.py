@@ -70,7 +70,7 @@ def _known_reader(name: str) -> str:
 class Source(Section):
     reader: Annotated[str, AfterValidator(_known_reader)]
     dumps: str
-    licence: str
+    license: str
     author: str | None = None  # credited if a row has no author
     url: str | None = None  # credited if a row has no URL
     filter: dict[str, Any] | None = None  # thresholds of this source; they override those of its reader, filter.READER

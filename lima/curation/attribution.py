@@ -1,6 +1,6 @@
-"""Attribution of each example, as share-alike licences require (LIMA §2).
+"""Attribution of each example, as share-alike licenses require (LIMA §2).
 
-CC BY-SA requires author, address, licence and title of every work, and a note on changes. The table has one row per
+CC BY-SA requires author, address, license and title of every work, and a note on changes. The table has one row per
 example: first train.jsonl in its order, then held_out.jsonl.
 """
 
@@ -28,7 +28,7 @@ CHANGES = {
     "chat": "an instruction and its input set as one prompt; footnote marks of Dolly's contexts cut",
 }
 CREATIVE_COMMONS = re.compile(r"CC (BY(?:-NC)?(?:-ND|-SA)?) (\d\.\d)")
-OTHER_LICENCES = {
+OTHER_LICENSES = {
     "MIT": "https://opensource.org/license/mit",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
 }
@@ -42,7 +42,7 @@ def credits(
     for split, examples in splits.items():
         for example in examples:
             origin = example.provenance
-            fields = {"author": origin.author, "address": origin.url, "licence": origin.licence}
+            fields = {"author": origin.author, "address": origin.url, "license": origin.license}
             yield Credit(
                 split=split,
                 id=example.id,
@@ -50,17 +50,17 @@ def credits(
                 site=origin.site,
                 title=titles[example.id],
                 **{name: NAMELESS.sub(UNKNOWN, text) for name, text in fields.items()},
-                licence_address=licence_address(origin.licence),
+                license_address=license_address(origin.license),
                 changes=CHANGES.get(readers[origin.source], UNKNOWN),
                 missing=", ".join(name for name, text in fields.items() if NAMELESS.search(text)),
             )
 
 
-def licence_address(licence: str) -> str:
-    """URLs of the licences' texts, separated by spaces: two for "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)"."""
-    versions = dict.fromkeys(CREATIVE_COMMONS.findall(licence))
+def license_address(license: str) -> str:
+    """URLs of the licenses' texts, separated by spaces: two for "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)"."""
+    versions = dict.fromkeys(CREATIVE_COMMONS.findall(license))
     addresses = [f"https://creativecommons.org/licenses/{kind.lower()}/{version}/" for kind, version in versions]
-    return " ".join(addresses) or OTHER_LICENCES.get(licence.strip(), "")
+    return " ".join(addresses) or OTHER_LICENSES.get(license.strip(), "")
 
 
 def to_csv(credits: Iterable[Credit]) -> str:

@@ -42,7 +42,7 @@ class Card(Record):
     held_out: int
     sources: dict[str, int]
     sites: dict[str, dict[str, SiteShare]]  # by source
-    licences: dict[str, int]
+    licenses: dict[str, int]
     dialogues: int  # examples of more than one exchange
     prompt_chars: dict[str, float]  # mean of the user's turns, by source
     response_chars: dict[str, float]  # mean of the assistant's turns, by source
@@ -124,7 +124,7 @@ def card(
         held_out=held_out,
         sources={source: sum(share.drawn for share in shares.values()) for source, shares in sites.items()},
         sites=sites,
-        licences=dict(sorted(Counter(example.provenance.licence for example in train).items())),
+        licenses=dict(sorted(Counter(example.provenance.license for example in train).items())),
         dialogues=sum(sum(turn.role == "user" for turn in example.messages) > 1 for example in train),
         prompt_chars={source: _mean_chars(train, source, "user") for source in sites},
         response_chars={source: _mean_chars(train, source, "assistant") for source in sites},

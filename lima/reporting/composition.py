@@ -1,4 +1,4 @@
-"""Composition of an arm: sources, sites, lengths, licences and dropped rows (LIMA §2, Table 1)."""
+"""Composition of an arm: sources, sites, lengths, licenses and dropped rows (LIMA §2, Table 1)."""
 
 import re
 from collections import Counter
@@ -76,9 +76,9 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Licence:
+class License:
     source: str
-    licence: str
+    license: str
     address: str
     examples: int
     authors: int  # distinct, among examples with known authors
@@ -87,8 +87,8 @@ class Licence:
 
     @property
     def forbids(self) -> list[str]:
-        """Uses that the name of a Creative Commons licence excludes (NC, ND)."""
-        words = re.findall(r"\b(?:NC|ND)\b", self.licence) if self.licence.startswith("CC ") else []
+        """Uses that the name of a Creative Commons license excludes (NC, ND)."""
+        words = re.findall(r"\b(?:NC|ND)\b", self.license) if self.license.startswith("CC ") else []
         return [{"NC": "commercial use", "ND": "changed versions"}[word] for word in dict.fromkeys(words)]
 
 
@@ -125,16 +125,16 @@ def measure(examples: Sequence[Example], count: Count) -> dict[str, Lengths]:
     return lengths
 
 
-def licences(credits: Sequence[Credit]) -> list[Licence]:
-    """One entry for each source and licence among the training examples."""
+def licenses(credits: Sequence[Credit]) -> list[License]:
+    """One entry for each source and license among the training examples."""
     entries = []
     train = [credit for credit in credits if credit.split == "train"]
-    for source, licence, address in sorted(Counter((c.source, c.licence, c.licence_address) for c in train)):
-        members = [credit for credit in train if (credit.source, credit.licence) == (source, licence)]
+    for source, license, address in sorted(Counter((c.source, c.license, c.license_address) for c in train)):
+        members = [credit for credit in train if (credit.source, credit.license) == (source, license)]
         entries.append(
-            Licence(
+            License(
                 source=source,
-                licence=licence,
+                license=license,
                 address=address,
                 examples=len(members),
                 authors=len({credit.author for credit in members if "author" not in credit.missing}),

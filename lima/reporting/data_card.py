@@ -35,7 +35,7 @@ def render(p: Params, built: Composition, *, count: Count) -> str:
         dialogues=sum(len(example.messages) > 2 for example in built.train),
         drawn=composition.drawn(built),
         flows=composition.flows(built),
-        licences=composition.licences(built.credits),
+        licenses=composition.licenses(built.credits),
         shown=[_shown(example, credits[example.id]) for example in built.shown],
         cut=lambda text: cut(text, p.mix.card.chars),
         funnel=data_card_figures.funnel(composition.flows(built)),

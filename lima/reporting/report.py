@@ -70,7 +70,7 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
         tokens={name: sum(counts) for name, counts in lengths.items()},
         reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
         ended=_ended(p, results),
-        licences=_licences(results),
+        licenses=_licenses(results),
         side_by_side=side_by_side(p, results),
         settings=_settings(p),
         plots=_plots(results, measured),
@@ -120,15 +120,15 @@ def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]
     return shares
 
 
-def _licences(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:
-    """For each arm: source, licence, number of examples, number of distinct authors."""
+def _licenses(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:
+    """For each arm: source, license, number of examples, number of distinct authors."""
     rows: dict[str, list[tuple[str, str, int, int]]] = {}
     for name, arm in results.arms.items():
         origins = [example.provenance for example in arm.train]
-        pairs = Counter((origin.source, origin.licence) for origin in origins)
+        pairs = Counter((origin.source, origin.license) for origin in origins)
         rows[name] = [
-            (source, licence, examples, len({o.author for o in origins if (o.source, o.licence) == (source, licence)}))
-            for (source, licence), examples in sorted(pairs.items())
+            (source, license, examples, len({o.author for o in origins if (o.source, o.license) == (source, license)}))
+            for (source, license), examples in sorted(pairs.items())
         ]
     return rows
 

@@ -77,7 +77,7 @@ class ReadFunction(Protocol):
     """
 
     def __call__(
-        self, dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+        self, dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
     ) -> Iterator[Candidate | Dropped]: ...  # Raises DumpError
 
 

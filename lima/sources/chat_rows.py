@@ -38,7 +38,7 @@ class SourceInfo(NamedTuple):
     """The settings of a source that its candidates depend on."""
 
     source: str
-    licence: str
+    license: str
     root: Path  # of the whole dump
     accepted: Sequence[Layout]
 
@@ -134,14 +134,14 @@ def _layout(path: Path, values: Sequence[Any], accepted: Sequence[Layout]) -> La
 
 
 def _provenance(path: Path, row: RawRow, position: Position, info: SourceInfo) -> Provenance:
-    """Author, address and licence are the row's own if it has them; no layout implies them."""
+    """Author, address and license are the row's own if it has them; no layout implies them."""
     return Provenance(
         source=info.source,
         site=position.site,
         id=f"{below(path, info.root)}-{position.number}",
         url=_first_text(row.value, "url"),
         author=_first_text(row.value, "author") or UNNAMED,
-        licence=_first_text(row.value, "licence", "license") or info.licence,
+        license=_first_text(row.value, "license", "licence") or info.license,
         digest=digest(row.raw),
     )
 

@@ -31,7 +31,7 @@ class Job(Record):
 
     source: str
     reader: str
-    licence: str
+    license: str
     author: str  # credited where a row names none; "" where params.yaml names none either
     url: str
     root: str  # of the whole dump
@@ -138,7 +138,7 @@ def _read(job: Job, early: Prefilter, working: Path, folder: Path) -> CachedShar
     ):
         for dump, *_ in job.part.pieces:
             candidates.append(0)
-            for record in read(Path(dump), source=job.source, licence=job.licence, tally=tally, early=early):
+            for record in read(Path(dump), source=job.source, license=job.license, tally=tally, early=early):
                 if isinstance(record, Candidate):
                     candidates[-1] += 1
                     offered.write(credited(record, author=job.author, url=job.url).model_dump_json() + "\n")

@@ -56,7 +56,7 @@ def plan(source: str, params: Params) -> list[Job]:
         Job(
             source=source,
             reader=entry.reader,
-            licence=entry.licence,
+            license=entry.license,
             author=entry.author or "",
             url=entry.url or "",
             root=entry.dumps,

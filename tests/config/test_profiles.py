@@ -175,7 +175,7 @@ def test_a_write_that_fails_leaves_the_parameters_whole(checkout, monkeypatch):
     assert Path("params.yaml").read_text() == before
 
 
-OTHER = "dumps: corpus/dumps/stack_exchange_other, licence: CC BY-SA"
+OTHER = "dumps: corpus/dumps/stack_exchange_other, license: CC BY-SA"
 
 
 def with_thresholds(thresholds: str) -> None:

@@ -281,7 +281,7 @@ def drawn_on_a_laptop(group_b) -> set[str]:
             messages=tuple(Turn(**turn) for turn in row["messages"]),
             tags=(f"kind:{row['kind']}",),
             provenance=Provenance(
-                source="authored", site="B", id=row["id"], url="", author="group B", licence="MIT", digest=""
+                source="authored", site="B", id=row["id"], url="", author="group B", license="MIT", digest=""
             ),
         )
         for row in group_b

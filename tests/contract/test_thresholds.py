@@ -54,7 +54,7 @@ def before(checkout):
             EXCHANGES | {"scrape@stack_exchange_stem", f"scrape@{OTHER}"},
         ),
         (f"sources.{OTHER}.filter", {"min_chars": 1000}, {f"scrape@{OTHER}", f"filter@{OTHER}"}),
-        ("sources.authored.licence", "CC0-1.0", {"scrape@authored", "filter@authored"}),
+        ("sources.authored.license", "CC0-1.0", {"scrape@authored", "filter@authored"}),
     ],
 )
 def test_a_changed_threshold_runs_only_the_sources_whose_rules_read_it(key, value, again, checkout, before):

@@ -13,9 +13,9 @@ from lima.records import Credit, Example, Provenance, Turn
 TURNS = (Turn(role="user", content="How long?"), Turn(role="assistant", content="An hour."))
 
 
-def example(number: int = 1, *, author="Ada", url="https://x.example/a/1", licence="CC BY-SA 4.0") -> Example:
+def example(number: int = 1, *, author="Ada", url="https://x.example/a/1", license="CC BY-SA 4.0") -> Example:
     place = Provenance(
-        source="forum", site="beer", id=str(number), url=url, author=author, licence=licence, digest="0" * 64
+        source="forum", site="beer", id=str(number), url=url, author=author, license=license, digest="0" * 64
     )
     return Example(id=f"forum/beer/{number}", messages=TURNS, tags=(), provenance=place)
 
@@ -30,7 +30,7 @@ def rows(credits: list[Credit]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(attribution.to_csv(credits), newline="")))
 
 
-def test_credit_has_title_author_address_licence_and_changes():
+def test_credit_has_title_author_address_license_and_changes():
     (row,) = rows(credits([example()]))
     assert row == {
         "split": "train",
@@ -40,8 +40,8 @@ def test_credit_has_title_author_address_licence_and_changes():
         "title": "How long is a brew?",
         "author": "Ada",
         "address": "https://x.example/a/1",
-        "licence": "CC BY-SA 4.0",
-        "licence_address": "https://creativecommons.org/licenses/by-sa/4.0/",
+        "license": "CC BY-SA 4.0",
+        "license_address": "https://creativecommons.org/licenses/by-sa/4.0/",
         "changes": attribution.CHANGES["stack_exchange"],
         "missing": "",
     }
@@ -55,8 +55,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), max_size=6))
 def test_csv_has_one_line_per_example_in_order_for_any_text(texts):
     train = [
-        example(number, author=author, url=url, licence=licence)
-        for number, (author, url, licence, _) in enumerate(texts)
+        example(number, author=author, url=url, license=license)
+        for number, (author, url, license, _) in enumerate(texts)
     ]
     lines = attribution.to_csv(credits(train, title="".join(title for *_, title in texts))).splitlines()
     assert len(lines) == 1 + len(train)
@@ -87,14 +87,14 @@ def test_a_missing_author_is_named_as_unknown(author, shown):
     assert (row.author, row.missing) == (shown, "author" if "unknown" in shown else "")
 
 
-def test_a_missing_address_or_licence_is_named_as_unknown():
-    (row,) = credits([example(url="", licence=" ")])
-    assert (row.address, row.licence, row.licence_address) == ("unknown", "unknown", "")
-    assert row.missing == "address, licence"
+def test_a_missing_address_or_license_is_named_as_unknown():
+    (row,) = credits([example(url="", license=" ")])
+    assert (row.address, row.license, row.license_address) == ("unknown", "unknown", "")
+    assert row.missing == "address, license"
 
 
 @pytest.mark.parametrize(
-    ("licence", "address"),
+    ("license", "address"),
     [
         (
             "CC BY-SA 3.0 (question), CC BY-SA 4.0 (answer)",
@@ -105,8 +105,8 @@ def test_a_missing_address_or_licence_is_named_as_unknown():
         ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
     ],
 )
-def test_a_licences_address_follows_from_its_name(licence, address):
-    assert attribution.licence_address(licence) == address
+def test_a_licenses_address_follows_from_its_name(license, address):
+    assert attribution.license_address(license) == address
 
 
 def test_held_out_examples_follow_training_examples():

@@ -23,7 +23,7 @@ FABLE = "a fox saw some grapes and jumped at them again and again until night fe
 
 def example(name: str, prompt: str, answer: str) -> Example:
     source, site, number = name.split("/")
-    place = Provenance(source=source, site=site, id=number, url="", author="", licence="MIT", digest="")
+    place = Provenance(source=source, site=site, id=number, url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id=name, messages=turns, tags=(), provenance=place)
 

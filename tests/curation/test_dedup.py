@@ -19,7 +19,7 @@ WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40)
 
 
 def example(number: object, answer: str, prompt: str = "How?") -> Example:
-    place = Provenance(source="s", site="t", id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source="s", site="t", id=str(number), url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id=f"s/t/{number}", messages=turns, tags=(), provenance=place)
 
@@ -77,7 +77,7 @@ def test_instances_of_a_task_are_not_compared_for_their_shared_definition(monkey
 
 def test_prompt_is_near_duplicate_of_an_exchange_with_a_short_answer():
     prompt = numbers(0, 100)
-    place = Provenance(source="s", site="t", id="p", url="", author="", licence="MIT", digest="")
+    place = Provenance(source="s", site="t", id="p", url="", author="", license="MIT", digest="")
     alone = Prompt(id="s/t/p", messages=(Turn(role="user", content=prompt),), tags=(), provenance=place)
     assert NearDuplicateIndex(P, [alone]).find(example(1, "Yes.", prompt=prompt)).id == "s/t/p"
     assert NearDuplicateIndex(P, [example(1, "Yes.", prompt=prompt)]).find(alone).id == "s/t/1"

@@ -10,7 +10,7 @@ from lima.curation.dialogues import Draft, QualityScore
 from lima.records import Comment, Provenance, Thread
 
 P = config.Dialogues(most=20, min_exchanges=2, min_merit=-1.0, full_exchanges=4, full_reply_chars=100, full_score=10)
-PLACE = Provenance(source="forum", site="tea", id="7", url="https://x.example/a/7", author="", licence="", digest="")
+PLACE = Provenance(source="forum", site="tea", id="7", url="https://x.example/a/7", author="", license="", digest="")
 NAMES = {"asker": "Ada Lovelace", "answerer": "Bo-Yan", "other": "Cleo"}
 
 

@@ -13,7 +13,7 @@ SIZES = {"large": 64, "middle": 27, "small": 8}
 
 
 def example(source: str, site: str, number: int, *, prompt: str = "") -> Example:
-    place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source=source, site=site, id=str(number), url="", author="", license="MIT", digest="")
     user = Turn(role="user", content=prompt or f"{source} {site} {number}?")
     turns = (user, Turn(role="assistant", content="Yes."))
     return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
@@ -51,7 +51,7 @@ def test_card_has_drawn_and_expected_examples_by_site():
     assert {site: share.available for site, share in sites["s"].items()} == SIZES
     assert {site: share.drawn for site, share in sites["s"].items()} == Counter(e.provenance.site for e in train)
     card = mixture.card("lima", "kept", train, sites, held_out=3)
-    assert (card.examples, card.sources, card.licences, card.dialogues) == (18, {"s": 18}, {"MIT": 18}, 0)
+    assert (card.examples, card.sources, card.licenses, card.dialogues) == (18, {"s": 18}, {"MIT": 18}, 0)
     assert card.response_chars == {"s": 4.0}
 
 

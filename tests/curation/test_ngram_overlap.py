@@ -9,7 +9,7 @@ P = Contamination(words=5, least_words=3)
 
 
 def example(answer: str, prompt: str = "Well?") -> Example:
-    place = Provenance(source="s", site="t", id="1", url="", author="", licence="MIT", digest="")
+    place = Provenance(source="s", site="t", id="1", url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
     return Example(id="s/t/1", messages=turns, tags=(), provenance=place)
 

@@ -6,7 +6,7 @@ from lima import jsonl
 from lima.curation import origins
 from lima.records import Candidate, Example, Provenance
 
-PLACE = Provenance(source="forum", site="beer", id="1", url="", author="", licence="", digest="")
+PLACE = Provenance(source="forum", site="beer", id="1", url="", author="", license="", digest="")
 
 
 def candidate(number: int, markup: str) -> Candidate:

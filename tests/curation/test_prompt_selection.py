@@ -8,7 +8,7 @@ from lima.records import Prompt, Provenance, Turn
 
 
 def prompt(site: str, number: int, text: str = "", tags: tuple[str, ...] = ()) -> Prompt:
-    place = Provenance(source="authored", site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source="authored", site=site, id=str(number), url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=text or f"{site} {number}?"),)
     return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=tags, provenance=place)
 

@@ -87,7 +87,7 @@ def candidate(reader: str, **changes: object) -> Candidate:
     number, site = str(values.pop("number")), str(values.pop("site"))
     if number != "1" and "response" not in changes:  # else all would be duplicates
         values["response"] = f"{values['response']} {number} {number} {number}"
-    place = Provenance(source=reader, site=site, id=number, url="", author="", licence="", digest="")
+    place = Provenance(source=reader, site=site, id=number, url="", author="", license="", digest="")
     return Candidate.model_validate({"id": f"{reader}/{site}/{number}", "provenance": place, **values})
 
 

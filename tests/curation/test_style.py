@@ -178,7 +178,7 @@ def test_reference_to_the_site_or_other_answers_is_detected(answer):
         "Whether it lives is another question, really.",
         "Say why in a comment next to the loop.",
         "Add a comment to each function.",
-        "Licences stand in the comments of each file.",
+        "Licenses stand in the comments of each file.",
         "The rule @media print hides it.",
         "An @app.route decorator, or the @bob annotation, marks it.",
         "Mark it with @bob annotations.",

@@ -13,7 +13,7 @@ ANSWERS = ("Yeast makes gas, and the dough holds it.", "Salt slows the yeast dow
 
 
 def candidate(number: int, **changes: object) -> Candidate:
-    place = Provenance(source="s", site="t", id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source="s", site="t", id=str(number), url="", author="", license="MIT", digest="")
     values = {
         "id": f"s/t/{number}",
         "title": f"Question {number}?",

@@ -12,7 +12,7 @@ from lima.inference import response_cache
 from lima.inference.chat_client import EndpointError
 from lima.records import Prompt, Provenance, Response, Turn
 
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 PROMPTS = [
     Prompt(id=f"p{n}", messages=(Turn(role="user", content=f"question {n}"),), tags=(), provenance=PLACE)
     for n in range(6)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lima.evaluation import attacks
 from lima.records import Prompt, Provenance, Turn
 
-ORIGIN = Provenance(source="x", site="x", id="1", url="", author="", licence="", digest="")
+ORIGIN = Provenance(source="x", site="x", id="1", url="", author="", license="", digest="")
 
 
 def case(expects: str, canary: str = "") -> Prompt:

@@ -12,7 +12,7 @@ from lima.evaluation import constraints
 from lima.records import Prompt, Provenance, Turn
 
 ROOT = Path(__file__).parents[2]
-ORIGIN = Provenance(source="x", site="x", id="1", url="", author="", licence="", digest="")
+ORIGIN = Provenance(source="x", site="x", id="1", url="", author="", license="", digest="")
 
 
 def test_every_constraint_has_a_good_answer_and_near_misses():

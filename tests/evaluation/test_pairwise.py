@@ -8,7 +8,7 @@ from lima.chat_types import ChatResponse
 from lima.evaluation import pairwise
 from lima.records import OrderJudgment, Prompt, Provenance, Response, Turn
 
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 
 
 def prompt(*texts):

@@ -8,7 +8,7 @@ from lima.inference import endpoint
 from lima.inference.chat_client import connected
 from lima.records import Prompt, Provenance, Turn, Unanswered
 
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 PROMPTS = [
     Prompt(id=name, messages=(Turn(role="user", content=f"{name}?"),), tags=(), provenance=PLACE) for name in "abc"
 ]

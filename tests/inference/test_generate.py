@@ -11,7 +11,7 @@ from lima.errors import LimaError
 from lima.inference import generate, model, nucleus_sampling
 from lima.records import Prompt, Provenance, Turn
 
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 TEXTS = ["Hi", "What is yeast?", "Name three rivers in Europe, please.", "?", "Why does bread rise when it is warm?"]
 PROMPTS = [
     Prompt(id=f"authored/B/{number}", messages=(Turn(role="user", content=text),), tags=(), provenance=PLACE)

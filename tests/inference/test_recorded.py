@@ -5,7 +5,7 @@ from lima.errors import LimaError
 from lima.inference import recorded
 from lima.records import Prompt, Provenance, Response, Turn
 
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 PROMPTS = [Prompt(id=name, messages=(Turn(role="user", content="?"),), tags=(), provenance=PLACE) for name in "abc"]
 
 

@@ -3,7 +3,7 @@ from lima.reporting import table1
 
 
 def origin(source: str, site: str) -> Provenance:
-    return Provenance(source=source, site=site, id="1", url="", author="", licence="", digest="")
+    return Provenance(source=source, site=site, id="1", url="", author="", license="", digest="")
 
 
 def example(source: str, prompt: str, response: str) -> Example:

@@ -21,7 +21,7 @@ def line(**fields: object) -> str:
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    return list(reader.read(dumps, source="authored", licence="MIT", tally=tally)), tally
+    return list(reader.read(dumps, source="authored", license="MIT", tally=tally)), tally
 
 
 def reads(folder: Path, *lines: str) -> tuple[list[Candidate | Dropped], ReadStats]:
@@ -34,7 +34,7 @@ def test_an_example_is_a_candidate_with_its_group_topic_and_kind(tmp_path):
     assert isinstance(row, Candidate)
     assert (row.id, row.title, row.response) == ("authored/A/a-001", "Why is tea bitter?", "Tannins.")
     assert (row.tags, row.later_turns, row.markup) == (("topic:tea", "kind:explain"), (), "markdown")
-    assert (row.provenance.site, row.provenance.author, row.provenance.licence) == ("A", "group A", "MIT")
+    assert (row.provenance.site, row.provenance.author, row.provenance.license) == ("A", "group A", "MIT")
     assert row.provenance.digest == digest(line().encode())
     assert tally == ReadStats(rows=1, questions=1, answers=1)
 

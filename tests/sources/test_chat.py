@@ -30,7 +30,7 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 
 def read(dumps: Path, reader: Callable = reader.read) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    return list(reader(dumps, source="s", licence="CC0", tally=tally)), tally
+    return list(reader(dumps, source="s", license="CC0", tally=tally)), tally
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -376,9 +376,9 @@ def test_a_row_is_credited_as_it_says_itself_and_else_as_unknown(tmp_path):
     own = {"author": "Ada", "url": "https://example.com/1", "license": "MIT"}
     path = write(tmp_path / "train.jsonl", ROWS[0] | own, ROWS[0] | dict.fromkeys(own), ROWS[0])
     credited, *unknown = (row.provenance for row in read(path)[0])
-    assert (credited.author, credited.url, credited.licence) == ("Ada", "https://example.com/1", "MIT")
+    assert (credited.author, credited.url, credited.license) == ("Ada", "https://example.com/1", "MIT")
     for provenance in unknown:
-        assert (provenance.url, provenance.licence) == ("", "CC0")
+        assert (provenance.url, provenance.license) == ("", "CC0")
         assert attribution.NAMELESS.search(provenance.author)
 
 

@@ -41,7 +41,7 @@ def site(folder: Path, *comments: str, posts: str = POSTS, head: str = "\ufeff<c
 
 
 def read(dump: Path) -> list[Thread | Dropped]:
-    return list(comments.read(dump, source="se", licence="CC BY-SA", tally=ReadStats()))
+    return list(comments.read(dump, source="se", license="CC BY-SA", tally=ReadStats()))
 
 
 def test_a_thread_has_question_answer_and_comments_in_order_of_time_with_speakers(tmp_path):
@@ -69,12 +69,12 @@ def test_an_overlong_line_is_a_bad_row_and_not_kept_in_memory(tmp_path):
     assert [remark.text for remark in thread.remarks] == ["And white?", "Four."]
 
 
-def test_a_thread_names_both_authors_and_all_licences_of_their_texts(tmp_path):
+def test_a_thread_names_both_authors_and_all_licenses_of_their_texts(tmp_path):
     talk = [TALK[0], comment(2, 2, 8, "Four.", ContentLicense="CC BY-SA 4.0"), comment(3, 2, 9, ContentLicense="GPL")]
     (thread,) = read(site(tmp_path, *talk))
     origin = thread.provenance
     assert origin.author == "Ada (question, comments), Bo (answer, comments)"
-    assert origin.licence == "CC BY-SA 3.0, CC BY-SA 4.0"  # by the date 2013, and as declared; not the third user's
+    assert origin.license == "CC BY-SA 3.0, CC BY-SA 4.0"  # by the date 2013, and as declared; not the third user's
     assert (origin.url, origin.id) == (f"https://{tmp_path.name}.stackexchange.com/a/2", "2")
 
 
@@ -108,7 +108,7 @@ def test_without_comments_by_both_there_is_no_thread(tmp_path, comments):
 
 def test_only_rows_of_comments_are_counted(tmp_path):
     tally = ReadStats()
-    list(comments.read(site(tmp_path, *TALK, comment(9, 1, 9)), source="se", licence="", tally=tally))
+    list(comments.read(site(tmp_path, *TALK, comment(9, 1, 9)), source="se", license="", tally=tally))
     assert tally.rows == 3
 
 

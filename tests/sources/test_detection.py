@@ -134,7 +134,7 @@ def test_the_pieces_of_a_dump_one_after_the_other_give_what_the_dump_gives(sourc
     entry = config.load().sources[source]
 
     def read(dumps: Path) -> list[Candidate | Dropped]:
-        return list(registry.reader(entry.reader)(dumps, source=source, licence="", tally=ReadStats()))
+        return list(registry.reader(entry.reader)(dumps, source=source, license="", tally=ReadStats()))
 
     pieces = registry.pieces(entry.reader)(Path(entry.dumps))
     assert [record for piece in pieces for record in read(piece.dump)] == read(Path(entry.dumps))

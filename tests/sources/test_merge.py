@@ -27,7 +27,7 @@ def joined(folder: Path, *, enough: int) -> tuple[Scraped, bytes, bytes]:
     """The pages below a folder, in parts of at least so many bytes."""
     found = []
     for part in partitions("wikihow", folder / "pages", enough=enough):
-        job = {"source": "w", "reader": "wikihow", "licence": "", "part": part, "code": "", "store": f"{folder}/kept"}
+        job = {"source": "w", "reader": "wikihow", "license": "", "part": part, "code": "", "store": f"{folder}/kept"}
         job |= {"author": "", "url": "", "root": f"{folder}/pages"}
         found.append(
             (

@@ -33,7 +33,7 @@ OLDER = {
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    rows = reader.read(dumps, source="natural_instructions", licence="Apache-2.0", tally=tally)
+    rows = reader.read(dumps, source="natural_instructions", license="Apache-2.0", tally=tally)
     return list(rows), tally
 
 
@@ -42,18 +42,18 @@ def reads(folder: Path, task: object) -> tuple[list[Candidate | Dropped], ReadSt
     return read(folder)
 
 
-def test_an_instance_is_a_candidate_with_its_tasks_categories_licence_and_authors(tmp_path):
+def test_an_instance_is_a_candidate_with_its_tasks_categories_license_and_authors(tmp_path):
     (row,), tally = reads(tmp_path, PUBLISHED)
     assert isinstance(row, Candidate)
     assert row.id == "natural_instructions/task1_tea/task1-aa"
     assert (row.title, row.description, row.response) == ("Say it shorter.", "A long tale.", "A tale.")
     assert row.tags == (
         *("category:Summarization", "category:Paraphrasing", "language:English"),
-        *("licence:CC BY 4.0", "licence:GFDL"),
+        *("license:CC BY 4.0", "license:GFDL"),
     )
     about = row.provenance
     assert (about.site, about.id, about.author) == ("task1_tea", "task1-aa", "Ada; Grace")
-    assert (about.licence, about.url) == ("CC BY 4.0; GFDL", "https://example.org/tea")
+    assert (about.license, about.url) == ("CC BY 4.0; GFDL", "https://example.org/tea")
     assert tally == ReadStats(rows=1, questions=1, answers=1)
 
 
@@ -64,16 +64,16 @@ def test_the_older_layout_reads_alike_and_numbers_its_instances(tmp_path):
         ("natural_instructions/task1_tea/task1_tea-1", "Say it shorter.", "One."),
     ]
     assert rows[0].tags == ("category:Summarization",)
-    assert rows[0].provenance.licence == "Apache-2.0"
+    assert rows[0].provenance.license == "Apache-2.0"
     tasks = "https://github.com/allenai/natural-instructions/blob/master/tasks"
     assert rows[0].provenance.url == f"{tasks}/task1_tea.json"
     assert rows[0].provenance.digest != rows[1].provenance.digest
 
 
-def test_a_licence_that_the_task_calls_unknown_is_the_collections(tmp_path):
+def test_a_license_that_the_task_calls_unknown_is_the_collections(tmp_path):
     (row,), _ = reads(tmp_path, PUBLISHED | {"Instance License": ["Unknown"]})
-    assert row.provenance.licence == "Apache-2.0"
-    assert not [tag for tag in row.tags if tag.startswith("licence:")]
+    assert row.provenance.license == "Apache-2.0"
+    assert not [tag for tag in row.tags if tag.startswith("license:")]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_tasks_of_the_same_name_in_different_folders_have_different_ids(tmp_path
         row
         for piece in reader.pieces(tmp_path)
         for row in registry.reader("natural_instructions", root=tmp_path)(
-            piece.dump, source="natural_instructions", licence="Apache-2.0", tally=ReadStats()
+            piece.dump, source="natural_instructions", license="Apache-2.0", tally=ReadStats()
         )
     ]
     assert by_task == rows  # `scrape` reads task by task

@@ -28,7 +28,7 @@ def pieces(dumps):
 def recognizes(path):
     return path.suffix == ".post"
 
-def read(dumps, *, source, licence, tally, early=None):
+def read(dumps, *, source, license, tally, early=None):
     for path, _ in pieces(dumps):
         tally.rows += 1
         raw = path.read_bytes()
@@ -39,7 +39,7 @@ def read(dumps, *, source, licence, tally, early=None):
         tally.questions += 1
         tally.answers += 1
         place = Provenance(
-            source=source, site="posts", id=path.stem, url="", author="", licence=licence, digest=digest(raw)
+            source=source, site="posts", id=path.stem, url="", author="", license=license, digest=digest(raw)
         )
         yield Candidate(
             id=f"{source}/posts/{path.stem}", title=subject, description="", response=body, later_turns=(),
@@ -87,7 +87,7 @@ def add_source(folder: Path, *, section: dict | None = None, source: dict | None
     """params.yaml of a checkout in which the package's reader has a source."""
     yaml = YAML()
     values = yaml.load(ROOT / "params.yaml")
-    values["sources"]["posts"] = {"reader": "usenet", "dumps": str(folder / "dump"), "licence": "CC0-1.0"} | (
+    values["sources"]["posts"] = {"reader": "usenet", "dumps": str(folder / "dump"), "license": "CC0-1.0"} | (
         source or {}
     )
     values["filter"]["edits"] = str(ROOT / values["filter"]["edits"])

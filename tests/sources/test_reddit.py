@@ -43,7 +43,7 @@ def lines(*rows: dict[str, object]) -> bytes:
 
 def read(dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    return list(reader.read(dumps, source="reddit", licence="Reddit user content", tally=tally)), tally
+    return list(reader.read(dumps, source="reddit", license="Reddit user content", tally=tally)), tally
 
 
 def reads(folder: Path, *rows: dict[str, object]) -> list[Candidate | Dropped]:
@@ -196,7 +196,7 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
         spaced + b"\n" + lines(comment(id="c3", subreddit="AskReddit", link_id="t3_s2"))
     )
     tally = ReadStats()
-    others, answered, asked = reader.read(tmp_path, source="r", licence="", tally=tally, early=WANTED)
+    others, answered, asked = reader.read(tmp_path, source="r", license="", tally=tally, early=WANTED)
     assert (others.reason, others.rows, others.place) == ("other_subreddit", 2, f"{tmp_path}/a.ndjson")
     assert others.detail == "lines that are of none of AskReddit, WritingPrompts"
     assert (answered.id, answered.response) == ("r/WritingPrompts/s1", "Once.")
@@ -209,14 +209,14 @@ def test_lines_of_other_subreddits_are_passed_over_and_told_together(tmp_path):
 def test_a_subreddits_name_matches_in_any_case_and_is_given_as_it_is_wanted(tmp_path, spelled, wanted, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(submission(subreddit=spelled), comment(subreddit=spelled)))
     early = only(answered={wanted}, asked=set())
-    (row,) = reader.read(tmp_path, source="r", licence="", tally=ReadStats(), early=early)
+    (row,) = reader.read(tmp_path, source="r", license="", tally=ReadStats(), early=early)
     assert (row.id, row.provenance.site, row.response) == (f"r/{wanted}/s1", wanted, "Once.")
     assert caplog.messages == []
 
 
 def test_a_wanted_subreddit_of_which_no_row_is_there_is_named_in_a_warning(tmp_path, caplog):
     (tmp_path / "a.ndjson").write_bytes(lines(comment(), submission(subreddit="pics")))
-    list(reader.read(tmp_path, source="r", licence="", tally=ReadStats(), early=WANTED))
+    list(reader.read(tmp_path, source="r", license="", tally=ReadStats(), early=WANTED))
     [message] = caplog.messages
     assert message.startswith(f"{tmp_path}: no row of the subreddits AskReddit; correct filter.reddit in params.yaml")
 
@@ -226,7 +226,7 @@ def test_a_line_torn_at_either_end_is_bad_whatever_its_subreddit(tmp_path, torn)
     path = tmp_path / "any.ndjson"
     path.write_bytes(lines(submission(subreddit="pics")) + torn + b"\n" + lines(submission(subreddit="pics")))
     tally = ReadStats()
-    bad, others = reader.read(path, source="r", licence="", tally=tally, early=WANTED)
+    bad, others = reader.read(path, source="r", license="", tally=tally, early=WANTED)
     assert (bad.reason, bad.place, others.rows, tally.rows) == ("bad_row", f"{path}:2", 2, 3)
 
 
@@ -348,7 +348,7 @@ def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_f
     path = tmp_path_factory.mktemp("any") / "any.ndjson"
     path.write_bytes(b"\n".join(rows) + b"\n")
     tally = ReadStats()
-    found = list(reader.read(path, source="reddit", licence="", tally=tally, early=early))
+    found = list(reader.read(path, source="reddit", license="", tally=tally, early=early))
     of = {"bad_row": 0, "other_subreddit": 0} | {row.reason: row.rows for row in found if isinstance(row, Dropped)}
     bad = sum(isinstance(row, Dropped) and row.reason == "bad_row" for row in found)
     assert tally.questions + tally.answers + bad + of["other_subreddit"] == tally.rows == len(rows)
@@ -386,6 +386,6 @@ def test_the_lines_of_one_subreddit_of_a_real_dump_are_those_that_json_finds(nam
     text = subprocess.run(["zstd", "-dc", "--long=31", path], capture_output=True, check=True).stdout
     of_it = sum(json.loads(line)["subreddit"] == subreddit for line in text.splitlines())
     tally, wanted = ReadStats(), only(answered={subreddit}, asked=set())
-    rows = list(reader.read(path, source="r", licence="", tally=tally, early=wanted))
+    rows = list(reader.read(path, source="r", license="", tally=tally, early=wanted))
     others = sum(row.rows for row in rows if isinstance(row, Dropped) and row.reason == "other_subreddit")
     assert tally.questions + tally.answers == of_it == tally.rows - others

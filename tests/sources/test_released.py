@@ -15,7 +15,7 @@ REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 
 def read(reader: ReadFunction, dumps: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    return list(reader(dumps, source="released", licence="other", tally=tally)), tally
+    return list(reader(dumps, source="released", license="other", tally=tally)), tally
 
 
 def lines(*rows: object) -> str:
@@ -33,7 +33,7 @@ def test_a_published_line_is_a_dialogue_from_its_source(tmp_path):
     assert isinstance(row, Candidate)
     assert (row.id, row.title, row.response) == ("released/multi_turn/train-0", "1", "2")
     assert row.later_turns == (Turn(role="user", content="3"), Turn(role="assistant", content="4"))
-    assert (row.provenance.site, row.provenance.licence) == ("multi_turn", "other")
+    assert (row.provenance.site, row.provenance.license) == ("multi_turn", "other")
     assert tally == ReadStats(rows=1, questions=1, answers=1)
 
 

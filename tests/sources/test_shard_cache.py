@@ -27,7 +27,7 @@ def dump(tmp_path, monkeypatch) -> Path:
 
 def job(**more: object) -> Job:
     (part,) = partitions("stack_exchange", Path("dumps"), enough=1)
-    values = {"source": "s", "reader": "stack_exchange", "licence": "CC BY-SA", "part": part}
+    values = {"source": "s", "reader": "stack_exchange", "license": "CC BY-SA", "part": part}
     values |= {"author": "", "url": "", "root": "dumps"}
     values |= {
         "min_response_score": 10,
@@ -59,7 +59,7 @@ def test_the_digest_is_of_bytes_paths_parameters_and_code_and_not_of_times_or_wh
     assert shard_cache.identity(job()) == first == shard_cache.identity(job(store="elsewhere"))
     changes = (
         {"code": "of tomorrow"},
-        {"licence": "CC0"},
+        {"license": "CC0"},
         {"author": "Ada"},
         {"url": "https://example.com"},
         {"root": "dumps/beer"},
@@ -85,7 +85,7 @@ def test_the_digest_is_of_bytes_paths_parameters_and_code_and_not_of_times_or_wh
     ],
 )
 def test_author_and_address_of_the_source_are_credited_where_the_row_has_none(own, expected):
-    place = Provenance(source="s", site="t", id="1", url=own[1], author=own[0], licence="CC0", digest="")
+    place = Provenance(source="s", site="t", id="1", url=own[1], author=own[0], license="CC0", digest="")
     row = rows.candidate(rows.Written(id="1", messages=(Turn(role="user", content="Why?"),)), tags=(), provenance=place)
     found = shard_cache.credited(row, author="Ada", url="https://example.com/set")
     assert (found.provenance.author, found.provenance.url) == expected

@@ -51,7 +51,7 @@ def packed(archive_: Path, posts_: Path, name: str = "Posts.xml") -> Path:
 def both(path: Path) -> tuple[list[Candidate], list[tuple[str, str]], ReadStats]:
     """The candidates, and reason and place of what was dropped."""
     tally = ReadStats()
-    records = list(read(path, source="se", licence="CC BY-SA", tally=tally))
+    records = list(read(path, source="se", license="CC BY-SA", tally=tally))
     dropped = [(record.reason, record.place) for record in records if not isinstance(record, Candidate)]
     return [record for record in records if isinstance(record, Candidate)], dropped, tally
 
@@ -72,7 +72,7 @@ def test_a_question_becomes_a_candidate_with_its_attribution(tmp_path):
     about = candidate.provenance
     assert about.url == "https://beer.stackexchange.com/a/3"
     assert about.author == "Ann (question), Bo (answer)"
-    assert about.licence == "CC BY-SA 4.0"
+    assert about.license == "CC BY-SA 4.0"
     assert about.digest == digest(f"{rows[0]}\n{rows[2]}".encode())
 
 
@@ -169,25 +169,25 @@ def test_both_generations_of_the_format_give_the_same_candidates(tmp_path, bom, 
 
 
 @pytest.mark.parametrize(
-    ("day", "licence"),
+    ("day", "license"),
     [
         ("2011-04-07T23:59:59.999", "CC BY-SA 2.5"),
         ("2011-04-08T00:00:00.000", "CC BY-SA 3.0"),
         ("2018-05-01T23:59:59.999", "CC BY-SA 3.0"),
         ("2018-05-02T00:00:00.000", "CC BY-SA 4.0"),
         ("2018-05-02", "CC BY-SA 4.0"),
-        ("once", "CC BY-SA"),  # the source's licence in params.yaml
+        ("once", "CC BY-SA"),  # the source's license in params.yaml
     ],
 )
-def test_a_row_without_a_licence_has_that_of_its_creation_date(tmp_path, day, licence):
+def test_a_row_without_a_license_has_that_of_its_creation_date(tmp_path, day, license):
     [candidate], _, _ = both(dump(tmp_path / "s", question(1, CreationDate=day)))
-    assert candidate.provenance.licence == licence
+    assert candidate.provenance.license == license
 
 
-def test_a_rows_own_licence_takes_precedence_and_two_licences_are_both_named(tmp_path):
+def test_a_rows_own_license_takes_precedence_and_two_licenses_are_both_named(tmp_path):
     rows = [question(1, ContentLicense="CC BY-SA 2.5"), answer(2, 1, 5)]
     [candidate], _, _ = both(dump(tmp_path / "s", *rows))
-    assert candidate.provenance.licence == "CC BY-SA 2.5 (question), CC BY-SA 4.0 (answer)"
+    assert candidate.provenance.license == "CC BY-SA 2.5 (question), CC BY-SA 4.0 (answer)"
 
 
 def test_author_names_come_from_users_xml_if_it_exists(tmp_path):
@@ -243,7 +243,7 @@ def test_unsuitable_posts_are_dropped_with_a_reason(tmp_path):
 def test_a_bad_row_is_reported_with_its_place_and_reading_continues(tmp_path, row, detail):
     path = dump(tmp_path / "s", question(1), row, answer(2, 1, 5))
     tally = ReadStats()
-    bad, candidate = read(path, source="se", licence="", tally=tally)
+    bad, candidate = read(path, source="se", license="", tally=tally)
     assert (bad.reason, bad.place, bad.raw) == ("bad_row", f"{path}:4", row)
     assert re.match(detail, bad.detail)
     assert candidate.response == "<p>b2</p>"
@@ -253,7 +253,7 @@ def test_a_bad_row_is_reported_with_its_place_and_reading_continues(tmp_path, ro
 def test_invalid_utf_8_is_a_bad_row(tmp_path):
     path = dump(tmp_path / "s", question(1))
     path.write_bytes(path.read_bytes().replace(b"</posts>", b'<row Id="2" Title="\xff" />\n</posts>'))
-    bad, _ = read(path, source="se", licence="", tally=ReadStats())
+    bad, _ = read(path, source="se", license="", tally=ReadStats())
     assert bad.raw == '<row Id="2" Title="\\xff" />'
 
 

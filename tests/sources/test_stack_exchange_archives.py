@@ -28,7 +28,7 @@ from lima.sources.base import ReadStats
 from lima.sources.stack_exchange import reader
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-list(reader.read(Path(sys.argv[1]), source="x", licence="", tally=ReadStats()))
+list(reader.read(Path(sys.argv[1]), source="x", license="", tally=ReadStats()))
 """
 USERS = "\n".join(["<users>", '<row Id="7" DisplayName="Ann" />', '<row Id="8" DisplayName="Bo" />', "</users>"])
 
@@ -135,7 +135,7 @@ def test_a_stream_gives_the_same_as_the_file(tmp_path_factory, answers, reservoi
     )
 
     def records_of(dumps: Path) -> list[str]:
-        records = reader.read(dumps, source="se", licence="", tally=ReadStats(), early=rule)
+        records = reader.read(dumps, source="se", license="", tally=ReadStats(), early=rule)
         return [record.model_dump_json().replace(str(dumps) + "/Posts.xml", str(path)) for record in records]
 
     assert records_of(packed(folder / "s.7z", path)) == records_of(path)
@@ -153,7 +153,7 @@ def test_an_archive_is_decoded_again_only_for_an_answer_that_was_not_stored(tmp_
     decoded = []
     decoder = bzip2_stream.IndexedBzip2File
     monkeypatch.setattr(bzip2_stream, "IndexedBzip2File", lambda *a, **k: decoded.append(1) or decoder(*a, **k))
-    records = list(reader.read(path, source="se", licence="", tally=ReadStats(), early=rule))
+    records = list(reader.read(path, source="se", license="", tally=ReadStats(), early=rule))
     voted, spared = (record for record in records if isinstance(record, Candidate))
     assert (spared.response, voted.response) == (f"<p>b{11 + len(closed)}</p>", "<p>b20</p>")
     assert len(decoded) == times

@@ -135,7 +135,7 @@ def test_a_row_of_40_megabytes_is_a_bad_row_and_does_not_increase_memory(tmp_pat
 
 def test_an_overlong_row_is_reported_with_its_head_and_length(tmp_path):
     path = dump(tmp_path / "s", question(1), question(2, Body="y" * 1_500_000))
-    bad, _ = reader.read(path, source="se", licence="", tally=ReadStats())
+    bad, _ = reader.read(path, source="se", license="", tally=ReadStats())
     assert bad.detail.startswith("a row of 1500") and len(bad.raw) == blocks.HEAD
 
 
@@ -157,7 +157,7 @@ def test_if_the_best_answer_is_unreadable_the_next_one_is_used(tmp_path, least):
     rule = least and Prefilter(
         min_response_score=least, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5)
     )
-    first, second, kept = reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)
+    first, second, kept = reader.read(path, source="se", license="", tally=ReadStats(), early=rule)
     assert {first.place, second.place} == {f"{path}:4", f"{path}:6"}
     assert kept.response == "<p>b3</p>"
 
@@ -168,7 +168,7 @@ def test_a_question_is_dropped_if_its_readable_answers_have_too_few_votes(tmp_pa
     rows += [answer(3, 1, next_score)] if next_score else []
     rule = Prefilter(min_response_score=10, reservoir=0, shares=lambda _, numbers: np.full(len(numbers), 0.5))
     path = dump(tmp_path / "s", *rows)
-    reasons = [r.reason for r in reader.read(path, source="se", licence="", tally=ReadStats(), early=rule)]
+    reasons = [r.reason for r in reader.read(path, source="se", license="", tally=ReadStats(), early=rule)]
     assert reasons == ["bad_row", reason]
 
 

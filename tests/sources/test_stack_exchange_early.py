@@ -31,7 +31,7 @@ def early(*, least: int = 10, reservoir: int = 0, shares: dict[str, float] | Non
 
 def read(path: Path, rule: Prefilter | None) -> tuple[list[str], list[tuple[str, str, str]]]:
     """The candidates' own ids; reason, detail and place of what was dropped."""
-    records = list(reader.read(path, source="se", licence="", tally=ReadStats(), early=rule))
+    records = list(reader.read(path, source="se", license="", tally=ReadStats(), early=rule))
     kept = [record.provenance.id for record in records if isinstance(record, Candidate)]
     return kept, [(r.reason, r.detail, r.place) for r in records if not isinstance(r, Candidate)]
 
@@ -58,7 +58,7 @@ def test_questions_dropped_by_the_prefilter_are_reported_in_groups(tmp_path_fact
     first = 3  # line of the first question
     reported = [
         record
-        for record in reader.read(path, source="se", licence="", tally=ReadStats(), early=early())
+        for record in reader.read(path, source="se", license="", tally=ReadStats(), early=early())
         if isinstance(record, Dropped)
     ]
     for score, reason, words in ((9, "low_response_score", ": 9, at least 10"), (None, "no_answer", "")):
@@ -135,7 +135,7 @@ def scraped_and_filtered() -> dict[str, str]:
 def scrape_everything() -> None:
     """Write the candidates that `scrape` would write without the prefilter."""
     entry = config.load().sources[SOURCE]
-    records = reader.read(Path(entry.dumps), source=SOURCE, licence=entry.licence, tally=ReadStats())
+    records = reader.read(Path(entry.dumps), source=SOURCE, license=entry.license, tally=ReadStats())
     offered = [record for record in records if isinstance(record, Candidate)]
     jsonl.write(storage.result_dir("scrape", SOURCE) / "candidates.jsonl", offered)
 
@@ -179,7 +179,7 @@ def test_kept_records_are_unchanged_by_the_prefilter(tmp_path):
     rule = early()
     [kept] = [
         r
-        for r in reader.read(path, source="se", licence="CC BY-SA", tally=ReadStats(), early=rule)
+        for r in reader.read(path, source="se", license="CC BY-SA", tally=ReadStats(), early=rule)
         if isinstance(r, Candidate)
     ]
     assert kept == both(path)[0][0]

@@ -23,7 +23,7 @@ GOOD = {
 def read(path, *rows):
     (path / "suite.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tally = ReadStats()
-    return list(adversarial.read(path, source="adversarial", licence="MIT", tally=tally)), tally
+    return list(adversarial.read(path, source="adversarial", license="MIT", tally=tally)), tally
 
 
 def test_a_case_is_a_candidate_without_a_response_whose_tags_tell_how_to_judge_an_answer(tmp_path):

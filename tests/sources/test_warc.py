@@ -128,7 +128,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
     ]
     (tmp_path / "crawl.warc.gz").write_bytes(b"".join(map(gzip.compress, parts)))
     tally = ReadStats()
-    article, *rest = reader.read(tmp_path, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)
+    article, *rest = reader.read(tmp_path, source="wikihow", license="CC BY-NC-SA 3.0", tally=tally)
     assert isinstance(article, Candidate)
     assert (article.id, article.provenance.url) == ("wikihow/Food and Entertaining/Boil-an-Egg", f"{at}/Boil-an-Egg")
     assert [(row.reason, row.detail) for row in rest] == [
@@ -159,7 +159,7 @@ def test_whatever_a_warc_file_holds_each_record_is_a_row_or_the_file_is_none(tmp
     (folder / "any.warc").write_bytes(b"".join(pieces))
     tally = ReadStats()
     try:
-        rows = list(reader.read(folder, source="wikihow", licence="", tally=tally))
+        rows = list(reader.read(folder, source="wikihow", license="", tally=tally))
     except DumpError as error:
         assert "any.warc begins with" in str(error)
     else:

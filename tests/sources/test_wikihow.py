@@ -59,7 +59,7 @@ def page(*body: str, head: str = HEAD, crumbs: str = CRUMBS, title: str = TITLE)
 
 def read(folder: Path) -> tuple[list[Candidate | Dropped], ReadStats]:
     tally = ReadStats()
-    return list(reader.read(folder, source="wikihow", licence="CC BY-NC-SA 3.0", tally=tally)), tally
+    return list(reader.read(folder, source="wikihow", license="CC BY-NC-SA 3.0", tally=tally)), tally
 
 
 def only(folder: Path, html: str) -> Candidate | Dropped:
@@ -242,6 +242,6 @@ def test_every_real_page_is_an_article_with_as_many_steps_as_the_page_has():
 
 
 def test_every_page_that_the_repository_ships_is_an_article():
-    found = list(reader.read(SHIPPED, source="wikihow", licence="", tally=ReadStats()))
+    found = list(reader.read(SHIPPED, source="wikihow", license="", tally=ReadStats()))
     assert [row for row in found if isinstance(row, Dropped)] == []
     assert len(found) == len(list(SHIPPED.glob("*.html"))) == 12

@@ -98,7 +98,7 @@ def test_utf_8_that_is_declared_as_utf_16_is_read_as_utf_8(tmp_path):
 def test_an_unreadable_encoding_is_an_error_with_the_fix(tmp_path, raw, message):
     (tmp_path / "Posts.xml").write_bytes(raw if raw[0] == ord("<") else raw + b"\x00\xd8" + b"<\x00")
     with pytest.raises(DumpError, match=message):
-        list(read(tmp_path, source="se", licence="", tally=ReadStats()))
+        list(read(tmp_path, source="se", license="", tally=ReadStats()))
 
 
 def test_an_unclosed_comment_is_an_error(tmp_path):
@@ -139,12 +139,12 @@ def test_rows_after_the_closing_tag_of_a_regular_table_are_read(tmp_path):
 
 def test_users_and_comments_are_read_in_every_layout(tmp_path):
     folder = site(tmp_path, comment(1, 2, 7), comment(2, 2, 8))
-    [expected] = read_threads(folder, source="se", licence="", tally=ReadStats())
+    [expected] = read_threads(folder, source="se", license="", tally=ReadStats())
     for name in ("Posts.xml", "Users.xml", "Comments.xml"):
         path = folder / name
         if path.exists():
             path.write_text(re.sub(r"\s*\n\s*", "", path.read_text()).replace("?>", f"?>{NOTICE}"))
-    [thread] = read_threads(folder, source="se", licence="", tally=ReadStats())
+    [thread] = read_threads(folder, source="se", license="", tally=ReadStats())
     assert thread == expected
     users = '<users><row Id="7" DisplayName="Ann"/><row Id="8"\n DisplayName="Bo"></row></users>'
     path = dump(tmp_path / "t", *rows())
@@ -230,5 +230,5 @@ def test_several_rows_on_a_line_beyond_the_head_are_a_bad_row(tmp_path):
     """The head is 1 MiB; 1,100 rows of 1 kB fill it."""
     many = [question(n, Body="x" * 1000) for n in range(1, 1101)]
     path = dump(tmp_path / "s", *many, question(5001) + question(5002))
-    [bad] = [record for record in read(path, source="se", licence="", tally=ReadStats()) if isinstance(record, Dropped)]
+    [bad] = [record for record in read(path, source="se", license="", tally=ReadStats()) if isinstance(record, Dropped)]
     assert (bad.reason, bad.detail) == ("bad_row", "2 rows on one line; put each on its own line")

@@ -113,7 +113,7 @@ def provenance(source: str, site: str, number: int) -> Provenance:
         id=str(number),
         url=f"https://example.org/{number}",
         author=f"author {number % 5}",
-        licence="CC BY-SA 4.0",
+        license="CC BY-SA 4.0",
         digest="0" * 64,
     )
 

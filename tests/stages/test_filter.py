@@ -16,7 +16,7 @@ SOURCE = "stack_exchange_stem"
 
 
 def candidate(number: int, *, words: str = "Yeast eats sugar.", score: int | None = 12) -> Candidate:
-    place = Provenance(source=SOURCE, site="beer", id=str(number), url="", author="", licence="CC BY-SA", digest="")
+    place = Provenance(source=SOURCE, site="beer", id=str(number), url="", author="", license="CC BY-SA", digest="")
     return Candidate(
         id=f"{SOURCE}/beer/{number}",
         title="How is beer made from malt?",
@@ -71,7 +71,7 @@ def test_what_is_kept_is_markdown_with_its_tags_and_provenance(checkout):
     for example in result("kept.jsonl", Example):
         assert example.messages[0].content in ("How is beer made from malt?", "Tell all of it.")
         assert example.messages[1].content.startswith("Yeast eats sugar. Malt gives")
-        assert (example.tags, example.provenance.licence) == (("brewing",), "CC BY-SA")
+        assert (example.tags, example.provenance.license) == (("brewing",), "CC BY-SA")
 
 
 def test_the_unfiltered_are_answered_and_need_nothing_else(checkout):

@@ -22,7 +22,7 @@ SIZES = {"physics": 30, "beer": 3}
 
 
 def example(source: str, site: str, number: int) -> Example:
-    place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source=source, site=site, id=str(number), url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=f"{source} {site} {number}?"), Turn(role="assistant", content="!"))
     return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
 
@@ -230,7 +230,7 @@ def test_a_cut_text_says_so(checkout):
 
 def hostile(record):
     """The record with a hostile text for every text of its own but its place."""
-    origin = record.provenance.model_copy(update=dict.fromkeys(("url", "author", "licence"), HOSTILE))
+    origin = record.provenance.model_copy(update=dict.fromkeys(("url", "author", "license"), HOSTILE))
     return record.model_copy(update={"provenance": origin})
 
 

@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 def prompt(source: str, site: str, number: int, text: str = "") -> Prompt:
-    place = Provenance(source=source, site=site, id=str(number), url="", author="", licence="MIT", digest="")
+    place = Provenance(source=source, site=site, id=str(number), url="", author="", license="MIT", digest="")
     turns = (Turn(role="user", content=text or f"{source} {site} {number}?"),)
     return Prompt(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
 

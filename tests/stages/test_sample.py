@@ -14,7 +14,7 @@ from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 from lima.stages import sample
 
 LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
-PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 
 
 def set_params(**changes):

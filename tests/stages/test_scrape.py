@@ -119,7 +119,7 @@ def folders(dump):
     """A source of two files of one name, in different folders."""
     values = Path("params.yaml").read_text()
     begin, end = values.index("  wikihow: {reader"), values.index("  reddit: {reader")
-    entry = "  wikihow:\n    reader: alpaca\n    dumps: dumps\n    licence: CC0\n"
+    entry = "  wikihow:\n    reader: alpaca\n    dumps: dumps\n    license: CC0\n"
     Path("params.yaml").write_text(values[:begin] + entry + values[end:])
     for name, rows in {"a": ["How is rye bread made?", "Why?"], "b": ["How are spelt rolls made?"]}.items():
         Path(f"dumps/{name}").mkdir(parents=True)
@@ -138,10 +138,10 @@ def test_files_that_share_a_name_in_different_folders_keep_all_their_rows(folder
 
 
 def test_author_and_address_come_from_the_sources_entry_and_never_from_the_layout(folders):
-    unknown = {(row.provenance.author, row.provenance.url, row.provenance.licence) for row in scraped()}
+    unknown = {(row.provenance.author, row.provenance.url, row.provenance.license) for row in scraped()}
     assert unknown == {("an unnamed user", "", "CC0")}
     values = Path("params.yaml").read_text()
-    entry = "    licence: CC0\n    author: Ada\n    url: https://example.com/set\n"
-    Path("params.yaml").write_text(values.replace("    licence: CC0\n", entry))
+    entry = "    license: CC0\n    author: Ada\n    url: https://example.com/set\n"
+    Path("params.yaml").write_text(values.replace("    license: CC0\n", entry))
     credited = {(row.provenance.author, row.provenance.url) for row in scraped()}
     assert credited == {("Ada", "https://example.com/set")}

@@ -16,7 +16,7 @@ from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response,
 from lima.stages import select
 
 LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
-PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", license="MIT", digest="0")
 
 
 def set_params(**changes):

@@ -28,7 +28,7 @@ from lima.training.disk_space import InsufficientDiskSpace
 from lima.training.selfcheck import SelfCheckFailed
 
 ROOT = Path(__file__).parents[2]
-PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", license="MIT", digest="0")
 MODEL = {"kind": "random", "layers": 2, "hidden": 32, "heads": 2, "context": 128}
 MIXED, RESULT = Path("data/mix/lima"), Path("data/train/lima")
 

@@ -30,7 +30,7 @@ def provenance(number: int, site: str = "beer") -> Provenance:
         id=str(number),
         url=f"https://beer.example/a/{number}",
         author="ann",
-        licence="CC BY-SA 4.0",
+        license="CC BY-SA 4.0",
         digest=f"{number:064x}",
     )
 
@@ -120,9 +120,9 @@ BAD = {
     ),
     "the end-of-turn token in a text": (example(3, response="It ends.<|eot|> More"), "end-of-turn token"),
     "a control character": (example(3, response="bell \x07 rings"), "control"),
-    "no licence": (
-        example(3, provenance=provenance(3).model_copy(update={"licence": " "})),
-        "every row has a licence",
+    "no license": (
+        example(3, provenance=provenance(3).model_copy(update={"license": " "})),
+        "every row has a license",
     ),
     "no author": (example(3, provenance=provenance(3).model_copy(update={"author": ""})), "has an author"),
     "a digest that is none": (example(3, provenance=provenance(3).model_copy(update={"digest": "0f"})), "SHA-256"),
@@ -288,7 +288,7 @@ def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
 
     lines = Path("data/mix/lima/train.jsonl").read_text().splitlines()
     row = json.loads(lines[0])
-    row["provenance"]["licence"] = ""
+    row["provenance"]["license"] = ""
     row["id"] = "x/0 [/red]\x1b[2J\u202e"
     Path("data/mix/lima/train.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     done = subprocess.run([sys.executable, "-m", "lima.stages.validate", "lima"], capture_output=True, text=True)

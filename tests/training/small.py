@@ -15,7 +15,7 @@ from lima.training.trainer import Progress
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 MODEL = RandomModel(kind="random", layers=2, hidden=32, heads=2, context=512)
-PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", licence="MIT", digest="0")
+PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", license="MIT", digest="0")
 TEXTS = [
     ("Why is the sky blue?", "Air scatters blue light most."),
     ("Hi", "Hello! How can I help?"),

@@ -19,10 +19,10 @@ def read(
     dumps: Path,
     *,
     source: str,
-    licence: str,
+    license: str,
     tally: ReadStats,
     early: Prefilter | None = None,
     root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
-    info = SourceInfo(source, licence, root or dumps, (layouts.ALPACA,))
+    info = SourceInfo(source, license, root or dumps, (layouts.ALPACA,))
     yield from chat_rows.read_files(dumps, info, lambda path, row, index: Position("alpaca", index), tally)

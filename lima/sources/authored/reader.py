@@ -27,7 +27,7 @@ class Origin(Record):
 
     url: str
     author: str
-    licence: str
+    license: str
     digest: str  # SHA-256 of the raw records, hexadecimal
 
 
@@ -55,7 +55,7 @@ class Authored(hand_written.Written):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+    dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     for found in hand_written.rows(dumps, Authored, tally=tally):
         if isinstance(found, Dropped):
@@ -68,14 +68,14 @@ def read(
             continue
         tally.questions += 1
         tally.answers += len(row.messages) > 1
-        yield _candidate(row, source=source, licence=licence, digest_=digest(line))
+        yield _candidate(row, source=source, license=license, digest_=digest(line))
 
 
-def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Candidate:
+def _candidate(row: Authored, *, source: str, license: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
     mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
     by = f"group {row.group}"
-    origin = row.origin or Origin(url="", author="", licence=licence, digest=digest_)
+    origin = row.origin or Origin(url="", author="", license=license, digest=digest_)
     return hand_written.candidate(
         row,
         tags=(f"topic:{row.topic}", f"kind:{row.kind}", *sensitive, *mark),
@@ -85,7 +85,7 @@ def _candidate(row: Authored, *, source: str, licence: str, digest_: str) -> Can
             id=row.id,
             url=origin.url,
             author=f"{origin.author}; edited by {by}" if row.origin else by,
-            licence=origin.licence,
+            license=origin.license,
             digest=origin.digest,
         ),
     )

@@ -24,12 +24,12 @@ def read(
     dumps: Path,
     *,
     source: str,
-    licence: str,
+    license: str,
     tally: ReadStats,
     early: Prefilter | None = None,
     root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
-    info = SourceInfo(source, licence, root or dumps, layouts.LAYOUTS)
+    info = SourceInfo(source, license, root or dumps, layouts.LAYOUTS)
     yield from chat_rows.read_files(dumps, info, _by_split, tally)
 
 

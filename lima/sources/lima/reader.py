@@ -33,12 +33,12 @@ def read(
     dumps: Path,
     *,
     source: str,
-    licence: str,
+    license: str,
     tally: ReadStats,
     early: Prefilter | None = None,
     root: Path | None = None,
 ) -> Iterator[Candidate | Dropped]:
-    info = SourceInfo(source, licence, root or dumps, (layouts.LIMA, layouts.ALPACA))
+    info = SourceInfo(source, license, root or dumps, (layouts.LIMA, layouts.ALPACA))
     size = cache(_size)
 
     def position(path: Path, row: Any, index: int) -> Position:

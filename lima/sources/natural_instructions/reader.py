@@ -3,7 +3,7 @@
 A file is one task, in the published layout (`Definition` and `output` are lists) or an older one (`Definition` is a
 string, instances have no id, input may be null). Each instance is a candidate: the definition its title, the input its
 description, the first output its response. Ids hold the task's path below the dump, since tasks in different folders
-may share a name. What belongs to the task as a whole (categories, output languages, licences) goes into tags.
+may share a name. What belongs to the task as a whole (categories, output languages, licenses) goes into tags.
 """
 
 import re
@@ -41,7 +41,7 @@ class Task(JsonRow):
     definition: Words = Field(alias="Definition", min_length=1)
     categories: Words = Field(alias="Categories", default=[])
     languages: Words = Field(alias="Output_language", default=[])
-    licences: Words = Field(alias="Instance License", default=[])
+    licenses: Words = Field(alias="Instance License", default=[])
     contributors: Words = Field(alias="Contributors", default=[])
     url: Words = Field(alias="URL", default=[])
     instances: list[Any] = Field(alias="Instances")
@@ -57,7 +57,7 @@ def read(
     dumps: Path,
     *,
     source: str,
-    licence: str,
+    license: str,
     tally: ReadStats,
     early: Prefilter | None = None,
     root: Path | None = None,
@@ -70,7 +70,7 @@ def read(
             tally.rows += 1
             yield bad_row(f"{path}:1", f"no task: {error}", raw)
             continue
-        about = _provenance(task, path, below(path, root or dumps), source=source, licence=licence)
+        about = _provenance(task, path, below(path, root or dumps), source=source, license=license)
         yield from _instances(task, path, about, tally=tally)
 
 
@@ -114,11 +114,11 @@ def _instances(task: Task, path: Path, about: Provenance, *, tally: ReadStats) -
 
 
 def _tags(task: Task) -> tuple[str, ...]:
-    kinds = (("category", task.categories), ("language", task.languages), ("licence", _known(task.licences)))
+    kinds = (("category", task.categories), ("language", task.languages), ("license", _known(task.licenses)))
     return tuple(f"{kind}:{value}" for kind, values in kinds for value in values)
 
 
-def _provenance(task: Task, path: Path, site: str, *, source: str, licence: str) -> Provenance:
+def _provenance(task: Task, path: Path, site: str, *, source: str, license: str) -> Provenance:
     """What all instances share; each adds its id and its digest."""
     addresses = re.findall(r"https?://[^\s;]+", " ".join(task.url))
     return Provenance(
@@ -127,10 +127,10 @@ def _provenance(task: Task, path: Path, site: str, *, source: str, licence: str)
         id="",
         url=addresses[0] if addresses else f"{REPOSITORY}/{path.stem}.json",
         author="; ".join(task.contributors),
-        licence="; ".join(_known(task.licences)) or licence,
+        license="; ".join(_known(task.licenses)) or license,
         digest="",
     )
 
 
-def _known(licences: list[str]) -> list[str]:
-    return [licence for licence in licences if licence != UNKNOWN]
+def _known(licenses: list[str]) -> list[str]:
+    return [license for license in licenses if license != UNKNOWN]

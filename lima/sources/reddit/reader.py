@@ -32,10 +32,10 @@ NO_ROW = "no row of the subreddits {}; correct filter.reddit in params.yaml, or 
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+    dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     with closing(Store()) as store:
-        reading = _Reading(store, source, licence, tally, early.subreddits if early else None)
+        reading = _Reading(store, source, license, tally, early.subreddits if early else None)
         for path in files(dumps, SUFFIXES):
             yield from reading.file(path)
         if early and early.subreddits and (absent := absent_subreddits(early.subreddits.names(), tally)):
@@ -59,7 +59,7 @@ class _Reading:
 
     store: Store
     source: str
-    licence: str
+    license: str
     tally: ReadStats
     wanted: Subreddits | None
     room: NDArray[np.uint8] = field(default_factory=lambda: np.empty(lines.BLOCK, np.uint8))
@@ -116,6 +116,6 @@ class _Reading:
         if refused := post.refusal():
             outcome = Dropped(reason=refused[0], detail=refused[1], place=place, raw="")
         else:
-            outcome = post.candidate(source=self.source, licence=self.licence, digest=digest(line))
+            outcome = post.candidate(source=self.source, license=self.license, digest=digest(line))
         if older := self.store.add_submission(post.id, post.version(), place, outcome):
             yield Dropped(reason="duplicate", detail=f"{post.id} has a later version", place=older, raw="")

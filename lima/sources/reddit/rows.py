@@ -79,7 +79,7 @@ class RedditSubmission(RedditPost):
             return "moderator", f"distinguished is {self.distinguished}" if self.distinguished else "stickied is true"
         return None
 
-    def candidate(self, *, source: str, licence: str, digest: str) -> Candidate:
+    def candidate(self, *, source: str, license: str, digest: str) -> Candidate:
         """Without a reply."""
         path = self.permalink or f"/r/{self.subreddit}/comments/{self.id}/"
         return Candidate(
@@ -98,7 +98,7 @@ class RedditSubmission(RedditPost):
                 id=self.id,
                 url=f"https://www.reddit.com{path}",
                 author=self.author or "",
-                licence=licence,
+                license=license,
                 digest=digest,
             ),
         )

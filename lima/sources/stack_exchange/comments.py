@@ -21,7 +21,7 @@ from lima.sources.stack_exchange.row_parser import CommentRow, PostRow, Unreadab
 from lima.sources.stack_exchange.table import bad_line
 
 
-def read(dumps: Path, *, source: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
+def read(dumps: Path, *, source: str, license: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
     """Threads ordered by site and answer id; `tally` counts comments as rows."""
     for name, dump in sites(dumps).items():
         path = dump.posts
@@ -32,7 +32,7 @@ def read(dumps: Path, *, source: str, licence: str, tally: ReadStats) -> Iterato
             file = folder / (POSTS if packed else path.name)
             shown = path / COMMENTS if packed else path.with_name(COMMENTS)
             tables = _Tables(file, folder / COMMENTS, folder / USERS, str(shown))
-            yield from tables.threads(source, name, licence, tally)
+            yield from tables.threads(source, name, license, tally)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Tables:
     users: Path
     shown: str  # name of the comments' file in `place` of dropped rows
 
-    def threads(self, source: str, name: str, licence: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
+    def threads(self, source: str, name: str, license: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
         site = comment_index.build_index(self.posts, self.comments)
         wanted = site.both_spoke()
         remarks: dict[int, list[tuple[CommentRow, bytes]]] = defaultdict(list)
@@ -62,7 +62,7 @@ class _Tables:
         for answer in sorted(wanted):
             question = site.answers[answer].question
             if {answer, question} <= texts.keys():
-                yield _thread(source, name, licence, texts[question], texts[answer], remarks[answer], names)
+                yield _thread(source, name, license, texts[question], texts[answer], remarks[answer], names)
             else:
                 detail = f"answer {answer} or its question is closed or cannot be read"
                 yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
@@ -97,7 +97,7 @@ class _Tables:
 def _thread(
     source: str,
     site: str,
-    licence: str,
+    license: str,
     question_row: tuple[PostRow, bytes],
     answer_row: tuple[PostRow, bytes],
     remarks: list[tuple[CommentRow, bytes]],
@@ -106,7 +106,7 @@ def _thread(
     (question, question_raw), (answer, answer_raw) = question_row, answer_row
     ordered = sorted(remarks, key=lambda pair: (pair[0].created, pair[0].id))
     own = [(comment, raw) for comment, raw in ordered if comment.user in (question.owner, answer.owner)]
-    licences = [question.licence, answer.licence, *(comment.licence for comment, _ in own)]
+    licenses = [question.license, answer.license, *(comment.license for comment, _ in own)]
     asker, answerer = (_name(post.owner, post.owner_name, names) for post in (question, answer))
     return Thread(
         title=question.title,
@@ -131,7 +131,7 @@ def _thread(
             id=str(answer.id),
             url=f"https://{host(site)}/a/{answer.id}",
             author=f"{asker} (question, comments), {answerer} (answer, comments)",
-            licence=", ".join(dict.fromkeys(own_licence or licence for own_licence in licences)),
+            license=", ".join(dict.fromkeys(own_license or license for own_license in licenses)),
             digest=digest(b"\n".join([question_raw, answer_raw, *(raw for _, raw in own)])),
         ),
     )

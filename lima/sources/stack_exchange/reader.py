@@ -1,10 +1,10 @@
 """Stack Exchange reader: one candidate per question, with its best answer (LIMA §2.1).
 
 Reads both generations of the format: with or without byte order mark, any line ends, tags as `<a><b>` or `|a|b|`, with
-or without a licence per row, rows in any order. The layout and numbers of every row are checked; only selected posts
+or without a license per row, rows in any order. The layout and numbers of every row are checked; only selected posts
 are decoded. If the best answer then is unreadable, it is reported as a bad row and the next answer is used.
 
-A candidate's URL is the answer's, or the question's if there is no answer. Author and licence name both question and
+A candidate's URL is the answer's, or the question's if there is no answer. Author and license name both question and
 answer, because either can become part of an example.
 """
 
@@ -45,9 +45,9 @@ class Dump:
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+    dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
-    """Read archives (.7z) and Posts.xml files. `licence` applies to rows without a licence and a creation date."""
+    """Read archives (.7z) and Posts.xml files. `license` applies to rows without a license and a creation date."""
     for name, dump in sites(dumps).items():
         prefix = f"{source}/{name}/"
         with (
@@ -62,7 +62,7 @@ def read(
                 if USERS in tables:
                     with _watched(tables[USERS]) as fill:
                         yield from authors.read(fill, shown=tables[USERS].shown)
-                selected = SelectedPosts(source, name, licence, table.shown, texts, early)
+                selected = SelectedPosts(source, name, license, table.shown, texts, early)
                 yield from _outcomes(site, selected, authors)
 
 

@@ -25,8 +25,8 @@ TEXT_NAMES = Names(
     *COLUMNS,
     texts=("Title", "Body", "Tags", "OwnerUserId", "OwnerDisplayName", "ContentLicense", "CreationDate"),
 )
-# first day of each licence, https://stackoverflow.com/help/licensing
-LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
+# first day of each license, https://stackoverflow.com/help/licensing
+LICENSES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 TAG = re.compile(r"[^<>|]+")
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
@@ -48,7 +48,7 @@ class PostRow(NamedTuple):
     title: str
     body: str  # HTML
     tags: tuple[str, ...]
-    licence: str  # "" if unknown
+    license: str  # "" if unknown
     closed: bool
     deleted: bool
     locked: bool
@@ -62,7 +62,7 @@ class PostTexts(NamedTuple):
     tags: tuple[str, ...]
     owner: int | None
     owner_name: str
-    licence: str  # "" if unknown
+    license: str  # "" if unknown
 
 
 class CommentRow(NamedTuple):
@@ -73,7 +73,7 @@ class CommentRow(NamedTuple):
     user_name: str
     text: str  # the Markdown subset of comments
     created: str
-    licence: str  # "" if unknown
+    license: str  # "" if unknown
 
 
 def row(raw: bytes, names: Names | None = None) -> Get:
@@ -117,7 +117,7 @@ def _post(get: Get) -> PostRow:
         title=_text(get, "Title") if kind == QUESTION else "",
         body=_text(get, "Body") if kind in (QUESTION, ANSWER) else "",
         tags=tags_of(get),
-        licence=licence_of(get),
+        license=license_of(get),
         closed=get("ClosedDate") is not None,
         deleted=get("DeletionDate") is not None,
         locked=get("LockedDate") is not None,
@@ -134,7 +134,7 @@ def post_texts(raw: bytes) -> PostTexts:
         tags=tags_of(get),
         owner=None if owner is None else int(owner),
         owner_name=get("OwnerDisplayName") or "",
-        licence=licence_of(get),
+        license=license_of(get),
     )
 
 
@@ -155,7 +155,7 @@ def comment(raw: bytes) -> CommentRow:
         user_name=get("UserDisplayName") or "",
         text=_text(get, "Text"),
         created=_text(get, "CreationDate"),
-        licence=licence_of(get),
+        license=license_of(get),
     )
 
 
@@ -179,13 +179,13 @@ def tags_of(get: Get) -> tuple[str, ...]:
     return tuple(TAG.findall(get("Tags") or ""))
 
 
-def licence_of(get: Get) -> str:
-    return get("ContentLicense") or _licence((get("CreationDate") or "")[:10])
+def license_of(get: Get) -> str:
+    return get("ContentLicense") or _license((get("CreationDate") or "")[:10])
 
 
 @lru_cache(10_000)
-def _licence(day: str) -> str:
-    """The licence by creation date, for dumps without the column ContentLicense; "" without a date."""
+def _license(day: str) -> str:
+    """The license by creation date, for dumps without the column ContentLicense; "" without a date."""
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
         return ""
-    return next(licence for first, licence in LICENCES if day >= first)
+    return next(license for first, license in LICENSES if day >= first)

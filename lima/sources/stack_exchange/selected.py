@@ -28,7 +28,7 @@ class SelectedPosts:
 
     source: str
     name: str  # of the site
-    licence: str  # for rows without one
+    license: str  # for rows without one
     shown: str  # the table's name in `place` of dropped rows
     texts: Texts
     early: Prefilter | None
@@ -79,10 +79,10 @@ class SelectedPosts:
     def _candidate(self, question: PostText, answer: PostText | None, authors: Mapping[int, str]) -> Candidate:
         address = f"https://{host(self.name)}"
         number, texts = question.row.id, question.texts
-        author, licence = _author(texts, authors), texts.licence or self.licence
+        author, license = _author(texts, authors), texts.license or self.license
         if answer:
             author = _both(author, _author(answer.texts, authors))
-            licence = _both(licence, answer.texts.licence or self.licence)
+            license = _both(license, answer.texts.license or self.license)
         return Candidate(
             id=f"{self.source}/{self.name}/{number}",
             title=texts.title,
@@ -99,7 +99,7 @@ class SelectedPosts:
                 id=str(number),
                 url=f"{address}/a/{answer.row.id}" if answer else f"{address}/q/{number}",
                 author=author,
-                licence=licence,
+                license=license,
                 digest=digest(question.raw + b"\n" + answer.raw if answer else question.raw),
             ),
         )

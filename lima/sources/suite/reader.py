@@ -48,7 +48,7 @@ class Case(hand_written.Written):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+    dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     for found in hand_written.rows(dumps, Case, tally=tally):
         if isinstance(found, Dropped):
@@ -61,6 +61,6 @@ def read(
             case,
             tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
             provenance=Provenance(
-                source=source, site=case.group, id=case.id, url="", author="", licence=licence, digest=digest(line)
+                source=source, site=case.group, id=case.id, url="", author="", license=license, digest=digest(line)
             ),
         )

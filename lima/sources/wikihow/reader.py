@@ -41,7 +41,7 @@ class Unreadable(ValueError):
 
 
 def read(
-    dumps: Path, *, source: str, licence: str, tally: ReadStats, early: Prefilter | None = None
+    dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
     seen: set[str] = set()
     for page in _pages(dumps):
@@ -50,7 +50,7 @@ def read(
             yield page
             continue
         try:
-            candidate = _article(page, source=source, licence=licence)
+            candidate = _article(page, source=source, license=license)
         except NoArticle as error:
             yield Dropped(reason="no_article", detail=str(error), place=page.place, raw="")
             continue
@@ -100,7 +100,7 @@ def _crawled(record: warc.WarcResponse | warc.BrokenRecord, place: str) -> Artic
     return ArticlePage(place, record.body, record.url)
 
 
-def _article(found: ArticlePage, *, source: str, licence: str) -> Candidate:
+def _article(found: ArticlePage, *, source: str, license: str) -> Candidate:
     if found.url:
         _slug(found.url)  # most pages of a crawl are rejected by their address, before parsing
     page = etree.fromstring(found.raw, etree.HTMLParser(encoding="utf-8")) if found.raw.strip() else None
@@ -130,7 +130,7 @@ def _article(found: ArticlePage, *, source: str, licence: str) -> Candidate:
             id=slug,
             url=own,
             author="wikiHow contributors",
-            licence=licence,
+            license=license,
             digest=digest(found.raw),
         ),
     )
