@@ -26,7 +26,9 @@ DECODING = Decoding(
 def measure() -> Iterator[Claim]:
     """Tokens a second over one batch; every row writes all its tokens, so that both sides do the same work."""
     with tempfile.TemporaryDirectory() as folder:
-        base_model.write(config.load(Path("infra/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0)
+        base_model.write(
+            config.load(Path("lima/config/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0
+        )
         loaded = model.load(Path(folder), precision=DECODING.precision)
     endless = model.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
     prompts = read(COUNT)

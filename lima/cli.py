@@ -156,7 +156,7 @@ def list_profiles() -> None:
     from lima import config
     from lima.config import profiles
 
-    used = config.load().profile
+    used = config.load().profile if Path("params.yaml").exists() else None
     for name in profiles.names():
         typer.echo(f"{'*' if name == used else ' '} {name}")
 

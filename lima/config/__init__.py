@@ -130,7 +130,9 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError as error:
-        raise ParamsError(f"{path} not found in {Path.cwd()}; run from the repository root") from error
+        raise ParamsError(
+            f"{path} not found in {Path.cwd()}; run from the repository root or create it by `lima profile use laptop`"
+        ) from error
     except YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:

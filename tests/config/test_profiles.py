@@ -13,12 +13,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    (tmp_path / "infra").symlink_to(ROOT / "infra")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
 def test_every_profile_makes_usable_parameters_that_know_their_name(checkout, name):
     profiles.use(name, force=False)
     assert config.load().profile == name
@@ -57,8 +56,13 @@ def test_parameters_changed_by_hand_are_not_lost(checkout):
     assert config.load().profile == "laptop"
 
 
+def test_profiles_are_listed_where_params_yaml_is_missing(checkout):
+    done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "list"], capture_output=True, text=True)
+    assert done.stdout.split() == profiles.names()
+
+
 def test_an_unknown_profile_is_an_error_that_lists_the_profiles(checkout):
-    with pytest.raises(profiles.ProfileError, match=r"profile not found .*'desktop'; use one of ci, laptop"):
+    with pytest.raises(profiles.ProfileError, match=r"profile not found: 'desktop'; use one of ci, laptop"):
         profiles.use("desktop", force=False)
 
 
@@ -145,7 +149,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_right(checkout, case):
     before, after, message = WRONG[case]
-    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     assert before in text
     Path("params.yaml").write_text(text.replace(before, after))
     with pytest.raises(ParamsError, match=message):
@@ -153,7 +157,7 @@ def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_rig
 
 
 def test_a_key_of_digits_is_used_once_it_is_quoted(checkout):
-    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     Path("params.yaml").write_text(
         text.replace("  unfiltered:  #", '  "1000":  #').replace("arm: unfiltered", 'arm: "1000"')
     )
@@ -179,7 +183,7 @@ OTHER = "dumps: corpus/dumps/stack_exchange_other, license: CC BY-SA"
 
 
 def with_thresholds(thresholds: str) -> None:
-    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     assert OTHER in text
     Path("params.yaml").write_text(text.replace(OTHER, f"{OTHER}, filter: {thresholds}"))
 
@@ -241,7 +245,7 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
     changes = [("\n# Contestants answer the test prompts.", NEW_ARM)]
     changes += [("\n\n# Pairs of contestants to compare.", NEW_CONTESTANT)] if contestant else []
     changes += [("comparisons:\n", NEW_COMPARISON)] if comparison else []
-    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     for before, after in changes:
         assert text.count(before) == 1
         text = text.replace(before, after)
@@ -249,7 +253,7 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
     assert config.load().uncompared_arms() == warnings
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "infra/profiles").glob("*.yaml")])
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
 def test_every_profile_compares_each_of_its_arms(checkout, name):
     profiles.use(name, force=False)
     assert config.load().uncompared_arms() == {}
@@ -296,7 +300,7 @@ MISSING = {
 
 
 def with_missing(keys) -> config.Params:
-    text = (ROOT / "infra/profiles/laptop.yaml").read_text()
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     for key in keys:
         before, after, _ = MISSING[key]
         assert text.count(before) == 1, key

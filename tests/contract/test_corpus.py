@@ -93,7 +93,7 @@ def test_openings_differ_from_the_openings_of_training_dialogues(dialogues):
 
 def test_the_paper_profiles_train_one_arm_on_the_dialogues(dialogues):
     for name in ("paper-7b", "paper-65b"):
-        arms = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")["arms"]
+        arms = YAML(typ="safe").load(CORPUS.parent / f"lima/config/profiles/{name}.yaml")["arms"]
         assert {arm for arm, recipe in arms.items() if "dialogues" in recipe["examples"]} == {"lima-dialogue"}
         # §6: 1,030 examples, which are the 1,000 and thirty dialogues
         assert arms["lima-dialogue"]["examples"] == arms["lima"]["examples"] | {"dialogues": len(dialogues)}
@@ -119,7 +119,7 @@ def test_seventy_crowd_questions_replace_those_of_askreddit(crowd):
 
 def test_the_paper_profiles_can_use_crowd_questions_without_a_reddit_dump():
     for name in ("paper-7b", "paper-65b"):
-        profile = YAML(typ="safe").load(CORPUS.parent / f"infra/profiles/{name}.yaml")
+        profile = YAML(typ="safe").load(CORPUS.parent / f"lima/config/profiles/{name}.yaml")
         folders = {source: entry["dumps"] for source, entry in profile["sources"].items()}
         assert (folders["authored"], folders["crowd"]) == ("corpus/authored", "corpus/crowd")
         assert profile["prompts"]["dev"] == {"authored/A": 50}

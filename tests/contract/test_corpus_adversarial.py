@@ -51,5 +51,5 @@ def test_encoded_texts_decode_to_the_attack():
 
 def test_the_paper_profiles_use_the_whole_suite():
     for name in ("paper-7b", "paper-65b"):
-        asked = YAML(typ="safe").load(ROOT / f"infra/profiles/{name}.yaml")["prompts"]["adversarial"]
+        asked = YAML(typ="safe").load(ROOT / f"lima/config/profiles/{name}.yaml")["prompts"]["adversarial"]
         assert asked == {f"adversarial/{group}": len(of(group)) for group in (*FAMILIES, "benign")}

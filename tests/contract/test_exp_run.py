@@ -11,7 +11,7 @@ from lima import config
 from lima.config import profiles
 
 ROOT = Path(__file__).parents[2]
-PROFILES = [path.stem for path in sorted((ROOT / "infra/profiles").glob("*.yaml"))]
+PROFILES = [path.stem for path in sorted((ROOT / "lima/config/profiles").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -194,7 +194,7 @@ def test_each_reader_has_its_section_of_the_filter():
 
 
 @pytest.mark.parametrize(
-    "name", ["params.yaml", *(str(p.relative_to(ROOT)) for p in (ROOT / "infra/profiles").glob("*.yaml"))]
+    "name", ["params.yaml", *(str(p.relative_to(ROOT)) for p in (ROOT / "lima/config/profiles").glob("*.yaml"))]
 )
 def test_each_number_has_a_comment_with_its_unit_or_source(name):
     bare = []
@@ -213,7 +213,7 @@ def test_each_number_has_a_comment_with_its_unit_or_source(name):
 
 
 def test_params_yaml_equals_the_laptop_profile():
-    assert (ROOT / "params.yaml").read_text() == (ROOT / "infra/profiles/laptop.yaml").read_text()
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "lima/config/profiles/laptop.yaml").read_text()
 
 
 # --- documents -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lima.errors import LimaError
 from lima.records import Prompt, Provenance, Response, Turn, Verdict
 from lima.stages import judge
 
-LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 NAMES = [f"p{number}" for number in range(5)]
 

@@ -13,7 +13,7 @@ from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 from lima.stages import sample
 
-LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 
 

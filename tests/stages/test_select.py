@@ -15,7 +15,7 @@ from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn, Verdict
 from lima.stages import select
 
-LAPTOP = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
 PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", license="MIT", digest="0")
 
 

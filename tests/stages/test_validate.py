@@ -58,7 +58,7 @@ def asked(number: int, site: str) -> Prompt:
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """Four training examples, one held out, one dev and two test prompts: good enough for the gate."""
-    shipped = Path(__file__).parents[2] / "infra/profiles/laptop.yaml"
+    shipped = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(shipped)

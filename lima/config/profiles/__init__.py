@@ -6,6 +6,7 @@ contestants, comparisons, annotators) replaces that of `laptop`; in other sectio
 
 import io
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -15,7 +16,7 @@ from lima.config import Params, check
 from lima.config.entries import EndpointContestant, FolderModel, GgufModel, RecordedContestant
 from lima.errors import LimaError
 
-FOLDER = Path("infra/profiles")
+FOLDER = files(__name__)
 WHOLE = "laptop"
 REGISTRIES = ("models", "sources", "arms", "contestants", "comparisons", "annotators")
 
@@ -29,21 +30,20 @@ class MissingPaths(LimaError):
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(file.name.removesuffix(".yaml") for file in FOLDER.iterdir() if file.name.endswith(".yaml"))
 
 
 def compose(name: str) -> str:
     """Return the text of params.yaml for a profile, after validation."""
-    path = FOLDER / f"{name}.yaml"
     if name not in names():
-        raise ProfileError(f"profile not found in {FOLDER}: {name!r}; use one of {', '.join(names())}")
+        raise ProfileError(f"profile not found: {name!r}; use one of {', '.join(names())}")
     if name == WHOLE:
-        return path.read_text(encoding="utf-8")
+        return _read(name)
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
-    values = yaml.load(FOLDER / f"{WHOLE}.yaml")
-    _merge(values, yaml.load(path))
-    check(YAML(typ="safe").load(_text(yaml, values)), name=str(path))
+    values = yaml.load(_read(WHOLE))
+    _merge(values, yaml.load(_read(name)))
+    check(YAML(typ="safe").load(_text(yaml, values)), name=f"profile {name}")
     return _text(yaml, values)
 
 
@@ -91,6 +91,10 @@ def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
             yield f"contestants.{name}.reads", contestant.reads, "a file"
     yield "filter.edits", params.filter.edits, "the edits"
     yield "mix.test_sets", params.mix.test_sets, "the test sets"
+
+
+def _read(name: str) -> str:
+    return FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _merge(values: CommentedMap, changes: CommentedMap) -> None:
