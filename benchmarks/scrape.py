@@ -24,7 +24,8 @@ from lima import config
 from lima.curation import hashing
 from lima.parallel.jobs import Ended
 from lima.sources import base
-from lima.sources.stack_exchange import reader, table
+from lima.sources.stack_exchange import reader
+from lima.sources.stack_exchange.reader import table
 from lima.stages import scrape
 
 REAL = Path("../shared/realdata/stack_exchange")

@@ -13,7 +13,7 @@ from lima.sources import containers, json_rows, lines, registry
 from lima.sources.base import DumpError, files
 from lima.sources.json_rows import RowError
 from lima.sources.lines import Lines
-from lima.sources.stack_exchange.archive import POSTS
+from lima.sources.stack_exchange.reader.archive import POSTS
 
 # keys that identify a JSON record; the first match counts, and layouts of chat rows are tried before Reddit's
 SHAPES = (

@@ -92,12 +92,13 @@ def remove_partial(store: Path) -> None:
         shutil.rmtree(left_over, ignore_errors=True)
 
 
-def code(*others: Path) -> str:
-    """Digest of the readers' source code, compiled code too, of the records that they write, and of other files."""
+def code(reader: str, *others: Path) -> str:
+    """Digest of a reader's source code, compiled code too, of the records that it writes, and of other files."""
     here = Path(__file__).parent
-    texts = Path(text.__file__).parent
+    own = [*sorted(here.glob("*.py")), *sorted((here / reader / "reader").glob("*.py"))]
+    texts = sorted(Path(text.__file__).parent.glob("*.py"))
     total = xxhash.xxh3_128()
-    for path in [*sorted(here.rglob("*.py")), *sorted(texts.glob("*.py")), NATIVE, Path(records.__file__), *others]:
+    for path in [*own, *texts, NATIVE, Path(records.__file__), *others]:
         total.update(f"{path.name}\0{_digest(path)}\0".encode())
     return total.hexdigest()
 

@@ -157,7 +157,7 @@ def _raise_failures(jobs: Sequence[Job], replies: Sequence[Reply]) -> None:
 
 
 def _code(reader: str) -> str:
-    return shard_cache.code(Path(hashing.__file__), *registry.plugin_files(reader))
+    return shard_cache.code(reader, Path(hashing.__file__), *registry.plugin_files(reader))
 
 
 if __name__ == "__main__":

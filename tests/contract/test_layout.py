@@ -33,8 +33,8 @@ NO_DEPENDENCY = {
 }
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
 # folders of modules that a stage imports by a name of params.yaml; no reader imports the folder of another one
-READER = "lima/sources/${item.reader}"
-IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}" for name in readers.BUILT_IN]}}
+READER = "lima/sources/${item.reader}/reader"
+IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}/reader" for name in readers.BUILT_IN]}}
 
 
 def definition(stage: str) -> dict:
@@ -78,7 +78,7 @@ def closure(path: Path, seen: set[str] | None = None) -> set[str]:
 
 def folder_closure(folder: Path) -> set[str]:
     """The closure of a reader's module, with the module itself."""
-    return closure(folder / "reader.py") | {(folder / "reader.py").relative_to(ROOT).as_posix()}
+    return closure(folder / "__init__.py") | {(folder / "__init__.py").relative_to(ROOT).as_posix()}
 
 
 # --- one name per stage --------------------------------------------------------------------------------------------
@@ -119,7 +119,9 @@ def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
 def test_no_reader_imports_the_folder_of_another():
     for name in readers.BUILT_IN:
         imports = {
-            module.split("/")[2] for module in folder_closure(ROOT / f"lima/sources/{name}") if "sources/" in module
+            module.split("/")[2]
+            for module in folder_closure(ROOT / f"lima/sources/{name}/reader")
+            if "sources/" in module
         }
         assert imports & set(readers.BUILT_IN) == {name}
 
@@ -129,7 +131,7 @@ def test_every_reader_has_a_folder_and_every_folder_a_reader():
         path.parent.name for path in (ROOT / "lima/sources").glob("*/__init__.py") if not path.parent.is_symlink()
     }
     assert folders == set(readers.BUILT_IN)
-    assert all((ROOT / f"lima/sources/{name}/reader.py").exists() for name in folders)
+    assert all((ROOT / f"lima/sources/{name}/reader/__init__.py").exists() for name in folders)
 
 
 @pytest.mark.parametrize("stage", ["validate", "train"])

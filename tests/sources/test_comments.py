@@ -6,7 +6,8 @@ import pytest
 from lima.records import Dropped, Thread
 from lima.sources.base import DumpError, ReadStats
 from lima.sources.blocks import MOST
-from lima.sources.stack_exchange import comments, xml_layout
+from lima.sources.stack_exchange import comments
+from lima.sources.stack_exchange.reader import xml_layout
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/realdata/stack_exchange"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from lima.sources.stack_exchange import row_parser
+from lima.sources.stack_exchange.reader import row_parser
 from tests.sources.test_stack_exchange import REALDATA
 
 WRITTEN = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))

@@ -116,10 +116,11 @@ def test_what_a_killed_worker_left_unfinished_is_swept_and_nothing_else(dump):
     assert [path.name for path in Path("work/kept").iterdir()] == [Path(kept.folder).name]
 
 
-def test_the_code_that_reads_is_part_of_the_digest(tmp_path):
+def test_the_code_of_the_reader_is_part_of_the_digest(tmp_path):
     other = tmp_path / "chance.py"
     other.write_text("1")
-    before = shard_cache.code(other)
-    assert shard_cache.code(other) == before
+    before = shard_cache.code("wikihow", other)
+    assert shard_cache.code("wikihow", other) == before
     other.write_text("2")
-    assert len({before, shard_cache.code(other), shard_cache.code()}) == 3
+    digests = (shard_cache.code("wikihow", other), shard_cache.code("wikihow"), shard_cache.code("reddit"))
+    assert len({before, *digests}) == 4

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.stack_exchange import archive, row_parser
-from lima.sources.stack_exchange.reader import read
+from lima.sources.stack_exchange.reader import archive, read, row_parser
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata/stack_exchange"
 DAY = "2020-01-01T00:00:00.000"

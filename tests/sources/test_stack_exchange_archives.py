@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from lima.records import Candidate
 from lima.sources.base import DumpError, Prefilter, ReadStats
 from lima.sources.file_ranges import PackedBytes
-from lima.sources.stack_exchange import bzip2_stream, reader
+from lima.sources.stack_exchange import reader
+from lima.sources.stack_exchange.reader import bzip2_stream
 from tests.sources.test_stack_exchange import answer, attributes, both, dump, packed, question
 
 BZIP2 = [{"id": py7zr.FILTER_BZIP2}]
@@ -227,7 +228,8 @@ def test_a_decompression_bomb_is_stopped_by_the_size_in_its_header(tmp_path, mon
     [(reason, place)] = both(path)[1]
     assert (reason, place) == ("bad_row", f"{path}/Posts.xml:1")
     monkeypatch.setattr(
-        "lima.sources.stack_exchange.archive.shutil.disk_usage", lambda folder: type("Use", (), {"free": 29_999_999})
+        "lima.sources.stack_exchange.reader.archive.shutil.disk_usage",
+        lambda folder: type("Use", (), {"free": 29_999_999}),
     )
     with pytest.raises(DumpError, match="up to 30000000 bytes needed, 29999999 free; set TMPDIR"):
         both(path)

@@ -16,8 +16,9 @@ from lima.sources import blocks
 from lima.sources.base import Prefilter, ReadStats
 from lima.sources.blocks import LineBlock, OverlongBlock
 from lima.sources.spill import PARTS, Spill, by_key, by_range
-from lima.sources.stack_exchange import reader, row_parser, xml_layout
-from lima.sources.stack_exchange.table import FAULTS, NONE, POSTS, page
+from lima.sources.stack_exchange import reader
+from lima.sources.stack_exchange.reader import row_parser, xml_layout
+from lima.sources.stack_exchange.reader.table import FAULTS, NONE, POSTS, page
 from tests.sources.test_stack_exchange import REALDATA, answer, attributes, both, dump, question
 
 # characters that XML allows in an attribute

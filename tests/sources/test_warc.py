@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from lima.records import Candidate
 from lima.sources import detection
 from lima.sources.base import DumpError, ReadStats
-from lima.sources.wikihow import reader, warc
-from lima.sources.wikihow.warc import BrokenRecord, WarcResponse
+from lima.sources.wikihow import reader
+from lima.sources.wikihow.reader import warc
+from lima.sources.wikihow.reader.warc import BrokenRecord, WarcResponse
 from tests.sources.test_wikihow import OF_2014, OF_2023
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.wikihow import reader, warc
-from lima.sources.wikihow.page import NoArticle
+from lima.sources.wikihow import reader
+from lima.sources.wikihow.reader import warc
+from lima.sources.wikihow.reader.page import NoArticle
 from lima.text.html_to_markdown import to_markdown
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata/wikihow"

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadStats
 from lima.sources.blocks import Fill
-from lima.sources.stack_exchange import xml_layout
 from lima.sources.stack_exchange.comments import read as read_threads
-from lima.sources.stack_exchange.reader import read
+from lima.sources.stack_exchange.reader import read, xml_layout
 from tests.sources.test_comments import comment, site
 from tests.sources.test_stack_exchange import answer, both, dump, packed, question
 

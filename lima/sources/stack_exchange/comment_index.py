@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lima.sources.stack_exchange import row_parser, xml_layout
+from lima.sources.stack_exchange.reader import row_parser, xml_layout
 
 # XML escapes quotation marks within values, so that these patterns match attributes only.
 FIELD = {

@@ -13,12 +13,12 @@ from typing import Literal
 
 from lima.records import Comment, Dropped, Provenance, Thread
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.stack_exchange import comment_index, row_parser, xml_layout
-from lima.sources.stack_exchange.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
-from lima.sources.stack_exchange.hosts import host
-from lima.sources.stack_exchange.reader import sites
-from lima.sources.stack_exchange.row_parser import CommentRow, PostRow, UnreadableRow
-from lima.sources.stack_exchange.table import bad_line
+from lima.sources.stack_exchange import comment_index
+from lima.sources.stack_exchange.reader import row_parser, sites, xml_layout
+from lima.sources.stack_exchange.reader.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
+from lima.sources.stack_exchange.reader.hosts import host
+from lima.sources.stack_exchange.reader.row_parser import CommentRow, PostRow, UnreadableRow
+from lima.sources.stack_exchange.reader.table import bad_line
 
 
 def read(dumps: Path, *, source: str, license: str, tally: ReadStats) -> Iterator[Thread | Dropped]:

@@ -18,8 +18,15 @@ from lima import storage
 from lima.display import visible_line
 from lima.sources.base import DumpError
 from lima.sources.blocks import Fill
-from lima.sources.stack_exchange.bzip2_stream import DOWNLOAD_AGAIN, Entry, Solid, Table, report_damage, stream_table
-from lima.sources.stack_exchange.xml_layout import HEAD, keeps_offsets, one_row_a_line, read
+from lima.sources.stack_exchange.reader.bzip2_stream import (
+    DOWNLOAD_AGAIN,
+    Entry,
+    Solid,
+    Table,
+    report_damage,
+    stream_table,
+)
+from lima.sources.stack_exchange.reader.xml_layout import HEAD, keeps_offsets, one_row_a_line, read
 
 ARCHIVE, POSTS, USERS, COMMENTS = ".7z", "Posts.xml", "Users.xml", "Comments.xml"
 BZIP2 = b"\x04\x02\x02"  # method id in a 7z header

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from lima.records import Dropped
 from lima.sources.base import Prefilter
 from lima.sources.spill import Records
-from lima.sources.stack_exchange.columns import Ints
-from lima.sources.stack_exchange.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
+from lima.sources.stack_exchange.reader.columns import Ints
+from lima.sources.stack_exchange.reader.table import ANSWER_BOT, COMMUNITY, FAULTS, NONE, POST
 
 # reasons of the vote prefilter, with the detail; about nine in ten dropped posts, reported in groups
 PASSED = {

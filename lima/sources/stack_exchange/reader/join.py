@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from lima.sources.base import Prefilter
 from lima.sources.spill import Records, Spill, by_key, by_range
-from lima.sources.stack_exchange.columns import Ints, Mask
-from lima.sources.stack_exchange.outcomes import CODE, OUTCOME, dropped, outcomes_of
-from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION
-from lima.sources.stack_exchange.table import ABSENT, POST
+from lima.sources.stack_exchange.reader.columns import Ints, Mask
+from lima.sources.stack_exchange.reader.outcomes import CODE, OUTCOME, dropped, outcomes_of
+from lima.sources.stack_exchange.reader.row_parser import ANSWER, QUESTION
+from lima.sources.stack_exchange.reader.table import ABSENT, POST
 
 ID_LINE = np.dtype([("id", "i8"), ("line", "i8")])
 

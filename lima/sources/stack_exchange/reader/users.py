@@ -10,10 +10,10 @@ from rowscan import Names
 
 from lima.records import Dropped
 from lima.sources.blocks import Fill, LineBlock, OverlongBlock, blocks
-from lima.sources.stack_exchange import row_parser, xml_layout
-from lima.sources.stack_exchange.columns import Ints, Mask, scan
-from lima.sources.stack_exchange.row_parser import UnreadableRow
-from lima.sources.stack_exchange.table import bad_line
+from lima.sources.stack_exchange.reader import row_parser, xml_layout
+from lima.sources.stack_exchange.reader.columns import Ints, Mask, scan
+from lima.sources.stack_exchange.reader.row_parser import UnreadableRow
+from lima.sources.stack_exchange.reader.table import bad_line
 
 USERS = Names(
     *("Id", "Reputation", "CreationDate", "DisplayName", "LastAccessDate", "WebsiteUrl", "Location", "AboutMe"),

@@ -14,9 +14,9 @@ from lima.records import Dropped
 from lima.sources.base import bad_row
 from lima.sources.blocks import HEAD, MOST, Fill, LineBlock, OverlongBlock, blocks
 from lima.sources.spill import Records
-from lima.sources.stack_exchange import row_parser, xml_layout
-from lima.sources.stack_exchange.columns import Rows, scan
-from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION, PostRow, UnreadableRow
+from lima.sources.stack_exchange.reader import row_parser, xml_layout
+from lima.sources.stack_exchange.reader.columns import Rows, scan
+from lima.sources.stack_exchange.reader.row_parser import ANSWER, QUESTION, PostRow, UnreadableRow
 
 NUMBERS = {  # field of POST → attribute
     "id": "Id",

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources.base import Prefilter, digest
-from lima.sources.stack_exchange import row_parser
-from lima.sources.stack_exchange.hosts import host
-from lima.sources.stack_exchange.outcomes import PASSED, OutcomeRow, QuestionState
-from lima.sources.stack_exchange.row_parser import PostTexts, UnreadableRow
-from lima.sources.stack_exchange.table import bad_line
-from lima.sources.stack_exchange.texts import Texts
+from lima.sources.stack_exchange.reader import row_parser
+from lima.sources.stack_exchange.reader.hosts import host
+from lima.sources.stack_exchange.reader.outcomes import PASSED, OutcomeRow, QuestionState
+from lima.sources.stack_exchange.reader.row_parser import PostTexts, UnreadableRow
+from lima.sources.stack_exchange.reader.table import bad_line
+from lima.sources.stack_exchange.reader.texts import Texts
 
 
 class PostText(NamedTuple):

@@ -22,15 +22,15 @@ from lima.display import visible_line
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, Prefilter, ReadStats, Shard, files
 from lima.sources.blocks import Fill
-from lima.sources.stack_exchange import archive, row_parser
-from lima.sources.stack_exchange.archive import ARCHIVE, POSTS, USERS
-from lima.sources.stack_exchange.bzip2_stream import Table
-from lima.sources.stack_exchange.join import SiteJoin
-from lima.sources.stack_exchange.outcomes import decode_outcomes
-from lima.sources.stack_exchange.selected import SelectedPosts
-from lima.sources.stack_exchange.table import pages
-from lima.sources.stack_exchange.texts import Texts
-from lima.sources.stack_exchange.users import Authors
+from lima.sources.stack_exchange.reader import archive, row_parser
+from lima.sources.stack_exchange.reader.archive import ARCHIVE, POSTS, USERS
+from lima.sources.stack_exchange.reader.bzip2_stream import Table
+from lima.sources.stack_exchange.reader.join import SiteJoin
+from lima.sources.stack_exchange.reader.outcomes import decode_outcomes
+from lima.sources.stack_exchange.reader.selected import SelectedPosts
+from lima.sources.stack_exchange.reader.table import pages
+from lima.sources.stack_exchange.reader.texts import Texts
+from lima.sources.stack_exchange.reader.users import Authors
 
 # large sites are published as one archive per table
 SPLIT = re.compile(r"(?P<site>.+)-(?P<table>Badges|Comments|PostHistory|PostLinks|Posts|Tags|Users|Votes)\.7z", re.I)

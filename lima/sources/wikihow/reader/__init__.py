@@ -15,8 +15,8 @@ from lxml import etree
 
 from lima.records import Candidate, Dropped, Provenance
 from lima.sources.base import Prefilter, ReadStats, Shard, bad_row, digest, files
-from lima.sources.wikihow import warc
-from lima.sources.wikihow.page import NoArticle, body, words
+from lima.sources.wikihow.reader import warc
+from lima.sources.wikihow.reader.page import NoArticle, body, words
 
 SMALL_SHARDS = True
 SUFFIXES = (".html", ".htm", *warc.SUFFIXES)

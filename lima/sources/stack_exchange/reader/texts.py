@@ -11,12 +11,12 @@ import numpy as np
 from lima.sources.base import Prefilter
 from lima.sources.blocks import Fill, LineBlock, blocks
 from lima.sources.spill import Records
-from lima.sources.stack_exchange import xml_layout
-from lima.sources.stack_exchange.columns import Ints
-from lima.sources.stack_exchange.join import KSmallest
-from lima.sources.stack_exchange.outcomes import OutcomeRow
-from lima.sources.stack_exchange.row_parser import ANSWER, QUESTION
-from lima.sources.stack_exchange.table import ABSENT
+from lima.sources.stack_exchange.reader import xml_layout
+from lima.sources.stack_exchange.reader.columns import Ints
+from lima.sources.stack_exchange.reader.join import KSmallest
+from lima.sources.stack_exchange.reader.outcomes import OutcomeRow
+from lima.sources.stack_exchange.reader.row_parser import ANSWER, QUESTION
+from lima.sources.stack_exchange.reader.table import ABSENT
 
 # answers stored per place in the reservoir: some questions turn out later to be closed or missing
 OVERSAMPLING = 2

@@ -17,7 +17,7 @@ from lima.parallel.jobs import threads
 from lima.sources.base import DumpError
 from lima.sources.blocks import Fill
 from lima.sources.file_ranges import PackedBytes
-from lima.sources.stack_exchange.xml_layout import one_row_a_line
+from lima.sources.stack_exchange.reader.xml_layout import one_row_a_line
 
 DOWNLOAD_AGAIN = "download the archive again and compare its size with the publisher's"
 SKIP_CHUNK = 1 << 20  # bytes decoded at a time while skipping tables

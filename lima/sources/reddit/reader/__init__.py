@@ -23,9 +23,9 @@ from lima.sources import lines
 from lima.sources.base import Prefilter, ReadStats, Shard, Subreddits, bad_row, digest, files
 from lima.sources.json_rows import RowError
 from lima.sources.lines import Lines, OverlongLine
-from lima.sources.reddit import rows
-from lima.sources.reddit.rows import RedditComment, RedditSubmission
-from lima.sources.reddit.store import Store
+from lima.sources.reddit.reader import rows
+from lima.sources.reddit.reader.rows import RedditComment, RedditSubmission
+from lima.sources.reddit.reader.store import Store
 
 SUFFIXES = (".zst", ".ndjson", ".jsonl")
 NO_ROW = "no row of the subreddits {}; correct filter.reddit in params.yaml, or put their dumps there"

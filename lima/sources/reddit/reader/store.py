@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lima.records import Candidate, Dropped
-from lima.sources.reddit.rows import RedditComment, text_of
+from lima.sources.reddit.reader.rows import RedditComment, text_of
 
 CACHE = 2**26  # bytes; some hundred thousand replies
 BATCH = 1000  # replies that are written at a time
