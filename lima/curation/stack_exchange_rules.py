@@ -10,7 +10,7 @@ from lima.config.sections import StackExchangeFilter
 from lima.curation import decisions, hashing, style, titles
 from lima.curation.decisions import Outcome
 from lima.records import Candidate, Dropped, Example
-from lima.text import prose
+from lima.text import prose, removal_marks
 
 Convert = Callable[[Candidate, str], str]  # a candidate's text to Markdown
 
@@ -77,13 +77,17 @@ def _prompt(
     """The prompt, and the reason why it is unsuitable, if it is.
 
     The title is the prompt of a random `share` of candidates, the description of the others, without the title as in
-    the released examples. The title is used if the description is empty or refers to something missing (an image,
-    another post). The description is used if the title is not a question or the response answers the body.
+    the released examples. The title is used if the description is empty, begins with a reference to the title ("Is this
+    safe?"), refers to something missing (an image, another post), or lost an image and the response refers to it. The
+    description is used if the title is not a question or the response answers the body.
     """
     description = prose.trimmed(to_markdown(candidate, candidate.description))
     marked = to_marked(candidate, candidate.description)
     self_contained = bool(description) and not (
-        style.site_reference(description) or style.dangling_reference(marked, links_known=candidate.markup == "html")
+        titles.needs_title(description)
+        or style.site_reference(description)
+        or style.dangling_reference(marked, links_known=candidate.markup == "html")
+        or (removal_marks.CUT in marked and titles.answers_body(candidate.title, description, response))
     )
     by_title = hashing.hash_uniform(seed, candidate.id) < share
     if self_contained and not by_title:

@@ -88,6 +88,9 @@ REFERENCES = tuple(
         r"(?i)\banother\s+question\b(?!,?\s+(?:really|entirely|altogether|of|is)\b)|\bthere\s+(?:are|is)\s+already\b[^.\n]{0,30}\bquestions?\b",
         r"(?i)\b(?:question|title)\s+(?:of|in|from)\s+(?:the|your)\s+(?:title|question)\b|\b\w+\.SE\b",
         r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b[Oo]n\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
+        # "Bob already gave a good answer"
+        r"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*(?:gave|given|posted|provided|written)\s+(?:you\s+)?(?:an?|the)\s+(?:[\w-]+\s+){0,2}answers?\b",
+        r"(?i)\bbased\s+(?:off|off\s+of|on)\s+an?\s+(?:\w+\s+)?question\s+(?:on|from|at)\b",
         r"(?i)^\W*answered\s+by\b|\bhas\s+(?:already\s+)?been\s+(?:well\s+|already\s+)?answered\b|\balready\s+discussed\b",
         r"(?i)\b(?:participants|people|users|folks|everyone|anyone|others|members|posters)\s+here\b|\bto\s+post\s+code\b",
         # "above" in the first sentence refers to another answer
@@ -154,6 +157,12 @@ PLACES = tuple(
     for word in ("post", "thread")
 )
 
+# "that video" refers to the question only if the word occurs once
+SHOWN_ONCE = tuple(
+    (re.compile(rf"\b[Tt]hat\s+{word}\b"), re.compile(rf"(?i)\b{word}s?\b"))
+    for word in ("video", "picture", "photo", "screen\\s?shot", "diagram")
+)
+
 PICTURE = r"(?:pictures?|pics?|images?|photos?|screen\s?shots?|diagrams?|figures?|illustrations?|videos?)"
 # references to a link or an image, wherever one was removed
 CERTAIN = tuple(
@@ -170,18 +179,21 @@ CERTAIN = tuple(
         r"\bcan\s+be\s+(?:seen|found|read)\b",
         r"\bhere(?:'s|’s|\s+is)\s+(?:a|another|the)\s+(?:\w+\s+)?link\b|\b(?:found|see|follow|check\s+out|via|at|to)\s+this\s+link\b",
         r"\bclick\s+here\b|\b(?:read|see|find)\s+more\s+here\b",
+        r"\b(?:see|read|check(?:\s+out)?|visit|consult)\s+(?:also\s+)?(?:the\s+)?following\s+(?:[\w-]+\s+)?"
+        r"(?:articles?|links?|pages?|(?:web\s?)?sites?|resources?|papers?|posts?|videos?|references?|sources?|blogs?)\b",
         r"\bsourced?\s+from\s*(?:\Z|\n|and\b)",
     )
 )
 # references only if a link or an image is near; else they refer to the text: "To see this, apply …"
 LIKELY = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
         rf"\b{PICTURE}\s+(?:here|shows?)\b|\b(?:following|this|these)\s+{PICTURE}\b",
         r"\b(?:this|these|the|following|above)\s+links?\b",
         r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more)\s+here\b",
         r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
         r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?(?:links?|articles?|videos?|lists?|tables?|pictures?|images?)\b",
+        r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
         r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|site|blog|post|thread|paper|pdf|piece)\b",
     )
 )
@@ -200,6 +212,7 @@ DEICTIC = re.compile(
     r"^\W*(?:there|that|more|\d{1,2}|"
     r"(?:this|these|those|click|see|read)\b(?:\W+\S+){0,6}|here\b.*|[^\n]{0,80}\bhere|"
     rf"(?:(?:the|a|an|some|more|my|his|her|their|official|original|full|that)\s+)*(?:blog\s+)?{DOCUMENT}|"
+    r"an?\s+(?:\w+\s+){1,2}(?:article|web\s?page|web\s?site|video|blog|post|tutorial|discussion|explanation|overview|paper|thread)|"
     r"[^\n]*\?|[^\n]*\b(?:answers?|posts?|threads?|comments?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -217,6 +230,12 @@ FOLLOW = re.compile(
 # "this ⟦table⟧", "this USDA ⟦link⟧"; not "these ⟦neural networks⟧", which the text names before
 THIS = re.compile(
     r"\b(?:this|these|those|that|following|linked)\s+(?:(?!(?:of|is|are|was|were|has|have|in|to|by)\b)[\w-]+\s+){0,2}[\"'“‘(]*\Z",
+    re.IGNORECASE,
+)
+# "In the question ⟦Encouraging class participation⟧": an item of the site, named by its title
+SITE_ITEM = re.compile(
+    r"\b(?:the|this|that|my|another|an?)\s+(?:(?:other|related|similar|earlier|previous|recent|meta)\s+)?"
+    r"(?:question|answer|post|thread)s?[\s,:]+(?:(?:titled|called|entitled|about)\s+)?[\"'“‘(]*\Z",
     re.IGNORECASE,
 )
 NAMES_DOCUMENT = re.compile(rf"\A(?:\W*[\w'’-]+){{0,3}}?\W*\b{DOCUMENT}\b", re.IGNORECASE)
@@ -275,7 +294,8 @@ def dangling_reference(marked: str, *, links_known: bool) -> str | None:
     """
     text, links, cuts = removal_marks.read(marked)
     visible = prose.own_words_in_place(text)
-    spans = [match.span() for pattern in (*CERTAIN, HANGING) if (match := pattern.search(visible))]
+    once = (phrase for phrase, word in SHOWN_ONCE if len(word.findall(visible)) == 1)
+    spans = [match.span() for pattern in (*CERTAIN, HANGING, *once) if (match := pattern.search(visible))]
     for pattern in (*LIKELY, ELSEWHERE):
         for match in pattern.finditer(visible):
             begin, end = match.span()
@@ -306,7 +326,7 @@ def _required_links(marked: Marked, visible: str) -> Iterator[tuple[int, int]]:
         elif visible[begin:end].strip() and not any(begin <= cut <= end for cut in marked.cuts):
             before = text[head:begin]
             alone = line.strip() == text[begin:end].strip() and not _follows_quotation(text, head)
-            if alone or DEICTIC.match(text[begin:end]):
+            if alone or DEICTIC.match(text[begin:end]) or SITE_ITEM.search(before):
                 yield begin, end
             elif follow := FOLLOW.search(before) or (NAMES_DOCUMENT.match(text[begin:]) and THIS.search(before)):
                 yield head + follow.start(), end

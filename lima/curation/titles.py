@@ -17,16 +17,19 @@ FRAGMENT = re.compile(rf"^\W*(?:{WORD.pattern}\W*){{0,2}}$")
 QUOTED = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)[\'‘][^\'’]+[\'’](?!\w)')
 
 TIME = r"(?:year|month|week|day|century|decade|season|summer|winter|time|way)s?"
-SENTENCE_END = re.compile(r"[.?!]\s")  # "this" may refer to something in the sentence before it
 WORK = (
     r"(?:code|program|query|script|function|app|application|solution|proof|answer|approach|attempt|regex|class|file|"
     r"error|loop|output|method|algorithm|implementation|design|example|problem|issue|question|case|situation|result|"
     r"calculation|reasoning|understanding|interpretation|argument|sentence|paragraph|setup|project|idea|plan)s?"
 )
+SENTENCE_END = re.compile(r"[.?!]\s")  # "this" may refer to something in the sentence before it
+# "A bottle without a label - is this safe?"; not "Waiting for parts - should I leave this question open?"
+CLAUSE_END = re.compile(r"\w\W?\s[–—-]{1,3}\s")
+OF_THE_BODY = re.compile(rf"\s+(?:\w+\s+)?(?:{WORK}|posts?|tags?|sites?|threads?)\b", re.IGNORECASE)
 POINTERS = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for kind, pattern in (
-        ("demonstrative", rf"\bthis\b(?!\s+(?:{TIME}\b|\w+\s+of\s+\w+ing\b))|\bthese\b(?!\s+days\b)"),
+        ("demonstrative", rf"(?<!-)\bthis\b(?!-)(?!\s+(?:{TIME}\b|\w+\s+of\s+\w+ing\b))|\bthese\b(?!\s+days\b)"),
         ("demonstrative", r"\bthose\b(?!\s+(?:who|that|which|with|of|in)\b)|\bthat\s+(?:one|thing)\b(?!\s+\w)"),
         ("demonstrative", r"\b(?:is|was|does|do|did|about|like|of|call)\s+that\s*\?|^(?:is|was|does|did)\s+that\b"),
         ("the asker's own work", rf"\b(?:my|our)\s+(?:\w+\s+)?{WORK}\b"),
@@ -34,6 +37,7 @@ POINTERS = tuple(
             "part of the body",
             r"\bthe\s+(?:following|above|below|attached|given)\b|\bas\s+follows\b|\bshown\s+(?:here|below)",
         ),
+        ("part of the body", rf"(?<!\bthe )\bfollowing\s+(?:\w+\s+)?(?:things|data|{WORK})\b"),
         ("part of the body", r"\bsee\s+(?:below|inside|body|description)\b"),
         ("part of the body", r"\b(?:in|from|on)\s+the\s+(?:picture|photo|image|screenshot|link)\b"),
         (
@@ -44,7 +48,8 @@ POINTERS = tuple(
         ("a choice not listed", r"^what(?:['’]s|\s+is)\s+the\s+difference\s*\?"),
         (
             "an earlier question",
-            r"^(?:another|again|also|and|but|so)\b|\bfollow[- ]?up\b|\bpart\s+(?:\d+|ii+|two|three)\b",
+            r"^(?:another|again|also|and|but|so)\b|\bpart\s+(?:\d+|ii+|two|three)\b|"
+            r"\bfollow[- ]?up\b(?!\s+(?:on|with|questions|e-?mails?|appointments?|visits?|calls?|studies)\b)",
         ),
     )
 )
@@ -75,6 +80,9 @@ EMPTY = frozenset(
 )
 
 
+REFERENT = re.compile(
+    rf"\b(?:this|these|it|its|they|them)\b(?!\s+(?:{TIME})\b)(?!\s+(?:is|was)\s+(?:a|an|the|my)\b)", re.IGNORECASE
+)
 # "What causes rust", "Men, what do you cook", "How to boil an egg": questions without a question mark
 INTERROGATIVE = (
     r"(?:how|what|why|when|where|who|which|whose|whom|can|could|should|would|will|is|are|was|were|do|does|did|has|have|may|"
@@ -85,14 +93,18 @@ ASKS = re.compile(
     r"^\W*(?:please\s+)?(?:explain|describe|recommend|suggest|compare|list|help|show|prove|write|give|tell|define|find)\b",
     re.IGNORECASE,
 )
+# "depending on which ones you are referring to" asks, "the one you refer to" mentions
+ASKING = re.compile(r"\b(?:which|what|whichever|whatever|if|assuming|whether|unless)\b[^.,;\n]{0,40}\Z", re.IGNORECASE)
 YOU_SAID = re.compile(
     r"\bas\s+you\s+(?:\w+\s+)?(?:list|point\s+out|say|said|note|write|suggest|ask)\b|"
     r"\b(?:example|case|method|code|one|ones)\s+(?:that\s+)?you\s+(?:list|give|ask|show|link|use)\b|"
     r"\byou(?:['’](?:re|ve|d)|\s+(?:are|have|were|had))?\s+(?:also\s+|already\s+|really\s+)?(?:mention|describ|propos|cit|quot|refer|"
     r"wonder|question)\w*\b|"
-    r"\byou(?:['’]ve|\s+have)?\s+(?:also\s+|already\s+)?(?:listed|pointed\s+out|posted|gave|given|provided|showed|shown|wrote|"
-    r"written|stated|asked|linked|included|suggested|said)\b|"
-    r"\byou(?:['’]re|\s+are)\s+(?:\w+\s+)?(?:right|correct|wrong|mistaken|asking|suggesting)\b(?!\s+(?:about|if|to|when|that|for)\b)|"
+    r"\byou(?:['’]ve|\s+have)?\s+(?:also\s+|already\s+)?(?:listed|pointed\s+out|posted|gave|provided|showed|wrote|"
+    r"stated|asked|linked|included|suggested|said)\b|\byou(?:['’]ve|\s+have)\s+(?:also\s+|already\s+)?(?:given|shown|written)\b|"
+    r"\byou(?:['’]re|\s+are)\s+(?:\w+\s+)?(?:(?:right|correct|wrong|mistaken)\b(?!\s+(?:about|if|to|when|for)\b)|"
+    r"(?:asking|suggesting)\b(?!\s+(?:about|if|to|when|that|for)\b))|"
+    r"\bthe\s+(?:author|creator|maker)\s+of\s+(?:that|this)\s+(?:video|article|post|page|blog|paper|picture|image)\b|"
     r"\byou\s+hit\s+the\s+nail\b|"
     r"\byour\s+(?:\w+\s+)?(?:question|example|snippet|post|quote|edit)s?\b|"
     r"\byour\s+(?:first|second|third|last|initial|original|particular|specific|final)\s+\w+|"
@@ -100,6 +112,26 @@ YOU_SAID = re.compile(
     re.IGNORECASE,
 )
 YOURS = re.compile(r"\byour\s+((?:[\w-]+\s+)?)([\w-]{4,})", re.IGNORECASE)
+ITEM = re.compile(r"(question|post|quote|edit)s?$", re.IGNORECASE)
+AUXILIARY = (
+    r"(?:can|could|should|would|will|is|are|was|were|do|does|did|has|have|may|must|am|shall|isn['’]?t|aren['’]?t|don['’]?t|"
+    r"doesn['’]?t|didn['’]?t|can['’]?t|won['’]?t|shouldn['’]?t|couldn['’]?t|wouldn['’]?t|any|if|whether|or)"
+)
+# a title that "yes" or "no" answers; "How do I …" and "Why is …" are others
+YES_NO = re.compile(
+    rf"(?:^|[,:;.!?()–—-]\s+|\band\s+|\bbut\s+|\bso\s+)\W*{AUXILIARY}\b|\b(?:if|whether|or)\b", re.IGNORECASE
+)
+ANSWERED = re.compile(
+    r"\W*(?:(?:the\s+)?(?:\w+\s+)?answer\s*(?:is|:|would\s+be)?\W*)?(?:yes|no|yep|yeah|nope|not\s+really)\b(?=\s*(?:[,.;:!–—-]|\n|\Z|(?:you|it|they|he|she)\b))",
+    re.IGNORECASE,
+)
+# "Your intuition is good": an assessment of the body
+OPENING = re.compile(
+    r"\W*Your\s+(?:\w+\s+)?(intuition|assumption|understanding|approach|idea|reasoning|guess|suspicion|thinking|"
+    r"analysis|logic|premise|concern|proposal|plan|suggestion|observation|interpretation|code|program|problem|formula|"
+    r"derivation|calculation|method|solution)s?\s+(?:is|are|was|seems?|looks?|sounds?|makes?|appears?|has|have|does|do|doesn['’]t|would)\b",
+    re.IGNORECASE,
+)
 LEAST_QUOTED = 4  # words; fewer may match by chance
 
 
@@ -118,8 +150,33 @@ def answers_body(title: str, body: str, response: str) -> str | None:
         run = f" {' '.join(words)} "
         if len(words) >= LEAST_QUOTED and run in body_text and run not in title_text:
             return " ".join(quote.split())
-    match = YOU_SAID.search(prose.own_words(response))
-    return match[0] if match else None
+    own = prose.own_words(response)
+    for match in YOU_SAID.finditer(own):
+        if not ASKING.search(own[: match.start()]) and not _is_subject(match[0], title, body):
+            return match[0]
+    if (answer := ANSWERED.match(own)) and not YES_NO.search(title):
+        return answer[0].strip()
+    opening = OPENING.match(own)
+    return opening[0] if opening and opening[1].lower() not in title_text else None
+
+
+def _is_subject(words: str, title: str, body: str) -> bool:
+    """Whether "your question" or "your post" names a subject of the prompt, such as questions in general."""
+    noun = ITEM.search(words)
+    if not noun:
+        return False
+    item = noun[1].lower()
+    return bool(re.search(rf"(?i)\b{item}s?\b", title) or re.search(rf"(?i)(?<!\bmy )\b{item}s\b", body))
+
+
+def needs_title(description: str) -> bool:
+    """Whether a description's first sentence refers to the title: "Is this done commercially?" """
+    first = QUOTED.sub(" x ", re.split(r"[.?!](?:\s|$)|\n", description.lstrip(), maxsplit=1)[0])
+    match = REFERENT.search(first)
+    if not match:
+        return False
+    before = [word.lower() for word in WORD.findall(first[: match.start()])]
+    return bool(before) and all(word in EMPTY for word in before) and not EXPLETIVE.match(first[match.start() :])
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:
@@ -128,7 +185,8 @@ def may_answer_body(title: str, body: str, response: str) -> bool:
     only_body = set(_words(body)) - set(_words(title))
     for match in YOURS.finditer(prose.own_words(response)):
         first, second = match[1].strip().lower(), match[2].lower()
-        if second in only_body and (first in only_body or f" my {second} " in body_text):
+        # "your tool" where the body has "I wrote a tool"
+        if second in only_body and (first in only_body or re.search(rf" (?:my|our|an?|this|the) {second} ", body_text)):
             return True
     return False
 
@@ -163,6 +221,7 @@ def _named_before(kind: str, pointer: re.Match[str], title: str) -> bool:
     before = title[: pointer.start()].lower()
     if kind == "demonstrative":
         noun = pointer[0].lower().removeprefix("that ")
-        return bool(SENTENCE_END.search(before)) or (noun != pointer[0].lower() and noun in before)
+        clause = CLAUSE_END.search(before) and not OF_THE_BODY.match(title, pointer.end())
+        return bool(SENTENCE_END.search(before) or clause) or (noun != pointer[0].lower() and noun in before)
     choice = pointer[0].lower().startswith(("which one", "what one"))
-    return choice and bool(SENTENCE_END.search(before) or re.search(r"\bwhich\s+(?!ones?\b)\w+", before))
+    return choice and bool(SENTENCE_END.search(before) or re.search(r"\bwhich\s+(?!ones?\b)\w+|\w\s+or\s+\w", before))

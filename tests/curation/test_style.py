@@ -150,6 +150,8 @@ def test_detail_includes_context():
         "And as commented by Bob, it boils.",
         "In addition to what’s been said, it boils.",
         "The comment of Bob Miller raises a point.",
+        "Bob already gave a good answer.",
+        "This is based off of a question on the old site.",
     ],
 )
 def test_reference_to_the_site_or_other_answers_is_detected(answer):
@@ -242,7 +244,13 @@ def test_other_words_are_not_references(answer):
         "<p>Follow this link. <a>Malting</a></p>",
         "<p>The first link has it. " + "It boils. " * 30 + "<a>Malting</a></p>",
         "<p>Here is an article that tells how: <a>malting</a>.</p>",
+        # an item of the site, named by its title
+        "<p>In the question <a>Yeast in winter</a> there are some tips.</p>",
+        "<p>The guild has <a>a decent article</a> on yeast.</p>",
+        "<p>The guild has a page on <a>yeast</a> for further reading.</p>",
         # words that always point
+        "<p>See the following articles at the guild:</p><ul><li>Malt</li></ul>",
+        "<p>It froze, as the author of that video says.</p>",
         "<p>See the picture below.</p>",
         "<p>The image above shows it.</p>",
         "<p>Read the article linked, then stir.</p>",
@@ -272,6 +280,9 @@ def test_reference_to_a_removed_link_or_image_is_detected(html):
         "<p>Run this:</p><pre>malt --dry</pre>",
         "<p>They say:</p><blockquote>Dry it.</blockquote>",
         "<p>It comes in three kinds:</p><ul><li>dry</li></ul>",
+        "<p>A <a>hash table</a> is a <a>linked list</a> of a <a>binary search tree</a>.</p>",
+        "<p>Upload a video, then play that video.</p>",
+        "<p>See the following table of <a>malts</a>: dry, wet.</p>",
         "<p>For more foam, pour higher and see it rise.</p>",
         "<p>For more details, look up malting.</p>",
         "<p>Wild yeast can be found in the air.</p>",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lima.curation.titles import answers_body, is_question, may_answer_body, missing_context
+from lima.curation.titles import answers_body, is_question, may_answer_body, missing_context, needs_title
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,10 @@ from lima.curation.titles import answers_body, is_question, may_answer_body, mis
         ("How do I solve the following equation?", "part of the body: 'the following'"),
         ("Which one should a beginner buy?", "a choice not listed: 'Which one'"),
         ("What's the difference?", 'a choice not listed: "What\'s the difference?"'),
+        ("Any algorithm that does following things?", "part of the body: 'following things'"),
+        ("Waiting for parts - should I leave this question open?", "demonstrative: 'this'"),
+        ("Beer - which ones keep?", "a choice not listed: 'which ones'"),
+        ("Rounding floats, a follow up", "an earlier question: 'follow up'"),
         ("Rounding floats, part 2", "an earlier question: 'part 2'"),
         ("Why is it called porter?", "a pronoun without antecedent: 'it'"),
         ("How do they ferment in winter?", "a pronoun without antecedent: 'they'"),
@@ -41,6 +45,11 @@ def test_missing_context_of_a_title_is_named(title, lack):
     "title",
     [
         "How do weather models work?",
+        "A bottle without a label - is this safe to drink?",
+        "Can there be a reason to close name-this-bottle threads?",
+        "If a brewer goes to fairs or festivals, which ones are best?",
+        "How do I follow up on the results of a fermentation?",
+        "Is following a recipe important?",
         "Why is digital photography so expensive?",
         "Why don't helicopters use reaction wheels to counter the main rotor?",
         "Is it safe to eat raw dough?",
@@ -117,9 +126,9 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
             "My friend says that all beer goes flat after a week.",
         ),
         ('That "all beer goes flat" is false.', '"all beer goes flat"'),
-        ("> It goes flat after a month.\n\nNo.", None),
+        ("> It goes flat after a month.\n\nIt does.", None),
         ('Ask "why is beer flat?" again.', None),
-        ("> goes flat\n\nNo.", None),
+        ("> goes flat\n\nIt does.", None),
         ("As you mentioned, it is old.", "you mentioned"),
         ("The beer you describe is old.", "you describe"),
         ("You are right: it is old.", "You are right"),
@@ -127,12 +136,51 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
         ("In your example it is old.", "your example"),
         ("By the rule in the question it is old.", "in the question"),
         ("Your friend is wrong.", None),
+        # the body's yes-or-no question, not the title's "why"
+        ("Yes, after a week.", "Yes"),
+        ("The short answer is no: it is old.", "The short answer is no"),
+        ("No beer goes flat in an hour.", None),
+        ("Your suspicion is right: it is old.", "Your suspicion is"),
+        ("You are correct that beer goes flat.", "You are correct"),
+        ("As the author of that video says, it is old.", "the author of that video"),
+        # no mention of the body
+        ("Iron dissolves for you given that it is old.", None),
+        ("It depends on which beer you are referring to.", None),
         ("If you ask a brewer, he will tell.", None),
         ("> my friend said nothing\n\n```\nyou mentioned\n```", None),
     ],
 )
 def test_response_that_quotes_or_mentions_the_body_does_not_answer_the_title_alone(response, words):
     assert answers_body(TITLE, BODY, response) == words
+
+
+def test_yes_answers_a_title_that_asks_for_it():
+    assert answers_body("Beer in a freezer: is it safe?", BODY, "Yes, for an hour.") is None
+    assert answers_body("How do I find out whether beer is flat?", BODY, "Yes, by its foam.") is None
+
+
+def test_your_question_is_no_mention_where_questions_are_the_subject():
+    assert answers_body("How do I write a good question?", BODY, "Read your question aloud.") is None
+    assert (
+        answers_body("Can a model ask?", "It has to write questions.", "Fill the form; here is your question.") is None
+    )
+    assert answers_body("Can a model ask?", "My questions are two.", "Your question is hard.") == "Your question"
+
+
+@pytest.mark.parametrize(
+    ("description", "lacks"),
+    [
+        ("Is this practised commercially? The yeast is slow.", True),
+        ("Why does it taste of iron?", True),
+        ("Is it safe to drink flat beer?", False),
+        ("What can a beginner brew this year?", False),
+        ("A friend brewed a beer. Is this common?", False),
+        ("This is a bottle of beer. Why is it flat?", False),
+        ("Beer goes flat. Does it help to freeze it?", False),
+    ],
+)
+def test_description_that_begins_with_a_reference_needs_its_title(description, lacks):
+    assert needs_title(description) is lacks
 
 
 @pytest.mark.parametrize(
