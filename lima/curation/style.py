@@ -12,7 +12,7 @@ from lima.text.removal_marks import Marked
 
 # Case-sensitive: "ME" is not a pronoun. Contractions begin with the same word: "I'm". Only the singular, as in the
 # paper's examples: of the 400 Stack Exchange answers released, 75 contain "we" (as in proofs) and 1 contains "my".
-PRONOUNS = r"I|[Mm]e|[Mm]y|MY|[Mm]ine|[Mm]yself"
+PRONOUNS = r"I|[Mm]e|[Mm]y|MY|[Mm]ine|[Mm]yself|IMH?O|AFAI[KR]|IIRC|IANAL"
 # "i think" in lower case; the variable "i" is not followed by such a verb
 HASTY = r"i['’](?:m|ve|d|ll)\b|i\s+(?:am|was|have|had|think|believe|would|will|can|could|do|don|did|know|use|guess)\b"
 # "we" may be a teacher's; possessions of the author show that it is not
@@ -87,7 +87,7 @@ REFERENCES = tuple(
         r"(?i)\b(?:duplicate|repeat)\s+of\s+(?:this|that|an?\s+(?:old|older|earlier|existing)|another|(?:the|your)\s+question)\b",
         r"(?i)\banother\s+question\b(?!,?\s+(?:really|entirely|altogether|of|is)\b)|\bthere\s+(?:are|is)\s+already\b[^.\n]{0,30}\bquestions?\b",
         r"(?i)\b(?:question|title)\s+(?:of|in|from)\s+(?:the|your)\s+(?:title|question)\b|\b\w+\.SE\b",
-        r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b[Oo]n\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
+        r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b(?:[Oo]n|this|another|suitable)\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
         # "Bob already gave a good answer"
         r"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*(?:gave|given|posted|provided|written)\s+(?:you\s+)?(?:an?|the)\s+(?:[\w-]+\s+){0,2}answers?\b",
         r"(?i)\bbased\s+(?:off|off\s+of|on)\s+an?\s+(?:\w+\s+)?question\s+(?:on|from|at)\b",
@@ -99,6 +99,7 @@ REFERENCES = tuple(
         r"(?i)\bcommunity[\s-]+wiki\b|\bfeel\s+free\s+to\s+edit\b|\bedit(?:ing)?\s+(?:this|my|the)\s+(?:answer|post)\b"
         r"|\b(?:accept|upvote)\s+(?:this|my|an|the|your)\s+answer\b|\bwhat\s+(?:other\s+people|others)\b[^.\n]{0,25}\b(?:say|think)\b[^.\n]{0,12}\bhere\b",
         r"(?i)^\W*(?:edit|update|addendum|edited)\b\s*(?:#?\d+|\([^)\n]*\)|(?:to|after|based|from)\s[^\n:.]{0,40})?\W{0,3}:",
+        r"^\W*(?:EDIT(?:ED)?|Edit(?:ed)?|UPDATE|ADDENDUM|Addendum)\W*$",
         r"(?i)\b(?:up|down)-?\s?vot(?:e|es|ed|ing|er|ers)\b",
     )
 )
@@ -173,8 +174,9 @@ CERTAIN = tuple(
         r"\b(?:article|page|paper)\s+(?:referenced|linked)\b|\blinked\s+(?:article|page|paper|document|site|video)\b|\blinked\s+(?:in|from)\s+(?:the|your|this)\b",
         r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b",
         # "For more details, see the Yeast Guide.": the text of a link
-        r"\bfor\s+(?:more|further|additional)\s+(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
-        r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult)\b",
+        r"\bfor\s+(?:more|further|additional)\s+(?:\w+\s+)?(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
+        r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult|there\s+(?:is|are))\b|"
+        r"\b(?:suggested|recommended|further)\s+reading\s+(?:is\s+)?(?:on|at|from)\b",
         r"\b(?:summary|article|guide|details|information|discussion|explanation|overview|tutorial)\b[^.\n]{0,30}"
         r"\bcan\s+be\s+(?:seen|found|read)\b",
         r"\bhere(?:'s|’s|\s+is)\s+(?:a|another|the)\s+(?:\w+\s+)?link\b|\b(?:found|see|follow|check\s+out|via|at|to)\s+this\s+link\b",
@@ -190,7 +192,8 @@ LIKELY = tuple(
     for pattern in (
         rf"\b{PICTURE}\s+(?:here|shows?)\b|\b(?:following|this|these)\s+{PICTURE}\b",
         r"\b(?:this|these|the|following|above)\s+links?\b",
-        r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more)\s+here\b",
+        r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more|info(?:rmation)?|details)"
+        r"\s+(?:is\s+|are\s+)?here\b",
         r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
         r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?(?:links?|articles?|videos?|lists?|tables?|pictures?|images?)\b",
         r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
@@ -211,6 +214,7 @@ DOCUMENT = (
 DEICTIC = re.compile(
     r"^\W*(?:there|that|more|\d{1,2}|"
     r"(?:this|these|those|click|see|read)\b(?:\W+\S+){0,6}|here\b.*|[^\n]{0,80}\bhere|"
+    rf"[^\n]*\bha(?:s|ve)\s+(?:an?|some|the)\s+(?:[\w-]+\s+){{0,2}}{DOCUMENT}|"
     rf"(?:(?:the|a|an|some|more|my|his|her|their|official|original|full|that)\s+)*(?:blog\s+)?{DOCUMENT}|"
     r"an?\s+(?:\w+\s+){1,2}(?:article|web\s?page|web\s?site|video|blog|post|tutorial|discussion|explanation|overview|paper|thread)|"
     r"[^\n]*\?|[^\n]*\b(?:answers?|posts?|threads?|comments?))\W*$",
@@ -258,6 +262,8 @@ HANGING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 UNFINISHED = re.compile(r"\S*[:;]\s*\Z")  # announces a removed image or link, or is cut off
+# a sentence that announces the address on the next line
+ANNOUNCES = re.compile(r"\bhere(?:['’]s|\s+is|\s+are)\b|^\W*(?:see|read|check|watch|look|from)\b", re.IGNORECASE)
 NEAR = 60  # most characters between LIKELY words and a removed link or image
 
 
@@ -318,7 +324,10 @@ def _required_links(marked: Marked, visible: str) -> Iterator[tuple[int, int]]:
         line = text[head : line_end if line_end >= 0 else len(text)]
         if begin == end:
             # a removed URL: part of its line, or announced by the line before
-            announced = text[:head].rstrip().endswith((":", "from"))
+            before = text[:head].rstrip()
+            announced = before.endswith((":", "from")) or bool(
+                ANNOUNCES.search(SENTENCE_END.split(before[before.rfind("\n") + 1 : -1])[-1])
+            )
             if (
                 re.search(r"\w", line) and visible[head:begin].strip() + visible[end : head + len(line)].strip()
             ) or announced:

@@ -94,7 +94,10 @@ ASKS = re.compile(
     re.IGNORECASE,
 )
 # "depending on which ones you are referring to" asks, "the one you refer to" mentions
-ASKING = re.compile(r"\b(?:which|what|whichever|whatever|if|assuming|whether|unless)\b[^.,;\n]{0,40}\Z", re.IGNORECASE)
+ASKING = re.compile(
+    r"\b(?:(?:depends?|depending|know|say|specify|clear|sure)\b[^.,;\n]{0,20}\b(?:which|what)|if|assuming|whether|unless)\b[^.,;\n]{0,40}\Z",
+    re.IGNORECASE,
+)
 YOU_SAID = re.compile(
     r"\bas\s+you\s+(?:\w+\s+)?(?:list|point\s+out|say|said|note|write|suggest|ask)\b|"
     r"\b(?:example|case|method|code|one|ones)\s+(?:that\s+)?you\s+(?:list|give|ask|show|link|use)\b|"

@@ -143,6 +143,7 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
         ("Your suspicion is right: it is old.", "Your suspicion is"),
         ("You are correct that beer goes flat.", "You are correct"),
         ("As the author of that video says, it is old.", "the author of that video"),
+        ("The beers which you mentioned are old.", "you mentioned"),
         # no mention of the body
         ("Iron dissolves for you given that it is old.", None),
         ("It depends on which beer you are referring to.", None),
