@@ -172,7 +172,7 @@ CERTAIN = tuple(
         rf"\b{PICTURE}\s+(?:above|below|to\s+the\s+(?:left|right))\b|\b(?:see|above|below|attached|linked)\s+(?:the\s+)?{PICTURE}\b",
         rf"[(\[]\s*{PICTURE}\s*(?:source|credits?|by|from|via|:)|\bclick\s+(?:on\s+)?(?:the\s+|this\s+)?{PICTURE}\b",
         r"\b(?:article|page|paper)\s+(?:referenced|linked)\b|\blinked\s+(?:article|page|paper|document|site|video)\b|\blinked\s+(?:in|from)\s+(?:the|your|this)\b",
-        r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b",
+        r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b|\byour\s+links?\b",
         # "For more details, see the Yeast Guide.": the text of a link
         r"\bfor\s+(?:more|further|additional)\s+(?:\w+\s+)?(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
         r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult|there\s+(?:is|are))\b|"
@@ -197,6 +197,8 @@ LIKELY = tuple(
         r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
         r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?(?:links?|articles?|videos?|lists?|tables?|pictures?|images?)\b",
         r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
+        r"\b(?:white\s?paper|article|page|paper|pdf|code|source|log|schematic|link|site|list|table|graph|chart)s?\s+(?:is|are)\s+"
+        r"(?:(?:given|shown|linked|posted)\s+)?(?:below|above|attached)\b",
         r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|site|blog|post|thread|paper|pdf|piece)\b",
     )
 )
@@ -212,7 +214,7 @@ DOCUMENT = (
 )
 # link texts without meaning of their own: "here", "this 1953 analysis", "[2]", "source", "Why is beer flat?"
 DEICTIC = re.compile(
-    r"^\W*(?:there|that|more|\d{1,2}|"
+    r"^\W*(?:there|that|more|\d{1,2}|(?:chapter|section|part|page)\s+[\d.]+|[^\n]*\bpdf|"
     r"(?:this|these|those|click|see|read)\b(?:\W+\S+){0,6}|here\b.*|[^\n]{0,80}\bhere|"
     rf"[^\n]*\bha(?:s|ve)\s+(?:an?|some|the)\s+(?:[\w-]+\s+){{0,2}}{DOCUMENT}|"
     rf"(?:(?:the|a|an|some|more|my|his|her|their|official|original|full|that)\s+)*(?:blog\s+)?{DOCUMENT}|"

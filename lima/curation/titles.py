@@ -80,6 +80,17 @@ EMPTY = frozenset(
 )
 
 
+AUXILIARY = (
+    r"(?:can|could|should|would|will|is|are|was|were|do|does|did|has|have|may|must|am|shall|isn['’]?t|aren['’]?t|don['’]?t|"
+    r"doesn['’]?t|didn['’]?t|can['’]?t|won['’]?t|shouldn['’]?t|couldn['’]?t|wouldn['’]?t|any|if|whether|or)"
+)
+# words of a description that asks, also without a question mark: "I wonder whether", "any advice"
+REQUESTS = re.compile(
+    rf"\?|¿|\b(?:how|what|which|why|where|who|whether|{AUXILIARY}\s+(?:you|anyone|someone|anybody|somebody|there)|explain|describe|recommend\w*|"
+    r"suggest\w*|advice|advise|tips?|help|wonder\w*|looking\s+for|please|prove|show|tell|find|write|give|compare|(?:would|['’]d)\s+(?:like|love)|"
+    r"want\s+to|need\s+(?:to|a|an)|appreciated?)\b",
+    re.IGNORECASE,
+)
 REFERENT = re.compile(
     rf"\b(?:this|these|it|its|they|them)\b(?!\s+(?:{TIME})\b)(?!\s+(?:is|was)\s+(?:a|an|the|my)\b)", re.IGNORECASE
 )
@@ -108,18 +119,17 @@ YOU_SAID = re.compile(
     r"\byou(?:['’]re|\s+are)\s+(?:\w+\s+)?(?:(?:right|correct|wrong|mistaken)\b(?!\s+(?:about|if|to|when|for)\b)|"
     r"(?:asking|suggesting)\b(?!\s+(?:about|if|to|when|that|for)\b))|"
     r"\bthe\s+(?:author|creator|maker)\s+of\s+(?:that|this)\s+(?:video|article|post|page|blog|paper|picture|image)\b|"
+    r"\bin\s+your\s+case\b|\b(?:can|could|please)\s+(?:you\s+)?(?:show|post|share|provide)\s+(?:us\s+)?your\b|"
+    r"(?:^|[.!?]\s+)(?:(?:to|as\s+(?:to|for)|for)\s+)?(?:the\s+|your\s+)?(?:first|second|third|last|other)\s+question\b|"
     r"\byou\s+hit\s+the\s+nail\b|"
     r"\byour\s+(?:\w+\s+)?(?:question|example|snippet|post|quote|edit)s?\b|"
     r"\byour\s+(?:first|second|third|last|initial|original|particular|specific|final)\s+\w+|"
     r"\b(?:in|of|outside)\s+th(?:e|is)\s+question\b|\bthe\s+question\s+(?:states|asks|says|mentions|implies|is\s+asking)\b",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 YOURS = re.compile(r"\byour\s+((?:[\w-]+\s+)?)([\w-]{4,})", re.IGNORECASE)
+THIS = re.compile(r"\b(?:this|these|such\s+an?)\s+(?:[\w-]+\s+)??([\w-]{4,})", re.IGNORECASE)
 ITEM = re.compile(r"(question|post|quote|edit)s?$", re.IGNORECASE)
-AUXILIARY = (
-    r"(?:can|could|should|would|will|is|are|was|were|do|does|did|has|have|may|must|am|shall|isn['’]?t|aren['’]?t|don['’]?t|"
-    r"doesn['’]?t|didn['’]?t|can['’]?t|won['’]?t|shouldn['’]?t|couldn['’]?t|wouldn['’]?t|any|if|whether|or)"
-)
 # a title that "yes" or "no" answers; "How do I …" and "Why is …" are others
 YES_NO = re.compile(
     rf"(?:^|[,:;.!?()–—-]\s+|\band\s+|\bbut\s+|\bso\s+)\W*{AUXILIARY}\b|\b(?:if|whether|or)\b", re.IGNORECASE
@@ -173,7 +183,9 @@ def _is_subject(words: str, title: str, body: str) -> bool:
 
 
 def needs_title(description: str) -> bool:
-    """Whether a description's first sentence refers to the title: "Is this done commercially?" """
+    """Whether a description asks nothing, or begins with a reference to the title: "Is this done commercially?" """
+    if not REQUESTS.search(description):
+        return True
     first = QUOTED.sub(" x ", re.split(r"[.?!](?:\s|$)|\n", description.lstrip(), maxsplit=1)[0])
     match = REFERENT.search(first)
     if not match:
@@ -183,13 +195,21 @@ def needs_title(description: str) -> bool:
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:
-    """Whether a response mentions a possession of the asker ("your flour") that only the body names."""
+    """Whether a response mentions what only the body names: "your flour", or "this recipe" at its first mention."""
     body_text = f" {' '.join(_words(body))} "
     only_body = set(_words(body)) - set(_words(title))
-    for match in YOURS.finditer(prose.own_words(response)):
+    own = prose.own_words(response)
+    for match in YOURS.finditer(own):
         first, second = match[1].strip().lower(), match[2].lower()
         # "your tool" where the body has "I wrote a tool"
-        if second in only_body and (first in only_body or re.search(rf" (?:my|our|an?|this|the) {second} ", body_text)):
+        if second in only_body and (
+            first in only_body or re.search(rf" (?:my|our|an?|this|the) {re.escape(second)} ", body_text)
+        ):
+            return True
+    for match in THIS.finditer(own):
+        noun = match[1].lower()
+        named = re.search(rf" (?:my|our|an?|this|these|the|some) (?:\w+ )?{re.escape(noun)} ", body_text)
+        if named and noun in only_body and noun not in _words(own[: match.start()]):
             return True
     return False
 

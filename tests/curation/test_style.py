@@ -252,6 +252,10 @@ def test_other_words_are_not_references(answer):
         "<p>For more detailed info on yeast, there is a leaflet by <a>the guild</a>.</p>",
         "<p>For tons of detail, <a>the guild has a great guide</a>.</p>",
         "<p>Here is an overview of malting.</p><p><a>http://a.org</a></p>",
+        "<p>Yeast is treated in <a>Chapter 6</a>.</p>",
+        "<p>It is well covered by your link.</p>",
+        "<p><a>The 1901 law as PDF</a>, to read more.</p>",
+        "<p>The white paper is below.</p><p><a>http://a.org</a></p>",
         # an item of the site, named by its title
         "<p>In the question <a>Yeast in winter</a> there are some tips.</p>",
         "<p>The guild has <a>a decent article</a> on yeast.</p>",

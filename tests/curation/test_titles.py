@@ -144,6 +144,9 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
         ("You are correct that beer goes flat.", "You are correct"),
         ("As the author of that video says, it is old.", "the author of that video"),
         ("The beers which you mentioned are old.", "you mentioned"),
+        ("First question: it is old.", "First question"),
+        ("Can you show us your bottle?", "Can you show us your"),
+        ("It is old, in your case.", "in your case"),
         # no mention of the body
         ("Iron dissolves for you given that it is old.", None),
         ("It depends on which beer you are referring to.", None),
@@ -178,6 +181,9 @@ def test_your_question_is_no_mention_where_questions_are_the_subject():
         ("A friend brewed a beer. Is this common?", False),
         ("This is a bottle of beer. Why is it flat?", False),
         ("Beer goes flat. Does it help to freeze it?", False),
+        ("It is probably the malt.", True),  # asks nothing
+        ("Any tips against flat beer are welcome.", False),
+        ("Write a poem about beer.", False),
     ],
 )
 def test_description_that_begins_with_a_reference_needs_its_title(description, lacks):
@@ -189,6 +195,9 @@ def test_description_that_begins_with_a_reference_needs_its_title(description, l
     [
         ("Your friend is wrong.", True),
         ("Your sour dough is fine.", True),
+        ("This friend is wrong.", True),
+        ("A friend is somebody you know. This friend is wrong.", False),  # the response names one before
+        ("This beer is old.", False),
         ("Your beer is old.", False),  # the title has beer
         ("Open your fridge.", False),  # neither has one
         ("Your week begins.", False),  # no week of the asker's
