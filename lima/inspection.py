@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from lima.config import Params
 from lima.config.sections import Filter
-from lima.curation import decisions, filters
+from lima.curation import decisions
 from lima.curation.decisions import Outcome
 from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.records import Candidate, Dropped, Example, Record
-from lima.sources import detection, registry
+from lima.sources import detection, registry, rules
 from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
@@ -118,7 +118,7 @@ class Trial:
     """
 
     def __init__(self, reader: str, p: Filter) -> None:
-        self._sift = partial(filters.apply, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
+        self._sift = partial(rules.apply, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
         self._p, self._reader = p, reader
         self._bound = min_response_score(reader, p)
         self._scores: dict[str, int] = {}  # votes of the answer of each example, by its id

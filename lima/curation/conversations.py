@@ -1,9 +1,10 @@
 """Rules for conversations that are used unchanged: hand-written examples and released data sets (LIMA §2.2)."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
+from lima.config.sections import Filter
 from lima.curation import decisions
-from lima.curation.decisions import Outcome
+from lima.curation.decisions import Convert, Outcome, Outcomes
 from lima.records import Candidate, Example, Prompt, Turn
 
 # Readers of texts that the project's authors wrote and reviewed. Addresses, other languages and near duplicates in them
@@ -11,7 +12,19 @@ from lima.records import Candidate, Example, Prompt, Turn
 HAND_WRITTEN = frozenset(("authored", "suite"))
 
 
-def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
+def outcomes(
+    candidates: Iterable[Candidate], *, settings: Filter, to_markdown: Convert, to_marked: Convert
+) -> Outcomes:
+    """The rules of a source of conversations, which have no thresholds."""
+    return ((candidate, decide(candidate, to_markdown=to_markdown)) for candidate in candidates)
+
+
+def unfiltered(candidate: Candidate, *, settings: Filter, to_markdown: Convert, to_marked: Convert) -> Outcome:
+    """The conversation without quality filters."""
+    return decide(candidate, to_markdown=to_markdown)
+
+
+def decide(candidate: Candidate, *, to_markdown: Convert) -> Outcome:
     """Example if the last turn is the assistant's, Prompt if it is the user's."""
     turns = messages(candidate, to_markdown=to_markdown)
     empty = [f"turn {number}, {turn.role}" for number, turn in enumerate(turns, start=1) if not turn.content.strip()]
@@ -25,7 +38,7 @@ def decide(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]
     return kind(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
 
 
-def messages(candidate: Candidate, *, to_markdown: Callable[[Candidate, str], str]) -> tuple[Turn, ...]:
+def messages(candidate: Candidate, *, to_markdown: Convert) -> tuple[Turn, ...]:
     """The turns: optional system turn, title and description as one prompt, response, later turns.
 
     A candidate without response and later turns has no assistant turn.

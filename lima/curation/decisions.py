@@ -1,8 +1,12 @@
 """Outcomes of filtering a candidate, and all reasons for dropping one (LIMA §2)."""
 
+from collections.abc import Callable, Iterator
+
 from lima.records import Candidate, Dropped, Example, Prompt, Turn
 
 Outcome = Example | Prompt | Dropped
+Outcomes = Iterator[tuple[Candidate, Outcome]]
+Convert = Callable[[Candidate, str], str]  # a candidate's text to Markdown
 
 # In the order of the checks, so that a funnel reads from top to bottom. Brackets name the detail of a Dropped.
 REASONS = {

@@ -1,100 +1,21 @@
-"""The filters of each source over a stream of candidates, and their results (LIMA §2)."""
+"""The rules common to all sources, and the results of filtering a source (LIMA §2)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import PositiveInt
 
 from lima.config.sections import Filter
-from lima.curation import (
-    conversations,
-    decisions,
-    hashing,
-    natural_instructions_rules,
-    plugin_rules,
-    reddit_rules,
-    stack_exchange_rules,
-    wikihow_rules,
-)
+from lima.curation import decisions, hashing
 from lima.curation.conversations import HAND_WRITTEN
-from lima.curation.decisions import REASONS, Outcome
+from lima.curation.decisions import REASONS, Outcome, Outcomes
 from lima.curation.dedup import NearDuplicateIndex
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Record
 from lima.text import language, pii
 
-Convert = Callable[[str], str]  # HTML to Markdown
 Kind = TypeVar("Kind", Example, Prompt)
-
-
-def apply(
-    candidates: Iterable[Candidate], *, reader: str, settings: Filter, to_markdown: Convert, to_marked: Convert
-) -> Iterator[tuple[Candidate, Outcome]]:
-    """Each candidate with its outcome, lazily and in order; only a task of Super-Natural Instructions is buffered.
-
-    Args:
-        candidates: Candidates of one source.
-        reader: The source's reader, which selects its rules.
-        settings: The section `filter` of params.yaml.
-        to_markdown: Converts HTML to Markdown without links and images.
-        to_marked: As `to_markdown`, with `lima.text.removal_marks` where links and images were. Only rules read it.
-
-    Raises:
-        ReaderError: The reader is unknown, or its thresholds have no filter.
-    """
-    markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
-    decide: Callable[[Candidate], Outcome]
-    match reader:
-        case "stack_exchange":
-            decide = partial(
-                stack_exchange_rules.decide,
-                settings=settings.stack_exchange,
-                seed=settings.seed,
-                to_markdown=markdown,
-                to_marked=marked,
-            )
-        case "wikihow":
-            decide = partial(wikihow_rules.decide, settings=settings.wikihow, to_markdown=markdown)
-        case "reddit":
-            decide = partial(reddit_rules.decide, settings=settings.reddit, to_markdown=markdown)
-        case "natural_instructions":
-            outcomes = natural_instructions_rules.decide_by_task(
-                candidates, settings=settings.natural_instructions, language=settings.language
-            )
-            return _with_common_rules(outcomes, reader=reader, settings=settings)
-        case "authored" | "suite" | "lima" | "alpaca" | "chat":
-            decide = partial(conversations.decide, to_markdown=markdown)
-        case _:
-            decide = plugin_rules.rule(reader, settings, to_markdown=markdown)
-    outcomes = ((candidate, decide(candidate)) for candidate in candidates)
-    return _with_common_rules(outcomes, reader=reader, settings=settings)
-
-
-def unfiltered(
-    candidates: Iterable[Candidate], *, reader: str, settings: Filter, to_markdown: Convert, to_marked: Convert
-) -> Iterator[Example]:
-    """Examples without quality filters, for ablation arms (§5).
-
-    Examples with an empty turn, in another language or with a secret are skipped. Personal data are masked as in
-    `FilterResults`.
-    """
-    markdown, marked = partial(_markdown, to_markdown), partial(_markdown, to_marked)
-    share = settings.stack_exchange.title_share
-    for candidate in candidates:
-        outcome: Outcome
-        if reader == "stack_exchange":
-            response = markdown(candidate, candidate.response)
-            outcome = stack_exchange_rules.example(
-                candidate, response, share=share, seed=settings.seed, to_markdown=markdown, to_marked=marked
-            )
-        else:
-            outcome = conversations.decide(candidate, to_markdown=markdown)
-        if not isinstance(outcome, Example) or not all(turn.content.strip() for turn in outcome.messages):
-            continue
-        if not common_rejection(outcome, candidate, reader=reader, settings=settings):
-            yield outcome if reader in HAND_WRITTEN else pii.mask_record(outcome)[0]
 
 
 def common_rejection(
@@ -107,6 +28,15 @@ def common_rejection(
     secrets = (pii.find_secret(turn.content) for turn in record.messages)
     kind = next(filter(None, secrets), None)
     return decisions.dropped(candidate, "secret", kind) if kind else None
+
+
+def with_common_rules(outcomes: Iterable[tuple[Candidate, Outcome]], *, reader: str, settings: Filter) -> Outcomes:
+    """The outcomes of a source's own rules, after the common rules."""
+    for candidate, outcome in outcomes:
+        if isinstance(outcome, Dropped):
+            yield candidate, outcome
+        else:
+            yield candidate, common_rejection(outcome, candidate, reader=reader, settings=settings) or outcome
 
 
 class PersonalData(Record):
@@ -192,20 +122,6 @@ class FilterResults:
         if self._has_votes:
             return candidate.provenance.site, -float(candidate.score or 0), candidate.id
         return candidate.provenance.site, hashing.hash_uniform(self._settings.seed, candidate.id), candidate.id
-
-
-def _with_common_rules(
-    outcomes: Iterable[tuple[Candidate, Outcome]], *, reader: str, settings: Filter
-) -> Iterator[tuple[Candidate, Outcome]]:
-    for candidate, outcome in outcomes:
-        if isinstance(outcome, Dropped):
-            yield candidate, outcome
-        else:
-            yield candidate, common_rejection(outcome, candidate, reader=reader, settings=settings) or outcome
-
-
-def _markdown(to_markdown: Convert, candidate: Candidate, text: str) -> str:
-    return to_markdown(text) if candidate.markup == "html" else text
 
 
 def _preference(accepted: Accepted[Kind]) -> tuple[int, int, str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lima import config, jsonl, storage
-from lima.curation import edits, filters, hashing
+from lima.curation import edits, hashing
 from lima.curation.filters import FilterResults
 from lima.errors import run_command
 from lima.records import Candidate
+from lima.sources import rules
 from lima.text.html_to_markdown import to_markdown, to_marked
 
 
@@ -17,11 +18,11 @@ from lima.text.html_to_markdown import to_markdown, to_marked
 def main(source: str) -> None:
     params = config.load()
     reader = config.entry(params.sources, "source", source).reader
-    rules = params.rules(source)
+    settings = params.rules(source)
     candidates = jsonl.read(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate)
-    reservoir = hashing.Reservoir[Candidate](rules.unfiltered_reservoir, seed=rules.seed)
-    changes = edits.read_edits(Path(rules.edits), source)
-    bins = FilterResults(reader=reader, settings=rules)
+    reservoir = hashing.Reservoir[Candidate](settings.unfiltered_reservoir, seed=settings.seed)
+    changes = edits.read_edits(Path(settings.edits), source)
+    results = FilterResults(reader=reader, settings=settings)
     offered = 0
 
     def watched() -> Iterator[Candidate]:
@@ -33,17 +34,19 @@ def main(source: str) -> None:
             yield candidate
 
     with storage.publish("filter", source) as folder:
-        sifted = filters.apply(watched(), reader=reader, settings=rules, to_markdown=to_markdown, to_marked=to_marked)
-        jsonl.write(folder / "dropped.jsonl", bins.collect(edits.apply_edits(sifted, changes)))
-        jsonl.write(folder / "kept.jsonl", bins.kept())
-        jsonl.write(folder / "prompts.jsonl", bins.prompts())
-        plain = filters.unfiltered(
-            reservoir.items(), reader=reader, settings=rules, to_markdown=to_markdown, to_marked=to_marked
+        outcomes = rules.apply(
+            watched(), reader=reader, settings=settings, to_markdown=to_markdown, to_marked=to_marked
         )
-        jsonl.write(folder / "unfiltered.jsonl", plain)
-        funnel = bins.funnel(source, offered=offered)
+        jsonl.write(folder / "dropped.jsonl", results.collect(edits.apply_edits(outcomes, changes)))
+        jsonl.write(folder / "kept.jsonl", results.kept())
+        jsonl.write(folder / "prompts.jsonl", results.prompts())
+        unfiltered = rules.unfiltered(
+            reservoir.items(), reader=reader, settings=settings, to_markdown=to_markdown, to_marked=to_marked
+        )
+        jsonl.write(folder / "unfiltered.jsonl", unfiltered)
+        funnel = results.funnel(source, offered=offered)
         jsonl.write(folder / "funnel.json", [funnel])
-        jsonl.write(folder / "personal_data.json", [bins.personal_data(source)])
+        jsonl.write(folder / "personal_data.json", [results.personal_data(source)])
     print(f"{source}: {offered} candidates, {funnel.kept} kept, {funnel.prompts} prompts, the rest dropped")
 
 

@@ -32,9 +32,13 @@ NO_DEPENDENCY = {
     "tracking",
 }
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
-# folders of modules that a stage imports by a name of params.yaml; no reader imports the folder of another one
-READER = "lima/sources/${item.reader}/reader"
-IMPORTED_BY_NAME = {"scrape": {READER: [ROOT / f"lima/sources/{name}/reader" for name in readers.BUILT_IN]}}
+# modules and folders of modules that a stage imports by a name of params.yaml
+IMPORTED_BY_NAME = {
+    stage: {
+        f"lima/sources/${{item.reader}}/{part}": [ROOT / f"lima/sources/{name}/{part}" for name in readers.BUILT_IN]
+    }
+    for stage, part in (("scrape", "reader"), ("filter", "rules.py"))
+}
 
 
 def definition(stage: str) -> dict:
@@ -76,9 +80,10 @@ def closure(path: Path, seen: set[str] | None = None) -> set[str]:
     return seen
 
 
-def folder_closure(folder: Path) -> set[str]:
-    """The closure of a reader's module, with the module itself."""
-    return closure(folder / "__init__.py") | {(folder / "__init__.py").relative_to(ROOT).as_posix()}
+def own_closure(path: Path) -> set[str]:
+    """The closure of a module, or of the code of a folder's `__init__`, with the module itself."""
+    path = path / "__init__.py" if path.is_dir() else path
+    return closure(path) | {path.relative_to(ROOT).as_posix()}
 
 
 # --- one name per stage --------------------------------------------------------------------------------------------
@@ -107,23 +112,23 @@ def test_prefect_runs_the_stages_of_dvc_yaml():
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
-    """For modules imported by name at run time, dvc.yaml lists their folder and their imports outside of it."""
+    """For code imported by name at run time, dvc.yaml lists its file or folder and the imports outside of it."""
     needed = closure(ROOT / f"lima/stages/{stage}.py") | {f"lima/stages/{stage}.py"}
     by_name = IMPORTED_BY_NAME.get(stage, {})
-    for folder in (folder for folders in by_name.values() for folder in folders):
-        needed |= {name for name in folder_closure(folder) if not name.startswith(f"{folder.relative_to(ROOT)}/")}
+    for path in (path for paths in by_name.values() for path in paths):
+        needed |= {name for name in own_closure(path) if not (ROOT / name).is_relative_to(path)}
     listed = {dep for dep in definition(stage)["deps"] if dep.startswith("lima/")}
     assert listed == needed | by_name.keys()
 
 
-def test_no_reader_imports_the_folder_of_another():
-    for name in readers.BUILT_IN:
-        imports = {
-            module.split("/")[2]
-            for module in folder_closure(ROOT / f"lima/sources/{name}/reader")
-            if "sources/" in module
-        }
-        assert imports & set(readers.BUILT_IN) == {name}
+@pytest.mark.parametrize("name", readers.BUILT_IN)
+@pytest.mark.parametrize(("part", "other"), [("reader", "rules.py"), ("rules.py", "reader")])
+def test_the_code_of_a_source_imports_neither_another_source_nor_its_own_other_part(name, part, other):
+    """So that a changed rule does not scrape, and a changed reader filters only if the candidates change."""
+    imports = {module for module in own_closure(ROOT / f"lima/sources/{name}/{part}") if module.count("/") > 2}
+    folders = {module.split("/")[2] for module in imports if module.startswith("lima/sources/")}
+    assert folders == {name}
+    assert not [module for module in imports if module.startswith(f"lima/sources/{name}/{other}")]
 
 
 def test_every_reader_has_a_folder_and_every_folder_a_reader():
@@ -131,7 +136,7 @@ def test_every_reader_has_a_folder_and_every_folder_a_reader():
         path.parent.name for path in (ROOT / "lima/sources").glob("*/__init__.py") if not path.parent.is_symlink()
     }
     assert folders == set(readers.BUILT_IN)
-    assert all((ROOT / f"lima/sources/{name}/reader/__init__.py").exists() for name in folders)
+    assert all((ROOT / f"lima/sources/{name}/{part}").exists() for name in folders for part in ("reader", "rules.py"))
 
 
 @pytest.mark.parametrize("stage", ["validate", "train"])

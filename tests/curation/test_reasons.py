@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lima.config.sections import Filter
-from lima.curation import filters
 from lima.curation.decisions import REASONS
 from lima.curation.filters import FilterResults
 from lima.records import Candidate, Dropped, Example, Prompt, Provenance, Turn
+from lima.sources import rules
 from lima.text import removal_marks
 from lima.text.html_to_markdown import to_markdown, to_marked
 
@@ -96,9 +96,7 @@ def without_tags(html: str) -> str:
 
 
 def sifted(reader: str, candidates: list[Candidate], settings: Filter = FILTER) -> list[Example | Prompt | Dropped]:
-    pairs = filters.apply(
-        candidates, reader=reader, settings=settings, to_markdown=without_tags, to_marked=without_tags
-    )
+    pairs = rules.apply(candidates, reader=reader, settings=settings, to_markdown=without_tags, to_marked=without_tags)
     return [outcome for _, outcome in pairs]
 
 
@@ -451,9 +449,9 @@ def test_outcomes_contain_no_removal_marks(response_score, html):
         candidate("stack_exchange", number=3, response=f"{html} {LINKED}", description="", markup="html"),
     ]
     pairs = list(
-        filters.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked)
+        rules.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked)
     )
-    plain = filters.unfiltered(
+    plain = rules.unfiltered(
         offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked
     )
     written = [result.model_dump_json() for _, result in pairs] + [example.model_dump_json() for example in plain]
@@ -464,7 +462,7 @@ def test_removed_images_are_detected_at_their_position():
     image, rest = "<p>Good crumb looks so:</p><p><img></p>", f"<p>{ANSWER}</p>"
     for response, reason in ((image + rest, "refers_to_missing"), (rest + image.replace("so:", "open."), None)):
         offered = [candidate("stack_exchange", response=response, markup="html")]
-        ((_, result),) = filters.apply(
+        ((_, result),) = rules.apply(
             offered, reader="stack_exchange", settings=FILTER, to_markdown=to_markdown, to_marked=to_marked
         )
         assert (result.reason if isinstance(result, Dropped) else None) == reason
@@ -493,7 +491,7 @@ def test_funnel_adds_up_in_the_order_of_the_reasons(rows):
     for reader in {reader for reader, _ in rows}:
         offered = [candidate(reader, number=n, **changes) for n, (r, changes) in enumerate(rows) if r == reader]
         results = FilterResults(reader=reader, settings=FILTER)
-        pairs = filters.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str)
+        pairs = rules.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str)
         dropped = list(results.collect(pairs))
         funnel = results.funnel(reader, offered=len(offered))  # raises if it does not add up
         assert sum(funnel.dropped.values()) == len(dropped)
@@ -514,7 +512,7 @@ def test_near_duplicate_with_most_votes_then_longest_then_smallest_id_is_kept():
     ]
     for order in (offered, offered[::-1]):
         results = FilterResults(reader="stack_exchange", settings=FILTER)
-        sifted = filters.apply(order, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str)
+        sifted = rules.apply(order, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str)
         dropped = {drop.place: (drop.reason, drop.detail) for drop in results.collect(sifted)}
         assert sorted(example.id for example in results.kept()) == [
             "stack_exchange/beer/4",
@@ -534,7 +532,7 @@ def test_personal_data_are_masked_and_counted_in_kept_records_only():
         candidate("alpaca", number=3, response=mail, later_turns=(Turn(role="assistant", content="!"),)),
     ]
     results = FilterResults(reader="alpaca", settings=FILTER)
-    list(results.collect(filters.apply(offered, reader="alpaca", settings=FILTER, to_markdown=str, to_marked=str)))
+    list(results.collect(rules.apply(offered, reader="alpaca", settings=FILTER, to_markdown=str, to_marked=str)))
     assert [turn.content for turn in results.kept()[0].messages] == [
         "Call 555-0100?",
         "Write to name@example.com or name@example.com.",
@@ -557,15 +555,13 @@ def test_hand_written_sources_are_not_masked_and_ignore_language_and_near_duplic
     for reader, offered in (("authored", examples), ("suite", prompts)):
         results = FilterResults(reader=reader, settings=FILTER)
         assert (
-            list(
-                results.collect(filters.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str))
-            )
+            list(results.collect(rules.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str)))
             == []
         )
         left = {row.id: [turn.content for turn in row.messages] for row in (*results.kept(), *results.prompts())}
         assert left == {row.id: [text for text in (row.title, row.response) if text] for row in offered}
         assert results.personal_data(reader).masked == {}
-    plain = list(filters.unfiltered(examples, reader="authored", settings=FILTER, to_markdown=str, to_marked=str))
+    plain = list(rules.unfiltered(examples, reader="authored", settings=FILTER, to_markdown=str, to_marked=str))
     assert [row.messages[1].content for row in plain] == [row.response for row in examples]
 
 
@@ -574,9 +570,7 @@ def test_kept_examples_are_sorted_by_site_votes_and_id():
     results = FilterResults(reader="stack_exchange", settings=FILTER)
     offered = [candidate("stack_exchange", site=site, number=number, score=score) for site, number, score in votes]
     list(
-        results.collect(
-            filters.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str)
-        )
+        results.collect(rules.apply(offered, reader="stack_exchange", settings=FILTER, to_markdown=str, to_marked=str))
     )
     assert [example.provenance.id for example in results.kept()] == ["1", "2", "4", "3", "5"]
 
@@ -585,7 +579,7 @@ def test_articles_are_shuffled_independently_of_their_order():
     def kept(numbers: Iterator[int] | range) -> list[str]:
         results = FilterResults(reader="wikihow", settings=FILTER)
         offered = [candidate("wikihow", number=n) for n in numbers]
-        list(results.collect(filters.apply(offered, reader="wikihow", settings=FILTER, to_markdown=str, to_marked=str)))
+        list(results.collect(rules.apply(offered, reader="wikihow", settings=FILTER, to_markdown=str, to_marked=str)))
         return [example.provenance.id for example in results.kept()]
 
     assert kept(range(30)) == kept(reversed(range(30)))
@@ -599,7 +593,7 @@ def test_unfiltered_examples_are_only_converted():
         candidate("stack_exchange", number=2, response="<p>", markup="html"),
     ]
     plain = list(
-        filters.unfiltered(
+        rules.unfiltered(
             offered, reader="stack_exchange", settings=FILTER, to_markdown=without_tags, to_marked=without_tags
         )
     )

@@ -5,9 +5,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import config, jsonl
-from lima.curation import filters
 from lima.curation.edits import EditError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
+from lima.sources import rules
 from lima.stages import filter as stage
 from lima.text.html_to_markdown import to_markdown, to_marked
 
@@ -113,7 +113,7 @@ def test_sifting_takes_no_candidate_before_its_turn(checkout):
             taken.append(number)
             yield candidate(number)
 
-    sifted = filters.apply(
+    sifted = rules.apply(
         offered(), reader="stack_exchange", settings=config.load().filter, to_markdown=to_markdown, to_marked=to_marked
     )
     assert isinstance(next(sifted)[1], Example)

@@ -6,24 +6,33 @@ unrelated to it. A task with many faulty outputs is dropped as a whole.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from statistics import median
 
-from lima.config.sections import Language, NaturalInstructionsFilter
+from lima.config.sections import Filter, Language, NaturalInstructionsFilter
 from lima.curation import decisions
-from lima.curation.decisions import Outcome
+from lima.curation.conversations import unfiltered
+from lima.curation.decisions import Convert, Outcome, Outcomes
 from lima.records import Candidate
 from lima.text import language as language_of
+
+__all__ = ["outcomes", "unfiltered"]
 
 # " ." may begin a file name, so the punctuation mark must be followed by white space
 APART = re.compile(r"(?<=\w) (?:[.,;?!](?=\s|$)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b)|\( \w|\w \)")
 LONG_WORD = re.compile(r"\w{4,}")
 
 
+def outcomes(
+    candidates: Iterable[Candidate], *, settings: Filter, to_markdown: Convert, to_marked: Convert
+) -> Outcomes:
+    return decide_by_task(candidates, settings=settings.natural_instructions, language=settings.language)
+
+
 def decide_by_task(
     candidates: Iterable[Candidate], *, settings: NaturalInstructionsFilter, language: Language
-) -> Iterator[tuple[Candidate, Outcome]]:
+) -> Outcomes:
     """The outcome of each instance. Instances of a task must be adjacent; one task is buffered at a time."""
     for _, instances in groupby(candidates, key=lambda candidate: candidate.provenance.site):
         task = list(instances)

@@ -4,15 +4,38 @@
 score is at least 10", of 1,200 to 4,096 characters, not in the first person, not referring to other answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
-from lima.config.sections import StackExchangeFilter
+from lima.config.sections import Filter, StackExchangeFilter
 from lima.curation import decisions, hashing, style, titles
-from lima.curation.decisions import Outcome
-from lima.records import Candidate, Dropped, Example
+from lima.curation.decisions import Convert, Outcome, Outcomes
+from lima.records import Candidate, Dropped
 from lima.text import prose, removal_marks
 
-Convert = Callable[[Candidate, str], str]  # a candidate's text to Markdown
+
+def outcomes(
+    candidates: Iterable[Candidate], *, settings: Filter, to_markdown: Convert, to_marked: Convert
+) -> Outcomes:
+    for candidate in candidates:
+        yield (
+            candidate,
+            decide(
+                candidate,
+                settings=settings.stack_exchange,
+                seed=settings.seed,
+                to_markdown=to_markdown,
+                to_marked=to_marked,
+            ),
+        )
+
+
+def unfiltered(candidate: Candidate, *, settings: Filter, to_markdown: Convert, to_marked: Convert) -> Outcome:
+    """The example with the best available prompt, even if that prompt is unsuitable."""
+    response, share = to_markdown(candidate, candidate.response), settings.stack_exchange.title_share
+    prompt, _ = _prompt(
+        candidate, response, share=share, seed=settings.seed, to_markdown=to_markdown, to_marked=to_marked
+    )
+    return decisions.example(candidate, prompt, response)
 
 
 def decide(
@@ -61,14 +84,6 @@ def with_prompt(
     """The example; dropped if only the title can be the prompt and the title is unsuitable."""
     prompt, fault = _prompt(candidate, response, share=share, seed=seed, to_markdown=to_markdown, to_marked=to_marked)
     return fault or decisions.example(candidate, prompt, response)
-
-
-def example(
-    candidate: Candidate, response: str, *, share: float, seed: int, to_markdown: Convert, to_marked: Convert
-) -> Example:
-    """The example with the best available prompt, even if that prompt is unsuitable."""
-    prompt, _ = _prompt(candidate, response, share=share, seed=seed, to_markdown=to_markdown, to_marked=to_marked)
-    return decisions.example(candidate, prompt, response)
 
 
 def _prompt(

@@ -5,12 +5,15 @@ gives training examples. r/AskReddit, with unreliable answers, gives prompts onl
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 
-from lima.config.sections import RedditFilter
+from lima.config.sections import Filter, RedditFilter
 from lima.curation import decisions, rewriting, style, titles
-from lima.curation.decisions import Outcome
+from lima.curation.conversations import unfiltered
+from lima.curation.decisions import Convert, Outcome, Outcomes
 from lima.records import Candidate, Dropped
+
+__all__ = ["outcomes", "unfiltered"]
 
 REMOVED = re.compile(r"^\s*\[\s*(?:deleted|removed|unavailable|deleted by user|removed by \w+)\s*\]\s*$", re.IGNORECASE)
 MODERATOR = re.compile(
@@ -29,7 +32,14 @@ INCOMPLETE = re.compile(
 )
 
 
-def decide(candidate: Candidate, *, settings: RedditFilter, to_markdown: Callable[[Candidate, str], str]) -> Outcome:
+def outcomes(
+    candidates: Iterable[Candidate], *, settings: Filter, to_markdown: Convert, to_marked: Convert
+) -> Outcomes:
+    for candidate in candidates:
+        yield candidate, decide(candidate, settings=settings.reddit, to_markdown=to_markdown)
+
+
+def decide(candidate: Candidate, *, settings: RedditFilter, to_markdown: Convert) -> Outcome:
     subreddit = candidate.provenance.site
     if _contains(settings.prefilter.train_subreddits, subreddit):
         return story_example(candidate, to_markdown(candidate, candidate.response), settings=settings)

@@ -1,6 +1,6 @@
 import pytest
 
-from lima.curation.natural_instructions_rules import unpolished
+from lima.sources.natural_instructions.rules import unpolished
 
 
 @pytest.mark.parametrize(
