@@ -47,7 +47,7 @@ def instruction(prompt: Prompt, first: str, second: str) -> str:
 
 @cache
 def _template() -> Template:
-    return Template(files("lima.evaluation").joinpath("prompts/pairwise.md").read_text(encoding="utf-8"))
+    return Template(files("lima.evaluation").joinpath("prompts/pairwise_in_one_turn.md").read_text(encoding="utf-8"))
 
 
 def dialogue(prompt: Prompt) -> str:
