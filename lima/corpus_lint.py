@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lima.config.tools import CorpusLint
+from lima.evaluation import constraints
 from lima.evaluation.diversity import words
 from lima.records import Dropped
 from lima.sources import hand_written
@@ -21,7 +22,7 @@ TRAINED = ("train", "dialogues")
 
 @dataclass(frozen=True)
 class Finding:
-    rule: str  # schema, near-duplicate, formula or spelling
+    rule: str  # schema, near-duplicate, constraint, formula or spelling
     location: str  # an id, or FILE:LINE
     message: str
 
@@ -60,6 +61,7 @@ def lint(folders: Sequence[Path], params: CorpusLint) -> LintResult:
         errors=[
             *corpus.errors,
             *near_duplicates(near, corpus.parts),
+            *violated_constraints(rows),
             *repeated_openings(rows, opening=params.opening_words, most=params.most_openings),
             *(finding for finding, role in misspelt if role == "assistant"),
         ],
@@ -103,6 +105,14 @@ def near_duplicates(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Au
         yield Finding(
             "near-duplicate", pair.first, f"{first} and {second} are near-duplicates, Jaccard {pair.jaccard:.2f}"
         )
+
+
+def violated_constraints(rows: Sequence[Authored]) -> Iterator[Finding]:
+    """Examples whose own answer violates a constraint of their prompt."""
+    for row in rows:
+        if row.messages[-1].role == "assistant":
+            faults = (constraints.violation(constraint, row.messages[-1].content) for constraint in row.constraints)
+            yield from (Finding("constraint", row.id, f"its answer: {fault}") for fault in faults if fault)
 
 
 def repeated_openings(rows: Sequence[Authored], *, opening: int, most: int) -> Iterator[Finding]:

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
+from lima.constraint_types import Constraint
+
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -39,7 +41,8 @@ class Candidate(Record):
     response_score: int | None
     tags: tuple[str, ...]
     provenance: Provenance
-    system: str = ""  # system turn of a released dialogue, "" if there is none
+    system: str = ""  # system turn, "" if there is none
+    constraints: tuple[Constraint, ...] = ()  # verifiable instructions of the prompt
 
 
 class Comment(Record):
@@ -107,6 +110,7 @@ class Prompt(Record):
     messages: tuple[Turn, ...]
     tags: tuple[str, ...]
     provenance: Provenance
+    constraints: tuple[Constraint, ...] = ()  # verifiable instructions (appendix E)
 
 
 def first_prompt(record: Example | Prompt) -> str:

@@ -77,6 +77,16 @@ BROKEN = [
         "formula",
         "3 responses begin with 'gladly here it'",
     ),
+    (
+        [row("a-3", "Eels, in two lines.", "They spawn.") | {"constraints": [{"constraint": "lines", "count": 2}]}],
+        "constraint",
+        "its answer: 1 lines, not 2",
+    ),
+    (
+        [row("b-3", "Eels, in two lines.", group="B") | {"constraints": [{"constraint": "lines", "counts": 2}]}],
+        "schema",
+        "constraints.0.lines.counts: Extra inputs are not permitted, not 2",
+    ),
     ([row("a-3", "Where do eels spawn?", "They recieve no visitors there.")], "spelling", "'recieve': receive?"),
     ([row("a-3", "Where do eels spawn?", "In the the Sargasso Sea.")], "spelling", "'the the': the?"),
 ]

@@ -34,8 +34,15 @@ def decide(candidate: Candidate, *, to_markdown: Convert) -> Outcome:
     dialogue = roles[roles[0] == "system" :]
     if dialogue != [("user", "assistant")[number % 2] for number in range(len(dialogue))]:
         return decisions.dropped(candidate, "turns_do_not_alternate", " ".join(roles))
-    kind = Example if roles[-1] == "assistant" else Prompt
-    return kind(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
+    if roles[-1] == "assistant":
+        return Example(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
+    return Prompt(
+        id=candidate.id,
+        messages=turns,
+        tags=candidate.tags,
+        provenance=candidate.provenance,
+        constraints=candidate.constraints,
+    )
 
 
 def messages(candidate: Candidate, *, to_markdown: Convert) -> tuple[Turn, ...]:

@@ -102,4 +102,10 @@ def example(candidate: Candidate, prompt: str, response: str) -> Example:
 
 def prompt(candidate: Candidate, text: str) -> Prompt:
     turns = (Turn(role="user", content=text),)
-    return Prompt(id=candidate.id, messages=turns, tags=candidate.tags, provenance=candidate.provenance)
+    return Prompt(
+        id=candidate.id,
+        messages=turns,
+        tags=candidate.tags,
+        provenance=candidate.provenance,
+        constraints=candidate.constraints,
+    )

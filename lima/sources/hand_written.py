@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
+from lima.constraint_types import Constraint
 from lima.records import Candidate, Dropped, Provenance, Record, Turn
 from lima.sources import json_rows
 from lima.sources.base import ReadStats, Shard, bad_row, files
@@ -16,6 +17,7 @@ class Written(Record):
 
     id: str = Field(min_length=1)  # never changes, even if the text does
     messages: tuple[Turn, ...] = Field(min_length=1)
+    constraints: tuple[Constraint, ...] = ()  # verifiable instructions that the prompt contains
 
 
 W = TypeVar("W", bound=Written)
@@ -45,8 +47,9 @@ def pieces(dumps: Path) -> list[Shard]:
 
 
 def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:
-    """Return the candidate of a line: the first exchange or a prompt alone, and the later turns."""
-    first, *later = row.messages
+    """Return the candidate of a line: the system turn, the first exchange or a prompt alone, and the later turns."""
+    system = row.messages[0].content if row.messages[0].role == "system" else ""
+    first, *later = row.messages[bool(system) :]
     return Candidate(
         id=f"{provenance.source}/{provenance.site}/{provenance.id}",
         title=first.content,
@@ -58,4 +61,6 @@ def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) ->
         response_score=None,
         tags=tags,
         provenance=provenance,
+        system=system,
+        constraints=row.constraints,
     )

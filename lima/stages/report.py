@@ -8,8 +8,7 @@ from pathlib import Path
 from lima import config, storage
 from lima.config import Params
 from lima.errors import run_command
-from lima.evaluation import attack_rates, attacks, constraint_rates
-from lima.evaluation import constraints as rules
+from lima.evaluation import attack_rates, attacks, constraint_rates, constraints
 from lima.reporting import metrics, report, results, token_counts
 
 
@@ -61,14 +60,14 @@ def attempted(written: results.Results) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def prescribed(written: results.Results) -> dict[str, list[tuple[str, str | None]]]:
-    """Prompt id and violation (or None) of each response to a test prompt with a constraint, by contestant."""
-    named = {prompt.id: form for prompt in written.test if (form := rules.constraint_of(prompt))}
+def prescribed(written: results.Results) -> dict[str, list[tuple[str, tuple[str | None, ...]]]]:
+    """Prompt id and violations of each response to a test prompt with constraints, by contestant."""
+    constrained = {prompt.id: prompt for prompt in written.test if prompt.constraints}
     return {
         name: [
-            (answer.prompt_id, rules.violation(named[answer.prompt_id], answer.text))
+            (answer.prompt_id, constraints.violations(constrained[answer.prompt_id], answer.text))
             for answer in answers
-            if answer.prompt_id in named
+            if answer.prompt_id in constrained
         ]
         for name, answers in written.responses.items()
     }

@@ -20,6 +20,7 @@ GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 NO_DEPENDENCY = {
     "chat_types",
     "config",
+    "constraint_types",
     "display",
     "errors",
     "jsonl",

@@ -13,6 +13,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from lima import config, jsonl
 from lima.config.entries import Comparison
+from lima.constraint_types import Checkboxes
 from lima.records import (
     EpochMetrics,
     EpochScore,
@@ -88,7 +89,7 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
         _json(f"scrape/{name}/stats.json", stats)
         _lines(f"filter/{name}/funnel.json", [funnel])
     test = [prompt("B", number) for number in range(PROMPTS)]
-    test[1] = test[1].model_copy(update={"tags": ("keeps:checklist",)})
+    test[1] = test[1].model_copy(update={"constraints": (Checkboxes(constraint="checkboxes", count=9, ticked=4),)})
     _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
     _lines("prompts/test.jsonl", test)
     _lines("prompts/adversarial.jsonl", ATTACKS)

@@ -15,10 +15,9 @@ from lima.sources import hand_written
 from lima.sources.base import Prefilter, ReadStats, digest
 from lima.sources.hand_written import pieces
 
-__all__ = ["DRAFT", "KEEPS", "MARKS", "Authored", "Origin", "pieces", "read"]
+__all__ = ["DRAFT", "MARKS", "Authored", "Origin", "pieces", "read"]
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
-KEEPS = "keeps:"  # how the note of a test prompt begins that names the form its answers have to keep; a tag too
 DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
 
 
@@ -38,7 +37,7 @@ class Authored(hand_written.Written):
     topic: str = Field(min_length=1)
     kind: str = Field(min_length=1)  # what is asked for: explain, plan, advice, creative, list, compare, code, …
     sensitive: bool  # a prompt with some toxicity or malevolence
-    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, "keeps:FORM", or ""
+    note: str  # of a sensitive prompt, what a safe answer does; else one of MARKS, or ""
     origin: Origin | None = None
 
     @model_validator(mode="after")
@@ -73,7 +72,7 @@ def read(
 
 def _candidate(row: Authored, *, source: str, license: str, digest_: str) -> Candidate:
     sensitive = ("sensitive",) if row.sensitive else ()
-    mark = (row.note,) if row.note in MARKS or row.note.startswith(KEEPS) else ()
+    mark = (row.note,) if row.note in MARKS else ()
     by = f"group {row.group}"
     origin = row.origin or Origin(url="", author="", license=license, digest=digest_)
     return hand_written.candidate(
