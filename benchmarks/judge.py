@@ -18,7 +18,7 @@ from aiohttp import web
 
 from benchmarks.claims import Claim, claim, in_turn
 from lima.config.entries import EndpointAnnotator
-from lima.config.sections import Judge
+from lima.config.sections import Budget, Judge
 from lima.evaluation import annotators, pairwise
 from lima.records import Prompt, Provenance, Response, Turn
 
@@ -29,7 +29,17 @@ def measure() -> Iterator[Claim]:
     shown, runs = pairs(), count()
     with served() as url, tempfile.TemporaryDirectory() as folder:
         annotator = EndpointAnnotator(kind="endpoint", url=url, model="m", key_variable="", max_tokens=64)
-        judge = Judge(annotators=[], concurrency=CONCURRENCY, retries=5, timeout=30.0, max_failed_share=0.0, seed=0)
+        judge = Judge(
+            annotators=[],
+            concurrency=CONCURRENCY,
+            retries=5,
+            timeout=30.0,
+            max_retry_after=1.0,
+            max_rate_limit_wait=1.0,
+            budget=Budget(calls=None, tokens=None, cost=None),
+            max_failed_share=0.0,
+            seed=0,
+        )
 
         def ours() -> None:
             said = annotators.annotate(

@@ -1,18 +1,14 @@
-"""Chat requests and responses, independent of the transport, and concurrent requests with a failure limit."""
+"""Chat requests and responses, independent of the transport, and a limit on requests without a response."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import JsonValue, NonNegativeInt
 
 from lima.errors import LimaError
-from lima.records import NoReplyReason, Record, Turn
+from lima.records import NoReplyReason, Record, Turn, Usage
 
-GRACE = 10.0  # seconds that running requests may take after a failure, since their responses are paid for
-
-Result = TypeVar("Result")
 Option = Literal["max_tokens", "max_completion_tokens", "temperature", "top_p", "seed"]
 ALL_OPTIONS: tuple[Option, ...] = ("max_tokens", "temperature", "top_p", "seed")
 
@@ -32,7 +28,7 @@ class ChatResponse(Record):
     text: str  # unchanged, with reasoning blocks
     finish: Literal["stop", "length"]
     finish_reason: str | None  # as sent by the server
-    tokens: NonNegativeInt | None
+    usage: Usage
 
 
 class NoReply(Record):
@@ -40,6 +36,7 @@ class NoReply(Record):
 
     reason: NoReplyReason
     detail: str
+    usage: Usage | None = None  # None if no attempt was charged for
 
 
 CompletionFn = Callable[[ChatRequest], Awaitable[ChatResponse | NoReply]]
@@ -83,19 +80,6 @@ class FailureLimit:
             )
 
 
-def limited(ask: CompletionFn, limit: FailureLimit) -> CompletionFn:
-    """Wrap a completion function so that failures are counted and no request is sent once the limit is exceeded."""
-
-    async def complete(request: ChatRequest) -> ChatResponse | NoReply:
-        limit.check()
-        reply = await ask(request)
-        if isinstance(reply, NoReply):
-            limit.count(reply)
-        return reply
-
-    return complete
-
-
 def counts(reasons: Counter[str] | Counter[NoReplyReason]) -> str:
     """Format counts as `2 refused, 1 timed_out`, the most frequent first."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -121,48 +105,12 @@ def options(
     return {**{name: values[name] for name in send}, **extra}
 
 
-async def gather_limited(
-    jobs: Sequence[Callable[[], Awaitable[Result]]],
-    *,
-    concurrency: int,
-    done: Callable[[], object],
-    grace: float = 0.0,
-) -> list[Result]:
-    """Run jobs with limited concurrency and return their results in order. The first LimaError cancels the others.
+def prompt_tokens(request: ChatRequest) -> int:
+    """Estimate the tokens of a prompt: a quarter of its UTF-8 bytes, and four per turn for the chat template."""
+    return sum(4 + -(-len(turn.content.encode()) // 4) for turn in request.messages)
 
-    Args:
-        concurrency: number of jobs that run at the same time.
-        done: called after each job.
-        grace: seconds that running jobs may take after another one has failed; no job is started in this time.
-    """
-    slots = asyncio.Semaphore(concurrency)
-    started: set[asyncio.Task[Result] | None] = set()
-    failed = False
 
-    async def run(job: Callable[[], Awaitable[Result]]) -> Result:
-        nonlocal failed
-        async with slots:
-            if failed:
-                await asyncio.Event().wait()  # until this task is cancelled
-            started.add(asyncio.current_task())
-            try:
-                result = await job()
-            except LimaError:
-                failed = True
-                raise
-        done()
-        return result
-
-    tasks = [asyncio.ensure_future(run(job)) for job in jobs]
-    try:
-        return await asyncio.gather(*tasks)
-    except LimaError:
-        for task in tasks:
-            if task not in started:
-                task.cancel()
-        await asyncio.wait(tasks, timeout=grace)
-        raise
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def max_completion_tokens(request: ChatRequest) -> int | None:
+    """Return the token limit of the response, None if the request has none."""
+    limits = [request.options.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return next((limit for limit in limits if isinstance(limit, int)), None)

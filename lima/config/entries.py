@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, PositiveInt
+from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, PositiveInt
 
 from lima import readers
 from lima.chat_types import ALL_OPTIONS, Option
@@ -128,13 +128,26 @@ Send = Annotated[tuple[Option, ...], Field(strict=False), AfterValidator(_check_
 Extra = Annotated[dict[str, JsonValue], AfterValidator(_check_extra)]
 
 
-class EndpointContestant(Section):
+class Prices(Section):
+    """Prices per million tokens, in one currency."""
+
+    prompt: NonNegativeFloat
+    completion: NonNegativeFloat
+
+
+class ServedModel(Section):
+    """A model behind an OpenAI-compatible server."""
+
     kind: Literal["endpoint"]
     url: str
     model: str
-    key_variable: str  # environment variable with the API key
+    key_variable: str  # environment variable with the API key; "" for a server without a key
     send: Send = ALL_OPTIONS
     extra: Extra = Field(default_factory=dict)
+    prices: Prices | None = None  # None: the cost is unknown, unless the server reports it
+
+
+class EndpointContestant(ServedModel):
     reads: str
 
 
@@ -153,13 +166,7 @@ class FloorAnnotator(Section):
     rule: Literal["longest", "random", "always-tie", "finished"]
 
 
-class EndpointAnnotator(Section):
-    kind: Literal["endpoint"]
-    url: str
-    model: str
-    key_variable: str
-    send: Send = ALL_OPTIONS
-    extra: Extra = Field(default_factory=dict)
+class EndpointAnnotator(ServedModel):
     max_tokens: PositiveInt
 
 

@@ -260,21 +260,33 @@ class Select(Section):
     decoding: Decoding
 
 
-class Sample(Section):
-    samples: PositiveInt
+class Budget(Section):
+    """Limits on what a stage may spend on endpoints, over all its runs in one checkout; null: no limit."""
+
+    calls: PositiveInt | None
+    tokens: PositiveInt | None  # of prompts and completions together
+    cost: PositiveFloat | None  # in the currency of the endpoint's prices
+
+
+class RequestSettings(Section):
+    """How a stage sends requests to endpoints. None of these settings changes a response."""
+
     concurrency: PositiveInt
     retries: NonNegativeInt
     timeout: PositiveFloat
+    max_retry_after: PositiveFloat
+    max_rate_limit_wait: PositiveFloat
     max_failed_share: Share
+    budget: Budget
+
+
+class Sample(RequestSettings):
+    samples: PositiveInt
     decoding: Decoding
 
 
-class Judge(Section):
+class Judge(RequestSettings):
     annotators: list[str]
-    concurrency: PositiveInt
-    retries: NonNegativeInt
-    timeout: PositiveFloat
-    max_failed_share: Share
     seed: NonNegativeInt
 
 

@@ -3,16 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from lima import chat_types
-from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, FailureLimit, NoReply
+from lima.chat_types import ChatRequest, ChatResponse, CompletionFn, NoReply
 from lima.config.entries import Annotator, EndpointAnnotator, FloorAnnotator
 from lima.config.sections import Judge
 from lima.evaluation import baselines, pairwise
 from lima.evaluation.pairwise import JudgeFn, Judgments
-from lima.inference import response_cache
 from lima.records import Prompt, Response, Turn, Verdict
 
 GREEDY = 0.0  # temperature: the most likely reply, so that a repeated request has the same result
@@ -90,24 +90,20 @@ async def _judge_pairs(
     done: Callable[[], object],
 ) -> list[Judgments]:
     """Ask a model about every pair in both orders; cached replies are not requested again."""
-    from lima.inference import chat_client  # imports openai, which takes a second and which baselines do not need
+    from lima.inference import chat_session  # imports openai, which takes a second and which baselines do not need
 
-    with response_cache.open_cache(cache_path) as cache:
-        async with chat_client.connected(
-            annotator.url,
-            key_variable=annotator.key_variable,
-            retries=judge.retries,
-            timeout=judge.timeout,
-            seed=judge.seed,
-            known=cache.knows(annotator.url, annotator.model),
-        ) as endpoint:
-            limit = FailureLimit(2 * len(shown), share=judge.max_failed_share, setting="judge.max_failed_share")
-            ask = chat_types.limited(response_cache.cached(endpoint.ask, cache, url=annotator.url), limit)
-            complete = judge_fn(annotator, ask=ask, seed=judge.seed)
-            jobs = [lambda p=pair: pairwise.judge(p.prompt, p.a, p.b, complete=complete) for pair in shown]
-            return await chat_types.gather_limited(
-                jobs, concurrency=judge.concurrency, done=done, grace=chat_types.GRACE
-            )
+    total = 2 * len(shown)
+    async with chat_session.session(
+        annotator, judge, stage="judge", total=total, description=annotator.model, cache_path=cache_path
+    ) as session:
+        complete = judge_fn(annotator, ask=session.complete, seed=judge.seed)
+
+        async def judged(pair: ResponsePair) -> Judgments:
+            judgments = await pairwise.judge(pair.prompt, pair.a, pair.b, complete=complete)
+            done()
+            return judgments
+
+        return await session.gather([partial(judged, pair) for pair in shown])
 
 
 def judge_fn(annotator: EndpointAnnotator, *, ask: CompletionFn, seed: int) -> JudgeFn:

@@ -5,54 +5,43 @@ so none is sent. To decode a checkpoint as in the paper, sample it from its fold
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lima import chat_types
-from lima.chat_types import ChatRequest, CompletionFn, NoReply, gather_limited
+from lima.chat_types import ChatRequest, ChatResponse, NoReply
 from lima.config.entries import EndpointContestant
 from lima.config.sections import Decoding
 from lima.records import Prompt, Response, Unanswered
 from lima.text import reasoning_blocks
 
 
-async def generate(
-    prompts: Sequence[Prompt],
-    *,
-    served: EndpointContestant,
-    contestant: str,
-    samples: int,
-    concurrency: int,
-    decoding: Decoding,
-    ask: CompletionFn,
-    done: Callable[[], object],
-) -> list[Response | Unanswered]:
-    """Return every sample of every prompt, or the reason why it is missing, in the order of the prompts.
+def chat_requests(
+    prompts: Sequence[Prompt], *, served: EndpointContestant, samples: int, decoding: Decoding
+) -> list[ChatRequest]:
+    """Build the requests for every sample of every prompt, in the order of the prompts."""
+    return [
+        chat_request(prompt, sample, served=served, decoding=decoding)
+        for prompt in prompts
+        for sample in range(samples)
+    ]
 
-    Args:
-        served: the contestant's entry in params.yaml.
-        samples: responses per prompt.
-        concurrency: number of requests at the same time.
-        done: called after each request.
-    """
 
-    async def answer(prompt: Prompt, sample: int) -> Response | Unanswered:
-        reply = await ask(chat_request(prompt, sample, served=served, decoding=decoding))
-        if isinstance(reply, NoReply):
-            return Unanswered(
-                prompt_id=prompt.id, contestant=contestant, sample=sample, reason=reply.reason, detail=reply.detail
-            )
-        return Response(
-            prompt_id=prompt.id,
-            contestant=contestant,
-            sample=sample,
-            text=reasoning_blocks.without(reply.text),
-            finish=reply.finish,
-            finish_reason=reply.finish_reason,
-            tokens=reply.tokens,
+def response(prompt: Prompt, sample: int, reply: ChatResponse | NoReply, *, contestant: str) -> Response | Unanswered:
+    """Return the record of a reply: the response, or the reason why it is missing."""
+    if isinstance(reply, NoReply):
+        return Unanswered(
+            prompt_id=prompt.id, contestant=contestant, sample=sample, reason=reply.reason, detail=reply.detail
         )
-
-    jobs = [lambda p=prompt, s=sample: answer(p, s) for prompt in prompts for sample in range(samples)]
-    return await gather_limited(jobs, concurrency=concurrency, done=done, grace=chat_types.GRACE)
+    return Response(
+        prompt_id=prompt.id,
+        contestant=contestant,
+        sample=sample,
+        text=reasoning_blocks.without(reply.text),
+        finish=reply.finish,
+        finish_reason=reply.finish_reason,
+        tokens=reply.usage.completion_tokens,
+        usage=reply.usage,
+    )
 
 
 def chat_request(prompt: Prompt, sample: int, *, served: EndpointContestant, decoding: Decoding) -> ChatRequest:

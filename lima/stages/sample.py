@@ -1,6 +1,5 @@
 """Generate a contestant's responses to the test and adversarial prompts: `python -m lima.stages.sample CONTESTANT`."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lima import config, jsonl, storage
-from lima.chat_types import FailureLimit, counts, limited
+from lima.chat_types import counts
 from lima.config import Params
 from lima.config.entries import ArmContestant, BaseContestant, EndpointContestant, RecordedContestant
 from lima.errors import run_command
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
-from lima.inference import endpoint, recorded, response_cache
+from lima.inference import endpoint, recorded
 from lima.records import Prompt, Response, Unanswered
 
 
@@ -35,7 +34,7 @@ def main(contestant: str) -> None:
         case RecordedContestant(reads=path):
             responses = recorded.read(Path(path), test, contestant=contestant)
         case EndpointContestant() as served:
-            outcomes = asyncio.run(from_endpoint(served, prompts, contestant, params))
+            outcomes = from_endpoint(served, prompts, contestant, params)
             responses = [outcome for outcome in outcomes if isinstance(outcome, Response)]
             unanswered = [outcome for outcome in outcomes if isinstance(outcome, Unanswered)]
     test_ids = {prompt.id for prompt in test}
@@ -65,36 +64,20 @@ def from_folder(folder: Path, prompts: list[Prompt], contestant: str, params: Pa
     return in_order(prompts, tqdm(answers, total=len(prompts) * samples, desc=contestant, disable=None))
 
 
-async def from_endpoint(
+def from_endpoint(
     served: EndpointContestant, prompts: list[Prompt], contestant: str, params: Params
 ) -> list[Response | Unanswered]:
     """Request responses; those of earlier runs are read from the response cache."""
-    from lima.inference import chat_client  # imports openai
+    from lima.inference import chat_session  # imports openai
 
-    questions = len(prompts) * params.sample.samples
-    limit = FailureLimit(questions, share=params.sample.max_failed_share, setting="sample.max_failed_share")
-    with (
-        tqdm(total=questions, desc=contestant, disable=None) as bar,
-        response_cache.open_cache(storage.REPLIES) as cache,
-    ):
-        async with chat_client.connected(
-            served.url,
-            key_variable=served.key_variable,
-            retries=params.sample.retries,
-            timeout=params.sample.timeout,
-            seed=params.sample.decoding.seed,
-            known=cache.knows(served.url, served.model),
-        ) as server:
-            return await endpoint.generate(
-                prompts,
-                served=served,
-                contestant=contestant,
-                samples=params.sample.samples,
-                concurrency=params.sample.concurrency,
-                decoding=params.sample.decoding,
-                ask=limited(response_cache.cached(server.ask, cache, url=served.url), limit),
-                done=bar.update,
-            )
+    settings = params.sample
+    requests = endpoint.chat_requests(prompts, served=served, samples=settings.samples, decoding=settings.decoding)
+    replies = iter(chat_session.ask_all(requests, served, settings, stage="sample", description=contestant))
+    return [
+        endpoint.response(prompt, sample, next(replies), contestant=contestant)
+        for prompt in prompts
+        for sample in range(settings.samples)
+    ]
 
 
 def in_order(prompts: list[Prompt], responses: Iterable[Response]) -> list[Response]:

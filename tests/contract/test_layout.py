@@ -32,6 +32,7 @@ NO_DEPENDENCY = {
     "storage",
     "tracking",
 }
+NO_DEPENDENCY |= {f"inference/{name}" for name in ("adaptive_concurrency", "response_cache")}
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
 # modules and folders of modules that a stage imports by a name of params.yaml
 IMPORTED_BY_NAME = {

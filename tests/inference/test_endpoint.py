@@ -1,11 +1,10 @@
-import asyncio
-
+import pytest
 from chat_server import completed, said, serving
 
 from lima.config.entries import EndpointContestant
-from lima.config.sections import Decoding
+from lima.config.sections import Budget, Decoding, RequestSettings
 from lima.inference import endpoint
-from lima.inference.chat_client import connected
+from lima.inference.chat_session import ask_all
 from lima.records import Prompt, Provenance, Turn, Unanswered
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
@@ -17,23 +16,29 @@ DECODING = Decoding(
 )
 
 
-def generated(url, *, samples=1, done=lambda: None, **entry):
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMA_CACHE", str(tmp_path / "cache.sqlite"))
+
+
+def generated(url, *, samples=1, **entry):
     served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable="", reads="", **entry)
-
-    async def run():
-        async with connected(url, key_variable="", retries=0, timeout=5, seed=17) as server:
-            return await endpoint.generate(
-                PROMPTS,
-                served=served,
-                contestant="served",
-                samples=samples,
-                concurrency=2,
-                decoding=DECODING,
-                ask=server.ask,
-                done=done,
-            )
-
-    return asyncio.run(run())
+    settings = RequestSettings(
+        concurrency=2,
+        retries=0,
+        timeout=5.0,
+        max_retry_after=1.0,
+        max_rate_limit_wait=1.0,
+        max_failed_share=1.0,
+        budget=Budget(calls=None, tokens=None, cost=None),
+    )
+    requests = endpoint.chat_requests(PROMPTS, served=served, samples=samples, decoding=DECODING)
+    replies = iter(ask_all(requests, served, settings, stage="sample", description="served"))
+    return [
+        endpoint.response(prompt, sample, next(replies), contestant="served")
+        for prompt in PROMPTS
+        for sample in range(samples)
+    ]
 
 
 def test_responses_are_in_the_order_of_the_prompts():
@@ -41,20 +46,19 @@ def test_responses_are_in_the_order_of_the_prompts():
         text = body["messages"][0]["content"]
         return said(f"to {text}", finish="length" if text == "b?" else "stop", delay=0.2 if text == "a?" else 0)
 
-    counted = []
     with serving(slow_first) as server:
-        responses = generated(server.url, done=lambda: counted.append(1))
+        responses = generated(server.url)
     assert [(r.contestant, r.prompt_id, r.text, r.finish, r.tokens) for r in responses] == [
         ("served", "a", "to a?", "stop", 3),
         ("served", "b", "to b?", "length", 3),
         ("served", "c", "to c?", "stop", 3),
     ]
-    assert len(counted) == 3
 
 
-def test_every_sample_has_its_own_reproducible_seed():
+def test_every_sample_has_its_own_reproducible_seed(tmp_path, monkeypatch):
     with serving(lambda *_: said("ok")) as server:
         assert [r.sample for r in generated(server.url, samples=2)] == [0, 1] * 3
+        monkeypatch.setenv("LIMA_CACHE", str(tmp_path / "another.sqlite"))
         generated(server.url, samples=2)
     first, again = ([request["seed"] for request in half] for half in (server.asked[:6], server.asked[6:]))
     assert len(set(first)) == 6

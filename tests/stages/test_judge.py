@@ -102,12 +102,12 @@ def test_a_run_that_is_killed_goes_on_where_it_was(checkout):
 def test_a_refused_question_is_counted_and_does_not_end_the_stage(checkout, capsys):
     refusal = refused(400, code="content_filter", message="filtered")
     with serving(
-        lambda _, n: refusal if n == 2 else said("VERDICT: TIE", finish="length" if n == 4 else "stop")
+        lambda _, n: refusal if n == 1 else said("VERDICT: TIE", finish="length" if n == 2 else "stop")
     ) as server:
         entry = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 99}
         set_params(annotators=["model"], model=entry)
         judge.main("lima-base")
-    # two orders a prompt: questions 2 and 3 are of the second prompt, 4 and 5 of the third
+    # requests 0 to 4 are the first orders of the five pairs
     assert [v.outcome for v in verdicts()] == ["tie", "failed", "unparsed", "tie", "tie"]
     assert verdicts()[1].ballots[0].reason == "refused"
     out = capsys.readouterr().out

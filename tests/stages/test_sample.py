@@ -263,4 +263,4 @@ def test_a_line_holds_the_record_and_nothing_of_the_machine(checkout):
     tiny_model.save(Path("data/base/smollm2-135m"))
     sample.main("base")
     line = json.loads(Path("data/sample/base/responses.jsonl").read_text().splitlines()[0])
-    assert set(line) == {"prompt_id", "contestant", "sample", "text", "finish", "finish_reason", "tokens"}
+    assert set(line) == set(Response.model_fields)
