@@ -77,6 +77,26 @@ def dialogues(
 
 
 @app.command()
+def card(
+    arm: Annotated[
+        str, typer.Argument(help="An arm of params.yaml whose training set `dvc repro mix@ARM` has written.")
+    ],
+    out: Annotated[Path, typer.Option(help="Output file FILE.html.")],
+) -> None:
+    """Write the data card of an arm, before it is trained; the stage report writes those of all arms."""
+    from lima import config, storage
+    from lima.reporting import data_card, token_counts
+    from lima.reporting.dropped_rows import DroppedRows
+
+    params = config.load()
+    config.entry(params.arms, "arm", arm)
+    rows = DroppedRows(params.report.card.dropped, seed=params.mix.seed)
+    count = token_counts.counter(storage.result_dir("base", params.train.model))
+    out.write_text(data_card.render(params, data_card.read(params, arm, rows), count=count), encoding="utf-8")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
 def plan(
     arm: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
     gpus: Annotated[int, typer.Option(help="GPUs per node.")],

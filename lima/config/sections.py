@@ -186,7 +186,6 @@ class Mix(Section):
     contamination: Contamination
     most_per_site: dict[str, PositiveInt]
     held_out: dict[str, PositiveInt]
-    card: DataCard
 
 
 class Validate(Section):
@@ -296,3 +295,4 @@ class Report(Section):
     power: OpenShare
     side_by_side: PositiveInt
     seed: NonNegativeInt
+    card: DataCard

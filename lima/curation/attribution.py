@@ -72,6 +72,12 @@ def to_csv(credits: Iterable[Credit]) -> str:
     return out.getvalue()
 
 
+def from_csv(text: str) -> list[Credit]:
+    """The credits of `to_csv` in their order; texts, also ids, are on one line."""
+    rows = csv.DictReader(io.StringIO(text))
+    return [Credit.model_validate({name: value.removeprefix("'") for name, value in row.items()}) for row in rows]
+
+
 def _cell(text: str) -> str:
     """The text on one line, prefixed with `'` if it starts like a spreadsheet formula or with `'`."""
     line = " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())

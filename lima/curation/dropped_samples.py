@@ -40,7 +40,15 @@ class DroppedSamples:
                 self._counts[key] = Counter()
                 self._samples[key] = Reservoir(self._size, seed=self._seed)
             self._counts[key][source] += record.rows
-            self._samples[key].offer(f"{record.place} {record.detail}", record)
+            self._samples[key].offer(_name(record), record)
+
+    def merge(self, other: "DroppedSamples") -> None:
+        """Add the records of another source or stage, sampled with the same size and seed."""
+        for key, counts in other._counts.items():
+            self._counts.setdefault(key, Counter()).update(counts)
+            sample = self._samples.setdefault(key, Reservoir(self._size, seed=self._seed))
+            for record in other._samples[key].items():
+                sample.offer(_name(record), record)
 
     def reasons(self) -> Iterator[DropReason]:
         """Stages in the order they were added; within a stage other reasons by name, then those of the filters."""
@@ -52,3 +60,7 @@ class DroppedSamples:
         ):
             sample = self._samples[stage, reason].items()
             yield DropReason(stage, reason, MEANINGS.get(reason, ""), self._counts[stage, reason], sample)
+
+
+def _name(record: Dropped) -> str:
+    return f"{record.place} {record.detail}"

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from lima import config, jsonl, storage
 from lima.config import Params
-from lima.curation import attribution, decisions, decontamination, hashing, mixture, origins
-from lima.curation.decontamination import CleanPool, NgramIndex, Passage
-from lima.curation.dropped_samples import WITHHELD, DroppedSamples
+from lima.curation import attribution, decisions, decontamination, mixture, origins
+from lima.curation.decontamination import NgramIndex, Passage
 from lima.errors import run_command
-from lima.records import Credit, Dropped, Example, Prompt
-from lima.reporting import data_card, results, token_counts
-from lima.reporting.composition import Composition, DropCount, Specimen
+from lima.records import Credit, Example, Funnel, Prompt
 from lima.sources import test_sets
-from lima.text import pii
-from lima.text.html_to_markdown import to_markdown
+from lima.sources.base import Scraped
 
 SHOWN_REASONS = 3  # most frequent drop reasons of a source in an error
 
@@ -69,23 +65,6 @@ def main(arm: str) -> None:
         jsonl.write(folder / "funnel.json", funnels)
         credits = credit(params, train, held_out)
         (folder / "attribution.csv").write_text(attribution.to_csv(credits), encoding="utf-8", newline="")
-        by_chance = sorted(train, key=lambda example: hashing.hash_uniform(seed, f"card/{example.id}"))
-        built = Composition(
-            arm=arm,
-            pool=recipe.pool,
-            train=train,
-            held_out=held_out,
-            sources={source: results.source(source) for source in recipe.examples},
-            offered={source: len(examples) for source, examples in offered.items()},
-            sites=sites,
-            credits=credits,
-            shown=by_chance[: params.mix.card.examples],
-            losses=losses(params, list(recipe.examples), vetted, filtered=recipe.pool == "kept"),
-        )
-        page = data_card.render(
-            params, built, count=token_counts.counter(storage.result_dir("base", params.train.model))
-        )
-        (folder / "card.html").write_text(page, encoding="utf-8")
     print(f"{arm}: {len(train)} training examples from {len(sites)} sources, {len(held_out)} held out")
 
 
@@ -104,8 +83,9 @@ def shortage(params: Params, source: str, pool: str) -> str:
     if pool == "unfiltered":
         limits.append(f"filter.unfiltered_reservoir keeps {params.filter.unfiltered_reservoir} candidates")
     else:
-        read = results.source(source)
-        counts = Counter(read.scraped.dropped) + Counter(read.funnel.dropped)
+        [scraped] = jsonl.read(storage.result_dir("scrape", source) / "stats.json", Scraped)
+        [funnel] = jsonl.read(storage.result_dir("filter", source) / "funnel.json", Funnel)
+        counts = Counter(scraped.dropped) + Counter(funnel.dropped)
         for reason, count in counts.most_common(SHOWN_REASONS):
             setting = decisions.setting(reason, params.sources[source].reader)
             limits.append(f"{count:,} dropped as {reason}" + (f" ({setting})" if setting else ""))
@@ -121,40 +101,6 @@ def credit(params: Params, train: list[Example], held_out: list[Example]) -> lis
     readers = {source: entry.reader for source, entry in params.sources.items()}
     splits = {"train": train, "held_out": held_out}
     return list(attribution.credits(splits, titles=origins.titles([*train, *held_out]), readers=readers))
-
-
-def losses(params: Params, sources: list[str], vetted: CleanPool, *, filtered: bool) -> list[DropCount]:
-    """Count what scrape, filter and mix dropped by reason, with a random sample of each."""
-    samples = DroppedSamples(params.mix.card.dropped, seed=params.mix.seed)
-    for stage in ("scrape", "filter") if filtered else ("scrape",):
-        for source in sources:
-            samples.add(stage, jsonl.read(storage.result_dir(stage, source) / "dropped.jsonl", Dropped), source=source)
-    for source in sources:
-        samples.add(
-            "mix", (dropped for dropped in vetted.dropped if dropped.place.startswith(f"{source}/")), source=source
-        )
-    groups = list(samples.reasons())
-    places = {dropped.place for group in groups if group.reason not in WITHHELD for dropped in group.shown}
-    texts: dict[str, str] = {}
-    for source in sources:
-        ids = [place for place in places if place.startswith(f"{source}/")]
-        texts |= origins.texts(source, ids, to_markdown=to_markdown)
-    return [
-        DropCount(
-            stage=group.stage,
-            reason=group.reason,
-            meaning=group.meaning,
-            counts=group.counts,
-            shown=[_specimen(dropped, dropped.raw or texts.get(dropped.place, "")) for dropped in group.shown],
-        )
-        for group in groups
-    ]
-
-
-def _specimen(dropped: Dropped, text: str) -> Specimen:
-    """Mask personal data; omit the whole text if it contains a secret."""
-    shown = "" if pii.find_secret(text) else pii.mask(text).text
-    return Specimen(dropped.place, pii.mask(dropped.detail).text, shown)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from lima import config, storage
 from lima.config import Params
 from lima.errors import run_command
 from lima.evaluation import attack_rates, attacks, constraint_rates, constraints
-from lima.reporting import metrics, report, results, token_counts
+from lima.reporting import data_card, metrics, report, results, token_counts
+from lima.reporting.dropped_rows import DroppedRows
 
 
 @storage.alone("report")
@@ -37,11 +38,15 @@ def write(params: Params) -> metrics.Metrics:
         constraint_rates=constraint_rates.constraint_rates(prescribed(written), confidence=params.report.confidence),
     )
     figures = metrics.metrics(params, findings)
-    html = report.render(
-        params, findings, figures, count=token_counts.counter(storage.result_dir("base", params.train.model))
-    )
+    count = token_counts.counter(storage.result_dir("base", params.train.model))
+    html = report.render(params, findings, figures, count=count)
+    rows = DroppedRows(params.report.card.dropped, seed=params.mix.seed)
+    cards = {arm: data_card.render(params, data_card.read(params, arm, rows), count=count) for arm in params.arms}
     with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
+        (folder / "cards").mkdir()
+        for arm, page in cards.items():
+            (folder / "cards" / f"{arm}.html").write_text(page, encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(written))
         table(folder / "plots" / "preferences.csv", metrics.preference_rows(findings.measured))

@@ -34,6 +34,12 @@ NO_DEPENDENCY = {
 }
 NO_DEPENDENCY |= {f"inference/{name}" for name in ("adaptive_concurrency", "response_cache")}
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
+# files that modules read from the package
+DATA = {
+    "lima/evaluation/pairwise.py": "lima/evaluation/prompts",
+    "lima/evaluation/templates.py": "lima/evaluation/prompts",
+    "lima/reporting/templating.py": "lima/reporting/templates",
+}
 # modules and folders of modules that a stage imports by a name of params.yaml
 IMPORTED_BY_NAME = {
     stage: {
@@ -64,7 +70,7 @@ def imported(path: Path) -> set[str]:
 
 
 def closure(path: Path, seen: set[str] | None = None) -> set[str]:
-    """Paths of the modules below lima/ that a module imports directly or indirectly, without NO_DEPENDENCY."""
+    """Paths of the modules below lima/ that a module imports, directly or not, and DATA; without NO_DEPENDENCY."""
     seen = set() if seen is None else seen
     for name in imported(path):
         for candidate in (
@@ -77,7 +83,7 @@ def closure(path: Path, seen: set[str] | None = None) -> set[str]:
                 continue
             if candidate.name == "__init__.py" and not candidate.read_text().strip():
                 continue
-            seen.add(relative)
+            seen |= {relative, DATA.get(relative, relative)}
             closure(candidate, seen)
     return seen
 

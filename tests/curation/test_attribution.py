@@ -114,5 +114,10 @@ def test_held_out_examples_follow_training_examples():
     assert [(row.split, row.id[-1]) for row in table] == [("train", "2"), ("train", "1"), ("held_out", "3")]
 
 
+def test_credits_are_read_from_the_csv_that_they_were_written_to():
+    table = credits([example(1, author="=1+1"), example(2, author="'t Hooft")], [example(3)])
+    assert attribution.from_csv(attribution.to_csv(table)) == table
+
+
 def test_every_reader_has_a_note_on_changes():
     assert attribution.CHANGES.keys() == set(readers.BUILT_IN)

@@ -31,6 +31,17 @@ def test_every_dropped_record_is_counted_and_samples_are_bounded(first, second, 
             assert len(by_reason[reason].shown) == min(size, len(matching))
 
 
+@given(st.lists(DROPPED), st.lists(DROPPED), st.integers(1, 4))
+def test_merged_samples_are_those_of_all_records(first, second, size):
+    together, merged = DroppedSamples(size, seed=17), DroppedSamples(size, seed=17)
+    for source, records in (("a", first), ("b", second)):
+        together.add("scrape", records, source=source)
+        alone = DroppedSamples(size, seed=17)
+        alone.add("scrape", records, source=source)
+        merged.merge(alone)
+    assert list(merged.reasons()) == list(together.reasons())
+
+
 @given(st.permutations(range(30)))
 def test_samples_do_not_depend_on_the_order(order):
     shown = []

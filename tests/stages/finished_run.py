@@ -14,7 +14,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from lima import config, jsonl
 from lima.config.entries import Comparison
 from lima.constraint_types import Checkboxes
+from lima.curation import attribution, mixture
+from lima.curation.decontamination import PoolFunnel
 from lima.records import (
+    Dropped,
     EpochMetrics,
     EpochScore,
     Example,
@@ -88,6 +91,10 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
         }
         _json(f"scrape/{name}/stats.json", stats)
         _lines(f"filter/{name}/funnel.json", [funnel])
+        bad = [Dropped(reason="bad_row", detail="no XML", place=f"{name}.xml:{n}", raw="<li>") for n in range(2)]
+        _lines(f"scrape/{name}/dropped.jsonl", bad)
+        _lines(f"scrape/{name}/candidates.jsonl", [])
+        _lines(f"filter/{name}/dropped.jsonl", [])
     test = [prompt("B", number) for number in range(PROMPTS)]
     test[1] = test[1].model_copy(update={"constraints": (Checkboxes(constraint="checkboxes", count=9, ticked=4),)})
     _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
@@ -177,7 +184,9 @@ def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verd
 def _arm(p: config.Params, arm: str) -> None:
     examples = [example(source, number) for source, n in p.arms[arm].examples.items() for number in range(n)]
     _lines(f"mix/{arm}/train.jsonl", examples)
-    _lines(f"mix/{arm}/held_out.jsonl", [example("stack_exchange_stem", number) for number in (90, 91)])
+    held_out = [example("stack_exchange_stem", number) for number in (90, 91)]
+    _lines(f"mix/{arm}/held_out.jsonl", held_out)
+    _composition(p, arm, examples, held_out)
     gate = ValidationResult(arm=arm, passed=True, train_digest="a1b2c3d4" * 8, expectations=31, failures=())
     _lines(f"validate/{arm}/gate.json", [gate])
     harder = 0.3 * (arm == "unfiltered")
@@ -230,6 +239,25 @@ def _arm(p: config.Params, arm: str) -> None:
     _lines(f"select/{arm}/scores.jsonl", scores)
     _lines(f"select/{arm}/chosen.json", scores[:2][1:])
     _json(f"train/{arm}/run.json", {"run_id": f"run-of-{arm}"})
+
+
+def _composition(p: config.Params, arm: str, train: list[Example], held_out: list[Example]) -> None:
+    """The files of mix that describe the examples; every source has one site, of which all is drawn."""
+    counts = p.arms[arm].examples
+    sites = {name: {"physics": mixture.SiteShare(available=n, expected=n, drawn=n)} for name, n in counts.items()}
+    _lines(f"mix/{arm}/card.json", [mixture.card(arm, p.arms[arm].pool, train, sites, held_out=len(held_out))])
+    _lines(f"mix/{arm}/dropped.jsonl", [])
+    funnels = [
+        PoolFunnel(source=name, offered=n, held_out=0, excluded=0, dropped={}, drawn=n, left=0)
+        for name, n in counts.items()
+    ]
+    _lines(f"mix/{arm}/funnel.json", funnels)
+    credits = attribution.credits(
+        {"train": train, "held_out": held_out},
+        titles={row.id: "A title" for row in (*train, *held_out)},
+        readers={name: entry.reader for name, entry in p.sources.items()},
+    )
+    Path(f"data/mix/{arm}/attribution.csv").write_text(attribution.to_csv(credits), encoding="utf-8", newline="")
 
 
 def _lines(path: str, records: object) -> None:

@@ -1,95 +1,23 @@
 import csv
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
-from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
-from ruamel.yaml import YAML
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
+import small_pool
+from small_pool import example, write_params
 
 from lima import config, jsonl
 from lima.curation import decisions, decontamination, mixture, sampling
-from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance, Turn
-from lima.sources.base import DumpError, Scraped
+from lima.records import Dropped, Example, Prompt
+from lima.sources.base import DumpError
 from lima.stages import mix
-
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
-SIZES = {"physics": 30, "beer": 3}
-
-
-def example(source: str, site: str, number: int) -> Example:
-    place = Provenance(source=source, site=site, id=str(number), url="", author="", license="MIT", digest="")
-    turns = (Turn(role="user", content=f"{source} {site} {number}?"), Turn(role="assistant", content="!"))
-    return Example(id=f"{source}/{site}/{number}", messages=turns, tags=(), provenance=place)
-
-
-def candidate(example: Example) -> Candidate:
-    return Candidate(
-        id=example.id,
-        title=f"{example.messages[0].content} (title)",
-        description="",
-        response="!",
-        later_turns=(),
-        markup="markdown",
-        score=None,
-        response_score=None,
-        tags=(),
-        provenance=example.provenance,
-    )
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_params(lambda values: None)
-    for pool, first in (("kept", 0), ("unfiltered", 20)):  # of physics, ten are in both
-        rows = [example("wikihow", site, first + n) for site, size in SIZES.items() for n in range(size)]
-        jsonl.write(Path(f"data/filter/wikihow/{pool}.jsonl"), rows)
-    for split in ("dev", "test"):
-        jsonl.write(Path(f"data/prompts/{split}.jsonl"), [])
-    Path("tests.jsonl").write_text('{"prompt": "Nothing that is asked elsewhere"}\n')
-    write_scrape([candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)])
-    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
-    tokenizer.pre_tokenizer = Whitespace()
-    Path("data/base/smollm2-135m").mkdir(parents=True)
-    tokenizer.save("data/base/smollm2-135m/tokenizer.json")
-    return Path("data/filter/wikihow/kept.jsonl")
-
-
-def write_scrape(offered: list[Candidate], *, raw: str = "<li>cut", detail: str = "90 characters") -> None:
-    """What scrape and filter say of the source: 12 rows that could not be read, 7 answers that were too short."""
-    bad = [Dropped(reason="bad_row", detail="no XML", place=f"dumps/a.xml:{n}", raw=raw) for n in range(12)]
-    short = [Dropped(reason="too_short", detail=detail, place=row.id, raw="") for row in offered[:7]]
-    stats = Scraped(
-        source="wikihow", rows=99, questions=80, answers=70, candidates=len(offered), dropped={"bad_row": 12}
-    )
-    kept = len(offered) - len(short)
-    funnel = Funnel(source="wikihow", offered=len(offered), kept=kept, prompts=0, dropped={"too_short": len(short)})
-    for name, rows in {
-        "scrape/wikihow/candidates.jsonl": offered,
-        "scrape/wikihow/dropped.jsonl": bad,
-        "scrape/wikihow/stats.json": [stats],
-        "filter/wikihow/dropped.jsonl": short,
-        "filter/wikihow/funnel.json": [funnel],
-    }.items():
-        jsonl.write(Path("data") / name, rows)
-
-
-def write_params(change) -> None:
-    yaml = YAML()
-    values = yaml.load(SHIPPED)
-    values["arms"] = {
-        "lima": {"pool": "kept", "without": [], "examples": {"wikihow": 6}},
-        "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"wikihow": 6}},
-    }
-    values["contestants"], values["comparisons"] = {}, {}
-    values["mix"] |= {"most_per_site": {}, "held_out": {"wikihow": 8}, "test_sets": "tests.jsonl"}
-    change(values)
-    yaml.dump(values, Path("params.yaml"))
+    return small_pool.build()
 
 
 def rows(arm: str, name: str) -> list[str]:
@@ -166,114 +94,6 @@ def test_every_example_of_an_arm_is_credited_on_a_line_of_its_own_in_order(check
 def test_an_example_without_its_candidate_is_told(checkout):
     Path("data/scrape/wikihow/candidates.jsonl").write_text("")
     with pytest.raises(Exception, match=r"not found in scrape: wikihow/beer/\d; run scrape@wikihow"):
-        mix.main("lima")
-
-
-def card(arm: str = "lima") -> str:
-    mix.main(arm)
-    return Path(f"data/mix/{arm}/card.html").read_text()
-
-
-def test_equal_files_give_an_equal_card(checkout):
-    assert card() == card()
-
-
-def test_the_card_shows_every_reason_with_its_number_and_five_cases_of_it(checkout):
-    page = card()
-    assert "<strong>bad_row</strong>: 12" in page and "<strong>too_short</strong>: 7" in page
-    assert "a response below min_chars of Markdown" in page
-    assert page.count('<blockquote dir="auto">&lt;li&gt;cut</blockquote>') == 5  # of the row as it stood
-    assert (
-        len(re.findall(r'<blockquote dir="auto">wikihow physics \d\? \(title\)\n\n!</blockquote>', page)) == 5
-    )  # of the candidate
-
-
-def test_a_text_that_its_author_took_away_is_counted_and_not_shown(checkout):
-    path = Path("data/filter/wikihow/dropped.jsonl")
-    path.write_text(path.read_text().replace("too_short", "removed"))
-    page = card()
-    assert "<strong>removed</strong>: 7" in page
-    assert "(title)\n\n!</blockquote>" not in page
-
-
-def test_a_specimen_shows_no_address_and_nothing_of_a_text_with_a_key(checkout):
-    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEow" * 8  # no key: nothing follows from it
-    offered = list(jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate))
-    shown = [row.model_copy(update={"response": f"Ask jo@brewers.org. {key}"}) for row in offered]
-    write_scrape(shown, raw=f"<li>jo@brewers.org {key}", detail="my own, jo@brewers.org")
-    page = card()
-    assert "MIIEow" not in page and "brewers.org" not in page
-    assert "my own, name@example.com" in page
-    write_scrape([row.model_copy(update={"response": "Ask jo@brewers.org."}) for row in offered])
-    assert "Ask name@example.com." in card()
-
-
-def test_what_the_quality_filters_dropped_is_no_loss_of_an_arm_that_they_do_not_touch(checkout):
-    page = card("unfiltered")
-    assert "bad_row" in page and "too_short" not in page
-    assert "sampled unfiltered" in page and "kept by the filters" not in page
-
-
-def test_the_card_shows_the_funnel_the_sites_and_as_many_examples_as_asked_for(checkout):
-    write_params(lambda values: values["mix"]["card"].update(examples=4))
-    page = card()
-    steps = r"<td>99</td><td>73</td><td>33</td><td>25</td><td>6</td><td>8.2\s%</td>"  # 33 − 8 held out; 6 of 73
-    assert re.search(steps, page)
-    assert len(re.findall('<article class="prompt"', page)) == 4
-    assert 'aria-label="Sites of wikihow. physics: ' in page
-
-
-def test_a_cut_text_says_so(checkout):
-    write_params(lambda values: values["mix"]["card"].update(chars=5))
-    assert card().count('<blockquote dir="auto">&lt;li&gt;…</blockquote>') == 5  # "<li>cut" has seven characters
-
-
-def hostile(record):
-    """The record with a hostile text for every text of its own but its place."""
-    origin = record.provenance.model_copy(update=dict.fromkeys(("url", "author", "license"), HOSTILE))
-    return record.model_copy(update={"provenance": origin})
-
-
-def test_hostile_texts_become_neither_markup_nor_an_address(checkout):
-    harmless = {tag for tag, _ in Page(card()).elements}
-    offered = list(jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate))
-    write_scrape(
-        [hostile(row).model_copy(update={"title": HOSTILE, "response": HOSTILE}) for row in offered],
-        raw=HOSTILE,
-        detail=HOSTILE,
-    )
-    # much else in each, and nothing held out, or they would be near duplicates and share passages
-    write_params(lambda values: values["mix"].update(held_out={}))
-    said = [(f"{HOSTILE} {n}", " ".join([HOSTILE, *map(str, range(999 * n, 999 * n + 300))])) for n in range(33)]
-    turns = [(Turn(role="user", content=asked), Turn(role="assistant", content=told)) for asked, told in said]
-    kept = list(jsonl.read(checkout, Example))
-    jsonl.write(
-        checkout, [hostile(row).model_copy(update={"messages": of}) for row, of in zip(kept, turns, strict=True)]
-    )
-    page = card()
-    asks_nothing_of_the_network(page)
-    assert {tag for tag, _ in Page(page).elements} <= harmless | {"hr", "em", "strong", "ul", "li"}
-    assert not CONTROLS.search(page)
-    assert "‹U+202E›gnp.exe" in page
-
-
-def test_a_site_with_a_hostile_name_is_drawn_as_words(checkout):
-    name = '\x1b[2J\u202eexe</text><script>alert(1)</script>"&$\\frac$'
-    kept = [row for row in jsonl.read(checkout, Example) if row.provenance.site == "physics"]
-    elsewhere = [
-        row.model_copy(update={"provenance": row.provenance.model_copy(update={"site": name})}) for row in kept[:9]
-    ]
-    jsonl.write(checkout, [*kept[9:], *elsewhere])
-    page = card()
-    asks_nothing_of_the_network(page)
-    assert "script" not in {tag for tag, _ in Page(page).elements}
-    assert not CONTROLS.search(page)
-    assert page.count("‹U+202E›exe") >= 3  # in the picture, in what it says, and in the table
-
-
-def test_a_base_model_that_is_not_there_is_named(checkout):
-    shutil.rmtree("data/base")
-    with pytest.raises(Exception, match=r"data/base/smollm2-135m/tokenizer\.json not found; run `dvc repro base@"):
         mix.main("lima")
 
 
