@@ -7,6 +7,7 @@ halves the limit. A few overloads within a window are tolerated, since servers a
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from lima.errors import LimaError
 
@@ -22,9 +23,10 @@ class AdaptiveLimit:
 
     Args:
         most: greatest number of slots.
+        sleep: waits for seconds.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._most = most
         self._limit = float(min(START, most))
         self._slow_start = True
@@ -33,7 +35,8 @@ class AdaptiveLimit:
         self._window = 0  # number of decreases; responses to requests of an earlier window are not counted
         self._responses = 0  # in this window
         self._overloads = 0
-        self._paused_until = 0.0  # event loop time
+        self._sleep = sleep
+        self._pauses: set[asyncio.Task[None]] = set()  # while there is one, no slot is assigned
         self._error: LimaError | None = None
         self._closed = asyncio.Event()
 
@@ -91,6 +94,8 @@ class AdaptiveLimit:
             return
         self._error = error
         self._closed.set()
+        for pause in self._pauses:
+            pause.cancel()
         for slot in self._waiting:
             if not slot.done():
                 slot.set_exception(error)
@@ -125,13 +130,16 @@ class AdaptiveLimit:
         self._window += not keep_earlier
 
     def _pause(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        if seconds > 0 and loop.time() + seconds > self._paused_until:
-            self._paused_until = loop.time() + seconds
-            loop.call_at(self._paused_until, self._assign)
+        if seconds > 0:
+            self._pauses.add(asyncio.ensure_future(self._sleep_and_resume(seconds)))
+
+    async def _sleep_and_resume(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._pauses -= {task for task in self._pauses if task is asyncio.current_task()}
+        self._assign()
 
     def _is_free(self) -> bool:
-        return self._active < self.limit and asyncio.get_running_loop().time() >= self._paused_until
+        return self._active < self.limit and not self._pauses
 
     def _assign(self) -> None:
         while self._waiting and self._is_free():

@@ -44,6 +44,7 @@ MAX_INITIAL_REJECTIONS = 3  # rejected requests before the first response: the s
 MAX_INITIAL_MALFORMED = 3  # malformed replies before the first response: the address is wrong
 RETRYABLE = frozenset((408, 409, 425, 429))  # and every 5xx
 OVERLOADED = frozenset((429, 503, 529))
+FIRST_BACKOFF = 1.0  # seconds before the second attempt, without jitter
 KEEPALIVE = 5.0  # seconds that an unused connection stays open
 MAX_JITTER = 0.1  # share by which a Retry-After is extended at random, so that waiting requests do not return together
 FATAL = frozenset((401, 403, 404))
@@ -117,7 +118,7 @@ class Endpoint:
         self._secrets = [secret for secret in (key, *url_secrets(url)) if secret]
         self.url = redact(url.rstrip("/"), self._secrets)
         self.counts = RequestCounts()
-        self.slots = AdaptiveLimit(settings.concurrency)
+        self.slots = AdaptiveLimit(settings.concurrency, sleep=sleep)
         self._client = client
         self._key = key
         self._settings = settings
@@ -183,7 +184,7 @@ class Endpoint:
             delay = min(failure.delay, longest) * self._rng.uniform(1, 1 + MAX_JITTER)
         else:
             earlier = (attempts.rate_limited if failure.rate_limited else attempts.failed) - 1
-            delay = min(2.0**earlier, longest) * self._rng.uniform(0.5, 1)
+            delay = min(FIRST_BACKOFF * 2.0**earlier, longest) * self._rng.uniform(0.5, 1)
         if failure.rate_limited:
             attempts.waited += delay
         return float(delay)

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import re
 import socket
 from datetime import UTC, datetime
@@ -67,8 +68,79 @@ def test_the_delay_after_a_rate_limit_is_that_of_retry_after():
     limit = Sent(status=429, headers={"Retry-After": "7"})
     with serving(lambda body, number: limit if number < 2 else said("at last")) as server:
         assert ask(server.url, pauses=pauses).text == "at last"
-    assert [7 <= pause <= 7.7 for pause in pauses] == [True, True]  # up to a tenth more
+    assert all(7 <= pause <= 7.7 for pause in pauses)  # up to a tenth more
     assert len(server.asked) == 3
+
+
+def test_a_long_retry_after_is_shortened_to_the_maximum():
+    pauses = []
+    limit = Sent(status=429, headers={"Retry-After": "86400"})
+    with serving(lambda body, number: limit if number == 0 else said("ok")) as server:
+        assert ask(server.url, pauses=pauses, max_retry_after=30.0).text == "ok"
+    assert 30 <= pauses[0] <= 33
+
+
+def test_retry_after_in_milliseconds_takes_precedence():
+    pauses = []
+    limit = Sent(status=429, headers={"Retry-After": "1", "Retry-After-Ms": "200"})
+    with serving(lambda body, number: limit if number == 0 else said("ok")) as server:
+        ask(server.url, pauses=pauses)
+    assert 0.2 <= pauses[0] <= 0.22
+
+
+def test_a_rate_limit_is_waited_for_without_a_retry():
+    limit = Sent(status=429, headers={"Retry-After": "20"})
+    with serving(lambda body, number: limit if number < 25 else said("ok")) as server:
+        reply = ask(server.url, retries=0, max_rate_limit_wait=600.0)
+    assert (reply.text, reply.usage.attempts) == ("ok", 26)
+
+
+def test_a_rate_limit_is_waited_for_no_longer_than_the_maximum():
+    pauses = []
+    with serving(lambda *_: Sent(status=429, headers={"Retry-After": "20"})) as server:
+        reply = ask(server.url, known=True, pauses=pauses, max_rate_limit_wait=100.0)
+    assert reply.reason == "unavailable"
+    assert len(server.asked) == 1 + 5  # after the first attempt five waits of 20 to 22 seconds each
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "quota"),
+    [
+        ('{"error": {"code": "insufficient_quota", "message": "see rate limits"}}', {"Retry-After": "1"}, True),
+        ("You exceeded your current quota, please check your plan and billing details", {}, True),
+        ("You exceeded your current quota. Quota: requests per minute; please retry in 12 s", {}, False),
+        ("You exceeded your current quota", {"Retry-After": "12"}, False),
+        ("Rate limit reached for requests", {}, False),
+        ("Your credit balance is too low", {}, True),
+    ],
+)
+def test_a_quota_is_distinguished_from_a_rate_limit(body, headers, quota):
+    def answer(_, number):
+        return Sent(status=429, body=body, headers=headers) if number == 0 else said("ok")
+
+    with serving(answer) as server:
+        if quota:
+            with pytest.raises(EndpointError, match="the account has no credit left"):
+                ask(server.url)
+        else:
+            assert ask(server.url).text == "ok"
+
+
+def test_a_stopped_endpoint_sends_nothing_more_and_wakes_waiting_requests():
+    async def run(url):
+        served = ServedModel(kind="endpoint", url=url, model="m", key_variable="")
+        async with connected(served, settings(), seed=17, known=True) as endpoint:
+            waiting = asyncio.ensure_future(endpoint.ask(REQUEST))
+            while not endpoint.counts.waiting:
+                await asyncio.sleep(0.01)
+            endpoint.stop(EndpointError("stopped"))
+            for request in (waiting, endpoint.ask(REQUEST)):
+                with pytest.raises(EndpointError, match="stopped"):
+                    await asyncio.wait_for(request, timeout=5)
+
+    with serving(lambda *_: Sent(status=503, headers={"Retry-After": "50"})) as server:
+        asyncio.run(run(server.url))
+        assert len(server.asked) == 1
 
 
 def test_backoff_doubles_with_jitter_of_up_to_a_half():
@@ -173,8 +245,15 @@ def test_no_part_of_the_key_is_in_the_reason_of_a_question_without_an_answer(mon
 
 def test_a_key_in_a_response_is_redacted(monkeypatch):
     monkeypatch.setenv("SOME_KEY", KEY)
-    with serving(lambda *_: said(f"You sent {KEY}.")) as server:
-        assert ask(server.url, key_variable="SOME_KEY").text == "You sent …."
+    with serving(lambda *_: said(f"You sent {KEY}.", finish=KEY)) as server:
+        reply = ask(server.url, key_variable="SOME_KEY")
+    assert (reply.text, reply.finish_reason) == ("You sent ….", "…")
+
+
+def test_credentials_of_a_url_are_sent_as_basic_authentication():
+    with serving(lambda *_: said("ok")) as server:
+        ask(server.url.replace("://", "://ann:pa%3Fss@"))
+    assert server.authorization == ["Basic " + base64.b64encode(b"ann:pa?ss").decode()]
 
 
 def test_credentials_in_a_url_are_in_no_error():
