@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,10 @@ corpus = typer.Typer(
     help="Validate the hand-written corpus and compare it with other prompt sets.", no_args_is_help=True
 )
 app.add_typer(corpus, name="corpus")
+evaluation = typer.Typer(
+    help="Exchange answers and judgments with AlpacaEval, MT-Bench (FastChat) and Arena-Hard.", no_args_is_help=True
+)
+app.add_typer(evaluation, name="evaluation")
 
 
 def _print_version(requested: bool) -> None:
@@ -168,6 +173,56 @@ def compare_corpora(
     stems = [path.stem for path in files]
     sets = {path.stem if stems.count(path.stem) == 1 else str(path): prompt_files.read(path) for path in files}
     typer.echo(corpus_report.show(corpus_report.diversity(sets, config.load().proofreading)))
+
+
+class ExchangeFormat(StrEnum):
+    """Public formats, as values of --format."""
+
+    ALPACA_EVAL = "alpaca-eval"
+    MT_BENCH = "mt-bench"
+    ARENA_HARD = "arena-hard"
+
+
+PromptsOption = Annotated[Path, typer.Option(help="The prompts that were answered.")]
+
+
+@evaluation.command("export")
+def export_evaluation(
+    source: Annotated[
+        Path, typer.Argument(help="responses.jsonl of a contestant, or judgments.jsonl of an annotator.")
+    ],
+    form: Annotated[ExchangeFormat, typer.Option("--format", help="The format to write.")],
+    out: Annotated[Path, typer.Option(help="Output file.")],
+    prompts: PromptsOption = Path("data/prompts/test.jsonl"),
+    responses: Annotated[
+        list[Path] | None, typer.Option(help="responses.jsonl of both contestants, for judgments in alpaca-eval.")
+    ] = None,
+) -> None:
+    """Write answers or pairwise judgments for the tools of a public evaluation."""
+    from lima import jsonl
+    from lima.evaluation import exchange
+    from lima.records import Prompt
+
+    known = list(jsonl.read(prompts, Prompt))
+    typer.echo(exchange.export_file(source, out, form.value, prompts=known, responses=responses or []))
+
+
+@evaluation.command("import")
+def import_evaluation(
+    source: Annotated[Path, typer.Argument(help="Model answers or pairwise judgments of a public evaluation.")],
+    out: Annotated[Path, typer.Option(help="Output file in JSON Lines.")],
+    prompts: PromptsOption = Path("data/prompts/test.jsonl"),
+    name: Annotated[str | None, typer.Option(help="The contestant or annotator. [default: from the file]")] = None,
+    evaluation: Annotated[str, typer.Option(help="The evaluation of imported judgments.")] = "imported",
+    rival: Annotated[str | None, typer.Option(help="The baseline model, if the file does not name it.")] = None,
+) -> None:
+    """Read answers or pairwise judgments of a public evaluation; the format is detected."""
+    from lima import jsonl
+    from lima.evaluation import exchange
+    from lima.records import Prompt
+
+    known = list(jsonl.read(prompts, Prompt))
+    typer.echo(exchange.import_file(source, out, prompts=known, name=name, evaluation=evaluation, rival=rival))
 
 
 @profile.command("list")

@@ -1,10 +1,11 @@
 """JSON Lines files: validated reading with the location of every error, and atomic writing."""
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -71,3 +72,32 @@ def write(path: Path, records: Iterable[Record]) -> int:
         os.fsync(out.fileno())
     unfinished.replace(path)
     return count
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    """Read the objects of a file of another program: one JSON array, or one object per line.
+
+    Raises:
+        LimaError: the file does not exist.
+        MalformedLine: the file has anything else.
+    """
+    if not path.exists():
+        raise LimaError(f"{path} not found; correct the path")
+    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if text.lstrip()[:1] == b"[":
+        rows = [(1, _parsed(path, 1, text))]
+        if isinstance(rows[0][1], list):
+            rows = [(number, row) for number, row in enumerate(rows[0][1], start=1)]
+    else:
+        rows = [(n, _parsed(path, n, line)) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise MalformedLine(f"{path}: item {number} is not a JSON object; the file needs one object per answer")
+    return [row for _, row in rows]
+
+
+def _parsed(path: Path, number: int, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise MalformedLine(f"{path}:{number} is not JSON: {error}; correct the file") from error
