@@ -34,6 +34,7 @@ NO_DEPENDENCY = {
 }
 NO_DEPENDENCY |= {f"inference/{name}" for name in ("adaptive_concurrency", "response_cache")}
 NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
+LAZY = "__getattr__ = lazy_names("  # in an `__init__` that imports nothing itself
 # files that modules read from the package
 DATA = {
     "lima/evaluation/pairwise.py": "lima/evaluation/prompts",
@@ -81,7 +82,7 @@ def closure(path: Path, seen: set[str] | None = None) -> set[str]:
             inner = relative.removeprefix("lima/").removesuffix(".py").removesuffix("/__init__")
             if not candidate.exists() or relative in seen or {inner, inner.split("/")[0]} & NO_DEPENDENCY:
                 continue
-            if candidate.name == "__init__.py" and not candidate.read_text().strip():
+            if candidate.name == "__init__.py" and (not (text := candidate.read_text()).strip() or LAZY in text):
                 continue
             seen |= {relative, DATA.get(relative, relative)}
             closure(candidate, seen)
