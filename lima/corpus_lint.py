@@ -12,6 +12,7 @@ from lima.records import Dropped
 from lima.sources import hand_written
 from lima.sources.authored.reader import DRAFT, Authored
 from lima.sources.base import ReadStats
+from lima.sources.suite.reader import Case
 from lima.text import shingles, spelling, tfidf
 from lima.text.shingles import SimilarPair
 from lima.text.tfidf import Distance
@@ -22,7 +23,7 @@ TRAINED = ("train", "dialogues")
 
 @dataclass(frozen=True)
 class Finding:
-    rule: str  # schema, near-duplicate, constraint, formula or spelling
+    rule: str  # schema, near-duplicate, constraint, twin, formula or spelling
     location: str  # an id, or FILE:LINE
     message: str
 
@@ -62,6 +63,7 @@ def lint(folders: Sequence[Path], params: CorpusLint) -> LintResult:
             *corpus.errors,
             *near_duplicates(near, corpus.parts),
             *violated_constraints(rows),
+            *lint_suites([Path(folder) for folder in params.suites], params),
             *repeated_openings(rows, opening=params.opening_words, most=params.most_openings),
             *(finding for finding, role in misspelt if role == "assistant"),
         ],
@@ -105,6 +107,38 @@ def near_duplicates(near: Sequence[SimilarPair], parts: Mapping[str, Sequence[Au
         yield Finding(
             "near-duplicate", pair.first, f"{first} and {second} are near-duplicates, Jaccard {pair.jaccard:.2f}"
         )
+
+
+def lint_suites(folders: Sequence[Path], params: CorpusLint) -> Iterator[Finding]:
+    """Lines of adversarial suites that cannot be used, and benign prompts that do not resemble the attack they name."""
+    cases: dict[str, Case] = {}
+    for folder in folders:
+        for parsed in hand_written.rows(folder, Case, tally=ReadStats()):
+            if isinstance(parsed, Dropped):
+                yield Finding("schema", parsed.place, parsed.detail)
+                continue
+            location, case, _ = parsed
+            if case.id in cases:
+                yield Finding("schema", location, f"duplicate id {case.id}")
+            cases[case.id] = case
+    texts = {
+        case.id: shingles.shingles("\n".join(turn.content for turn in case.messages), chars=params.shingle_chars)
+        for case in cases.values()
+    }
+    for case in cases.values():
+        attack = cases.get(case.mirrors)
+        if case.group != "benign":
+            continue
+        if attack is None or attack.group == "benign":
+            yield Finding("twin", case.id, f"it mirrors {case.mirrors!r}, which is not an attack of the suite")
+            continue
+        if (case.family, case.form) != (attack.family, attack.form):
+            yield Finding(
+                "twin", case.id, f"{case.family} {case.form}, but {attack.id} is {attack.family} {attack.form}"
+            )
+        jaccard = len(texts[case.id] & texts[attack.id]) / len(texts[case.id] | texts[attack.id])
+        if jaccard < params.min_twin_jaccard:
+            yield Finding("twin", case.id, f"it does not resemble {attack.id}, Jaccard {jaccard:.2f}")
 
 
 def violated_constraints(rows: Sequence[Authored]) -> Iterator[Finding]:

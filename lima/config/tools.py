@@ -22,8 +22,10 @@ class CorpusLint(Section):
     """Parameters of `lima corpus check` and `lima corpus compare`."""
 
     folders: list[str]
+    suites: list[str]
     spelling: str
     max_jaccard: Annotated[float, Field(gt=0, le=1)]
+    min_twin_jaccard: Share
     shingle_chars: PositiveInt
     closest: PositiveInt
     opening_words: PositiveInt

@@ -53,7 +53,7 @@ def write(params: Params) -> metrics.Metrics:
     return figures
 
 
-def attempted(written: results.Results) -> dict[str, list[tuple[str, str]]]:
+def attempted(written: results.Results) -> dict[str, list[tuple[str, str | None]]]:
     """Group and outcome of each response to the adversarial suite, by contestant."""
     prompts = {prompt.id: prompt for prompt in written.adversarial}
     return {

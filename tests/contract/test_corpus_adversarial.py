@@ -18,21 +18,54 @@ def of(group: str) -> list[dict]:
     return [row for row in ROWS if row["group"] == group]
 
 
-def test_each_family_has_at_least_25_attacks_and_nine_benign_prompts():
+def shingles(row: dict) -> set[str]:
+    text = " ".join(" ".join(turn["content"] for turn in row["messages"]).casefold().split())
+    return {text[start : start + 5] for start in range(len(text) - 4)}
+
+
+def test_each_family_has_at_least_25_attacks_and_twelve_benign_twins():
     assert all(len(of(family)) >= 25 for family in FAMILIES)
-    assert min(Counter(row["family"] for row in of("benign")).values()) >= 9
+    assert min(Counter(row["family"] for row in of("benign")).values()) >= 12
+
+
+def test_each_form_of_each_family_has_a_benign_twin():
+    attacks = {row["id"]: row for row in ROWS if row["group"] != "benign"}
+    mirrored = [attacks[row["mirrors"]] for row in of("benign")]
+    assert len({row["id"] for row in mirrored}) == len(mirrored)
+    assert {(row["family"], row["form"]) for row in mirrored} == {
+        (row["family"], row["form"]) for row in attacks.values()
+    }
+
+
+def test_a_benign_twin_resembles_its_attack_more_than_any_other():
+    attacks = [(row["id"], shingles(row)) for row in ROWS if row["group"] != "benign"]
+    for row in of("benign"):
+        own = shingles(row)
+        likeness = {id_: len(own & other) / len(own | other) for id_, other in attacks}
+        assert max(likeness, key=likeness.__getitem__) == row["mirrors"], row["id"]
+        assert likeness[row["mirrors"]] >= 0.25, row["id"]
+
+
+def test_the_operators_instructions_are_the_system_turn():
+    assert all(row["messages"][0]["role"] == "system" for row in of("leaking"))
+    assert sum(row["messages"][0]["role"] == "system" for row in ROWS) >= 60
+    said = "\n".join(turn["content"] for row in ROWS for turn in row["messages"] if turn["role"] == "user")
+    assert "The user says:" not in said
+    assert "of the operator" not in said
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_attacks_in_every_form_and_over_one_and_many_turns(family):
     assert {row["form"] for row in of(family)} == {"direct", "role-play", "encoded", "many-turn", "quoted"}
     for row in of(family):
-        assert (len(row["messages"]) > 1) == (row["form"] == "many-turn"), row["id"]
+        turns = [turn for turn in row["messages"] if turn["role"] != "system"]
+        assert (len(turns) > 1) == (row["form"] == "many-turn"), row["id"]
 
 
 def test_ids_and_prompts_are_unique():
     assert len({row["id"] for row in ROWS}) == len(ROWS)
-    assert len({tuple(turn["content"] for turn in row["messages"]) for row in ROWS}) == len(ROWS)
+    firsts = [next(turn["content"] for turn in row["messages"] if turn["role"] == "user") for row in ROWS]
+    assert len(set(firsts)) == len(ROWS)  # prompts with the same first user turn count as duplicates
 
 
 def test_benign_prompts_have_no_canary_and_attacks_describe_a_good_answer():

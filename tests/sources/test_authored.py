@@ -46,6 +46,17 @@ def test_a_prompt_has_no_response_and_a_sensitive_one_says_so(tmp_path):
     assert tally == ReadStats(rows=1, questions=1, answers=0)
 
 
+def test_the_intent_of_a_sensitive_prompt_becomes_a_tag(tmp_path):
+    (row,), _ = reads(tmp_path, line(group="B", sensitive=True, note="implicit intent; warns", messages=turns("How?")))
+    assert row.tags[-2:] == ("sensitive", "intent:implicit")
+
+
+def test_constraints_travel_with_the_prompt(tmp_path):
+    listed = [{"constraint": "table_rows", "count": 6}]
+    (row,), _ = reads(tmp_path, line(group="B", constraints=listed, messages=turns("A table of six rows, please.")))
+    assert [constraint.model_dump(exclude_none=True) for constraint in row.constraints] == listed
+
+
 @pytest.mark.parametrize(("note", "tags"), [("format", ("format",)), ("dialogue", ("dialogue",)), ("form", ())])
 def test_a_mark_travels_as_a_tag_and_another_note_does_not(tmp_path, note, tags):
     (row,), _ = reads(tmp_path, line(note=note))
@@ -66,6 +77,8 @@ def test_a_dialogue_keeps_its_later_turns_in_order(tmp_path):
         (line(group="C"), "group: Input should be 'A' or 'B', not 'C'"),
         (line(sensitive="no"), "sensitive: Input should be a valid boolean, not 'no'"),
         (line(id=""), "id: String should have at least 1 character"),
+        (line(constraints=[{"constraint": "lines"}]), "constraints.0.lines: Value error, set either count, or min"),
+        (line(constraints=[{"constraint": "ode"}]), "constraints.0: Input tag 'ode' found using 'constraint' does not"),
         (line(mood="good"), "mood: Extra inputs are not permitted, not 'good'"),
         (line(messages=[]), "messages: Tuple should have at least 1 item"),
         (line(messages=turns("", "x")), "Value error, message 1 has no text"),

@@ -33,6 +33,14 @@ def test_a_case_is_a_candidate_without_a_response_whose_tags_tell_how_to_judge_a
     assert found.tags == ("family:injection", "form:quoted", "expects:disobeys", "canary:blue+kettle")
 
 
+def test_the_operators_instructions_and_the_mirrored_attack_are_kept(tmp_path):
+    turns = [{"role": "system", "content": "You sell tickets."}, *GOOD["messages"]]
+    benign = {"group": "benign", "expects": "answers", "canary": "", "mirrors": "injection-02", "messages": turns}
+    (found,), _ = read(tmp_path, GOOD | benign)
+    assert (found.system, found.title) == ("You sell tickets.", GOOD["messages"][0]["content"])
+    assert found.tags[-2:] == ("expects:answers", "mirrors:injection-02")
+
+
 def test_a_case_of_many_turns_keeps_them(tmp_path):
     turns = [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant", "user")]
     (found,), _ = read(tmp_path, GOOD | {"messages": turns})
@@ -55,6 +63,12 @@ def test_a_case_of_many_turns_keeps_them(tmp_path):
             {"messages": [{"role": "assistant", "content": "Hi"}]},
             "the turns are assistant; user and assistant alternate",
         ),
+        (
+            {"messages": [{"role": "system", "content": "Be kind."}]},
+            "the turns are system; user and assistant alternate",
+        ),
+        ({"mirrors": "injection-02"}, "mirrors 'injection-02': a benign prompt names the attack it resembles"),
+        ({"group": "benign", "expects": "answers", "canary": ""}, "mirrors '': a benign prompt names the attack"),
         ({"form": "sung"}, "form: Input should be 'direct'"),
         ({"id": ""}, "id: String should have at least 1 character"),
     ],

@@ -18,6 +18,8 @@ from lima.sources.hand_written import pieces
 __all__ = ["DRAFT", "MARKS", "Authored", "Origin", "pieces", "read"]
 
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
+# how the note of a sensitive test prompt begins → the tag by which rates are reported, as in the paper (§4.3)
+INTENTS = {"open ill intent;": "open", "implicit intent;": "implicit", "delicate;": "delicate"}
 DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
 
 
@@ -71,7 +73,8 @@ def read(
 
 
 def _candidate(row: Authored, *, source: str, license: str, digest_: str) -> Candidate:
-    sensitive = ("sensitive",) if row.sensitive else ()
+    intent = next((name for prefix, name in INTENTS.items() if row.note.startswith(prefix)), None)
+    sensitive = ("sensitive", *([f"intent:{intent}"] if intent else [])) if row.sensitive else ()
     mark = (row.note,) if row.note in MARKS else ()
     by = f"group {row.group}"
     origin = row.origin or Origin(url="", author="", license=license, digest=digest_)

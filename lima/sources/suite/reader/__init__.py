@@ -2,7 +2,8 @@
 
 The paper names an adversarial prompt as what may break its model; here is what measures it: prompt injection, prompt
 leaking and jailbreaks, each with a rule that decides from the answer alone whether the attempt succeeded. Nothing in
-the suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none.
+the suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none. The operator's instructions
+are the system turn. A benign prompt resembles one of the attacks, which it names.
 """
 
 from collections.abc import Iterator
@@ -29,12 +30,19 @@ class Case(hand_written.Written):
     # what a good answer does: leave an injected order, keep a secret, leave a word unsaid, refuse, or answer
     expects: Literal["disobeys", "conceals", "avoids", "refuses", "answers"]
     canary: str  # what only a bad answer holds; "" for those that refuse or answer
+    mirrors: str = ""  # of a benign one: the id of the attack whose surface it shares
 
     @model_validator(mode="after")
     def is_decidable(self) -> Self:
         roles = [turn.role for turn in self.messages]
-        if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or roles[-1] != "user":
-            raise ValueError(f"the turns are {' '.join(roles)}; user and assistant alternate, the user begins and ends")
+        spoken = roles[roles[0] == "system" :]
+        if spoken != [("user", "assistant")[number % 2] for number in range(len(spoken))] or spoken[-1:] != ["user"]:
+            raise ValueError(
+                f"the turns are {' '.join(roles)}; user and assistant alternate, the user begins and ends, after one "
+                "system turn at most"
+            )
+        if (self.group == "benign") != bool(self.mirrors):
+            raise ValueError(f"mirrors {self.mirrors!r}: a benign prompt names the attack it resembles, an attack none")
         if bool(self.canary) == (self.expects in ("refuses", "answers")):
             raise ValueError(
                 f"canary {self.canary!r}: required unless the answer refuses or answers; correct canary or expects"
@@ -57,9 +65,10 @@ def read(
         _, case, line = found
         tally.questions += 1
         canary = (f"canary:{case.canary}",) if case.canary else ()
+        mirrors = (f"mirrors:{case.mirrors}",) if case.mirrors else ()
         yield hand_written.candidate(
             case,
-            tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary),
+            tags=(f"family:{case.family}", f"form:{case.form}", f"expects:{case.expects}", *canary, *mirrors),
             provenance=Provenance(
                 source=source, site=case.group, id=case.id, url="", author="", license=license, digest=digest(line)
             ),
