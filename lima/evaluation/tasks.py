@@ -33,8 +33,10 @@ TASKS: Mapping[Task, TaskDefinition] = MappingProxyType(
     {
         "pairwise": TaskDefinition(
             values=("lose", "tie", "win"),
-            labels=_labels(
-                A="first", B="second", TIE="tie", NEITHER="tie", DRAW="tie", TIED="tie", FIRST="first", SECOND="second"
+            labels=MappingProxyType(
+                {"A": "first", "B": "second", "TIE": "tie", "FIRST": "first", "SECOND": "second"}
+                | dict.fromkeys(("NEITHER", "DRAW", "TIED", "引き分け", "平局", "무승부", "UNENTSCHIEDEN"), "tie")
+                | dict.fromkeys(("EMPATE", "ÉGALITÉ", "PAREGGIO", "НИЧЬЯ"), "tie")
             ),
             template="pairwise",
             pairwise=True,

@@ -35,7 +35,8 @@ MODIFIERS = (
     r"|мой|итоговый|итоговая|окончательный|最终|最終|我的|最终的|总体|総合|최종|나의"
 )
 OPENERS = (
-    r"so|thus|therefore|hence|overall|finally|accordingly|consequently|in conclusion|in summary|in short|to conclude"
+    r"so|i(?:['’]ve|\s+have)?\s+decided?|thus|therefore|hence|overall|finally|accordingly|consequently"
+    r"|in conclusion|in summary|in short|to conclude"
     r"|to sum up|also|daher|donc|por lo tanto|因此|所以"
 )
 NAMES = (
@@ -91,7 +92,7 @@ QUOTED = re.compile(
 )
 QUOTED_VERDICT = re.compile(rf"(?:{VERDICT_WORDS}|rating|score|grade)\W{{0,4}}[:=]|\[\[|VERDICT", re.IGNORECASE)
 REPORTED_BEFORE = re.compile(
-    rf"\b(?:{SUBJECTS})\b[^.!?\n]*\b(?:{REPORTS})(?:\s+(?:{REPORT_OBJECTS})|,)*\W*$"
+    rf"\b(?:{SUBJECTS})\b[^.!?\n]*\b(?:{REPORTS})(?:\s+(?:{REPORT_OBJECTS})|,)*[^\w.!?]*$"
     rf"|\b(?:quot\w+|excerpt|verbatim|copied|injected|injection|(?:last|first|final|closing)\s+(?:line|sentence)\s+of"
     rf"\s+(?:{NAMES}))\b[^.!?\n]*:\W*$",
     re.IGNORECASE,
@@ -141,6 +142,7 @@ class _Labels:
     start: re.Pattern[str]  # a label at the beginning of a text, after words such as "answer"
     listed: re.Pattern[str]  # another label after a separator: "|B", "or B"
     enumerated: re.Pattern[str]  # the same after a comma
+    also_better: re.Pattern[str]  # another label as a second winner: ", B is better in content"
     numeric: bool
     distinct: frozenset[str]
     highest: str
@@ -380,6 +382,7 @@ def _last_sentence(line: str, lines: list[str], number: int) -> re.Match[str] | 
 def _plain(line: str) -> str:
     """A line without Markdown emphasis, code marks and heading marks."""
     line = re.sub(r"[*`~]|^\s*#+", "", line)
+    line = re.sub(r"^\s*[\[【]([^\[\]【】]{1,24})[\]】]\s*:?\s*(?=\S)", r"\1: ", line)  # [Verdict] A
     return re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", " ", line).strip()
 
 
@@ -402,6 +405,11 @@ def _compile(items: tuple[tuple[str, str], ...]) -> _Labels:
         enumerated=re.compile(
             rf"[\s\])\"']*[,;]\s*(?:(?:or|and|{NAMES})\s+)*[\[(\"']*{label}"
             rf"(?=[\s\])\"']*(?:$|[,;|/.]|\bor\b|\band\b))",
+            re.IGNORECASE,
+        ),
+        also_better=re.compile(
+            rf"(?:[,;]|\bbut|\band|\bwhile)\s+(?:(?:{NAMES}|the|but|and|while)\s+)*{label}"
+            rf"\s+(?:is|was|wins)\b(?:\s+\w+)?(?:\s+(?:better|superior|stronger|best)|\s+in)\b",
             re.IGNORECASE,
         ),
         numeric=all(value.isdigit() for value in values),
@@ -433,6 +441,9 @@ def _read(text: str, labels: _Labels, *, alone: bool = False) -> str | Unreadabl
         return "unreadable"
     if REPORTED_AFTER.match(rest):
         return "ignored"
+    second = labels.also_better.search(rest)
+    if second and labels.values[second["label"].casefold()] not in (value, "tie"):
+        return "unreadable"
     if labels.numeric:
         return value if _is_whole(rest, labels) else "unreadable"
     if alone and not re.match(r"[\s\])}>\"'’”.,!$]*(?:$|[(:;.,—–-])", rest):
