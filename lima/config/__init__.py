@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from lima.config.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
 from lima.config.section import Key, Section
 from lima.config.sections import Base, Filter, Judge, Mix, Prompts, Report, Sample, Scrape, Select, Train, Validate
-from lima.config.tools import CorpusLint, Dialogues
+from lima.config.tools import AnnotationSettings, CorpusLint, Dialogues
 from lima.errors import LimaError
 
 Entry = TypeVar("Entry")
@@ -48,6 +48,7 @@ class Params(Section):
     report: Report
     dialogues: Dialogues
     proofreading: CorpusLint
+    annotation: AnnotationSettings
 
     def rules(self, source: str) -> Filter:
         """Return the filter section with the thresholds of a source; those of its reader are the default."""

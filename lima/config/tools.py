@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lima.config.section import Section, Share
 
@@ -35,3 +35,21 @@ class CorpusLint(Section):
     max_distance: Share
     draws: PositiveInt
     seed: NonNegativeInt
+
+
+class AnnotationSettings(Section):
+    """Rules of a study in which people judge items."""
+
+    seed: NonNegativeInt
+    overlap: PositiveInt
+    quota: PositiveInt
+    comprehension: bool
+    pilot: NonNegativeInt
+    attention_every: NonNegativeInt
+    repeat_every: NonNegativeInt
+    repeat_gap: PositiveInt
+    reservation_minutes: PositiveInt
+    min_seconds: NonNegativeFloat
+    max_same_share: Share
+    min_flagged: PositiveInt
+    max_body_kilobytes: PositiveInt

@@ -1,0 +1,341 @@
+"""A study: which item a person judges next, in which order its responses are shown, and the records that result."""
+
+import hashlib
+import hmac
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lima import jsonl
+from lima.annotation.questions import (
+    CONTROLS,
+    SKIP_REASONS,
+    Kind,
+    Question,
+    StudyEvaluation,
+    question_id,
+    recorded_value,
+)
+from lima.annotation.store import Assignment, Person, Saved, Store, StudyError
+from lima.config.tools import AnnotationSettings
+from lima.records import Annotation
+
+ADJUDICATOR = "adjudicator"  # pseudonym whose judgments settle disagreements; left out of agreement
+MAX_COMMENT = 2000  # characters
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A person's progress in one evaluation."""
+
+    judged: int  # items with a judgment, skipped ones included; without attention checks and repeats
+    available: int  # items that this person may judge in total, the judged ones included
+
+
+class Study:
+    """The evaluations of a checkout that people judge, with the rules of the study."""
+
+    def __init__(self, evaluations: Sequence[StudyEvaluation], store: Store, settings: AnnotationSettings) -> None:
+        self.store = store
+        self.settings = settings
+        self.evaluations = {evaluation.name: evaluation for evaluation in evaluations}
+        self.slugs = {self._keyed("slug", evaluation.name)[:10]: evaluation for evaluation in evaluations}
+        self.known_files: dict[Path, tuple[int, int]] = {}  # files of annotations as last read: mtime, size
+        self._orders = {
+            evaluation.name: sorted(evaluation.by_id, key=lambda id_: _hash(settings.seed, "pilot", id_))
+            for evaluation in evaluations
+        }
+
+    def slug(self, evaluation: StudyEvaluation) -> str:
+        """The evaluation's name in addresses; it does not reveal the contestants."""
+        return next(slug for slug, other in self.slugs.items() if other.name == evaluation.name)
+
+    def question(self, assignment: Assignment) -> Question:
+        """The question of an assignment. Raises StudyError if the responses were sampled again since."""
+        evaluation = self.evaluations.get(assignment.evaluation)
+        question = evaluation.by_id.get(assignment.question) if evaluation else None
+        if question is None:
+            raise StudyError("this item is not part of the study any more; reload the page")
+        return question
+
+    @property
+    def phase(self) -> str:
+        """ "pilot" while a pilot is set and not ended by an administrator, else "main"."""
+        return self.store.meta("phase") or ("pilot" if self.settings.pilot else "main")
+
+    # --- the next item ---
+
+    def next(self, person: Person, evaluation: StudyEvaluation) -> tuple[Assignment | None, Progress]:
+        """The person's open assignment, else a new one, None if nothing is left; and the progress so far."""
+        with self.store.writing():  # one transaction: two tabs at once get the same assignment
+            given = [
+                pair for pair in self.store.assignments(person, evaluation.name) if pair[0].question in evaluation.by_id
+            ]
+            main = [assignment for assignment, _ in given if assignment.kind == "main"]
+            judged = sum(saved is not None for assignment, saved in given if assignment.kind == "main")
+            free = self._free_questions(person, evaluation, main)
+            progress = Progress(judged, len(main) + len(free))
+            open_ = next((assignment for assignment, saved in given if saved is None), None)
+            if open_ is None and free:
+                open_ = self._new_assignment(person, evaluation, given, free[0])
+                self.store.assign(open_)
+            return open_, progress
+
+    def progress(self, person: Person, evaluation: StudyEvaluation) -> Progress:
+        given = self.store.assignments(person, evaluation.name)
+        main = [a for a, _ in given if a.kind == "main" and a.question in evaluation.by_id]
+        judged = sum(saved is not None for a, saved in given if a.kind == "main" and a.question in evaluation.by_id)
+        return Progress(judged, len(main) + len(self._free_questions(person, evaluation, main)))
+
+    def _free_questions(self, person: Person, evaluation: StudyEvaluation, main: list[Assignment]) -> list[Question]:
+        """The questions that this person may still get, best first.
+
+        Items that already have judgments precede, so that they reach the overlap; among equals the order is a hash of
+        person and item.
+        """
+        done = {assignment.question for assignment in main}
+        done |= self.store.imported_questions(evaluation.name, person.pseudonym)
+        coverage = self.store.coverage(evaluation.name, since=time.time() - 60 * self.settings.reservation_minutes)
+        pool = self._orders[evaluation.name]
+        if self.phase == "pilot":
+            pool = pool[: self.settings.pilot]
+        free = [id_ for id_ in pool if id_ not in done and coverage[id_] < self.settings.overlap]
+        free.sort(key=lambda id_: (-coverage[id_], self._order(person, id_)))
+        return [evaluation.by_id[id_] for id_ in free[: max(0, self.settings.quota - len(main))]]
+
+    def _new_assignment(
+        self,
+        person: Person,
+        evaluation: StudyEvaluation,
+        given: list[tuple[Assignment, Saved | None]],
+        question: Question,
+    ) -> Assignment:
+        """The given question, or in its place an attention check or the repetition of an earlier item."""
+        ordinal = self.store.last_ordinal(person, evaluation.name) + 1
+        main = [assignment for assignment, _ in given if assignment.kind == "main"]
+        match self._kind(person, evaluation, ordinal):
+            case "repeat":
+                if (original := self._repeatable(person, given, ordinal)) is not None:
+                    question = evaluation.by_id[original.question]
+                    return _assigned(person, question, "repeat", ordinal, _other(question, original.first))
+            case "attention":
+                checked = {assignment.question for assignment, _ in given if assignment.kind == "attention"}
+                others = [q for q in evaluation.questions if q.id not in checked and q.id != question.id]
+                if others:
+                    key = ("attention", person.pseudonym, str(ordinal))
+                    question = min(others, key=lambda q: _hash(self.settings.seed, *key, q.id))
+                    values = [value for value in CONTROLS[evaluation.task].values() if value != "tie"]
+                    expected = values[_hash(self.settings.seed, "expected", *key) % len(values)]
+                    first = self._first(person, question, main, by_item={})
+                    return _assigned(person, question, "attention", ordinal, first, expected)
+        first = self._first(person, question, main, by_item=self.store.order_counts(question.id))
+        return _assigned(person, question, "main", ordinal, first)
+
+    def _repeatable(
+        self, person: Person, given: list[tuple[Assignment, Saved | None]], ordinal: int
+    ) -> Assignment | None:
+        """An item that this person judged at least `repeat_gap` items ago and that was not repeated yet."""
+        repeated = {assignment.question for assignment, _ in given if assignment.kind == "repeat"}
+        earlier = [
+            assignment
+            for assignment, saved in given
+            if assignment.kind == "main"
+            and saved is not None
+            and saved.value is not None
+            and assignment.question not in repeated
+            and assignment.ordinal <= ordinal - self.settings.repeat_gap
+        ]
+        key = ("repeat", person.pseudonym)
+        return min(earlier, key=lambda a: _hash(self.settings.seed, *key, a.question), default=None)
+
+    def _order(self, person: Person, id_: str) -> int:
+        return _hash(self.settings.seed, "order", person.pseudonym, id_)
+
+    def _kind(self, person: Person, evaluation: StudyEvaluation, ordinal: int) -> Kind:
+        """Attention checks and repeats are one item of each block, at a position that depends on a hash."""
+        blocks: tuple[tuple[Kind, int], ...] = (
+            ("attention", self.settings.attention_every),
+            ("repeat", self.settings.repeat_every),
+        )
+        for kind, every in blocks:
+            if every:
+                block, position = divmod(ordinal, every)
+                drawn = _hash(self.settings.seed, kind, person.pseudonym, evaluation.name, str(block))
+                if position == drawn % every and ordinal:
+                    return kind
+        return "main"
+
+    def _first(
+        self, person: Person, question: Question, main: Sequence[Assignment], *, by_item: Mapping[str, int]
+    ) -> str | None:
+        """Minimisation: the contestant that was shown first less often for this item, else for this person, else by a
+        hash of person and item.
+
+        Args:
+            main: the person's assignments.
+            by_item: how often each contestant was shown first for this item.
+        """
+        if question.rival is None:
+            return None
+        sides = (question.contestant, question.rival)
+        for counts in (by_item, Counter(assignment.first for assignment in main)):
+            if counts.get(sides[0], 0) != counts.get(sides[1], 0):
+                return min(sides, key=lambda side: counts.get(side, 0))
+        return sides[_hash(self.settings.seed, "first", person.pseudonym, question.id) % 2]
+
+    # --- judgments ---
+
+    def judge(
+        self,
+        person: Person,
+        assignment: Assignment,
+        *,
+        version: int,
+        request: str,
+        value: str | None,
+        reason: str,
+        comment: str,
+        seconds: float,
+    ) -> Saved:
+        """Validate and store a judgment; it is on disk when this returns.
+
+        Raises:
+            StudyError: the value, the reason or the comment is not valid.
+            Conflict: the item was judged meanwhile.
+        """
+        question = self.question(assignment)
+        if value is not None and value not in CONTROLS[question.task].values():
+            raise StudyError(f"unknown value: {value[:40]}; reload the page")
+        if value is None and reason not in SKIP_REASONS:
+            raise StudyError("a skipped item needs a reason; choose one from the list")
+        if len(comment) > MAX_COMMENT:
+            raise StudyError(f"the comment has {len(comment)} characters; shorten it to {MAX_COMMENT}")
+        elapsed = max(0.0, time.time() - assignment.opened)
+        return self.store.save(
+            assignment,
+            version=version,
+            request=request,
+            value=value,
+            reason=reason if value is None else "",
+            comment=comment.strip(),
+            seconds=round(min(max(seconds, 0.0), elapsed), 2),
+            line=lambda saved: self.record(person, assignment, saved, question).model_dump_json(),
+        )
+
+    def completion_code(self, person: Person) -> str:
+        """Code for crowd platforms, shown once a person has finished every task."""
+        return self._keyed("completion", person.pseudonym)[:10].upper()
+
+    def _keyed(self, purpose: str, text: str) -> str:
+        return hmac.new(self.store.secret.encode(), f"{purpose}\0{text}".encode(), hashlib.sha256).hexdigest()
+
+    # --- records ---
+
+    def annotations(self, evaluation: str) -> list[Annotation]:
+        """All valid judgments as records, in the order of time: those of this database and the imported ones."""
+        records = [Annotation.model_validate_json(line) for line in self.store.lines(evaluation)]
+        return sorted(records, key=lambda record: (record.time, record.id))
+
+    def record(self, person: Person, assignment: Assignment, saved: Saved, question: Question) -> Annotation:
+        value = None if saved.value is None else recorded_value(question, saved.value, first=assignment.first)
+        return Annotation(
+            id=assignment.id,
+            evaluation=question.evaluation,
+            task=question.task,
+            person=person.pseudonym,
+            prompt_id=question.prompt_id,
+            sample=question.sample,
+            turn=question.turn,
+            contestant=question.contestant,
+            rival=question.rival,
+            texts=question.digest,
+            first=assignment.first,
+            value=value,
+            reason=f"expected {assignment.expected}" if assignment.expected else saved.reason,
+            comment=saved.comment,
+            seconds=saved.seconds,
+            time=saved.time,
+            kind=assignment.kind,
+            simulated=person.simulated,
+        )
+
+
+def _assigned(
+    person: Person, question: Question, kind: Kind, ordinal: int, first: str | None, expected: str | None = None
+) -> Assignment:
+    id_ = uuid.uuid4().hex
+    return Assignment(id_, person.id, question.evaluation, question.id, kind, ordinal, first, expected, time.time())
+
+
+def _other(question: Question, first: str | None) -> str | None:
+    """The contestant that was not shown first."""
+    return question.rival if first == question.contestant else question.contestant if first else None
+
+
+def _hash(seed: int, *names: str) -> int:
+    """The first 64 bits of SHA-256 of the seed and the names."""
+    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+# --- corpus/annotations ---
+
+
+def write_annotations(study: Study, folder: Path) -> None:
+    """Write the annotations of every evaluation to folder/EVALUATION.jsonl, atomically, where they changed.
+
+    A file that another program changed, such as git, is read first, so that none of its lines is lost.
+    """
+    read_annotations(study, folder)
+    names = study.store.judged_evaluations() | {path.stem for path in folder.glob("*.jsonl")}
+    for evaluation in sorted(names):
+        path = folder / f"{evaluation}.jsonl"
+        records = study.annotations(evaluation)
+        text = "".join(record.model_dump_json() + "\n" for record in records)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            jsonl.write(path, records)
+        study.known_files[path] = _state(path)
+
+
+def read_annotations(study: Study, folder: Path) -> int:
+    """Add the annotations of folder/*.jsonl that were made elsewhere. Returns their number.
+
+    Files that have not changed since they were read or written are skipped.
+    """
+    count = 0
+    for path in sorted(folder.glob("*.jsonl")):
+        if study.known_files.get(path) != (state := _state(path)):
+            count += import_annotations(study, jsonl.read(path, Annotation))
+            study.known_files[path] = state
+    return count
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def import_annotations(study: Study, records: Iterable[Annotation]) -> int:
+    rows = [
+        (
+            record.id,
+            record.evaluation,
+            record.person,
+            question_id(
+                record.evaluation,
+                record.prompt_id,
+                record.sample,
+                record.turn,
+                record.contestant,
+                record.rival,
+                record.texts,
+            ),
+            record.kind,
+            record.model_dump_json(),
+        )
+        for record in records
+    ]
+    return study.store.add_imported(rows)

@@ -1,0 +1,82 @@
+"""A small study and a server for it, used by several tests."""
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+from ruamel.yaml import YAML
+
+from lima.annotation.app import create
+from lima.annotation.questions import Question, StudyEvaluation
+from lima.annotation.store import Store
+from lima.annotation.study import Study
+from lima.config.tools import AnnotationSettings
+from lima.records import Turn
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("zebra-system", "quokka-system")  # contestants, distinctive so that a page can be searched for them
+
+
+def settings(**changes) -> AnnotationSettings:
+    values = YAML(typ="safe").load(ROOT / "params.yaml")["annotation"]
+    return AnnotationSettings.model_validate({**values, **changes})
+
+
+def question(number: int, *, task="pairwise", evaluation="secret-evaluation", texts=None) -> Question:
+    texts = texts or (f"First text {number}\n\nmore of it", f"Second text {number}\n\nmore of it")
+    return Question(
+        evaluation,
+        task,
+        f"source/site/{number}",
+        0,
+        0,
+        (Turn(role="user", content=f"Prompt {number}?"),),
+        NAMES[0],
+        NAMES[1] if task == "pairwise" else None,
+        texts if task == "pairwise" else texts[:1],
+    )
+
+
+def evaluation(count: int, *, task="pairwise", name="secret-evaluation") -> StudyEvaluation:
+    return StudyEvaluation(name, task, tuple(question(n, task=task, evaluation=name) for n in range(count)))
+
+
+def study(folder: Path, *evaluations: StudyEvaluation, **changes) -> Study:
+    return Study(evaluations or (evaluation(6),), Store(folder / "study.sqlite"), settings(**changes))
+
+
+PLAIN = {"comprehension": False, "attention_every": 0, "repeat_every": 0}  # items only
+
+
+@contextlib.contextmanager
+def serving(study: Study, folder: Path, *, open_access=True):
+    """The address of a running server."""
+    app = create(study, open_access=open_access, annotations=folder / "annotations")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def judge(study, person, assignment, value, *, request=None, version=0, reason="", seconds=6.0):
+    return study.judge(
+        person,
+        assignment,
+        version=version,
+        request=request or f"request-{assignment.id}-{version}",
+        value=value,
+        reason=reason,
+        comment="",
+        seconds=seconds,
+    )
