@@ -42,6 +42,10 @@ check: env ## Check format, lint, types, import direction and the hand-written c
 bench: env ## Run the benchmarks, or one: make bench only=train; results: benchmarks/results/
 	@python -m benchmarks.run $(only)
 
+.PHONY: annotate
+annotate: env ## Judge sampled answers in the browser (port 8765); writes corpus/annotations/
+	@lima annotate
+
 .PHONY: ui
 ui: env ## Start the servers of Prefect (port 4200) and MLflow (port 5000) on loopback
 	@infra/ui.sh

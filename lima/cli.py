@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lima.annotation import commands as annotation_commands
 from lima.display import visible_json
 from lima.errors import LimaError, file_fault
 
@@ -32,6 +33,8 @@ evaluation = typer.Typer(
     help="Exchange answers and judgments with AlpacaEval, MT-Bench (FastChat) and Arena-Hard.", no_args_is_help=True
 )
 app.add_typer(evaluation, name="evaluation")
+
+app.add_typer(annotation_commands.app, name="annotate")
 
 
 def _print_version(requested: bool) -> None:
