@@ -5,21 +5,21 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Cookie, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from lima.annotation import comprehension, markdown, security
+from lima.annotation import admin, comprehension, markdown, security
 from lima.annotation.questions import CONTROLS, SKIP_REASONS, Question, StudyEvaluation
+from lima.annotation.sessions import COOKIE, Body, Confirmed, Known, MaybeVisitor, Visitor
 from lima.annotation.store import Assignment, Conflict, Saved, Session, StudyError
 from lima.annotation.study import MAX_COMMENT, Study, write_annotations
 
-COOKIE = "annotation_session"
 PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 MIRROR_SECONDS = 1.0  # between a judgment and its line in corpus/annotations, at most
 SESSION_SECONDS = 30 * 24 * 3600
@@ -31,10 +31,6 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Login(Body):
@@ -54,19 +50,6 @@ class Submission(Body):
 
 class CheckAnswers(Body):
     answers: list[Annotated[str, Field(max_length=40)]] = Field(max_length=20)
-
-
-class Confirmed(Body):
-    confirm: Literal[True]
-
-
-class Visitor:
-    """The session of a request, with the token that its cookie holds."""
-
-    def __init__(self, session: Session, token: str) -> None:
-        self.person = session.person
-        self.role = session.role
-        self.token = token
 
 
 def create(study: Study, *, open_access: bool, annotations: Path) -> FastAPI:
@@ -98,6 +81,7 @@ def create(study: Study, *, open_access: bool, annotations: Path) -> FastAPI:
     _add_pages(app, study, open_access=open_access)
     _add_sessions(app, study, open_access=open_access)
     _add_judging(app, study, mirror)
+    admin.add_routes(app, study, open_access=open_access)
     _add_errors(app)
     return app
 
@@ -122,37 +106,6 @@ class _Mirror:
 
 
 # --- sessions ---
-
-
-def current_visitor(request: Request, session: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Visitor | None:
-    opened = request.app.state.study.store.session(session) if session else None
-    return Visitor(opened, session) if opened and session else None
-
-
-MaybeVisitor = Annotated[Visitor | None, Depends(current_visitor)]
-
-
-def required_visitor(request: Request, visitor: MaybeVisitor, x_csrf_token: Annotated[str, Header()] = "") -> Visitor:
-    """The session of a request to the JSON interface; requests that change data need the CSRF token."""
-    if visitor is None:
-        raise HTTPException(401, "no session; open your invitation link again")
-    if request.method not in security.SAFE_METHODS:
-        expected = security.csrf_token(request.app.state.study.store.secret, visitor.token)
-        if not security.same(expected, x_csrf_token):
-            raise HTTPException(403, "the request has no valid CSRF token; reload the page")
-    return visitor
-
-
-Known = Annotated[Visitor, Depends(required_visitor)]
-
-
-def administrator(visitor: Known) -> Visitor:
-    if visitor.role != "admin":
-        raise HTTPException(403, "only administrators may do this; open an administrator's link")
-    return visitor
-
-
-Admin = Annotated[Visitor, Depends(administrator)]
 
 
 def _add_sessions(app: FastAPI, study: Study, *, open_access: bool) -> None:

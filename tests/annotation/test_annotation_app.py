@@ -292,3 +292,29 @@ def test_code_is_highlighted_and_formulas_are_mathml():
     assert "<mfrac>" in markdown.to_html("\\[ \\frac{1}{2} \\]")
     assert markdown.to_html("costs $5 and $10") == "<p>costs $5 and $10</p>\n"
     assert "<code>\\frac{</code>" in markdown.to_html("$\\frac{$")
+
+
+# --- administration ---
+
+
+def test_only_administrators_see_and_change_the_administration(opened):
+    s, client = opened(evaluation(2), open_access=False, pilot=1)
+    person = logged_in(client(), token=s.store.invite("person"))
+    boss = logged_in(client(), token=s.store.invite("admin", "boss"))
+    assert person.get("/admin").status_code == 403 and "secret-evaluation" not in person.get("/admin").text
+    assert person.post("/api/admin/invitations", json={"number": 1}).status_code == 403
+    assert person.post("/api/admin/end-pilot", json={"confirm": True}).status_code == 403
+    assert "secret-evaluation" in boss.get("/admin").text
+    (token,) = boss.post("/api/admin/invitations", json={"number": 1}).json()["tokens"]
+    assert "person-2" in logged_in(client(), token=token).get("/").text
+    boss.post("/api/admin/end-pilot", json={"confirm": True})
+    assert s.phase == "main"
+
+
+def test_the_administration_counts_items_by_judgments(opened):
+    s, client = opened(evaluation(3))
+    c = logged_in(client())
+    api = f"/api/tasks/{slug(s)}"
+    c.post(f"{api}/judgments", json=submission(c.get(api).json()["item"]))
+    text = re.sub(r"<[^>]+>", "", c.get("/admin").text)
+    assert "2 items with 0 judgments" in text and "1 items with 1 judgment" in text

@@ -1,0 +1,68 @@
+"""Administration of a study: progress, quality of the judgments, invitations and the end of a pilot."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from lima.annotation import quality
+from lima.annotation.questions import CONTROLS
+from lima.annotation.sessions import Confirmed, Known, MaybeVisitor, Visitor
+from lima.annotation.study import Study
+
+
+class Invitations(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    number: int = Field(ge=1, le=200)
+
+
+def administrator(visitor: Known) -> Visitor:
+    """The session of an administrator. Raises HTTPException for everyone else."""
+    if visitor.role != "admin":
+        raise HTTPException(403, "only administrators may do this; open an administrator's link")
+    return visitor
+
+
+Admin = Annotated[Visitor, Depends(administrator)]
+
+
+def add_routes(app: FastAPI, study: Study, *, open_access: bool) -> None:
+    @app.get("/admin")
+    def admin(visitor: MaybeVisitor) -> HTMLResponse:
+        page: HTMLResponse
+        if visitor is None or visitor.role != "admin":
+            page = app.state.page("welcome.html", visitor, open_access=open_access and visitor is None)
+            page.status_code = 403
+            return page
+        parts = [_part(study, name) for name in study.evaluations]
+        page = app.state.page("admin.html", visitor, parts=parts, phase=study.phase, open_access=open_access)
+        return page
+
+    @app.post("/api/admin/invitations")
+    def invite(body: Invitations, _: Admin) -> dict[str, list[str]]:
+        return {"tokens": [study.store.invite("person") for _ in range(body.number)]}
+
+    @app.post("/api/admin/end-pilot")
+    def end_pilot(body: Confirmed, _: Admin) -> dict[str, bool]:
+        study.store.set_meta("phase", "main")
+        return {"ok": body.confirm}
+
+
+def _part(study: Study, name: str) -> dict[str, Any]:
+    """What the page shows of one evaluation."""
+    evaluation = study.evaluations[name]
+    records = study.annotations(name)
+    current = {question.digest for question in evaluation.questions}
+    counts = Counter(
+        quality.unit(r) for r in records if r.kind == "main" and r.value is not None and r.texts in current
+    )
+    coverage = Counter(min(count, study.settings.overlap) for count in counts.values())
+    coverage[0] = len(evaluation.questions) - len(counts)
+    return {
+        "name": name,
+        "title": CONTROLS[evaluation.task].title,
+        "coverage": sorted(coverage.items()),
+        "people": quality.summarize(records, study.settings),
+    }
