@@ -131,6 +131,16 @@ def plan(
 
 
 @app.command()
+def cost(
+    contestant: Annotated[str, typer.Argument(help="A contestant of params.yaml of the kind endpoint.")],
+) -> None:
+    """Estimate calls, tokens and cost of an endpoint contestant's missing answers; sends no requests."""
+    from lima.stages import sample
+
+    typer.echo(sample.cost(contestant))
+
+
+@app.command()
 def check(
     model: Annotated[str, typer.Argument(help="A model of params.yaml, or a folder in Hugging Face format.")],
 ) -> None:

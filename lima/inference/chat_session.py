@@ -182,3 +182,9 @@ def estimate(requests: Sequence[ChatRequest], served: ServedModel) -> Estimate:
         missing = [request for request in unique.values() if cache.get(served.url, request) is None]
     amount = sum((expected(request, served.prices) for request in missing), Amount())
     return Estimate(cached=len(requests) - len(missing), amount=amount, priced=served.prices is not None)
+
+
+def spent(stage: str) -> Amount:
+    """Return what a stage has spent in all its runs in this checkout."""
+    with response_cache.open_cache() as cache:
+        return cache.spent(stage)

@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from transformers import DynamicCache
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.inference import nucleus_sampling
+from lima.inference.generation_cache import BatchCache
 from lima.inference.model import Checkpoint, render
-from lima.records import Prompt, Response
+from lima.records import Prompt, Response, Unanswered
 from lima.text import reasoning_blocks
 
 
@@ -31,14 +33,20 @@ class GenerationRequest:
 
 
 def generate(
-    checkpoint: Checkpoint, prompts: Sequence[Prompt], *, contestant: str, samples: int, decoding: Decoding
-) -> Iterator[Response]:
-    """Yield every sample of every prompt, longest prompts first.
+    checkpoint: Checkpoint,
+    prompts: Sequence[Prompt],
+    *,
+    contestant: str,
+    samples: int,
+    decoding: Decoding,
+    batches: BatchCache | None = None,
+) -> Iterator[Response | Unanswered]:
+    """Yield every sample of every prompt, longest prompts first; prompts that fill the context are unanswered.
 
     Rows of similar length need little padding, and too large a batch fails at once.
 
-    Raises:
-        LimaError: a prompt fills the context.
+    Args:
+        batches: stores finished batches; None for no storage.
     """
     requests = [
         GenerationRequest(prompt, sample, ids)
@@ -48,10 +56,11 @@ def generate(
     ]
     for row in requests:
         if len(row.ids) >= checkpoint.context:
-            raise LimaError(
-                f"prompt {row.prompt.id} fills the context: {len(row.ids)} of {checkpoint.context} tokens; shorten or "
-                "drop it"
+            detail = f"the prompt has {len(row.ids):,} tokens, and the context {checkpoint.context:,}; shorten it"
+            yield Unanswered(
+                prompt_id=row.prompt.id, contestant=contestant, sample=row.sample, reason="too_long", detail=detail
             )
+    requests = [row for row in requests if len(row.ids) < checkpoint.context]
     truncated = sum(len(row.ids) + decoding.max_tokens > checkpoint.context for row in requests)
     if truncated:
         print(
@@ -62,22 +71,36 @@ def generate(
     requests.sort(key=lambda row: (-len(row.ids), row.prompt.id, row.sample))
     for start in range(0, len(requests), decoding.batch_size):
         rows = requests[start : start + decoding.batch_size]
-        for row, (ids, ended) in zip(rows, sampled(checkpoint, rows, decoding), strict=True):
-            yield Response(
-                prompt_id=row.prompt.id,
-                contestant=contestant,
-                sample=row.sample,
-                text=reasoning_blocks.without(checkpoint.tokenizer.decode(ids, skip_special_tokens=True)),
-                finish="stop" if ended else "length",
-                tokens=len(ids),
-            )
+        generated = partial(_generate_batch, checkpoint, rows, contestant, decoding)
+        if batches is None:
+            yield from generated()
+        else:
+            yield from batches.responses([f"{row.sample}/{row.prompt.model_dump_json()}" for row in rows], generated)
+
+
+def _generate_batch(
+    checkpoint: Checkpoint, rows: Sequence[GenerationRequest], contestant: str, decoding: Decoding
+) -> Iterator[Response]:
+    for row, (ids, ended) in zip(rows, sampled(checkpoint, rows, decoding), strict=True):
+        yield Response(
+            prompt_id=row.prompt.id,
+            contestant=contestant,
+            sample=row.sample,
+            text=reasoning_blocks.without(checkpoint.tokenizer.decode(ids, skip_special_tokens=True)),
+            finish="stop" if ended else "length",
+            tokens=len(ids),
+        )
 
 
 @torch.inference_mode()
 def sampled(
     checkpoint: Checkpoint, rows: Sequence[GenerationRequest], decoding: Decoding
 ) -> list[tuple[list[int], bool]]:
-    """Sample one batch; return the tokens of each row without its end token, and whether it ended with one."""
+    """Sample one batch; return the tokens of each row without its end token, and whether it ended with one.
+
+    Raises:
+        LimaError: the model returns NaN or infinite logits.
+    """
     model = checkpoint.model
     rngs = [generator(decoding.seed, row.prompt.id, row.sample) for row in rows]
     limits = [min(decoding.max_tokens, checkpoint.context - len(row.ids)) for row in rows]
@@ -93,7 +116,9 @@ def sampled(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
         )
         uniform = torch.tensor([rngs[row].random() for row in active], device=model.device)
-        logits = output.logits[:, -1].float().masked_fill(checkpoint.unwritable, -torch.inf)
+        logits = output.logits[:, -1].float()
+        refuse_not_finite(checkpoint, logits, [rows[row] for row in active], step=len(responses[active[0]]) + 1)
+        logits = logits.masked_fill(checkpoint.unwritable, -torch.inf)
         logits = nucleus_sampling.repetition_penalized(logits, generated, penalty=decoding.repetition_penalty)
         tokens = nucleus_sampling.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
         for row, token in zip(active, tokens.tolist(), strict=True):
@@ -109,6 +134,17 @@ def sampled(
             cache.batch_select_indices(rows_left)
             active = [active[index] for index in kept]
     return list(zip(responses, ended, strict=True))
+
+
+def refuse_not_finite(checkpoint: Checkpoint, logits: Tensor, rows: Sequence[GenerationRequest], *, step: int) -> None:
+    """Raise LimaError if the largest logit of a row is NaN or infinite; logits: (rows, vocabulary)."""
+    finite = logits.amax(dim=-1).isfinite()  # NaN if any logit is NaN
+    if not bool(finite.all()):
+        row = rows[finite.tolist().index(False)]
+        raise LimaError(
+            f"logits are NaN or infinite: checkpoint {checkpoint.name}, prompt {row.prompt.id}, sample {row.sample}, "
+            f"token {step}; set precision: fp32 in params.yaml, or train again with a lower learning rate"
+        )
 
 
 def padded_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

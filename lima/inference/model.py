@@ -78,6 +78,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     ends: frozenset[int]  # ids of the tokens that end a response, including EOT
     context: int  # greatest number of tokens of prompt and response together
+    name: str = "in memory"  # folder, for messages
 
     @cached_property
     def unwritable(self) -> torch.Tensor:
@@ -123,6 +124,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
         ends=frozenset([ends] if isinstance(ends, int) else ends),
         # a model without a limit, such as ALiBi, has no such key
         context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize,
+        name=str(folder),
     )
 
 

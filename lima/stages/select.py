@@ -8,14 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import config, inference, jsonl, storage
+from lima import config, jsonl, storage
 from lima.config import Params
 from lima.errors import LimaError, run_command
 from lima.evaluation.annotators import annotate, pairs
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint, select_best
-from lima.records import EpochMetrics, EpochScore, Prompt, Response, Verdict
-
-GENERATION = Path(inference.__file__).parent
+from lima.inference.generation_cache import CODE, BatchCache, files_digest
+from lima.records import EpochMetrics, EpochScore, Prompt, Response, Unanswered, Verdict
 
 
 @storage.alone("select")
@@ -73,7 +72,7 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
     depends = [
         name,
         weights,
-        files_digest(GENERATION),
+        files_digest(CODE),
         decoding.model_dump_json(),
         *(q.model_dump_json() for q in prompts),
     ]
@@ -83,18 +82,13 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
     from lima.inference import generate, model  # imported here, since loading torch and transformers takes seconds
 
     loaded = model.load(folder, precision=decoding.precision)
-    generated = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding)
-    jsonl.write(path, tqdm(generated, total=len(prompts), desc=name, disable=None))
+    batches = BatchCache(kept / "batches", depends)
+    generated = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding, batches=batches)
+    outcomes = list(tqdm(generated, total=len(prompts), desc=name, disable=None))
+    for missing in [outcome for outcome in outcomes if isinstance(outcome, Unanswered)]:
+        print(f"{name}: no response to {missing.prompt_id}: {missing.detail}")
+    jsonl.write(path, [outcome for outcome in outcomes if isinstance(outcome, Response)])
     return list(jsonl.read(path, Response))
-
-
-def files_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of the files in a folder, hexadecimal."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.glob("*") if path.is_file()):
-        with path.open("rb") as content:
-            digest.update(f"{path.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def compared(

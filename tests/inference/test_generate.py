@@ -9,7 +9,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.inference import generate, model, nucleus_sampling
-from lima.records import Prompt, Provenance, Turn
+from lima.inference.generation_cache import BatchCache
+from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 
 PLACE = Provenance(source="authored", site="B", id="1", url="", author="ann", license="MIT", digest="0")
 TEXTS = ["Hi", "What is yeast?", "Name three rivers in Europe, please.", "?", "Why does bread rise when it is warm?"]
@@ -192,13 +193,68 @@ def test_learned_positions_are_used_up_to_the_last(loaded, capsys):
         assert response.finish == "length"
 
 
-def test_a_prompt_that_fills_the_context_raises(loaded):
+def test_a_prompt_that_fills_the_context_is_unanswered_with_its_length_and_the_others_go_on(loaded):
     longest = len(model.render(loaded.tokenizer, PROMPTS[2]))
     full = model.Checkpoint(loaded.model, loaded.tokenizer, loaded.ends, longest)
-    with pytest.raises(
-        LimaError, match=rf"prompt authored/B/2 fills the context: {longest} of {longest} tokens; shorten"
-    ):
-        generated(full)
+    outcomes = generated(full, samples=2)
+    missing = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, Unanswered)}
+    lengths = {p.id: len(model.render(loaded.tokenizer, p)) for p in PROMPTS}
+    assert {name for name, _ in missing} == {name for name, length in lengths.items() if length >= longest}
+    assert {outcome.reason for outcome in missing.values()} == {"too_long"}
+    assert missing["authored/B/2", 1].detail == (
+        f"the prompt has {longest} tokens, and the context {longest}; shorten it"
+    )
+    assert {key for key, outcome in outcomes.items() if isinstance(outcome, Response)} == {
+        (name, sample) for name, length in lengths.items() if length < longest for sample in (0, 1)
+    }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_raise_with_checkpoint_prompt_and_token(tmp_path, value):
+    broken = model.load(tiny_model.save(tmp_path), precision="fp32")
+    forward, calls = broken.model.forward, []
+
+    def fails_at_the_third_token(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == 3:
+            output.logits[1, -1, 7] = value
+        return output
+
+    broken.model.forward = fails_at_the_third_token
+    requests = [generate.GenerationRequest(p, 4, model.render(broken.tokenizer, p)) for p in PROMPTS]
+    endless = model.Checkpoint(broken.model, broken.tokenizer, frozenset(), broken.context, broken.name)
+    says = rf"NaN or infinite: checkpoint {tmp_path}, prompt authored/B/1, sample 4, token 3; set precision"
+    with pytest.raises(LimaError, match=says):
+        generate.sampled(endless, requests, decoding())
+
+
+def test_an_interrupted_run_repeats_one_batch_at_most_and_gives_the_same_bytes(loaded, tmp_path, monkeypatch):
+    def run(folder, settings=None, depends=("weights",)):
+        batches = BatchCache(folder, depends) if folder else None
+        settings = settings or decoding(batch_size=3)
+        return list(
+            generate.generate(loaded, PROMPTS, contestant="tiny", samples=2, decoding=settings, batches=batches)
+        )
+
+    whole, sampled, batches = run(None), generate.sampled, []
+
+    def killed_in_the_third_batch(*args):
+        batches.append(1)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return sampled(*args)
+
+    monkeypatch.setattr(generate, "sampled", killed_in_the_third_batch)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "kept")
+    # 5 prompts, 2 samples: 4 batches of 3, 3, 3 and 1; two are stored
+    assert run(tmp_path / "kept") == whole
+    assert len(batches) == 3 + 2
+    assert run(tmp_path / "kept") == whole
+    assert len(batches) == 5
+    run(tmp_path / "kept", depends=("other weights",))
+    assert len(batches) == 9
 
 
 def test_a_dialogue_is_rendered_by_the_template_up_to_the_assistants_turn(loaded):

@@ -222,6 +222,26 @@ def test_a_wrong_key_or_model_stops_at_once(checkout, status, says):
         assert len(server.asked) == 3
 
 
+def test_the_cost_of_the_missing_answers_is_estimated_without_a_request(checkout):
+    with serving(lambda *_: said("ok")) as server:
+        serve(server.url, prices={"prompt": 1e6, "completion": 2e6})
+        # prompts of 23, 2, 9 and 17 bytes: 6 + 1 + 3 + 5 tokens and 4 each for the template, 31; two samples; at most
+        # 6 tokens for each of 8 answers
+        assert sample.cost("served") == (
+            "served: 0 cached, 8 calls, about 62 prompt tokens, at most 48 completion tokens, cost 158.00\n"
+            "spent by the stage sample so far: 0 calls, 0 tokens, cost 0.00"
+        )
+        assert server.asked == []
+        sample.main("served")
+    # the server counts 1 prompt and 3 completion tokens a call
+    assert sample.cost("served") == (
+        "served: 8 cached, 0 calls, about 0 prompt tokens, at most 0 completion tokens, cost 0.00\n"
+        "spent by the stage sample so far: 8 calls, 32 tokens, cost 56.00"
+    )
+    with pytest.raises(LimaError, match="base is not an endpoint: kind base; sampling it sends no requests"):
+        sample.cost("base")
+
+
 def test_two_samples_of_a_server_that_is_sent_no_seed_are_two_answers(checkout):
     with serving(lambda _, number: said(str(number))) as server:
         serve(server.url, send=["max_completion_tokens"])
@@ -245,6 +265,42 @@ def test_a_model_folder_without_weights_is_named(checkout):
     (folder / "model.safetensors").unlink()
     with pytest.raises(LimaError, match=r"data/base/smollm2-135m is not a Hugging Face folder: config\.json or"):
         sample.main("base")
+
+
+def test_a_killed_run_goes_on_after_its_last_batch_with_the_same_result(checkout, monkeypatch):
+    from lima.inference import generate
+
+    tiny_model.save(Path("data/base/smollm2-135m"))
+    values = YAML(typ="safe").load(Path("params.yaml"))
+    values["sample"]["decoding"]["batch_size"] = 2
+    YAML().dump(values, Path("params.yaml"))
+    sample.main("base")
+    whole, sampled, batches = Path("data/sample/base/responses.jsonl").read_bytes(), generate.sampled, []
+
+    def killed_in_the_third_batch(*args):
+        batches.append(1)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return sampled(*args)
+
+    monkeypatch.setattr(generate, "sampled", killed_in_the_third_batch)
+    with pytest.raises(KeyboardInterrupt):
+        sample.main("base")
+    sample.main("base")
+    assert len(batches) == 3 + 2  # four batches, of which two were stored
+    assert Path("data/sample/base/responses.jsonl").read_bytes() == whole
+    assert not Path("work/kept/sample/base").exists()
+
+
+def test_a_prompt_that_is_too_long_for_the_model_is_recorded_and_the_others_go_on(checkout, capsys):
+    tiny_model.save(
+        Path("data/base/smollm2-135m"), context=38
+    )  # the longest prompt has 41 tokens, the others 35 at most
+    sample.main("base")
+    missing = unanswered("base")
+    assert {(u.prompt_id, u.reason) for u in missing} == {("authored/B/long", "too_long")}
+    assert {r.prompt_id for r in responses("base")} == {"authored/B/short", "authored/B/medium"}
+    assert "base: 2 of 8 requests failed (2 too_long); see" in capsys.readouterr().out
 
 
 def test_an_arm_without_a_chosen_checkpoint_is_told_what_is_missing(checkout):
