@@ -54,6 +54,10 @@ FILTERED = re.compile(  # in the body of a 4xx: the provider's content filter re
     re.IGNORECASE,
 )
 TOO_LONG = re.compile(r"context[_ ](?:length|window)|maximum context|prompt is too long|too many tokens", re.IGNORECASE)
+NO_MODEL = re.compile(  # in the body of a 400, which some servers send instead of 404
+    r"invalid_model|model_not_found|\bmodel\b.{0,80}(?:does not exist|not found|decommissioned)|pinned to",
+    re.IGNORECASE,
+)
 OUT_OF_QUOTA = re.compile(r"insufficient_(?:quota|funds|balance|credits)|billing_hard_limit", re.IGNORECASE)
 QUOTA = re.compile(r"current quota|billing|credit balance", re.IGNORECASE)  # also in messages about rate limits
 RATE = re.compile(r"per[_ -]?(?:second|minute|hour|day)|rate[_ ]limit|retry[_ ]?(?:delay|in|after)", re.IGNORECASE)
@@ -337,7 +341,7 @@ class Endpoint:
             return FailedAttempt("refused", f"{error}; the provider's content filter refuses this request")
         if status in (402, 429):
             return FailedAttempt("rejected", f"{error}; the account has no credit left", fatal=True)
-        if status in FATAL:
+        if status in FATAL or (status == 400 and not self._has_responded and NO_MODEL.search(body)):
             return FailedAttempt("rejected", f"{error}; check url, model and key in params.yaml", fatal=True)
         if TOO_LONG.search(body):
             message = f"{error}; the request has about {prompt_tokens(request):,} tokens, too many for the model"

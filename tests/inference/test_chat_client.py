@@ -415,6 +415,16 @@ def test_a_wrong_key_or_an_unknown_model_raises_even_after_responses(status):
         assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize(
+    "body", ['{"code": "invalid_model"}', "The model `m` does not exist", "Server is pinned to 'a'; requested 'm'."]
+)
+def test_an_unknown_model_raises_whatever_the_status(body):
+    with serving(lambda *_: Sent(status=400, body=body)) as server:
+        with pytest.raises(EndpointError, match=r"failed after 1 attempt: status 400 .*check url, model and key"):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
 def test_an_exhausted_account_raises_at_once():
     with serving(lambda *_: refused(429, code="insufficient_quota", message="You exceeded your quota")) as server:
         with pytest.raises(
