@@ -95,6 +95,8 @@ REFERENCES = tuple(
         r"(?i)\b(?:participants|people|users|folks|everyone|anyone|others|members|posters)\s+here\b|\bto\s+post\s+code\b",
         # "above" in the first sentence refers to another answer
         r"(?i)\A[^.!?:\n]{0,200}?\b(?:the|as|given|mentioned|noted|discussed|described|stated)\s+above\b",
+        r"(?i)\b(?:right|correct|best|proper|wrong)\s+(?:site|forum|place|community|exchange|stack)\s+(?:for\s+(?:this|that|my)|to\s+ask)\b",
+        r"(?i)\bthis\s+question\s+(?:is|was|came)\s+(?:inspired|related|based|motivated|prompted|similar|a\s+follow)\b",
         r"(?i)\b(?:in|on|for|from|of|to)\s+this\s+(?:site|forum|community)\b|\bmeta\s+(?:post|site)\b",
         r"(?i)\bcommunity[\s-]+wiki\b|\bfeel\s+free\s+to\s+edit\b|\bedit(?:ing)?\s+(?:this|my|the)\s+(?:answer|post)\b"
         r"|\b(?:accept|upvote)\s+(?:this|my|an|the|your)\s+answer\b|\bwhat\s+(?:other\s+people|others)\b[^.\n]{0,25}\b(?:say|think)\b[^.\n]{0,12}\bhere\b",
@@ -161,7 +163,7 @@ PLACES = tuple(
 # "that video" refers to the question only if the word occurs once
 SHOWN_ONCE = tuple(
     (re.compile(rf"\b[Tt]hat\s+{word}\b"), re.compile(rf"(?i)\b{word}s?\b"))
-    for word in ("video", "picture", "photo", "screen\\s?shot", "diagram")
+    for word in ("article", "video", "picture", "photo", "screen\\s?shot", "diagram")
 )
 
 PICTURE = r"(?:pictures?|pics?|images?|photos?|screen\s?shots?|diagrams?|figures?|illustrations?|videos?)"
@@ -195,7 +197,8 @@ LIKELY = tuple(
         r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more|info(?:rmation)?|details)"
         r"\s+(?:is\s+|are\s+)?here\b",
         r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
-        r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?(?:links?|articles?|videos?|lists?|tables?|pictures?|images?)\b",
+        r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?"
+        r"(?:links?|articles?|pages?|posts?|papers?|guides?|tutorials?|videos?|lists?|tables?|pictures?|images?)\b",
         r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
         r"\b(?:white\s?paper|article|page|paper|pdf|code|source|log|schematic|link|site|list|table|graph|chart)s?\s+(?:is|are)\s+"
         r"(?:(?:given|shown|linked|posted)\s+)?(?:below|above|attached)\b",
@@ -218,7 +221,7 @@ DEICTIC = re.compile(
     r"(?:this|these|those|click|see|read)\b(?:\W+\S+){0,6}|here\b.*|[^\n]{0,80}\bhere|"
     rf"[^\n]*\bha(?:s|ve)\s+(?:an?|some|the)\s+(?:[\w-]+\s+){{0,2}}{DOCUMENT}|"
     rf"(?:(?:the|a|an|some|more|my|his|her|their|official|original|full|that)\s+)*(?:blog\s+)?{DOCUMENT}|"
-    r"an?\s+(?:\w+\s+){1,2}(?:article|web\s?page|web\s?site|video|blog|post|tutorial|discussion|explanation|overview|paper|thread)|"
+    r"(?:an?\s+)?(?:\w+\s+){1,2}(?:article|web\s?page|web\s?site|video|blog|post|tutorial|discussion|explanation|overview|paper|thread)|"
     r"[^\n]*\?|[^\n]*\b(?:answers?|posts?|threads?|comments?))\W*$",
     re.IGNORECASE | re.DOTALL,
 )

@@ -86,7 +86,7 @@ AUXILIARY = (
 )
 # words of a description that asks, also without a question mark: "I wonder whether", "any advice"
 REQUESTS = re.compile(
-    rf"\?|¿|\b(?:how|what|which|why|where|who|whether|{AUXILIARY}\s+(?:you|anyone|someone|anybody|somebody|there)|explain|describe|recommend\w*|"
+    r"\?|¿|\b(?:how|what|which|why|where|who|whether|(?:can|could|would|will|do|does|has|have|is|are)\s+(?:you|anyone|someone|anybody|somebody|there)|explain|describe|recommend\w*|"
     r"suggest\w*|advice|advise|tips?|help|wonder\w*|looking\s+for|please|prove|show|tell|find|write|give|compare|(?:would|['’]d)\s+(?:like|love)|"
     r"want\s+to|need\s+(?:to|a|an)|appreciated?)\b",
     re.IGNORECASE,
@@ -121,6 +121,7 @@ YOU_SAID = re.compile(
     r"\bthe\s+(?:author|creator|maker)\s+of\s+(?:that|this)\s+(?:video|article|post|page|blog|paper|picture|image)\b|"
     r"\bin\s+your\s+case\b|\b(?:can|could|please)\s+(?:you\s+)?(?:show|post|share|provide)\s+(?:us\s+)?your\b|"
     r"(?:^|[.!?]\s+)(?:(?:to|as\s+(?:to|for)|for)\s+)?(?:the\s+|your\s+)?(?:first|second|third|last|other)\s+question\b|"
+    r"\bwhat\s+you\s+have\s+(?:there|here|so\s+far)\b|\banswer\s+(?:the|your)\s+follow[- ]?(?:on|up)\b|"
     r"\byou\s+hit\s+the\s+nail\b|"
     r"\byour\s+(?:\w+\s+)?(?:question|example|snippet|post|quote|edit)s?\b|"
     r"\byour\s+(?:first|second|third|last|initial|original|particular|specific|final)\s+\w+|"
@@ -128,7 +129,7 @@ YOU_SAID = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 YOURS = re.compile(r"\byour\s+((?:[\w-]+\s+)?)([\w-]{4,})", re.IGNORECASE)
-THIS = re.compile(r"\b(?:this|these|such\s+an?)\s+(?:[\w-]+\s+)??([\w-]{4,})", re.IGNORECASE)
+THIS = re.compile(r"\b(?:this|these|those|such\s+an?)\s+(?:[\w-]+\s+)??([\w-]{4,})", re.IGNORECASE)
 ITEM = re.compile(r"(question|post|quote|edit)s?$", re.IGNORECASE)
 # a title that "yes" or "no" answers; "How do I …" and "Why is …" are others
 YES_NO = re.compile(
@@ -145,6 +146,9 @@ OPENING = re.compile(
     r"derivation|calculation|method|solution)s?\s+(?:is|are|was|seems?|looks?|sounds?|makes?|appears?|has|have|does|do|doesn['’]t|would)\b",
     re.IGNORECASE,
 )
+OPENERS = frozenset(("obviously", "well", "ok", "okay", "recently", "basically", "simply", "maybe", "perhaps"))
+STEM = 5  # letters: "brewing" and "brewery"
+LEAST_MISSING = 2  # words of a title
 LEAST_QUOTED = 4  # words; fewer may match by chance
 
 
@@ -182,16 +186,29 @@ def _is_subject(words: str, title: str, body: str) -> bool:
     return bool(re.search(rf"(?i)\b{item}s?\b", title) or re.search(rf"(?i)(?<!\bmy )\b{item}s\b", body))
 
 
-def needs_title(description: str) -> bool:
-    """Whether a description asks nothing, or begins with a reference to the title: "Is this done commercially?" """
+def needs_title(description: str, *, title: str, response: str) -> bool:
+    """Whether a description is no prompt without its title.
+
+    It asks nothing, begins with a reference to the title ("Is this done commercially?"), or does not name the subject:
+    the response names several things, most of them in the title and not in the description.
+    """
     if not REQUESTS.search(description):
         return True
     first = QUOTED.sub(" x ", re.split(r"[.?!](?:\s|$)|\n", description.lstrip(), maxsplit=1)[0])
     match = REFERENT.search(first)
-    if not match:
-        return False
-    before = [word.lower() for word in WORD.findall(first[: match.start()])]
-    return bool(before) and all(word in EMPTY for word in before) and not EXPLETIVE.match(first[match.start() :])
+    if match and not EXPLETIVE.match(first[match.start() :]):
+        before = [word.lower() for word in WORD.findall(first[: match.start()])]
+        opens = bool(before) or match[0].lower() in ("these", "they", "them")
+        if opens and all(word in EMPTY or word in OPENERS for word in before):
+            return True
+    named = _stems(title) & _stems(response)
+    missing = named - _stems(description)
+    return len(missing) >= LEAST_MISSING and 2 * len(missing) > len(named)
+
+
+def _stems(text: str) -> set[str]:
+    """Beginnings of the words of at least four letters that carry a meaning."""
+    return {word[:STEM] for word in _words(text) if len(word) > 3 and word not in EMPTY}
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:

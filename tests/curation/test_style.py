@@ -154,6 +154,8 @@ def test_detail_includes_context():
         "The comment of Bob Miller raises a point.",
         "Bob already gave a good answer.",
         "It might not belong on this SE.",
+        "It may not be the right forum for this.",
+        "This question is inspired by a bottle of tea.",
         "It boils.\n\nEDIT\n\nIt does not.",
         "This is based off of a question on the old site.",
     ],
@@ -256,6 +258,9 @@ def test_other_words_are_not_references(answer):
         "<p>It is well covered by your link.</p>",
         "<p><a>The 1901 law as PDF</a>, to read more.</p>",
         "<p>The white paper is below.</p><p><a>http://a.org</a></p>",
+        "<p>According to that article it boils.</p>",
+        "<p>Here is a page on <a>yeast</a>.</p>",
+        "<p>A <a>nice article</a> on yeast.</p>",
         # an item of the site, named by its title
         "<p>In the question <a>Yeast in winter</a> there are some tips.</p>",
         "<p>The guild has <a>a decent article</a> on yeast.</p>",

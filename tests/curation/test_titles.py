@@ -144,6 +144,8 @@ BODY = "It tastes of iron. My friend says that all beer goes flat after a week. 
         ("You are correct that beer goes flat.", "You are correct"),
         ("As the author of that video says, it is old.", "the author of that video"),
         ("The beers which you mentioned are old.", "you mentioned"),
+        ("It is older than what you have there.", "what you have there"),
+        ("To answer the follow-up: it is old.", "answer the follow-up"),
         ("First question: it is old.", "First question"),
         ("Can you show us your bottle?", "Can you show us your"),
         ("It is old, in your case.", "in your case"),
@@ -182,12 +184,24 @@ def test_your_question_is_no_mention_where_questions_are_the_subject():
         ("This is a bottle of beer. Why is it flat?", False),
         ("Beer goes flat. Does it help to freeze it?", False),
         ("It is probably the malt.", True),  # asks nothing
+        ("These two beers are alike. What sets them apart?", True),
+        ("Obviously this is hypothetical, but is it true?", True),
         ("Any tips against flat beer are welcome.", False),
         ("Write a poem about beer.", False),
     ],
 )
 def test_description_that_begins_with_a_reference_needs_its_title(description, lacks):
-    assert needs_title(description) is lacks
+    assert needs_title(description, title=TITLE, response="It is old.") is lacks
+
+
+def test_description_that_does_not_name_what_the_response_is_about_needs_its_title():
+    title, response = (
+        "How is lambic brewed with wild yeast?",
+        "Lambic is brewed in open vats, where wild yeast settles.",
+    )
+    # named in both: lambic, brewed, wild, yeast; the description lacks three of the four, then one
+    assert needs_title("How long does the technique take at a brewery?", title=title, response=response)
+    assert not needs_title("How do brewers get wild yeast into a vat?", title=title, response=response)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _prompt(
     description = prose.trimmed(to_markdown(candidate, candidate.description))
     marked = to_marked(candidate, candidate.description)
     self_contained = bool(description) and not (
-        titles.needs_title(description)
+        titles.needs_title(description, title=candidate.title, response=response)
         or style.site_reference(description)
         or style.dangling_reference(marked, links_known=candidate.markup == "html")
         or (removal_marks.CUT in marked and titles.answers_body(candidate.title, description, response))
