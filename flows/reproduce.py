@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.dvc import repro, stages
+from flows.dvc import end_with_worker, repro, stages
 from lima import config
 from lima.config import profiles
 
@@ -10,6 +10,7 @@ from lima.config import profiles
 @flow(name="reproduce")
 def reproduce(profile: str = "") -> None:
     """Reproduce every stage in the order of dvc.yaml, with the current params.yaml or a profile."""
+    end_with_worker()
     if profile:
         profiles.use(profile, force=False)
     profiles.check_paths(config.load())

@@ -25,6 +25,7 @@ def part(reply: Future[Reply]) -> None:
 @flow(name="scrape", log_prints=True)
 def scrape(source: str) -> None:
     """Read the parts of a source that are not cached, publish the result and commit it to DVC as `scrape@SOURCE`."""
+    dvc.end_with_worker()
     with storage.exclusive("scrape", source):
         params = config.load()
         jobs = stage.plan(source, params)
