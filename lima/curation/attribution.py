@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from lima.display import visible_line
 from lima.records import Credit, Example
 
 UNKNOWN = "unknown"
@@ -64,7 +65,7 @@ def license_address(license: str) -> str:
 
 
 def to_csv(credits: Iterable[Credit]) -> str:
-    """CSV with one line per credit. Line breaks in cells are replaced, spreadsheet formulas are escaped."""
+    """CSV with one line per credit. Control characters are replaced or escaped, spreadsheet formulas are escaped."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(Credit.model_fields)
@@ -81,4 +82,5 @@ def from_csv(text: str) -> list[Credit]:
 def _cell(text: str) -> str:
     """The text on one line, prefixed with `'` if it starts like a spreadsheet formula or with `'`."""
     line = " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())
+    line = visible_line(line)  # bidirectional controls
     return f"'{line}" if line.startswith(FORMULA) else line

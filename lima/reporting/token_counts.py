@@ -12,11 +12,15 @@ Count = Callable[[Sequence[str]], list[int]]  # texts → number of tokens of ea
 
 
 def counter(base: Path) -> Count:
-    """Return a function that counts tokens with the tokenizer in a folder, without special tokens."""
+    """Return a function that counts tokens with the tokenizer in a folder, without special tokens.
+
+    A special token spelled in a text counts as plain text, as in training.
+    """
     path = base / "tokenizer.json"
     if not path.exists():
         raise MissingResult(f"{path} not found; run `dvc repro base@{base.name}` first")
     tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True  # spelled ones are text
 
     def count(texts: Sequence[str]) -> list[int]:
         return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts), add_special_tokens=False)]

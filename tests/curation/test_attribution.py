@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lima import readers
 from lima.curation import attribution
+from lima.display import visible_line
 from lima.records import Credit, Example, Provenance, Turn
 
 TURNS = (Turn(role="user", content="How long?"), Turn(role="assistant", content="An hour."))
@@ -69,7 +70,21 @@ def test_no_cell_is_a_formula_and_text_is_recoverable(text):
     cell = row["author"]
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     words = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", attribution.NAMELESS.sub("unknown", text)).split())
-    assert (cell[1:] if cell.startswith("'") else cell) == words
+    assert (cell[1:] if cell.startswith("'") else cell) == visible_line(words)
+
+
+@pytest.mark.parametrize(
+    ("author", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("\u202e=1+1", "‹U+202E›=1+1"),
+        ("\x1b[2J\r+1", "[2J +1"),
+        ("\x00@SUM(1)", "'@SUM(1)"),
+    ],
+)
+def test_controls_do_not_reach_the_table(author, cell):
+    (row,) = rows(credits([example(author=author)]))
+    assert row["author"] == cell
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,18 @@ def gate() -> ValidationResult:
     return next(jsonl.read(Path("data/validate/lima/gate.json"), ValidationResult))
 
 
+def test_data_docs_show_markup_and_control_characters_of_texts_as_text(checkout):
+    hostile = "<script>alert(1)</script> \x1b[2J \u202etxt.exe \x9b1m"
+    rows = [example(0, prompt=hostile), example(1, response=hostile), example(2, id=f"x/{hostile}"), example(2)]
+    jsonl.write(Path("data/mix/lima/train.jsonl"), rows)
+    validate.main("lima")
+    assert not gate().passed
+    pages = "".join(page.read_text() for page in Path("data/validate/lima/docs").rglob("*.html"))
+    assert "alert(1)" in pages
+    assert "<script>alert(1)" not in pages
+    assert not re.search("[\x1b\u202e\x9b]", pages)
+
+
 def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):
     validate.main("lima")
     assert gate().passed and gate().failures == ()
