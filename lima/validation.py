@@ -13,6 +13,7 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.row_conditions import Column
 
+from lima.display import visible
 from lima.records import Example, FailedExpectation, Prompt, first_prompt
 
 # Control, replacement and private-use characters; the last two ranges are Unicode's private-use planes.
@@ -162,6 +163,8 @@ def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path, *, key: Key) 
         warnings += _failures(name, [result for result in results if _warns(result)])
     context.build_data_docs(site_names=["gate"])
     link_pages(docs)
+    for page in docs.rglob("*.html"):
+        page.write_text(visible(page.read_text(encoding="utf-8")), encoding="utf-8")
     return Checked(count, failures, warnings)
 
 
