@@ -48,7 +48,7 @@ class Bounds:
 
 
 def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
-    """Build a data frame with one row per example or prompt, and the columns that the expectations use."""
+    """Build a data frame with one row per example or prompt; texts are HTML."""
     elsewhere = {key(row): f"{name}: {row.id}" for name in split.apart_from for row in others[name].rows}
     rows = []
     for row in split.rows:
@@ -71,7 +71,13 @@ def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
                 split.near.get(row.id),
             )
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    escaped = [[_escaped(value) if isinstance(value, str) else value for value in row] for row in rows]
+    return pd.DataFrame(escaped, columns=list(COLUMNS), dtype=object)
+
+
+def _escaped(text: str) -> str:
+    """The text as HTML. Great Expectations writes values into the Data Docs without escaping them."""
+    return html.escape(text, quote=False)
 
 
 def table_expectations(split: Split) -> Iterator[gxe.Expectation]:
@@ -103,13 +109,15 @@ def row_expectations(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
             column=column, min_value=low, max_value=high, notes=f"{what}s have {low} to {high} characters"
         )
     yield gxe.ExpectColumnValuesToNotMatchRegex(
-        column="text", regex=re.escape(bounds.eot), notes=f"no text contains the end-of-turn token {bounds.eot}"
+        column="text",
+        regex=re.escape(_escaped(bounds.eot)),
+        notes=f"no text contains the end-of-turn token {bounds.eot}",
     )
     if bounds.control_tokens:
         longest_first = sorted(bounds.control_tokens, key=len, reverse=True)
         yield gxe.ExpectColumnValuesToNotMatchRegex(
             column="text",
-            regex="|".join(map(re.escape, longest_first)),
+            regex="|".join(re.escape(_escaped(token)) for token in longest_first),
             severity=WARNING,
             notes="no text contains a control token of the base model (it is encoded as plain text)",
         )
@@ -203,7 +211,9 @@ def _failures(split: str, results: Iterable[gx.core.ExpectationValidationResult]
         if result.success:
             continue
         raised = [info["exception_message"] for info in _raised(result.exception_info)]
-        ids = tuple(dict.fromkeys(str(row["id"]) for row in result.result.get("unexpected_index_list") or ()))
+        ids = tuple(
+            dict.fromkeys(html.unescape(str(row["id"])) for row in result.result.get("unexpected_index_list") or ())
+        )
         observed = "; ".join(raised) or str(result.result.get("observed_value", f"{len(ids)} rows"))
         yield FailedExpectation(split=split, says=str(result.expectation_config.notes), observed=observed, ids=ids)
 

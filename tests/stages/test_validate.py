@@ -86,10 +86,11 @@ def test_data_docs_show_markup_and_control_characters_of_texts_as_text(checkout)
     hostile = "<script>alert(1)</script> \x1b[2J \u202etxt.exe \x9b1m"
     rows = [example(0, prompt=hostile), example(1, response=hostile), example(2, id=f"x/{hostile}"), example(2)]
     jsonl.write(Path("data/mix/lima/train.jsonl"), rows)
-    validate.main("lima")
-    assert not gate().passed
+    with pytest.raises(validate.GateError):
+        validate.main("lima")
     pages = "".join(page.read_text() for page in Path("data/validate/lima/docs").rglob("*.html"))
-    assert "alert(1)" in pages
+    assert "&lt;script&gt;alert(1)" in pages
+    assert any(hostile in id_ for failure in gate().failures for id_ in failure.ids)
     assert "<script>alert(1)" not in pages
     assert not re.search("[\x1b\u202e\x9b]", pages)
 
