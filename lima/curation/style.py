@@ -162,8 +162,8 @@ PLACES = tuple(
 
 # "that video" refers to the question only if the word occurs once
 SHOWN_ONCE = tuple(
-    (re.compile(rf"\b[Tt]hat\s+{word}\b"), re.compile(rf"(?i)\b{word}s?\b"))
-    for word in ("article", "video", "picture", "photo", "screen\\s?shot", "diagram")
+    (re.compile(rf"\b[Tt]hat\s+(?:[A-Z]\w+\s+){{0,2}}{word}\b"), re.compile(rf"(?i)\b{word}s?\b"))
+    for word in ("page", "article", "video", "picture", "photo", "screen\\s?shot", "diagram")
 )
 
 PICTURE = r"(?:pictures?|pics?|images?|photos?|screen\s?shots?|diagrams?|figures?|illustrations?|videos?)"

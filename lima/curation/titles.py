@@ -130,6 +130,7 @@ YOU_SAID = re.compile(
 )
 YOURS = re.compile(r"\byour\s+((?:[\w-]+\s+)?)([\w-]{4,})", re.IGNORECASE)
 THIS = re.compile(r"\b(?:this|these|those|such\s+an?)\s+(?:[\w-]+\s+)??([\w-]{4,})", re.IGNORECASE)
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 ITEM = re.compile(r"(question|post|quote|edit)s?$", re.IGNORECASE)
 # a title that "yes" or "no" answers; "How do I …" and "Why is …" are others
 YES_NO = re.compile(
@@ -212,7 +213,7 @@ def _stems(text: str) -> set[str]:
 
 
 def may_answer_body(title: str, body: str, response: str) -> bool:
-    """Whether a response mentions what only the body names: "your flour", or "this recipe" at its first mention."""
+    """Whether a response mentions what only the body names: "your flour", "this recipe", an identifier of its code."""
     body_text = f" {' '.join(_words(body))} "
     only_body = set(_words(body)) - set(_words(title))
     own = prose.own_words(response)
@@ -223,6 +224,9 @@ def may_answer_body(title: str, body: str, response: str) -> bool:
             first in only_body or re.search(rf" (?:my|our|an?|this|the) {re.escape(second)} ", body_text)
         ):
             return True
+    identifiers = {word for code in CODE.findall(response) for word in _words(code) if len(word) > 3}
+    if identifiers & only_body & {word for code in CODE.findall(body) for word in _words(code)}:
+        return True
     for match in THIS.finditer(own):
         noun = match[1].lower()
         named = re.search(rf" (?:my|our|an?|this|these|the|some) (?:\w+ )?{re.escape(noun)} ", body_text)

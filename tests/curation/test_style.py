@@ -259,6 +259,8 @@ def test_other_words_are_not_references(answer):
         "<p><a>The 1901 law as PDF</a>, to read more.</p>",
         "<p>The white paper is below.</p><p><a>http://a.org</a></p>",
         "<p>According to that article it boils.</p>",
+        "<p>The claims on that page are false.</p>",
+        "<p>That Brewing Times article tells more.</p>",
         "<p>Here is a page on <a>yeast</a>.</p>",
         "<p>A <a>nice article</a> on yeast.</p>",
         # an item of the site, named by its title

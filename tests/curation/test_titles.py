@@ -222,5 +222,12 @@ def test_response_may_mention_what_only_the_body_names(response, speaks):
     assert may_answer_body(TITLE, BODY, response) is speaks
 
 
+def test_response_that_names_an_identifier_of_the_body_may_answer_it():
+    body = "It crashes:\n\n```\nstrrep(input);\n```\n\nWhat now?"
+    assert may_answer_body("Why a double free?", body, "Declare `strrep` first.")
+    assert not may_answer_body("Why does strrep crash?", body, "Declare `strrep` first.")
+    assert not may_answer_body("Why a double free?", "What now?", "Declare `strrep` first.")
+
+
 def test_quotation_of_the_title_is_not_a_quotation_of_the_body():
     assert answers_body(TITLE, f"{TITLE} {BODY}", 'So "why is beer flat?" is the question.') is None
