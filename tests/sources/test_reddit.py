@@ -62,6 +62,11 @@ def test_a_submission_and_its_best_reply_become_a_candidate_with_where_it_comes_
     assert row.provenance.digest == digest(json.dumps(submission()).encode())
 
 
+def test_an_author_of_both_submission_and_reply_is_named_once(tmp_path):
+    (row,) = reads(tmp_path, submission(), comment(author="asker"))
+    assert row.provenance.author == "asker"
+
+
 @pytest.mark.parametrize(
     "worse",
     [

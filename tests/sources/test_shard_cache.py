@@ -124,3 +124,11 @@ def test_the_code_of_the_reader_is_part_of_the_digest(tmp_path):
     other.write_text("2")
     digests = (shard_cache.code("wikihow", other), shard_cache.code("wikihow"), shard_cache.code("reddit"))
     assert len({before, *digests}) == 4
+
+
+def test_the_code_of_the_texts_modules_is_part_of_the_digest(monkeypatch):
+    # readers normalise text and recognise languages
+    before = shard_cache.code("wikihow")
+    digest = shard_cache._digest
+    monkeypatch.setattr(shard_cache, "_digest", lambda path: "changed" if path.parent.name == "text" else digest(path))
+    assert shard_cache.code("wikihow") != before
