@@ -159,6 +159,10 @@ def test_an_output_that_differs_from_its_input_in_case_is_kept(tmp_path):
 
 BAD = [
     ({"messages": [USER, {"role": "user", "content": [{"type": "image_url"}]}]}, "messages.1: a part that is not text"),
+    (
+        {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": 7}]}]},
+        "messages.1: a part that is not",
+    ),
     ({"messages": [USER, {"role": "assistant", "content": 7}]}, "messages.1: no text, but 7"),
     ({"messages": [USER, 7]}, "messages.1: a turn is a text, or an object with role and content, not 7"),
     ({"text": "Plain."}, "not in chat messages, as the rows before, but prompts without responses (rows with"),
