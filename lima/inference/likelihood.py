@@ -1,0 +1,56 @@
+"""Log-likelihood that a model assigns to recorded answers, for a comparison of contestants that needs no judge."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lima.inference.model import Checkpoint, bos_ids, render
+from lima.records import Prompt, Response
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Log-likelihood of one answer given its prompt, without the end token; natural logarithm."""
+
+    prompt_id: str
+    sample: int
+    total: float  # sum over the scored tokens
+    tokens: int  # scored
+    truncated: bool  # whether the end of the answer was not scored
+
+    @property
+    def per_token(self) -> float:
+        return self.total / self.tokens
+
+
+@torch.inference_mode()
+def score(
+    checkpoint: Checkpoint, prompts: Sequence[Prompt], responses: Sequence[Response], *, max_tokens: int
+) -> Iterator[Likelihood]:
+    """Score answers one at a time, in their order; those to other prompts and empty ones are left out.
+
+    Args:
+        max_tokens: of prompt and answer together; a longer answer is truncated, and one whose prompt leaves no room
+            is left out.
+    """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    skipped = len(bos_ids(checkpoint.tokenizer))
+    for response in responses:
+        if response.prompt_id not in by_id:
+            continue
+        given = render(checkpoint.tokenizer, by_id[response.prompt_id])
+        answer = checkpoint.tokenizer(response.text).input_ids[skipped:]
+        scored = answer[: max_tokens - len(given)] if len(given) < max_tokens else []
+        if not scored:
+            continue
+        ids = torch.tensor([[*given, *scored]], device=checkpoint.model.device)
+        logits = checkpoint.model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            position_ids=torch.arange(ids.shape[1], device=ids.device)[None],
+            past_key_values=None,
+            logits_to_keep=len(scored) + 1,
+        ).logits[0, :-1]  # (scored, vocabulary); the last position predicts the token after the answer
+        losses = torch.nn.functional.cross_entropy(logits.float(), ids[0, -len(scored) :], reduction="sum")
+        yield Likelihood(response.prompt_id, response.sample, -float(losses), len(scored), len(scored) < len(answer))
