@@ -8,7 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "claims", "run", "slices"))
+NAMES = sorted(
+    path.stem
+    for path in HERE.glob("*.py")
+    if path.stem not in ("__init__", "agreement", "claims", "coverage", "run", "slices")
+)
 
 
 def main(*only: str) -> None:

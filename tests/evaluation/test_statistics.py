@@ -42,13 +42,18 @@ def test_the_net_is_none_without_a_usable_verdict(outcome):
     assert (preference.n, preference.usable, preference.prompts, preference.shares[outcome]) == (12, 0, 12, 1.0)
     assert (preference.net, preference.interval, preference.p_value, preference.smallest) == (None, None, None, None)
     ties = measured(verdicts_of(*[outcome] * 11, "tie"))
-    assert (ties.usable, ties.net, ties.interval.low, ties.interval.high) == (1, 0.0, 0.0, 0.0)
+    assert (ties.usable, ties.net) == (1, 0.0)
+    # Without a win or a loss the bounds are ±z²/(n + z²), here ±3.841/15.841: twelve prompts do not show a net of 0.
+    assert (ties.interval.low, ties.interval.high) == pytest.approx((-0.2425, 0.2425), abs=5e-5)
 
 
 def test_samples_of_one_prompt_are_one_cluster():
     one_prompt = measured(verdicts_of("win", "lose", "win", "win", prompt=1))
     assert (one_prompt.n, one_prompt.prompts) == (4, 1)
-    assert one_prompt.interval.low == one_prompt.interval.high == one_prompt.net == 0.5  # (3 − 1) / 4 in every resample
+    assert one_prompt.net == 0.5  # (3 − 1) / 4
+    assert one_prompt.interval.low < -0.7  # one independent observation shows next to nothing
+    four_prompts = measured(verdicts_of("win", "lose", "win", "win"))
+    assert four_prompts.interval.low > one_prompt.interval.low
 
 
 def test_the_order_of_the_verdicts_does_not_matter():
