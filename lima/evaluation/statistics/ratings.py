@@ -9,7 +9,7 @@ from lima.evaluation.statistics.estimates import ByPrompt, Estimate, Interval, N
 def mean_rating(values: ByPrompt, *, confidence: float) -> Estimate:
     """Mean over prompts of the prompts' mean ratings, with Student's t interval over prompts.
 
-    Each prompt has the same weight, whatever its number of samples. In points of the scale.
+    Each prompt has the same weight, regardless of its number of samples. In points of the scale.
 
     Raises:
         NotEstimable: fewer than two prompts.
