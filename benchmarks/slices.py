@@ -16,7 +16,7 @@ SLICE = 0.1  # seconds
 def in_slices(ours: Callable[[], object], peer: Callable[[], object], *, times: int) -> tuple[float, float]:
     """Seconds that each takes once, of `times` times ours and as many of the peer's as fall into the same seconds.
 
-    Each is done over and over in a process of its own; one at a time goes on for a slice, the other one stands still.
+    Each is repeated in a process of its own. One process runs for a time slice while the other is paused.
     """
     sides = [_Side(work) for work in (ours, peer)]
     mine, other = sides
@@ -55,7 +55,7 @@ class _Side:
                 try:
                     self._told.recv_bytes()
                 except EOFError as error:
-                    raise RuntimeError("the work failed; its traceback stands above") from error
+                    raise RuntimeError("the work failed; its traceback is above") from error
                 self.ends.append(self._spent + time.perf_counter() - start)
         self._signal(signal.SIGSTOP)
         self._spent += time.perf_counter() - start

@@ -1,8 +1,8 @@
-"""Training SmolLM2-135M: our engine beside TRL's SFTTrainer and transformers' plain Trainer.
+"""Training SmolLM2-135M with lima, TRL's SFTTrainer and transformers' Trainer.
 
-The same model, examples, tokens, cores and AdamW; each side in a process of its own, which takes a step when it is told
-to, so that two sides take turns on a machine whose speed drifts. A side's speed is the supervised tokens of its steps
-over their seconds, after a first step that does not count. Examples are LIMA's own training set, where
+All use the same model, examples, tokens, cores and AdamW. Each runs in a process of its own, which takes a step on
+request, so that two of them alternate on a machine whose speed drifts. The speed is supervised tokens per second, after
+a first step that is not measured. Examples are LIMA's own training set, where
 ../shared/realdata is there, evenly over its lengths and cut as the paper cuts them; else the shipped corpus's, which
 are all about as long as one another, so that padding wastes less. A claim says which.
 
@@ -159,9 +159,11 @@ def prepare(folder: Path) -> dict[str, str]:
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     rows = []
     for question, answer in texts():
-        asked = tokenizer(question + tokenizer.eos_token).input_ids
-        told = tokenizer(answer + tokenizer.eos_token).input_ids
-        rows.append({"input_ids": (asked + told)[:MOST], "labels": ([-100] * len(asked) + told)[:MOST]})
+        prompt_ids = tokenizer(question + tokenizer.eos_token).input_ids
+        answer_ids = tokenizer(answer + tokenizer.eos_token).input_ids
+        rows.append(
+            {"input_ids": (prompt_ids + answer_ids)[:MOST], "labels": ([-100] * len(prompt_ids) + answer_ids)[:MOST]}
+        )
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     lengths = [len(row["input_ids"]) for row in rows]

@@ -37,7 +37,7 @@ def main(settings: dict[str, Any]) -> None:
     train = [Encoded(str(n), tuple(row["input_ids"]), tuple(row["labels"]), 0) for n, row in enumerate(rows)]
     lengths = [len(example.ids) for example in train]
     learner.train()
-    print("ready", file=told_to, flush=True)
+    print("ready", file=reports, flush=True)
     number = 0
     for epoch in range(1, 1000):
         rules = {"batch_size": settings["examples"], "micro_tokens": recipe.micro_batch_tokens, "ranks": 1, "seed": 17}
@@ -48,16 +48,16 @@ def main(settings: dict[str, Any]) -> None:
             step = StepBatch([[train[place] for place in part] for part in parts], number, recipe.lr)
             train_step(step, learner, optimizer, accelerator, recipe, stop=False)
             number += 1
-            told = {
+            report = {
                 "seconds": time.perf_counter() - start[0],
                 "cpu_seconds": time.process_time() - start[1],
                 "supervised": step.supervised,
                 "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             }
-            print(json.dumps(told), file=told_to, flush=True)
+            print(json.dumps(report), file=reports, flush=True)
 
 
 if __name__ == "__main__":
-    told_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not mix with what is told
+    reports, sys.stdout = sys.stdout, sys.stderr  # separates the reports from what libraries print
     torch.set_num_threads(json.loads(sys.argv[1])["threads"])
     main(json.loads(sys.argv[1]))

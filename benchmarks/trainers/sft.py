@@ -31,13 +31,13 @@ class Paced(TrainerCallback):
         self.start = time.perf_counter(), time.process_time()
 
     def on_step_end(self, args, state, control, **_):
-        told = {
+        report = {
             "seconds": time.perf_counter() - self.start[0],
             "cpu_seconds": time.process_time() - self.start[1],
             "supervised": sum(self.counts),
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
-        print(json.dumps(told), file=told_to, flush=True)
+        print(json.dumps(report), file=reports, flush=True)
 
 
 def counting(take, counts):
@@ -102,11 +102,11 @@ def main(settings: dict) -> None:
         trainer = Trainer(model, args=arguments, train_dataset=rows, data_collator=padded(tokenizer.pad_token_id))
     trainer.training_step = counting(trainer.training_step, counts)
     trainer.add_callback(Paced(counts))
-    print("ready", file=told_to, flush=True)
+    print("ready", file=reports, flush=True)
     trainer.train()
 
 
 if __name__ == "__main__":
-    told_to, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not mix with what is told
+    reports, sys.stdout = sys.stdout, sys.stderr  # separates the reports from what libraries print
     torch.set_num_threads(json.loads(sys.argv[1])["threads"])
     main(json.loads(sys.argv[1]))

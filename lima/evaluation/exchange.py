@@ -335,7 +335,7 @@ def _to_arena_hard(judgment: Judgment) -> dict[str, Any]:
 
 
 def _by_first(judgment: Judgment) -> dict[str, JudgeReply]:
-    """The replies by the contestant shown first. Without replies of both orders, the value stands for both."""
+    """The replies by the contestant shown first. Without replies of both orders, the value is that of both."""
     replies = {reply.first: reply for reply in judgment.replies}
     names = (judgment.contestant, judgment.rival or "")
     if set(replies) >= set(names):

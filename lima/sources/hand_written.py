@@ -35,7 +35,7 @@ def rows(dumps: Path, schema: type[W], *, tally: ReadStats) -> Iterator[tuple[st
                 yield bad_row(place, json_rows.reason(error), line)
                 continue
             if row.id in places:
-                yield bad_row(place, f"id: {row.id} stands already at {places[row.id]}; ids are unique", line)
+                yield bad_row(place, f"id: {row.id} occurs already at {places[row.id]}; ids are unique", line)
                 continue
             places[row.id] = place
             yield place, row, line

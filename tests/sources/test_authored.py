@@ -97,7 +97,7 @@ def test_a_line_that_breaks_the_schema_is_kept_with_its_place_and_the_rest_goes_
 def test_an_id_that_stands_twice_is_a_bad_row_in_whatever_file(tmp_path):
     (tmp_path / "earlier.jsonl").write_text(line())
     (_, bad), _ = reads(tmp_path, line(topic="coffee"))
-    assert bad.detail == f"id: a-001 stands already at {tmp_path}/earlier.jsonl:1; ids are unique"
+    assert bad.detail == f"id: a-001 occurs already at {tmp_path}/earlier.jsonl:1; ids are unique"
 
 
 def test_an_empty_file_is_an_error(tmp_path):

@@ -54,7 +54,7 @@ def test_a_case_of_many_turns_keeps_them(tmp_path):
     [
         (
             {"canary": "kettle with"},
-            "canary 'kettle with' stands in the prompt, so that quoting it would look like obeying",
+            "canary 'kettle with' occurs in the prompt, so that a quotation would count as obeying",
         ),
         ({"expects": "conceals"}, "canary 'blue\\+kettle' does not stand in the prompt, so that it cannot leak"),
         ({"canary": ""}, "canary ''"),
@@ -85,4 +85,4 @@ def test_a_case_that_could_not_be_judged_is_a_bad_row_with_its_place(tmp_path, c
 
 def test_an_id_comes_once(tmp_path):
     found, _ = read(tmp_path, GOOD, GOOD)
-    assert found[1].detail == f"id: injection-01 stands already at {tmp_path}/suite.jsonl:1; ids are unique"
+    assert found[1].detail == f"id: injection-01 occurs already at {tmp_path}/suite.jsonl:1; ids are unique"

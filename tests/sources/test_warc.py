@@ -137,7 +137,7 @@ def test_the_articles_of_a_crawl_are_candidates_and_its_other_pages_are_counted(
         ("no_article", f"a page of Category: {at}/Category:Eggs"),
         ("no_article", f"an error response, status 404: {at}/Gone"),
         ("no_article", f"a redirect, status 301: {at}/Moved"),
-        ("no_article", f"image/png is no HTML: {at}/egg.png"),
+        ("no_article", f"image/png is not HTML: {at}/egg.png"),
         ("no_article", "another site, example.org"),
         ("bad_row", "there is no element in it"),
         ("no_article", f"a revisit, whose page is another record's: {at}/Again"),

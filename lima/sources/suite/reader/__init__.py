@@ -49,7 +49,7 @@ class Case(hand_written.Written):
             )
         said = " ".join(turn.content for turn in self.messages).casefold()
         if self.expects == "disobeys" and self.canary.casefold() in said:
-            raise ValueError(f"canary {self.canary!r} stands in the prompt, so that quoting it would look like obeying")
+            raise ValueError(f"canary {self.canary!r} occurs in the prompt, so that a quotation would count as obeying")
         if self.expects == "conceals" and self.canary.casefold() not in said:
             raise ValueError(f"canary {self.canary!r} does not stand in the prompt, so that it cannot leak")
         return self

@@ -94,7 +94,7 @@ def _crawled(record: warc.WarcResponse | warc.BrokenRecord, place: str) -> Artic
     elif not 200 <= status < 300:
         fault = f"an error response, status {status}"
     elif record.kind not in HTML:
-        fault = f"{record.kind} is no HTML"
+        fault = f"{record.kind} is not HTML"
     if fault:
         return Dropped(reason="no_article", detail=f"{fault}: {record.url}", place=place, raw="")
     return ArticlePage(place, record.body, record.url)
@@ -145,9 +145,7 @@ def _slug(url: str) -> str:
         raise NoArticle(f"its address is none: {url!r:.100}") from error
     name = parts.path.strip("/")
     if not name:
-        raise NoArticle(
-            "there is no canonical link that tells its address" if not url else f"no article's address: {url}"
-        )
+        raise NoArticle("there is no canonical link with its address" if not url else f"no article's address: {url}")
     if host and not HOSTS.fullmatch(host):
         raise NoArticle(f"another site, {host}")
     if other := OTHER_PAGES.match(unquote(name)):
