@@ -38,6 +38,10 @@ check: env ## Check format, lint, types, import direction and the hand-written c
 	@lint-imports --no-logo
 	@lima corpus check
 
+.PHONY: notices
+notices: env ## Write THIRD_PARTY_NOTICES.md: version and license of each direct dependency
+	@python infra/third_party_notices.py
+
 .PHONY: bench
 bench: env ## Run the benchmarks, or one: make bench only=train; results: benchmarks/results/
 	@python -m benchmarks.run $(only)

@@ -1,6 +1,7 @@
 """The public API: names of `__all__`, which are typed and imported on first use; and the contents of the wheel."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -70,3 +71,15 @@ def test_the_wheel_has_all_files_that_modules_read_and_neither_tests_nor_corpus(
     assert {path.parent for path in files if path.suffix == ".py"} <= folders
     assert {path for path in files if path.suffix != ".py"} == shipped
     assert ROOT / "lima/py.typed" in shipped
+
+
+def test_the_third_party_notices_list_each_direct_dependency_with_its_locked_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    direct = {re.split(r"[\[<>=!~ ;]", item)[0] for group in groups for item in group}
+    lines = (ROOT / "THIRD_PARTY_NOTICES.md").read_text().splitlines()
+    listed = dict(re.findall(r"^\| (\S+) \| (\d\S*) \| .+ \|$", "\n".join(lines), re.M))
+    assert listed.keys() == direct, "run `make notices`"
+    locked = dict(re.findall(r"^([\w.-]+?)(?:\[[a-z,]+\])?==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M))
+    versions = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    assert {name: versions[re.sub(r"[-_.]+", "-", name).lower()] for name in direct} == listed, "run `make notices`"
