@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HEAD = """# Third-party notices
 
-Direct dependencies of lima with the versions of requirements.lock. Each is a separate work under its
-own license; none is part of this repository. `make notices` writes this file.
+Direct dependencies of lima with the versions of requirements.lock. Each is a separate work under
+its own license; none is part of this repository. `make notices` writes this file.
 
 | package | version | license | group |
 |---|---|---|---|

@@ -188,7 +188,7 @@ def _is_subject(words: str, title: str, body: str) -> bool:
 
 
 def needs_title(description: str, *, title: str, response: str) -> bool:
-    """Whether a description is no prompt without its title.
+    """Whether a description cannot be a prompt without its title.
 
     It asks nothing, begins with a reference to the title ("Is this done commercially?"), or does not name the subject:
     the response names several things, most of them in the title and not in the description.
