@@ -1,5 +1,7 @@
 """The commands below `lima annotate`."""
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,3 +28,78 @@ def annotate(
     from lima.annotation import checkout
 
     checkout.serve(config.load(), names=only or [], host=host, port=port, browser=browser)
+
+
+class ExportFormat(StrEnum):
+    """Formats of `lima annotate export`."""
+
+    JSONL = "jsonl"
+    LABEL_STUDIO = "label-studio"
+    ARGILLA = "argilla"
+
+
+@app.command("invite")
+def invite(
+    number: Annotated[int, typer.Argument(min=1, max=200, help="Number of people.")],
+    address: Annotated[str, typer.Option(help="Address of the server, as people reach it.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Invite administrators.")] = False,
+) -> None:
+    """Print invitation links, one for each person; the server may be running."""
+    from lima.annotation.checkout import DATABASE
+    from lima.annotation.store import Store
+
+    store = Store(DATABASE)
+    for _ in range(number):
+        typer.echo(f"{address.rstrip('/')}/join#{store.invite('admin' if admin else 'person')}")
+    store.close()
+
+
+@app.command("export")
+def export_annotations(
+    evaluation: Annotated[str, typer.Argument(help="An evaluation of params.yaml.")],
+    out: Annotated[Path, typer.Option(help="Output file; for Label Studio its interface is written to FILE.xml.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="The format to write.")] = ExportFormat.JSONL,
+) -> None:
+    """Write the annotations of an evaluation for another tool."""
+    from lima import config
+    from lima.annotation import checkout, exchange
+
+    with checkout.opened(config.load(), [evaluation]) as study:
+        typer.echo(f"{out}: {exchange.export(study, evaluation, out, form.value)} annotations")
+
+
+@app.command("import")
+def import_annotations(
+    path: Annotated[Path, typer.Argument(help="JSONL of this command, or JSON of Label Studio or Argilla.")],
+) -> None:
+    """Add annotations that were made with another tool or on another machine."""
+    from lima import config
+    from lima.annotation import checkout, exchange
+
+    with checkout.opened(config.load()) as study:
+        typer.echo(f"{path}: {exchange.load(study, path)} annotations imported")
+
+
+@app.command("withdraw")
+def withdraw(person: Annotated[str, typer.Argument(help="Pseudonym.")]) -> None:
+    """Delete all judgments of a person, on the person's request."""
+    from lima import config
+    from lima.annotation import checkout
+
+    with checkout.opened(config.load()) as study:
+        typer.echo(f"{study.store.withdraw(study.store.person(person))} judgments deleted")
+
+
+@app.command("simulate")
+def simulate(
+    people: Annotated[int, typer.Option(min=1, max=100, help="Number of simulated people.")] = 3,
+    error: Annotated[float, typer.Option(min=0, max=1, help="Probability of a choice other than the true one.")] = 0.2,
+) -> None:
+    """Fill the study with simulated people, for a demonstration; their annotations are marked as simulated."""
+    from lima import config
+    from lima.annotation import checkout, crowd
+
+    with checkout.opened(config.load()) as study:
+        crew = [crowd.SimulatedPerson(f"simulated-{number}", error) for number in range(1, people + 1)]
+        count = crowd.fill(study, crew, seed=study.settings.seed)
+        typer.echo(f"{count} simulated judgments; delete them with `lima annotate withdraw simulated-1` and so on")

@@ -6,9 +6,11 @@ import pytest
 from sample_study import NAMES, PLAIN, evaluation, judge, question, study
 
 from lima import jsonl
+from lima.annotation.comprehension import CASES
 from lima.annotation.questions import CONTROLS, Question
 from lima.annotation.store import Conflict, Store, StudyError
 from lima.annotation.study import Study, read_annotations, write_annotations
+from lima.evaluation.tasks import TASKS
 from lima.records import Annotation
 
 
@@ -143,6 +145,14 @@ def test_every_task_accepts_its_values_and_no_other(tmp_path, task):
         judge(s, ann, s.next(ann, items)[0], value)
     recorded = [record.value for record in s.annotations(items.name)]
     assert recorded == list(CONTROLS[task].values()) if task != "pairwise" else len(recorded) == 3
+
+
+def test_people_and_models_have_the_same_values():
+    for task, control in CONTROLS.items():
+        values = set(control.values())
+        assert values == ({"first", "second", "tie"} if task == "pairwise" else set(TASKS[task].values))
+        assert {value for _, value in CASES[task]} <= values
+        assert len({choice.key for choice in control.choices}) == len(values)
 
 
 def test_a_skipped_item_has_no_value_and_needs_a_known_reason(tmp_path):
