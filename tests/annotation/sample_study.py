@@ -1,6 +1,7 @@
 """A small study and a server for it, used by several tests."""
 
 import contextlib
+import sys
 import threading
 import time
 from pathlib import Path
@@ -80,3 +81,14 @@ def judge(study, person, assignment, value, *, request=None, version=0, reason="
         comment="",
         seconds=seconds,
     )
+
+
+def main(folder: Path) -> None:
+    """Serve a study of 200 items in a process of its own, until it is killed; print the address."""
+    with serving(study(folder, evaluation(200), **PLAIN, quota=200), folder) as address:
+        print(address, flush=True)
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
