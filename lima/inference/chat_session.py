@@ -51,8 +51,9 @@ class Session:
             TooManyFailures: more requests without a response than the settings allow.
             EndpointError: the server responds to no request.
         """
-        async with self._locks[response_cache.digest(self._served.url, request)]:
-            reply: ChatResponse | NoReply | None = self._cache.get(self._served.url, request)
+        key = response_cache.digest(self._served.url, request)
+        async with self._locks[key]:
+            reply: ChatResponse | NoReply | None = self._cache.find(key)
             if reply is None:
                 self._limit.check()
                 reply = await self._endpoint.ask(request)

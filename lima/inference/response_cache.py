@@ -53,10 +53,12 @@ class CacheError(LimaError):
 class ResponseCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._totals: dict[str, Amount] = {}  # by stage, with unsaved amounts
+        self._unsaved: dict[str, Amount] = {}  # by stage; one transaction for a response and its cost
 
     def get(self, url: str, request: ChatRequest) -> ChatResponse | None:
         """Return the cached response, None if there is none."""
-        return self._get(digest(url, request))
+        return self.find(digest(url, request))
 
     def put(self, url: str, request: ChatRequest, response: ChatResponse) -> ChatResponse:
         """Store a response, unless another process has stored one for this request; return the stored one."""
@@ -64,7 +66,13 @@ class ResponseCache:
         row = [key, _shown(url), request.model, request.model_dump_json(), response.model_dump_json()]
         with self._database:
             added = self._database.execute("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", row).rowcount
-        return response if added else self._get(key) or response
+            self._save_spending()
+        return response if added else self.find(key) or response
+
+    def find(self, key: str) -> ChatResponse | None:
+        """Return the cached response with a digest, None if there is none."""
+        row = self._database.execute("SELECT response FROM responses WHERE digest = ?", [key]).fetchone()
+        return ChatResponse.model_validate_json(row[0]) if row else None
 
     def knows(self, url: str, model: str) -> bool:
         """Return whether there is any response of this model at this address."""
@@ -72,20 +80,33 @@ class ResponseCache:
         return self._database.execute(query, [_shown(url), model]).fetchone() is not None
 
     def spend(self, stage: str, amount: Amount) -> Amount:
-        """Add to what a stage of this checkout has spent; return the new total."""
-        row = [str(Path.cwd()), stage, amount.calls, amount.prompt_tokens, amount.completion_tokens, amount.cost]
-        with self._database:
-            total = self._database.execute(ADD_SPENDING, row).fetchone()
-        return Amount(*total)
+        """Add to what a stage of this checkout has spent; return the total.
+
+        The amount is saved with the next response, or by `flush`.
+        """
+        self._totals[stage] = self.spent(stage) + amount
+        self._unsaved[stage] = self._unsaved.get(stage, Amount()) + amount
+        return self._totals[stage]
 
     def spent(self, stage: str) -> Amount:
         """Return what a stage of this checkout has spent in all its runs."""
-        row = self._database.execute(SPENDING, [str(Path.cwd()), stage]).fetchone()
-        return Amount(*row) if row else Amount()
+        if stage not in self._totals:
+            row = self._database.execute(SPENDING, [str(Path.cwd()), stage]).fetchone()
+            self._totals[stage] = Amount(*row) if row else Amount()
+        return self._totals[stage]
 
-    def _get(self, key: str) -> ChatResponse | None:
-        row = self._database.execute("SELECT response FROM responses WHERE digest = ?", [key]).fetchone()
-        return ChatResponse.model_validate_json(row[0]) if row else None
+    def flush(self) -> None:
+        """Save what was spent since the last response."""
+        if self._unsaved:
+            with self._database:
+                self._save_spending()
+
+    def _save_spending(self) -> None:
+        for stage, amount in self._unsaved.items():
+            row = [str(Path.cwd()), stage, amount.calls, amount.prompt_tokens, amount.completion_tokens, amount.cost]
+            # the new total includes what other processes have spent
+            self._totals[stage] = Amount(*self._database.execute(ADD_SPENDING, row).fetchone())
+        self._unsaved.clear()
 
 
 def path() -> Path:
@@ -108,7 +129,11 @@ def open_cache(file: Path | None = None) -> Iterator[ResponseCache]:
         raise _unusable(file, error) from error
     with closing(database):
         try:
-            yield ResponseCache(database)
+            cache = ResponseCache(database)
+            try:
+                yield cache
+            finally:
+                cache.flush()
         except sqlite3.Error as error:
             raise _unusable(file, error) from error
 

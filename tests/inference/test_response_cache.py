@@ -139,6 +139,19 @@ def test_a_file_that_is_not_a_cache_is_an_error_with_the_way_out(tmp_path):
         pass
 
 
+def test_what_was_spent_is_saved_with_the_next_response(tmp_path):
+    with response_cache.open_cache(tmp_path / "c") as one, response_cache.open_cache(tmp_path / "c") as other:
+        one.spend("judge", Amount(1, 2, 3, 0.5))
+        one.spend("judge", Amount(1, 2, 3, 0.5))
+        one.put("u", request(), REPLY)
+        assert other.spent("judge") == Amount(2, 4, 6, 1.0)
+        other.spend("judge", Amount(1))
+        other.flush()
+        one.spend("judge", Amount(1))
+        one.put("u", request(1), REPLY)
+        assert one.spent("judge") == Amount(4, 4, 6, 1.0)
+
+
 def test_spending_is_counted_by_checkout_and_stage(tmp_path, monkeypatch):
     for checkout in ("a", "b"):
         (tmp_path / checkout).mkdir()
