@@ -31,7 +31,7 @@ VERSION = 1  # of the tables; 0: replies without usage
 UNKNOWN_USAGE = {"model": None, "prompt_tokens": None, "cost": None, "seconds": 0.0, "attempts": 1}
 TABLES = """
 CREATE TABLE responses
-    (digest TEXT PRIMARY KEY, url TEXT, model TEXT, request TEXT, response TEXT) STRICT, WITHOUT ROWID;
+    (digest TEXT PRIMARY KEY, url TEXT, model TEXT, request TEXT, response TEXT) STRICT;
 CREATE INDEX responses_of_model ON responses (url, model);
 CREATE TABLE spending
     (checkout TEXT, stage TEXT, calls INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL,
