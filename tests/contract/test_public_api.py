@@ -83,3 +83,13 @@ def test_the_third_party_notices_list_each_direct_dependency_with_its_locked_ver
     locked = dict(re.findall(r"^([\w.-]+?)(?:\[[a-z,]+\])?==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M))
     versions = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
     assert {name: versions[re.sub(r"[-_.]+", "-", name).lower()] for name in direct} == listed, "run `make notices`"
+
+
+def test_the_architecture_gives_a_reason_for_each_direct_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"default": project["dependencies"], **project["optional-dependencies"]}
+    direct = {(re.split(r"[\[<>=!~ ;]", item)[0], group) for group, items in groups.items() for item in items}
+    section = (ROOT / "docs/architecture.md").read_text().split("## Dependencies")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([\w., -]+) \| (\w+) \| \S.* \|$", section, re.M)
+    listed = {(name, group) for names, group in rows for name in names.split(", ")}
+    assert listed - {("package", "group")} == direct
