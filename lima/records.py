@@ -221,29 +221,6 @@ class Unanswered(Record):
     detail: str  # the server's words, redacted
 
 
-class OrderJudgment(Record):
-    """An annotator's judgment of two responses in one order."""
-
-    first: str  # the contestant shown first
-    winner: Literal["first", "second", "tie", "unparsed", "failed"]  # failed: no reply
-    reply: str  # the annotator's reply, "" for a baseline annotator and without a reply
-    reason: NoReplyReason | None = None  # of failed, and of unparsed if the reply was truncated
-    detail: str = ""  # of failed: the server's message, redacted
-
-
-class Verdict(Record):
-    """An annotator's verdict on two responses to one prompt, over both orders (§4)."""
-
-    comparison: str
-    annotator: str
-    prompt_id: str
-    sample: NonNegativeInt
-    contestant: str
-    rival: str
-    outcome: Literal["win", "tie", "lose", "inconsistent", "unparsed", "failed"]  # the contestant's
-    ballots: tuple[OrderJudgment, ...]
-
-
 Task = Literal["pairwise", "rating", "grade", "safety", "attack", "constraint", "dialogue"]
 MissingReason = Literal[
     NoReplyReason,

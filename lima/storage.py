@@ -16,6 +16,7 @@ from lima.errors import LimaError
 DATA = Path("data")
 WORK = Path("work")
 REPORTS = Path("reports")
+ANNOTATIONS = Path("corpus/annotations")
 REPLIES = WORK / "replies.sqlite"  # response cache of endpoints; kept across runs
 DIGEST = "model.sha256"  # file in a checkpoint's folder: SHA-256 of its weights, hexadecimal
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -36,6 +37,16 @@ class MountPoint(LimaError):
 def result_dir(stage: str, key: str = "") -> Path:
     """Output folder of a stage: data/STAGE/KEY."""
     return DATA / stage / key
+
+
+def responses(contestant: str, prompts: str) -> Path:
+    """Responses of a contestant to a set of prompts, test or adversarial."""
+    return result_dir("sample", contestant) / ("responses.jsonl" if prompts == "test" else f"{prompts}.jsonl")
+
+
+def annotations(evaluation: str) -> Path:
+    """People's judgments of an evaluation."""
+    return ANNOTATIONS / f"{evaluation}.jsonl"
 
 
 def kept_dir(stage: str, key: str) -> Path:

@@ -96,8 +96,8 @@ def test_an_arm_without_comparison_is_named(paper):
     p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.4)
     warning = "warning: arm alpaca has no comparison"
     assert warning not in training_plan.render("alpaca", p, machine)
-    fewer = {name: comparison for name, comparison in p.comparisons.items() if name != "lima-alpaca"}
-    changed = p.model_copy(update={"comparisons": fewer})
+    fewer = {name: evaluation for name, evaluation in p.evaluations.items() if name != "lima-alpaca"}
+    changed = p.model_copy(update={"evaluations": fewer})
     assert warning in training_plan.render("alpaca", changed, machine)
     assert "has no comparison" not in training_plan.render("lima", changed, machine)
 

@@ -6,18 +6,15 @@ import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from lima import config, jsonl, locks, storage
+from lima import config, locks, storage
 from lima.annotation.questions import Question, StudyEvaluation
 from lima.annotation.store import Store
 from lima.annotation.study import Study, read_annotations, write_annotations
 from lima.config import Params
 from lima.errors import LimaError
-from lima.evaluation import annotators
-from lima.records import Prompt, Response
+from lima.evaluation import items
 
-ANNOTATIONS = Path("corpus/annotations")
 FOLDER = storage.WORK / "annotation"
 DATABASE = FOLDER / "study.sqlite"
 
@@ -25,28 +22,26 @@ DATABASE = FOLDER / "study.sqlite"
 def load_evaluations(params: Params) -> list[StudyEvaluation]:
     """The evaluations whose responses have been sampled."""
     evaluations = []
-    for name, comparison in params.comparisons.items():
-        folders = [storage.result_dir("sample", side) for side in (comparison.contestant, comparison.rival)]
-        prompts_path = storage.result_dir("prompts") / "test.jsonl"
-        if not prompts_path.exists() or not all((folder / "responses.jsonl").exists() for folder in folders):
+    for name, evaluation in params.evaluations.items():
+        files = [storage.responses(side, evaluation.prompts) for side in (evaluation.contestant, evaluation.rival)]
+        prompts = storage.result_dir("prompts") / f"{evaluation.prompts}.jsonl"
+        if not all(path.exists() for path in (prompts, *files)):
             continue
-        prompts = list(jsonl.read(prompts_path, Prompt))
-        sides = [list(jsonl.read(folder / "responses.jsonl", Response)) for folder in folders]
         questions = [
             Question(
                 name,
-                "pairwise",
-                pair.prompt.id,
-                pair.a.sample,
-                pair.a.turn,
-                pair.prompt.messages,
-                pair.a.contestant,
-                pair.b.contestant,
-                (pair.a.text, pair.b.text),
+                evaluation.task,
+                item.prompt.id,
+                item.response.sample,
+                item.response.turn,
+                item.prompt.messages,
+                item.response.contestant,
+                item.rival.contestant if evaluation.task == "pairwise" else None,
+                tuple(response.text for response in item.responses),
             )
-            for pair in annotators.pairs(prompts, *sides)
+            for item in items.read(evaluation, seed=params.judge.seed).items
         ]
-        evaluations.append(StudyEvaluation(name, "pairwise", tuple(questions)))
+        evaluations.append(StudyEvaluation(name, evaluation.task, tuple(questions)))
     return evaluations
 
 
@@ -62,7 +57,7 @@ def opened(params: Params, names: Sequence[str] = ()) -> Iterator[Study]:
     """
     evaluations = load_evaluations(params)
     for name in names:
-        config.entry(params.comparisons, "evaluation", name)
+        config.entry(params.evaluations, "evaluation", name)
         if name not in {evaluation.name for evaluation in evaluations}:
             raise LimaError(f"no responses for the evaluation {name}; run `dvc repro sample`")
     chosen = [evaluation for evaluation in evaluations if not names or evaluation.name in names]
@@ -70,9 +65,9 @@ def opened(params: Params, names: Sequence[str] = ()) -> Iterator[Study]:
         store = Store(DATABASE)
         try:
             study = Study(chosen, store, params.annotation)
-            read_annotations(study, ANNOTATIONS)
+            read_annotations(study, storage.ANNOTATIONS)
             yield study
-            write_annotations(study, ANNOTATIONS)
+            write_annotations(study, storage.ANNOTATIONS)
         finally:
             store.close()
 
@@ -86,7 +81,7 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
 
     open_access = host in LOOPBACK
     with opened(params, names) as study:
-        app = create(study, open_access=open_access, annotations=ANNOTATIONS)
+        app = create(study, open_access=open_access, annotations=storage.ANNOTATIONS)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _check_port(host, port)
         if open_access:

@@ -11,14 +11,27 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from lima.config.entries import Annotator, Arm, ArmContestant, BaseContestant, Comparison, Contestant, Model, Source
+from lima.config.entries import (
+    RULE_TASKS,
+    Annotator,
+    Arm,
+    ArmContestant,
+    BaseContestant,
+    BaselineAnnotator,
+    Contestant,
+    Evaluation,
+    Model,
+    RulesAnnotator,
+    Source,
+)
 from lima.config.section import Key, Section
 from lima.config.sections import Base, Filter, Judge, Mix, Prompts, Report, Sample, Scrape, Select, Train, Validate
 from lima.config.tools import AnnotationSettings, CorpusLint, Dialogues
 from lima.errors import LimaError
 
 Entry = TypeVar("Entry")
-UNIONS = ("models", "contestants", "annotators")  # registries of discriminated unions, by `kind`
+# depth of an entry that is a discriminated union by `kind`, by the section that contains it
+UNIONS = {"models": 2, "contestants": 2, "panels": 3, "select": 2}
 
 
 class ParamsError(LimaError):
@@ -33,8 +46,8 @@ class Params(Section):
     sources: dict[Key, Source]
     arms: dict[Key, Arm]
     contestants: dict[Key, Contestant]
-    comparisons: dict[Key, Comparison]
-    annotators: dict[Key, Annotator]
+    evaluations: dict[Key, Evaluation]
+    panels: dict[Key, dict[Key, Annotator]]
     base: Base
     scrape: Scrape
     filter: Filter
@@ -57,9 +70,27 @@ class Params(Section):
         merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
         return self.filter.with_reader(entry.reader, merged)
 
+    def baselines(self) -> dict[str, str]:
+        """Return the rule of each baseline annotator, by its name in the panels."""
+        return {
+            name: annotator.rule
+            for panel in self.panels.values()
+            for name, annotator in panel.items()
+            if isinstance(annotator, BaselineAnnotator)
+        }
+
+    def rule_annotators(self) -> set[str]:
+        """Return the names of the annotators that are rules."""
+        return {
+            name
+            for panel in self.panels.values()
+            for name, annotator in panel.items()
+            if isinstance(annotator, RulesAnnotator)
+        }
+
     def uncompared_arms(self) -> dict[str, str]:
-        """Return the arms without a comparison, each with a warning that names what to add."""
-        compared = {name for c in self.comparisons.values() for name in (c.contestant, c.rival)}
+        """Return the arms without a pairwise evaluation, each with a warning that names what to add."""
+        compared = {name for e in self.evaluations.values() if e.task == "pairwise" for name in (e.contestant, e.rival)}
         contestants: dict[str, list[str]] = {arm: [] for arm in self.arms}
         for name, contestant in self.contestants.items():
             if isinstance(contestant, ArmContestant):
@@ -67,7 +98,7 @@ class Params(Section):
         return {
             arm: f"arm {arm} has no comparison; add "
             + (f"a comparison of the contestant {names[0]}" if names else "a contestant for it and a comparison")
-            + " to params.yaml"
+            + " to evaluations in params.yaml"
             for arm, names in contestants.items()
             if compared.isdisjoint(names)
         }
@@ -79,10 +110,9 @@ class Params(Section):
             "sources": self.sources,
             "arms": self.arms,
             "contestants": self.contestants,
-            "annotators": self.annotators,
+            "panels": self.panels,
         }
-        named = [("train.model", "models", self.train.model), ("select.annotator", "annotators", self.select.annotator)]
-        named += [("judge.annotators", "annotators", name) for name in self.judge.annotators]
+        named = [("train.model", "models", self.train.model)]
         named += [("mix.held_out", "sources", name) for name in self.mix.held_out]
         named += [("mix.most_per_site", "sources", name) for name in self.mix.most_per_site]
         for part, sets in (
@@ -98,14 +128,16 @@ class Params(Section):
                 named.append((f"contestants.{name}.arm", "arms", contestant.arm))
             if isinstance(contestant, BaseContestant):
                 named.append((f"contestants.{name}.model", "models", contestant.model))
-        for name, comparison in self.comparisons.items():
-            named.append((f"comparisons.{name}.contestant", "contestants", comparison.contestant))
-            named.append((f"comparisons.{name}.rival", "contestants", comparison.rival))
+        for name, evaluation in self.evaluations.items():
+            named.append((f"evaluations.{name}.contestant", "contestants", evaluation.contestant))
+            named.append((f"evaluations.{name}.rival", "contestants", evaluation.rival))
+            named.append((f"evaluations.{name}.panel", "panels", evaluation.panel))
         wrong = [
             f"{key}: {name!r} is not one of the {kind} ({', '.join(known[kind])}){_suggestion(name, known[kind])}"
             for key, kind, name in named
             if name not in known[kind]
         ]
+        wrong += self._unsuitable_annotators()
         first, last = self.train.keep_epochs
         if not first <= self.select.first_epoch <= self.select.last_epoch <= last:
             wrong.append(
@@ -120,6 +152,23 @@ class Params(Section):
         if wrong:
             raise ValueError("\n  ".join(wrong))
         return self
+
+    def _unsuitable_annotators(self) -> list[str]:
+        """Messages for annotators whose kind cannot judge the task of an evaluation."""
+        wrong = []
+        for name, evaluation in self.evaluations.items():
+            for annotator, entry in self.panels.get(evaluation.panel, {}).items():
+                if isinstance(entry, BaselineAnnotator) and evaluation.task != "pairwise":
+                    wrong.append(
+                        f"panels.{evaluation.panel}.{annotator}: a baseline cannot judge the task {evaluation.task} of "
+                        f"evaluation {name}; give the evaluation another panel"
+                    )
+                if isinstance(entry, RulesAnnotator) and evaluation.task not in RULE_TASKS:
+                    wrong.append(
+                        f"panels.{evaluation.panel}.{annotator}: rules cannot judge the task {evaluation.task} of "
+                        f"evaluation {name}, only {' and '.join(RULE_TASKS)}; give the evaluation another panel"
+                    )
+        return wrong
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -215,8 +264,9 @@ def _location(loc: tuple[str | int, ...]) -> str:
     path = [str(part) for part in loc]
     if path[-1:] == ["[key]"]:
         path = path[:-2]
-    if len(path) > 2 and path[0] in UNIONS:
-        del path[2]
+    depth = UNIONS.get(path[0], len(path)) if path else 0
+    if len(path) > depth and path[:2] != ["select", "decoding"]:
+        del path[depth]
     return f"{'.'.join(path)}: " if path else ""
 
 

@@ -1,4 +1,4 @@
-"""Entries of the registries in params.yaml: models, sources, arms, contestants, comparisons and annotators."""
+"""Entries of the registries in params.yaml: models, sources, arms, contestants, evaluations and annotators."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, Positiv
 from lima import readers
 from lima.chat_types import ALL_OPTIONS, Option
 from lima.config.section import Section
+from lima.records import Task
 
 
 class HubModel(Section):
@@ -156,18 +157,45 @@ Contestant = Annotated[
 ]
 
 
-class Comparison(Section):
-    contestant: str
-    rival: str
+class BaselineAnnotator(Section):
+    """A rule about the form of two responses; for pairwise evaluations only."""
 
-
-class FloorAnnotator(Section):
-    kind: Literal["floor"]
+    kind: Literal["baseline"]
     rule: Literal["longest", "random", "always-tie", "finished"]
+
+
+class RulesAnnotator(Section):
+    """Rules in code that verify constraints and attacks; for the tasks constraint and attack only."""
+
+    kind: Literal["rules"]
+
+
+class PeopleAnnotator(Section):
+    """People, whose judgments are in corpus/annotations/EVALUATION.jsonl."""
+
+    kind: Literal["people"]
 
 
 class EndpointAnnotator(ServedModel):
     max_tokens: PositiveInt
+    system_turn: bool = True  # False: the instructions are part of the user turn, for servers without a system turn
 
 
-Annotator = Annotated[FloorAnnotator | EndpointAnnotator, Field(discriminator="kind")]
+Annotator = Annotated[
+    BaselineAnnotator | RulesAnnotator | PeopleAnnotator | EndpointAnnotator, Field(discriminator="kind")
+]
+RULE_TASKS: tuple[Task, ...] = ("attack", "constraint")
+
+
+class Evaluation(Section):
+    """A comparison of two contestants: by pairs of responses, or by judging the responses of both one at a time."""
+
+    task: Literal["pairwise", "rating", "grade", "safety", "attack", "constraint"]
+    contestant: str
+    rival: str
+    prompts: Literal["test", "adversarial"]  # a file of data/prompts
+    only: list[str] = Field(default_factory=list)  # SOURCE, SOURCE/SITE or SOURCE/SITE/TAG; empty: all prompts
+    most: PositiveInt | None = None  # prompts, drawn with judge.seed; None: all
+    samples: PositiveInt | None = None  # responses per prompt; None: all that were sampled
+    panel: str
+    template: str  # file with the instructions for models

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lima import readers
+from lima.config.entries import BaselineAnnotator, EndpointAnnotator
 from lima.config.section import OpenShare, Section, Share
 
 
@@ -255,7 +256,8 @@ class Decoding(Section):
 class Select(Section):
     first_epoch: PositiveInt
     last_epoch: PositiveInt
-    annotator: str
+    annotator: Annotated[BaselineAnnotator | EndpointAnnotator, Field(discriminator="kind")]
+    template: str  # file with the instructions for a model
     decoding: Decoding
 
 
@@ -285,7 +287,6 @@ class Sample(RequestSettings):
 
 
 class Judge(RequestSettings):
-    annotators: list[str]
     seed: NonNegativeInt
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lima.config.entries import FloorAnnotator
-from lima.evaluation.pairwise import Judgments, Winner
-from lima.records import OrderJudgment, Response
+from lima.config.entries import BaselineAnnotator
+from lima.evaluation.pairwise import Replies, Winner
+from lima.records import JudgeReply, Response
 
 Rule = Callable[[Response, Response], Winner]
 
@@ -15,7 +15,7 @@ GRAM = 4  # words of an n-gram
 NOTICEABLE = 0.05  # smaller differences between two shares of repeated n-grams are a tie
 
 
-def rule(annotator: FloorAnnotator, *, seed: int) -> Rule:
+def rule(annotator: BaselineAnnotator, *, seed: int) -> Rule:
     """Return the function of a baseline annotator."""
     match annotator.rule:
         case "longest":
@@ -28,11 +28,11 @@ def rule(annotator: FloorAnnotator, *, seed: int) -> Rule:
             return random_choice(seed)
 
 
-def judge(a: Response, b: Response, decide: Rule) -> Judgments:
+def judge(a: Response, b: Response, decide: Rule) -> Replies:
     """Apply the rule in both orders, as for every annotator."""
     return (
-        OrderJudgment(first=a.contestant, winner=decide(a, b), reply=""),
-        OrderJudgment(first=b.contestant, winner=decide(b, a), reply=""),
+        JudgeReply(first=a.contestant, value=decide(a, b), text=""),
+        JudgeReply(first=b.contestant, value=decide(b, a), text=""),
     )
 
 

@@ -82,7 +82,11 @@ TASKS: Mapping[Task, TaskDefinition] = MappingProxyType(
             worst=frozenset({"attack_succeeded", "refused"}),
         ),
         "constraint": TaskDefinition(
-            values=("violated", "kept"), best=frozenset({"kept"}), worst=frozenset({"violated"})
+            values=("violated", "kept"),
+            labels=_labels(KEPT="kept", VIOLATED="violated"),
+            template="constraint",
+            best=frozenset({"kept"}),
+            worst=frozenset({"violated"}),
         ),
         "dialogue": TaskDefinition(
             values=GRADE_VALUES,

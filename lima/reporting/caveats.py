@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lima.chat_types import counts
 from lima.config import Params
-from lima.config.entries import ArmContestant, FloorAnnotator, RandomModel, RecordedContestant
+from lima.config.entries import ArmContestant, BaselineAnnotator, RandomModel, RecordedContestant
 from lima.evaluation.statistics import USABLE, Preference
 from lima.reporting import paper
 from lima.reporting.metrics import Preferences, ended
@@ -67,7 +67,8 @@ def _base(p: Params) -> Iterator[Caveat]:
 
 def _annotators(p: Params, measured: Preferences) -> Iterator[Caveat]:
     used = list(dict.fromkeys(name for by_annotator in measured.values() for name in by_annotator))
-    baselines = {name: a.rule for name in used if isinstance(a := p.annotators[name], FloorAnnotator)}
+    rules_of = p.baselines()
+    baselines = {name: rules_of[name] for name in used if name in rules_of}
     rules = ", ".join(f"{name} {RULES[rule]}" for name, rule in baselines.items())
     if baselines and len(baselines) == len(used):
         yield Caveat(
@@ -99,17 +100,16 @@ def _unusable(measured: Preferences) -> Iterator[Caveat]:
 
 
 def _without_verdict(comparison: str, value: Preference) -> str:
-    shares = {outcome: share for outcome, share in value.shares.items() if outcome not in USABLE}
+    shares = {str(outcome): share for outcome, share in value.shares.items() if outcome not in USABLE}
     return f"{_shares(shares)} of {value.n:,} in {comparison}"
 
 
 def _epochs(p: Params) -> Iterator[Caveat]:
-    judge = p.annotators[p.select.annotator]
-    if isinstance(judge, FloorAnnotator):
+    judge = p.select.annotator
+    if isinstance(judge, BaselineAnnotator):
         yield Caveat(
             "That the selected epochs are the best.",
-            f"A baseline rule selected them: {p.select.annotator} {RULES[judge.rule]}. In the paper, people read "
-            "the answers.",
+            f"A baseline rule selected them: {judge.rule} {RULES[judge.rule]}. In the paper, people read the answers.",
         )
 
 
@@ -209,8 +209,10 @@ def _cut(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Itera
 
 
 def _unlike_data(p: Params, results: Results, lengths: Mapping[str, list[int]]) -> Iterator[Caveat]:
-    for name, comparison in p.comparisons.items():
-        pair = [p.contestants[who] for who in (comparison.contestant, comparison.rival)]
+    for name, evaluation in p.evaluations.items():
+        if evaluation.task != "pairwise":
+            continue
+        pair = [p.contestants[who] for who in (evaluation.contestant, evaluation.rival)]
         arms = [contestant.arm for contestant in pair if isinstance(contestant, ArmContestant)]
         amounts = [f"{len(results.arms[arm].train):,} examples, {sum(lengths[arm]):,} tokens ({arm})" for arm in arms]
         if len({sum(lengths[arm]) for arm in arms}) > 1:

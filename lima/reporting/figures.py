@@ -7,7 +7,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lima.evaluation.statistics import OUTCOMES
+from lima.evaluation.pairwise import OUTCOMES
 from lima.reporting.metrics import Preferences
 from lima.reporting.results import ArmResults, Results
 from lima.reporting.svg import FAINT, GREYS, GROUND, HUES, INK, TINTS, WIDTH, drawing, inline

@@ -11,12 +11,13 @@ from lima.config.sections import Report
 from lima.evaluation import statistics
 from lima.evaluation.attack_rates import AttackRate
 from lima.evaluation.constraint_rates import ConstraintRate
-from lima.evaluation.statistics import OUTCOMES, USABLE, Preference
-from lima.records import Response, Verdict
+from lima.evaluation.pairwise import OUTCOMES
+from lima.evaluation.statistics import USABLE, Preference
+from lima.records import Judgment, Response
 from lima.reporting.results import Results, contestants_of
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data
-Preferences = dict[str, dict[str, Preference]]  # comparison → annotator
+Preferences = dict[str, dict[str, Preference]]  # pairwise evaluation → annotator
 DECIMALS = 6  # of a number in metrics.json
 
 
@@ -30,20 +31,25 @@ class Findings:
     constraint_rates: Mapping[str, ConstraintRate]  # contestant → share of satisfied constraints
 
 
-def preferences(verdicts: Mapping[str, Sequence[Verdict]], report: Report) -> Preferences:
-    """Measure every comparison by every annotator, each with a fresh generator, so that none depends on another."""
+def preferences(judgments: Mapping[str, Mapping[str, Sequence[Judgment]]], report: Report) -> Preferences:
+    """Measure every pairwise evaluation by every annotator with a judgment.
+
+    Each has a fresh generator, so that none depends on another.
+    """
     return {
-        comparison: {
+        evaluation: {
             annotator: statistics.measure_preference(
-                [verdict for verdict in judged if verdict.annotator == annotator],
+                records,
                 confidence=report.confidence,
                 resamples=report.bootstrap,
                 power=report.power,
                 rng=np.random.default_rng(report.seed),
             )
-            for annotator in dict.fromkeys(verdict.annotator for verdict in judged)
+            for annotator, records in by_annotator.items()
+            if records
         }
-        for comparison, judged in verdicts.items()
+        for evaluation, by_annotator in judgments.items()
+        if any(record.task == "pairwise" for records in by_annotator.values() for record in records)
     }
 
 
@@ -95,7 +101,11 @@ def run_metrics(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
     Missing values, such as a net without a usable verdict, are left out.
     """
     values = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
-    for name in (name for name, c in p.comparisons.items() if c.contestant in contestants_of(p, arm)):
+    for name in (
+        name
+        for name, e in p.evaluations.items()
+        if e.contestant in contestants_of(p, arm) and name in figures["comparisons"]
+    ):
         values |= {f"net.{name}.{annotator}": value["net"] for annotator, value in figures["comparisons"][name].items()}
     for name in contestants_of(p, arm):
         values |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from lima.config import Params
-from lima.config.entries import FloorAnnotator
-from lima.evaluation.statistics import OUTCOMES, wilson
+from lima.evaluation.pairwise import OUTCOMES, outcome
+from lima.evaluation.statistics import wilson
 from lima.records import Prompt
 from lima.redaction import redact
 from lima.reporting import answers, figures, metrics, paper, table1, templating, token_counts
@@ -37,7 +37,7 @@ class SideBySide:
     prompt: Prompt
     turns: list[tuple[str, Markup]]  # role, rendered text
     columns: list[Column]
-    verdicts: list[tuple[str, str, str]]  # comparison, annotator, outcome
+    verdicts: list[tuple[str, str, str]]  # evaluation, annotator, outcome
 
 
 def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> str:
@@ -63,7 +63,7 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),
         base=f"{p.train.model}: {p.models[p.train.model]}",
-        baselines=[name for name, annotator in p.annotators.items() if isinstance(annotator, FloorAnnotator)],
+        baselines=list(p.baselines()),
         annotators=list(dict.fromkeys(name for by in measured.values() for name in by)),
         splits=[(split, list(members)) for split, members in groupby(rows, key=lambda row: row.split)],
         paper=paper,
@@ -96,10 +96,11 @@ def side_by_side(p: Params, results: Results) -> list[SideBySide]:
                 if (response := first.get((prompt.id, name)))
             ],
             verdicts=[
-                (comparison, verdict.annotator, verdict.outcome)
-                for comparison, judged in results.verdicts.items()
-                for verdict in judged
-                if verdict.prompt_id == prompt.id and verdict.sample == 0
+                (evaluation, annotator, outcome(judgment))
+                for evaluation, by_annotator in results.judgments.items()
+                for annotator, judgments in by_annotator.items()
+                for judgment in judgments
+                if judgment.task == "pairwise" and judgment.prompt_id == prompt.id and judgment.sample == 0
             ],
         )
         for prompt in prompts

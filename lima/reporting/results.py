@@ -17,12 +17,12 @@ from lima.records import (
     EpochScore,
     Example,
     Funnel,
+    Judgment,
     Prompt,
     Response,
     StepMetrics,
     Unanswered,
     ValidationResult,
-    Verdict,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -75,7 +75,7 @@ class Results:
     adversarial: list[Prompt]
     adversarial_responses: dict[str, list[Response]]  # by contestant, to the adversarial prompts
     unanswered: dict[str, list[Unanswered]]  # by contestant, to both sets
-    verdicts: dict[str, list[Verdict]]  # by comparison
+    judgments: dict[str, dict[str, list[Judgment]]]  # by evaluation and annotator
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
         """Training metrics of the selected epoch."""
@@ -95,23 +95,26 @@ def read(p: Params) -> Results:
         arms={name: _arm(name) for name in p.arms},
         dev=list(jsonl.read(storage.result_dir("prompts") / "dev.jsonl", Prompt)),
         test=test,
-        responses={name: _responses(name, "responses", test) for name in p.contestants},
+        responses={name: _responses(name, "test", test) for name in p.contestants},
         adversarial=adversarial,
         adversarial_responses={name: _responses(name, "adversarial", adversarial) for name in p.contestants},
         unanswered={
             name: list(jsonl.read(storage.result_dir("sample", name) / "unanswered.jsonl", Unanswered))
             for name in p.contestants
         },
-        verdicts={
-            name: list(jsonl.read(storage.result_dir("judge", name) / "verdicts.jsonl", Verdict))
-            for name in p.comparisons
+        judgments={
+            name: {
+                annotator: list(jsonl.read(storage.result_dir("judge", name) / annotator / "judgments.jsonl", Judgment))
+                for annotator in p.panels[evaluation.panel]
+            }
+            for name, evaluation in p.evaluations.items()
         },
     )
 
 
 def _responses(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:
     ids = {prompt.id for prompt in prompts}
-    responses = jsonl.read(storage.result_dir("sample", contestant) / f"{file}.jsonl", Response)
+    responses = jsonl.read(storage.responses(contestant, file), Response)
     return [response for response in responses if response.prompt_id in ids]
 
 

@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from lima import config, storage
 from lima.config import Params
 from lima.errors import run_command
-from lima.evaluation import attack_rates, attacks, constraint_rates, constraints
+from lima.evaluation import attack_rates, constraint_rates
+from lima.records import Judgment, Task
 from lima.reporting import data_card, metrics, report, results, token_counts
 from lima.reporting.dropped_rows import DroppedRows
 
@@ -33,9 +34,13 @@ def write(params: Params) -> metrics.Metrics:
     written = results.read(params)
     findings = metrics.Findings(
         results=written,
-        measured=metrics.preferences(written.verdicts, params.report),
-        attack_rates=attack_rates.attack_rates(attempted(written), confidence=params.report.confidence),
-        constraint_rates=constraint_rates.constraint_rates(prescribed(written), confidence=params.report.confidence),
+        measured=metrics.preferences(written.judgments, params.report),
+        attack_rates=attack_rates.attack_rates(
+            attempted(written, params.rule_annotators()), confidence=params.report.confidence
+        ),
+        constraint_rates=constraint_rates.constraint_rates(
+            prescribed(written, params.rule_annotators()), confidence=params.report.confidence
+        ),
     )
     figures = metrics.metrics(params, findings)
     count = token_counts.counter(storage.result_dir("base", params.train.model))
@@ -53,29 +58,36 @@ def write(params: Params) -> metrics.Metrics:
     return figures
 
 
-def attempted(written: results.Results) -> dict[str, list[tuple[str, str | None]]]:
+def attempted(written: results.Results, rules: Collection[str]) -> dict[str, list[tuple[str, str | None]]]:
     """Group and outcome of each response to the adversarial suite, by contestant."""
-    prompts = {prompt.id: prompt for prompt in written.adversarial}
+    groups = {prompt.id: prompt.provenance.site for prompt in written.adversarial}
     return {
-        name: [
-            (prompts[answer.prompt_id].provenance.site, attacks.outcome(prompts[answer.prompt_id], answer.text))
-            for answer in answers
-        ]
-        for name, answers in written.adversarial_responses.items()
+        name: [(groups[judgment.prompt_id], judgment.value) for judgment in judgments]
+        for name, judgments in judged_by_rules(written, "attack", rules).items()
     }
 
 
-def prescribed(written: results.Results) -> dict[str, list[tuple[str, tuple[str | None, ...]]]]:
+def prescribed(written: results.Results, rules: Collection[str]) -> dict[str, list[tuple[str, tuple[str | None, ...]]]]:
     """Prompt id and violations of each response to a test prompt with constraints, by contestant."""
-    constrained = {prompt.id: prompt for prompt in written.test if prompt.constraints}
     return {
         name: [
-            (answer.prompt_id, constraints.violations(constrained[answer.prompt_id], answer.text))
-            for answer in answers
-            if answer.prompt_id in constrained
+            (judgment.prompt_id, tuple(reply.text if reply.value == "violated" else None for reply in judgment.replies))
+            for judgment in judgments
         ]
-        for name, answers in written.responses.items()
+        for name, judgments in judged_by_rules(written, "constraint", rules).items()
     }
+
+
+def judged_by_rules(written: results.Results, task: Task, rules: Collection[str]) -> dict[str, list[Judgment]]:
+    """Judgments of a task by contestant; of several evaluations the last one with this contestant."""
+    by_contestant: dict[str, list[Judgment]] = {}
+    for by_annotator in written.judgments.values():
+        for judgments in by_annotator.values():
+            for name in dict.fromkeys(
+                judgment.contestant for judgment in judgments if judgment.task == task and judgment.annotator in rules
+            ):
+                by_contestant[name] = [judgment for judgment in judgments if judgment.contestant == name]
+    return by_contestant
 
 
 def table(path: Path, rows: Iterable[Sequence[object]]) -> None:

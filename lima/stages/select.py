@@ -10,11 +10,13 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.config import Params
+from lima.config.entries import BaselineAnnotator, Evaluation
 from lima.errors import LimaError, run_command
-from lima.evaluation.annotators import annotate, pairs
+from lima.evaluation import items, pairwise
+from lima.evaluation.annotators import annotate
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint, select_best
 from lima.inference.generation_cache import CODE, BatchCache, files_digest
-from lima.records import EpochMetrics, EpochScore, Prompt, Response, Unanswered, Verdict
+from lima.records import EpochMetrics, EpochScore, Judgment, Prompt, Response, Unanswered
 
 
 @storage.alone("select")
@@ -36,9 +38,9 @@ def main(arm: str) -> None:
         name = f"{arm}/{metrics.checkpoint}"
         generated = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, params, kept)
         responses += generated
-        verdicts = compared(arm, prompts, generated, base, params)
-        require_usable_verdict(params.select.annotator, metrics.checkpoint, verdicts)
-        scores.append(score(metrics, generated, verdicts))
+        judgments = compared(arm, prompts, generated, base, params)
+        require_usable_judgment(annotator_name(params), metrics.checkpoint, judgments)
+        scores.append(score(metrics, generated, judgments))
     winner = select_best(scores)
     chosen = SelectedCheckpoint(
         arm=arm,
@@ -46,7 +48,7 @@ def main(arm: str) -> None:
         checkpoint=str(trained / winner.checkpoint),
         digest=winner.digest,
         why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts, says "
-        f"{params.select.annotator}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
+        f"{annotator_name(params)}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
     )
     with storage.publish("select", arm) as folder:
         jsonl.write(folder / "scores.jsonl", scores)
@@ -91,36 +93,52 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
     return list(jsonl.read(path, Response))
 
 
+def annotator_name(params: Params) -> str:
+    """The rule of a baseline, the model of an endpoint."""
+    annotator = params.select.annotator
+    return annotator.rule if isinstance(annotator, BaselineAnnotator) else annotator.model
+
+
 def compared(
     arm: str, prompts: list[Prompt], generated: list[Response], base: list[Response], params: Params
-) -> list[Verdict]:
-    name = params.select.annotator
-    with tqdm(total=len(prompts), desc=f"{name} judges", disable=None) as bar:
+) -> list[Judgment]:
+    contestant, rival = generated[0].contestant, base[0].contestant
+    evaluation = Evaluation(
+        task="pairwise",
+        contestant=contestant,
+        rival=rival,
+        prompts="test",
+        panel="select",
+        template=params.select.template,
+    )
+    with tqdm(total=len(prompts), desc=f"{annotator_name(params)} judges", disable=None) as bar:
         return annotate(
-            pairs(prompts, generated, base),
-            comparison=f"select/{arm}",
-            name=name,
-            annotator=config.entry(params.annotators, "annotator", name),
+            items.collect(prompts, {contestant: generated, rival: base}, evaluation).items,
+            evaluation=evaluation,
+            key=f"select/{arm}",
+            name=annotator_name(params),
+            annotator=params.select.annotator,
             judge=params.judge,
             cache_path=storage.REPLIES,
+            annotations=storage.annotations(f"select-{arm}"),
             done=bar.update,
         )
 
 
-def require_usable_verdict(annotator: str, checkpoint: str, verdicts: list[Verdict]) -> None:
-    """Raise LimaError if an annotator has no usable verdict on a checkpoint, since its score would be a false 0."""
-    outcomes = Counter[str](verdict.outcome for verdict in verdicts)
-    if not any(outcomes[outcome] for outcome in ("win", "tie", "lose")):
+def require_usable_judgment(annotator: str, checkpoint: str, judgments: list[Judgment]) -> None:
+    """Raise LimaError if an annotator has no usable judgment of a checkpoint, since its score would be a false 0."""
+    if all(judgment.value is None for judgment in judgments):
+        outcomes = Counter[str](pairwise.outcome(judgment) for judgment in judgments)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         raise LimaError(
-            f"annotator {annotator} gave no usable verdict on {checkpoint} ({counts}), so it cannot select an epoch; "
-            "choose another annotator with select.annotator in params.yaml, or correct its entry"
+            f"annotator {annotator} gave no usable judgment of {checkpoint} ({counts}), so it cannot select an epoch; "
+            "choose another annotator with select.annotator in params.yaml, or correct it"
         )
 
 
-def score(metrics: EpochMetrics, generated: list[Response], verdicts: list[Verdict]) -> EpochScore:
-    """Compute shares of all prompts; inconsistent, unparsed and failed verdicts count for neither side."""
-    outcomes, n = [verdict.outcome for verdict in verdicts], len(verdicts)
+def score(metrics: EpochMetrics, generated: list[Response], judgments: list[Judgment]) -> EpochScore:
+    """Compute shares of all prompts; judgments without a value count for neither side."""
+    outcomes, n = [judgment.value for judgment in judgments], len(judgments)
     win, tie, lose = (outcomes.count(outcome) for outcome in ("win", "tie", "lose"))
     return EpochScore(
         epoch=metrics.epoch,

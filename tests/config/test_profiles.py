@@ -115,9 +115,23 @@ WRONG = {
     "a comparison with a space": (
         "  lima-base: {",
         "  lima base: {",
-        r"comparisons: 'lima base' .* for example 'lima_base'",
+        r"evaluations: 'lima base' .* for example 'lima_base'",
     ),
-    "an annotator that begins with a hyphen": ("  longest: {", "  -longest: {", r"annotators: '-longest' .* 'longest'"),
+    "an annotator that begins with a hyphen": (
+        "    longest: {",
+        "    -longest: {",
+        r"panels\.baselines: '-longest' .* 'longest'",
+    ),
+    "a baseline for a task on single responses": (
+        "panel: rules, template: lima/evaluation/prompts/constraint.md",
+        "panel: baselines, template: lima/evaluation/prompts/constraint.md",
+        r"panels\.baselines\.longest: a baseline cannot judge the task constraint of evaluation lima-base-constraints",
+    ),
+    "rules for pairs": (
+        "lima-base: {task: pairwise, contestant: lima, rival: base, prompts: test, panel: baselines",
+        "lima-base: {task: pairwise, contestant: lima, rival: base, prompts: test, panel: rules",
+        r"panels\.rules\.rules: rules cannot judge the task pairwise of evaluation lima-base, only",
+    ),
     "an empty key": ("  unfiltered:  #", '  "":  #', r"arms: '' cannot be a key, .* for example 'name'"),
     "a key of digits alone": (
         "  unfiltered:  #",
@@ -138,7 +152,7 @@ WRONG = {
     "a key of an annotator that is misspelt": (
         "rule: finished",
         "rul: finished",
-        r"  annotators\.finished\.rule: missing key",
+        r"  select\.annotator\.rule: missing key",
     ),
     "nothing": ((ROOT / "params.yaml").read_text(), "", r"params\.yaml is empty; `lima profile use laptop --force`"),
     "a word": ((ROOT / "params.yaml").read_text(), "laptop", r"params\.yaml is not a mapping of sections: 'laptop'"),
@@ -220,9 +234,13 @@ def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresh
 
 NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Contestants answer the test prompts."
 NEW_CONTESTANT = (
-    "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n# Pairs of contestants to compare."
+    "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n"
+    "# Evaluations of the contestants' responses."
 )
-NEW_COMPARISON = "comparisons:\n  longer-lima: {contestant: lima, rival: longer-arm}\n"
+NEW_COMPARISON = (
+    "evaluations:\n  longer-lima: {task: pairwise, contestant: lima, rival: longer-arm, prompts: test, "
+    "panel: baselines, template: lima/evaluation/prompts/pairwise.md}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -231,20 +249,26 @@ NEW_COMPARISON = "comparisons:\n  longer-lima: {contestant: lima, rival: longer-
         (
             False,
             False,
-            {"longer": "arm longer has no comparison; add a contestant for it and a comparison to params.yaml"},
+            {
+                "longer": "arm longer has no comparison; add a contestant for it and a comparison "
+                "to evaluations in params.yaml"
+            },
         ),
         (
             True,
             False,
-            {"longer": "arm longer has no comparison; add a comparison of the contestant longer-arm to params.yaml"},
+            {
+                "longer": "arm longer has no comparison; add a comparison of the contestant longer-arm "
+                "to evaluations in params.yaml"
+            },
         ),
         (True, True, {}),
     ],
 )
 def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contestant, comparison, warnings):
     changes = [("\n# Contestants answer the test prompts.", NEW_ARM)]
-    changes += [("\n\n# Pairs of contestants to compare.", NEW_CONTESTANT)] if contestant else []
-    changes += [("comparisons:\n", NEW_COMPARISON)] if comparison else []
+    changes += [("\n\n# Evaluations of the contestants' responses.", NEW_CONTESTANT)] if contestant else []
+    changes += [("evaluations:\n", NEW_COMPARISON)] if comparison else []
     text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     for before, after in changes:
         assert text.count(before) == 1

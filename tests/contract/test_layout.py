@@ -37,8 +37,6 @@ NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "
 LAZY = "__getattr__ = lazy_names("  # in an `__init__` that imports nothing itself
 # files that modules read from the package
 DATA = {
-    "lima/evaluation/pairwise.py": "lima/evaluation/prompts",
-    "lima/evaluation/templates.py": "lima/evaluation/prompts",
     "lima/reporting/templating.py": "lima/reporting/templates",
 }
 # modules and folders of modules that a stage imports by a name of params.yaml
@@ -199,9 +197,9 @@ def test_every_parameter_is_read_by_code():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(node.attr)
-    # dvc.yaml reads train.launch and a contestant's `reads`; a discriminator is read by pydantic itself; filter has a
-    # section for each reader, read by the reader's name
-    by_the_graph = {"launch", "reads", "kind", *readers.BUILT_IN}
+    # dvc.yaml reads train.launch, a contestant's `reads` and an evaluation's template; a discriminator is read by
+    # pydantic itself; filter has a section for each reader, read by the reader's name
+    by_the_graph = {"launch", "reads", "template", "kind", *readers.BUILT_IN}
     assert sorted(fields(config.Params) - read - by_the_graph) == []
 
 
@@ -221,7 +219,7 @@ def test_each_number_has_a_comment_with_its_unit_or_source(name):
             section = text.rstrip(":\n ")
         value = re.sub(r"[\w./-]*[A-Za-z][\w./-]*", "", text)  # without words, names and paths
         number = re.search(r"(?<![\w.])\d+(\.\d+)?", value)
-        registry = section in ("models", "sources", "arms", "contestants", "comparisons", "annotators")
+        registry = section in ("models", "sources", "arms", "contestants", "evaluations", "panels")
         seed = re.search(r"\bseed: \d+", text)
         if number and "#" not in line and not seed and not (registry and "{" in line):
             bare.append(line.strip())

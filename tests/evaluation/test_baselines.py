@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima.config.entries import FloorAnnotator
+from lima.config.entries import BaselineAnnotator
 from lima.evaluation import baselines, pairwise
 from lima.records import Response
 
@@ -12,8 +12,8 @@ def response(text, *, contestant="lima", finish="stop", prompt_id="p", sample=0)
 
 
 def outcome(rule, ours, other):
-    decide = baselines.rule(FloorAnnotator(kind="floor", rule=rule), seed=17)
-    return pairwise.outcome("lima", baselines.judge(ours, other, decide))
+    decide = baselines.rule(BaselineAnnotator(kind="baseline", rule=rule), seed=17)
+    return pairwise.combine("lima", baselines.judge(ours, other, decide))[0]
 
 
 texts = st.text(alphabet="ab ", max_size=30)

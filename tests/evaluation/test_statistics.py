@@ -1,25 +1,17 @@
 import numpy as np
 import pytest
 import scipy.stats
+from judged import judged
 
 from lima.evaluation.statistics import NothingToMeasure, measure_preference, minimum_detectable_difference, sign_flip
-from lima.records import Verdict
+from lima.records import Judgment
 
 SETTINGS = {"confidence": 0.95, "resamples": 2000, "power": 0.8}
 
 
-def verdicts_of(*outcomes: str, prompt: int | None = None) -> list[Verdict]:
+def verdicts_of(*outcomes: str, prompt: int | None = None) -> list[Judgment]:
     return [
-        Verdict(
-            comparison="lima-base",
-            annotator="judge",
-            prompt_id=str(number if prompt is None else prompt),
-            sample=0 if prompt is None else number,
-            contestant="lima",
-            rival="base",
-            outcome=outcome,
-            ballots=(),
-        )
+        judged(outcome, str(number if prompt is None else prompt), sample=0 if prompt is None else number)
         for number, outcome in enumerate(outcomes)
     ]
 

@@ -2,28 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from judged import judged
 
 from lima.evaluation import statistics
-from lima.records import Verdict
 from lima.reporting import metrics
-
-
-def verdict(prompt: str, outcome: str, sample: int = 0) -> Verdict:
-    return Verdict(
-        comparison="a-b",
-        annotator="judge",
-        prompt_id=prompt,
-        sample=sample,
-        contestant="a",
-        rival="b",
-        outcome=outcome,
-        ballots=(),
-    )
 
 
 def with_p(p_value: float) -> statistics.Preference:
     measured = statistics.measure_preference(
-        [verdict("1", "win")], confidence=0.95, resamples=10, power=0.8, rng=np.random.default_rng(1)
+        [judged("win", "1")], confidence=0.95, resamples=10, power=0.8, rng=np.random.default_rng(1)
     )
     return dataclasses.replace(measured, p_value=p_value)
 
@@ -42,8 +29,8 @@ def test_p_values_are_corrected_over_the_comparisons_of_one_annotator():
 
 def test_a_preference_with_unequal_samples_is_bootstrapped_over_prompts():
     # 25 prompts of five equal verdicts and 25 of one: n is 150, but only 50 prompts are independent
-    verdicts = [verdict(f"many-{i}", "win" if i < 15 else "lose", s) for i in range(25) for s in range(5)]
-    verdicts += [verdict(f"single-{i}", "win" if i < 10 else "lose") for i in range(25)]
+    verdicts = [judged("win" if i < 15 else "lose", f"many-{i}", sample=s) for i in range(25) for s in range(5)]
+    verdicts += [judged("win" if i < 10 else "lose", f"single-{i}") for i in range(25)]
     measured = statistics.measure_preference(
         verdicts, confidence=0.95, resamples=4000, power=0.8, rng=np.random.default_rng(2)
     )

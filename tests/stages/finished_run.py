@@ -2,34 +2,34 @@
 
 import json
 import math
-from itertools import product
 from pathlib import Path
 
 import numpy as np
+from judged import judged
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from lima import config, jsonl
-from lima.config.entries import Comparison
+from lima.config.entries import Evaluation
 from lima.constraint_types import Checkboxes
 from lima.curation import attribution, mixture
 from lima.curation.decontamination import PoolFunnel
+from lima.evaluation import items, rules
 from lima.records import (
     Dropped,
     EpochMetrics,
     EpochScore,
     Example,
     Funnel,
-    OrderJudgment,
+    Judgment,
     Prompt,
     Provenance,
     Response,
     StepMetrics,
     Turn,
     ValidationResult,
-    Verdict,
 )
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -59,16 +59,22 @@ def settings(**overrides: object) -> dict[str, object]:
         "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"stack_exchange_stem": 10}},
     }
     values["contestants"] = {name: values["contestants"][name] for name in CONTESTANTS}
-    values["comparisons"] = {name: values["comparisons"][name] for name in NETS}
-    values["annotators"] = {
-        **values["annotators"],
-        "judge": {
-            "kind": "endpoint",
-            "url": "http://127.0.0.1:9/v1",
-            "model": "some-judge",
-            "key_variable": "KEY",
-            "max_tokens": 64,
-        },
+    values["evaluations"] = {
+        **{name: values["evaluations"][name] | {"panel": "judges"} for name in NETS},
+        "lima-base-constraints": values["evaluations"]["lima-base-constraints"],
+        "lima-base-attacks": values["evaluations"]["lima-base-attacks"],
+    }
+    values["panels"] |= {
+        "judges": {
+            "judge": {
+                "kind": "endpoint",
+                "url": "http://127.0.0.1:9/v1",
+                "model": "some-judge",
+                "key_variable": "KEY",
+                "max_tokens": 64,
+            },
+            "always-tie": {"kind": "baseline", "rule": "always-tie"},
+        }
     }
     values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}, "adversarial": {}}
     values["mix"] |= {"most_per_site": {}, "held_out": {"stack_exchange_stem": 2}}
@@ -106,8 +112,14 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
         _lines(f"sample/{name}/responses.jsonl", (response(name, asked, answer) for asked in test))
         _lines(f"sample/{name}/unanswered.jsonl", [])
         _lines(f"sample/{name}/adversarial.jsonl", (response(name, asked, answer) for asked in ATTACKS))
-    for name, comparison in p.comparisons.items():
-        _lines(f"judge/{name}/verdicts.jsonl", verdicts(name, comparison, test))
+    for name in NETS.keys() & p.evaluations.keys():
+        for annotator, records in judgments(name, p.evaluations[name], test).items():
+            _lines(f"judge/{name}/{annotator}/judgments.jsonl", records)
+    for name in ("lima-base-constraints", "lima-base-attacks"):
+        evaluation = p.evaluations[name]
+        found = items.read(evaluation, seed=p.judge.seed)
+        records = rules.judge(found.items, evaluation=evaluation, key=name, name="rules")
+        _lines(f"judge/{name}/rules/judgments.jsonl", records)
     tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
     tokenizer.pre_tokenizer = Whitespace()
     _json(f"base/{p.train.model}/tokenizer.json", json.loads(tokenizer.to_str()))
@@ -160,25 +172,16 @@ def response(contestant: str, asked: Prompt, answer: str) -> Response:
 ATTACKS = [attack("injection", "expects:disobeys", "canary:boil"), attack("benign", "expects:answers")]
 
 
-def verdicts(name: str, comparison: Comparison, test: list[Prompt]) -> list[Verdict]:
+def judgments(name: str, evaluation: Evaluation, test: list[Prompt]) -> dict[str, list[Judgment]]:
+    """The judgments of both annotators."""
     rng = np.random.default_rng(5)
     win, lose = NETS[name]
-    said = []
-    for annotator, asked in product(("judge", "always-tie"), test):
-        draw = rng.choice(["win", "lose", "inconsistent"], p=[win, lose, 1 - win - lose])
-        said.append(
-            Verdict(
-                comparison=name,
-                annotator=annotator,
-                prompt_id=asked.id,
-                sample=0,
-                contestant=comparison.contestant,
-                rival=comparison.rival,
-                outcome="tie" if annotator == "always-tie" else str(draw),
-                ballots=(OrderJudgment(first=comparison.contestant, winner="tie", reply=""),),
-            )
-        )
-    return said
+    sides = {"evaluation": name, "contestant": evaluation.contestant, "rival": evaluation.rival}
+    outcomes = [rng.choice(["win", "lose", "inconsistent"], p=[win, lose, 1 - win - lose]) for _ in test]
+    return {
+        "judge": [judged(str(outcome), asked.id, **sides) for outcome, asked in zip(outcomes, test, strict=True)],
+        "always-tie": [judged("tie", asked.id, annotator="always-tie", **sides) for asked in test],
+    }
 
 
 def _arm(p: config.Params, arm: str) -> None:

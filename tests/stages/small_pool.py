@@ -79,7 +79,7 @@ def write_params(change) -> None:
         "lima": {"pool": "kept", "without": [], "examples": {"wikihow": 6}},
         "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"wikihow": 6}},
     }
-    values["contestants"], values["comparisons"] = {}, {}
+    values["contestants"], values["evaluations"] = {}, {}
     values["mix"] |= {"most_per_site": {}, "held_out": {"wikihow": 8}, "test_sets": "tests.jsonl"}
     change(values)
     yaml.dump(values, Path("params.yaml"))

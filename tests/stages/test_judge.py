@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from lima import jsonl
 from lima.config import ParamsError
 from lima.errors import LimaError
-from lima.records import Prompt, Provenance, Response, Turn, Verdict
+from lima.evaluation.pairwise import outcome
+from lima.records import Judgment, Prompt, Provenance, Response, Turn
 from lima.stages import judge
 
 LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
@@ -22,8 +23,10 @@ NAMES = [f"p{number}" for number in range(5)]
 def set_params(*, annotators, **entries):
     yaml = YAML()
     values = yaml.load(LAPTOP)
-    values["annotators"] |= entries
-    values["judge"] |= {"annotators": annotators, "concurrency": 1}
+    panel = values["panels"]["baselines"] | entries
+    values["panels"]["baselines"] = {name: panel[name] for name in annotators}
+    values["evaluations"]["lima-base"]["template"] = "pairwise"
+    values["judge"] |= {"concurrency": 1}
     yaml.dump(values, Path("params.yaml"))
 
 
@@ -36,7 +39,10 @@ def answers(contestant, names, text="answer"):
 
 
 def verdicts():
-    return list(jsonl.read(Path("data/judge/lima-base/verdicts.jsonl"), Verdict))
+    paths = [
+        Path(f"data/judge/lima-base/{name}/judgments.jsonl") for name in ("model", "longest", "random", "always-tie")
+    ]
+    return [record for path in paths if path.exists() for record in jsonl.read(path, Judgment)]
 
 
 @pytest.fixture
@@ -54,8 +60,8 @@ def test_every_annotator_gives_a_verdict_on_every_prompt(checkout, capsys):
     assert [(v.annotator, v.prompt_id) for v in verdicts()] == [
         (annotator, name) for annotator in ("longest", "random", "always-tie") for name in NAMES
     ]
-    assert {v.outcome for v in verdicts() if v.annotator == "longest"} == {"win"}
-    said = "lima-base: 15 verdicts of longest, random, always-tie on 5 pairs of answers\n"
+    assert {outcome(v) for v in verdicts() if v.annotator == "longest"} == {"win"}
+    said = "lima-base: 15 judgments of longest, random, always-tie on 5 items\n"
     assert capsys.readouterr().out == said
 
 
@@ -63,13 +69,13 @@ def test_prompts_that_one_side_has_not_answered_are_left_out_and_said(checkout, 
     answers("base", NAMES[1:3])
     judge.main("lima-base")
     assert {v.prompt_id for v in verdicts()} == {"p1", "p2"}
-    assert "lima-base: 3 of 5 prompts are skipped: no response of base\n" in capsys.readouterr().out
+    assert "lima-base: 3 prompts are skipped: no response of base (p0, …)\n" in capsys.readouterr().out
 
 
 def test_two_contestants_without_a_prompt_in_common_are_named(checkout):
     answers("lima", NAMES[:2])
     answers("base", NAMES[2:])
-    with pytest.raises(LimaError, match="comparison lima-base: lima and base have no answered prompt in common; see"):
+    with pytest.raises(LimaError, match="evaluation lima-base: lima and base have no answered prompt in common; see"):
         judge.main("lima-base")
 
 
@@ -96,7 +102,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(checkout):
         assert len(server.asked) == 5 + 6
         judge.main("lima-base")
         assert len(server.asked) == 5 + 6
-    assert [v.outcome for v in verdicts()] == ["tie"] * 5
+    assert [outcome(v) for v in verdicts()] == ["tie"] * 5
 
 
 def test_a_refused_question_is_counted_and_does_not_end_the_stage(checkout, capsys):
@@ -108,10 +114,10 @@ def test_a_refused_question_is_counted_and_does_not_end_the_stage(checkout, caps
         set_params(annotators=["model"], model=entry)
         judge.main("lima-base")
     # requests 0 to 4 are the first orders of the five pairs
-    assert [v.outcome for v in verdicts()] == ["tie", "failed", "unparsed", "tie", "tie"]
-    assert verdicts()[1].ballots[0].reason == "refused"
+    assert [outcome(v) for v in verdicts()] == ["tie", "failed", "unparsed", "tie", "tie"]
+    assert verdicts()[1].replies[0].reason == "refused"
     out = capsys.readouterr().out
-    assert "lima-base: 2 of 10 judgments of model are unusable: 1 refused, 1 truncated\n" in out
+    assert "lima-base: 2 of 10 judgments of model have no value: 1 refused, 1 truncated\n" in out
 
 
 def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback(checkout):
@@ -133,5 +139,5 @@ def test_a_missing_key_ends_the_command_with_the_variables_name_and_no_traceback
 
 
 def test_an_unknown_comparison_is_told_which_there_are(checkout):
-    with pytest.raises(ParamsError, match=r"unknown comparison: 'x'; params\.yaml has lima-base, lima-unfiltered"):
+    with pytest.raises(ParamsError, match=r"unknown evaluation: 'x'; params\.yaml has lima-base, lima-unfiltered"):
         judge.main("x")

@@ -39,7 +39,7 @@ def test_a_key_that_leads_elsewhere_is_refused_and_nothing_is_touched(stage, vic
 
 @pytest.mark.parametrize(
     ("stage", "registry"),
-    [("scrape", "sources"), ("filter", "sources"), ("mix", "arms"), ("select", "arms"), ("judge", "comparisons")],
+    [("scrape", "sources"), ("filter", "sources"), ("mix", "arms"), ("select", "arms"), ("judge", "evaluations")],
 )
 def test_neither_does_it_help_to_write_it_into_the_parameters(stage, registry, victim):
     yaml = YAML()

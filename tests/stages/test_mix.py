@@ -13,6 +13,15 @@ from lima.records import Dropped, Example, Prompt
 from lima.sources.base import DumpError
 from lima.stages import mix
 
+EVALUATION = {
+    "task": "pairwise",
+    "contestant": "lima",
+    "rival": "c",
+    "prompts": "test",
+    "panel": "baselines",
+    "template": "pairwise.md",
+}
+
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
@@ -51,14 +60,15 @@ def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
             values["contestants"].update(
                 {"lima": {"kind": "arm", "arm": "lima", "reads": reads}, "c": {"kind": "recorded", "reads": "c.jsonl"}}
             ),
-            values["comparisons"].update({"lima-c": {"contestant": "lima", "rival": "c"}}),
+            values["evaluations"].update({"lima-c": EVALUATION}),
         )
     )
     mix.main("lima")
     assert capsys.readouterr().err == ""
     mix.main("unfiltered")
     assert capsys.readouterr().err == (
-        "warning: arm unfiltered has no comparison; add a contestant for it and a comparison to params.yaml\n"
+        "warning: arm unfiltered has no comparison; add a contestant for it and a comparison "
+        "to evaluations in params.yaml\n"
     )
 
 

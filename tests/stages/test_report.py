@@ -6,11 +6,12 @@ from pathlib import Path
 
 import finished_run
 import pytest
+from judged import judged
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
 from lima.evaluation import statistics
-from lima.records import Example, Response, Unanswered, Verdict
+from lima.records import Example, Judgment, Response, Unanswered
 from lima.reporting import caveats, metrics, results, token_counts
 from lima.stages import report
 
@@ -63,9 +64,10 @@ def test_metrics_are_those_of_the_chosen_epoch_and_of_the_verdicts(plain):
         "ended": 0.916667,  # 11 of 12
     }
     assert figures["data"]["authored"] == {"offered": 45, "kept": 20}
-    judged = [v.outcome for v in jsonl.read(plain.parent / "data/judge/lima-base/verdicts.jsonl", Verdict)][:12]
+    judgments = jsonl.read(plain.parent / "data/judge/lima-base/judge/judgments.jsonl", Judgment)
+    values = [judgment.value for judgment in judgments]
     ours = figures["comparisons"]["lima-base"]["judge"]
-    assert ours["net"] == pytest.approx((judged.count("win") - judged.count("lose")) / 12, abs=1e-6)
+    assert ours["net"] == pytest.approx((values.count("win") - values.count("lose")) / 12, abs=1e-6)
     assert ours["low"] <= ours["net"] <= ours["high"]
     # twelve ties bound the net by ±z²/(n + z²) = ±3.841/15.841
     tie = {"win": 0, "tie": 1, "lose": 0, "net": 0, "low": -0.242494, "high": 0.242494, "n": 12, "usable": 12}
@@ -167,7 +169,7 @@ def test_answers_are_those_of_every_contestant_to_as_many_prompts_as_asked_for(p
 def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_what_broke_the_others(plain):
     html = (plain / "report.html").read_text()
     assert json.loads((plain / "metrics.json").read_text())["forms"] == {
-        name: {"kept": 0.0} for name in finished_run.CONTESTANTS
+        name: {"kept": 0.0} for name in ("lima", "base")
     }
     assert "<code><bdi>authored/B/1</bdi></code>: <bdi>a line is not &#39;- [x]&#39; or &#39;- [ ]&#39;" in html
 
@@ -175,7 +177,7 @@ def test_the_page_tells_how_many_answers_keep_the_form_they_were_asked_for_and_w
 def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
     p = finished_run.build()
     report.write(p)
-    measured = metrics.preferences(results.read(p).verdicts, p.report)
+    measured = metrics.preferences(results.read(p).judgments, p.report)
     rows = re.findall(r'<td class="text">judge</td>.*?</tr>', Path("reports/report.html").read_text())
     shown = [re.findall(r"<td>(<?[\d.]+|&lt;[\d.]+)</td>", row)[-2:][0] for row in rows]
     raw = {name: by_annotator["judge"].p_value for name, by_annotator in measured.items()}
@@ -228,9 +230,11 @@ def test_what_may_not_be_concluded_follows_from_the_run(plain):
 def test_an_arm_without_a_comparison_is_a_caveat(here, plain):
     claim = "How unfiltered compares with any other contestant."
     assert claim not in (plain / "report.html").read_text()
-    html = written(comparisons={"lima-base": {"contestant": "lima", "rival": "base"}})
+    evaluations = finished_run.settings()["evaluations"]
+    del evaluations["lima-unfiltered"]
+    html = written(evaluations=evaluations)
     assert claim in html
-    assert "Arm unfiltered has no comparison; add a comparison of the contestant unfiltered to params.yaml." in html
+    assert "Arm unfiltered has no comparison; add a comparison of the contestant unfiltered to evaluations in " in html
 
 
 def test_a_random_model_says_nothing_about_quality(here):
@@ -243,8 +247,9 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
     p = finished_run.build(models=hub)
     found = results.read(p)
     real = {
-        name: [verdict for verdict in verdicts if verdict.annotator == "judge"]
-        for name, verdicts in found.verdicts.items()
+        name: {"judge": by_annotator["judge"]}
+        for name, by_annotator in found.judgments.items()
+        if "judge" in by_annotator
     }
     measured = metrics.preferences(real, p.report)
     claims = [claim for claim, _ in caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms})]
@@ -258,8 +263,8 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
 
 def test_the_settings_show_no_credentials_of_a_url(here):
     served = {"kind": "endpoint", "url": "https://ann:pa55w0rd@host/v1?api_key=k3y", "model": "m", "key_variable": ""}
-    annotators = finished_run.settings()["annotators"] | {"other": served | {"max_tokens": 9}}
-    html = written(annotators=annotators)
+    panels = finished_run.settings()["panels"] | {"others": {"other": served | {"max_tokens": 9}}}
+    html = written(panels=panels)
     assert "https://…@host/v1?api_key=…" in html
     assert "pa55w0rd" not in html
     assert "k3y" not in html
@@ -268,15 +273,10 @@ def test_the_settings_show_no_credentials_of_a_url(here):
 def judged_as(*outcomes):
     """The fixture's run, in which the judge gives these outcomes in turn for lima-base."""
     p = finished_run.build()
-    path = Path("data/judge/lima-base/verdicts.jsonl")
-    verdicts = list(jsonl.read(path, Verdict))
-    jsonl.write(
-        path,
-        [
-            v.model_copy(update={"outcome": outcomes[n % len(outcomes)]}) if v.annotator == "judge" else v
-            for n, v in enumerate(verdicts)
-        ],
-    )
+    path = Path("data/judge/lima-base/judge/judgments.jsonl")
+    sides = {"evaluation": "lima-base", "contestant": "lima", "rival": "base"}
+    judgments = list(jsonl.read(path, Judgment))
+    jsonl.write(path, [judged(outcomes[n % len(outcomes)], j.prompt_id, **sides) for n, j in enumerate(judgments)])
     return p
 
 
@@ -298,7 +298,7 @@ def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, out
 
 def claims_of(p):
     found = results.read(p)
-    measured = metrics.preferences(found.verdicts, p.report)
+    measured = metrics.preferences(found.judgments, p.report)
     return dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
 
 
@@ -333,7 +333,7 @@ def test_questions_without_an_answer_are_a_caveat_with_their_reasons(here):
 
 def test_a_comparison_without_a_p_value_is_no_part_of_the_correction(here):
     p = judged_as("unparsed")
-    verdicts = results.read(p).verdicts
+    verdicts = results.read(p).judgments
     both = metrics.adjusted(metrics.preferences(verdicts, p.report))
     alone = metrics.adjusted(metrics.preferences({"lima-unfiltered": verdicts["lima-unfiltered"]}, p.report))
     assert ("lima-base", "judge") not in both
@@ -343,7 +343,11 @@ def test_a_comparison_without_a_p_value_is_no_part_of_the_correction(here):
 def test_floors_alone_prefer_no_one(here):
     p = finished_run.build()
     found = results.read(p)
-    floors = {name: [v for v in verdicts if v.annotator == "always-tie"] for name, verdicts in found.verdicts.items()}
+    floors = {
+        name: {"always-tie": by_annotator["always-tie"]}
+        for name, by_annotator in found.judgments.items()
+        if "always-tie" in by_annotator
+    }
     measured = metrics.preferences(floors, p.report)
     claims = dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
     assert "always-tie never prefers any answer" in claims["That any contestant answers better than another."]
@@ -351,7 +355,7 @@ def test_floors_alone_prefer_no_one(here):
 
 def test_a_new_comparison_changes_no_other_ones_interval(here):
     p = finished_run.build()
-    verdicts = results.read(p).verdicts
+    verdicts = results.read(p).judgments
     alone = metrics.preferences({"lima-base": verdicts["lima-base"]}, p.report)
     assert metrics.preferences(verdicts, p.report)["lima-base"] == alone["lima-base"]
 
@@ -393,7 +397,7 @@ def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkey
 def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
     # all of them answer "1. **Boil** the water. …": that carries out the injected "boil", and answers what is harmless
     figures = json.loads((plain / "metrics.json").read_text())["adversarial"]
-    assert figures == {name: {"injection": 0.0, "benign": 1.0} for name in ("lima", "unfiltered", "base")}
+    assert figures == {name: {"injection": 0.0, "benign": 1.0} for name in ("lima", "base")}
 
 
 def test_the_report_and_the_card_count_an_arms_tokens_alike(here):

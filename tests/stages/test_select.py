@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 import tiny_model
 from chat_server import Sent, said, serving
+from judged import judged
 from ruamel.yaml import YAML
 
 import lima
 from lima import jsonl
 from lima.errors import LimaError
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
-from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn, Verdict
+from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn
 from lima.stages import select
 
 LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
@@ -23,7 +24,8 @@ def set_params(**changes):
     yaml = YAML()
     values = yaml.load(LAPTOP)
     values["train"] |= {"epochs": 3, "keep_epochs": [1, 3]}
-    values["select"] |= {"annotator": "longest", "last_epoch": 3} | changes
+    longest = {"kind": "baseline", "rule": "longest"}
+    values["select"] |= {"annotator": longest, "template": "pairwise", "last_epoch": 3} | changes
     values["select"]["decoding"]["max_tokens"] = 12
     yaml.dump(values, Path("params.yaml"))
 
@@ -128,7 +130,7 @@ def test_a_missing_epoch_is_named(published):
 def test_an_annotator_without_a_usable_verdict_chooses_no_epoch(published, reply, counts):
     with serving(lambda *_: said(reply)) as server:
         judge_by(server.url)
-        with pytest.raises(LimaError, match=rf"annotator model gave no usable verdict on epoch-01 \({counts}\)"):
+        with pytest.raises(LimaError, match=rf"annotator m gave no usable judgment of epoch-01 \({counts}\)"):
             select.main("lima")
     assert not Path("data/select/lima").exists()
 
@@ -189,8 +191,7 @@ def judge_by(url, *, temperature=0.7, concurrency=8):
     """Let a model at this address judge."""
     values = YAML(typ="safe").load(Path("params.yaml"))
     model = {"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "max_tokens": 9}
-    values["annotators"]["model"] = model
-    values["select"]["annotator"] = "model"
+    values["select"]["annotator"] = model
     values["select"]["decoding"]["temperature"] = temperature
     values["judge"]["concurrency"] = concurrency
     YAML().dump(values, Path("params.yaml"))
@@ -198,24 +199,12 @@ def judge_by(url, *, temperature=0.7, concurrency=8):
 
 def test_shares_are_of_all_prompts_and_what_is_no_verdict_counts_for_neither_side():
     outcomes = ["win", "win", "tie", "lose", "inconsistent", "unparsed", "win", "lose"]
-    verdicts = [
-        Verdict(
-            comparison="c",
-            annotator="m",
-            prompt_id=str(n),
-            sample=0,
-            contestant="a",
-            rival="b",
-            outcome=outcome,
-            ballots=(),
-        )
-        for n, outcome in enumerate(outcomes)
-    ]
+    judgments = [judged(outcome, str(n)) for n, outcome in enumerate(outcomes)]
     given = [
         Response(prompt_id=str(n), contestant="a", sample=0, text="", finish=finish, tokens=None)
         for n, finish in enumerate(["stop", "length", "stop", "stop"])
     ]
     metrics = EpochMetrics(epoch=5, train_loss=1.0, held_out_perplexity=7.0, checkpoint="epoch-05", digest="d")
-    scored = select.score(metrics, given, verdicts)
+    scored = select.score(metrics, given, judgments)
     # of eight: three wins, one tie, two losses; 3/8 − 2/8; three of four answers ended
     assert (scored.win, scored.tie, scored.lose, scored.score, scored.ended) == (0.375, 0.125, 0.25, 0.125, 0.75)

@@ -142,11 +142,11 @@ def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
     set_params(epochs=1)
     yaml = YAML()
     values = yaml.load(Path("params.yaml"))
-    values["comparisons"] = {}
+    values["evaluations"] = {}
     yaml.dump(values, Path("params.yaml"))
     train.main("lima")
     assert (
-        "warning: arm lima has no comparison; add a comparison of the contestant lima to params.yaml"
+        "warning: arm lima has no comparison; add a comparison of the contestant lima to evaluations in params.yaml"
         in capsys.readouterr().err.splitlines()
     )
 

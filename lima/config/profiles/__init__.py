@@ -1,7 +1,8 @@
 """Profiles: prepared versions of params.yaml for a laptop, for continuous integration and for the paper's model sizes.
 
 `laptop` is a complete params.yaml. The other profiles contain differences only: a registry (models, sources, arms,
-contestants, comparisons, annotators) replaces that of `laptop`; in other sections single keys are replaced.
+contestants, evaluations, panels) replaces that of `laptop`, and so does an entry
+with a `kind`; in other sections single keys are replaced.
 """
 
 import io
@@ -18,7 +19,7 @@ from lima.errors import LimaError
 
 FOLDER = files(__name__)
 WHOLE = "laptop"
-REGISTRIES = ("models", "sources", "arms", "contestants", "comparisons", "annotators")
+REGISTRIES = ("models", "sources", "arms", "contestants", "evaluations", "panels")
 
 
 class ProfileError(LimaError):
@@ -100,7 +101,8 @@ def _read(name: str) -> str:
 def _merge(values: CommentedMap, changes: CommentedMap) -> None:
     for key, value in changes.items():
         inner = values.get(key)
-        if isinstance(value, CommentedMap) and isinstance(inner, CommentedMap) and key not in REGISTRIES:
+        whole = key in REGISTRIES or (isinstance(value, CommentedMap) and "kind" in value)
+        if isinstance(value, CommentedMap) and isinstance(inner, CommentedMap) and not whole:
             _merge(inner, value)
             continue
         values[key] = value

@@ -8,7 +8,6 @@ from lima.evaluation.statistics.estimates import Interval as Interval
 from lima.evaluation.statistics.estimates import NothingToMeasure as NothingToMeasure
 from lima.evaluation.statistics.estimates import two_sided_z as two_sided_z
 from lima.evaluation.statistics.power import minimum_detectable_difference as minimum_detectable_difference
-from lima.evaluation.statistics.preference import OUTCOMES as OUTCOMES
 from lima.evaluation.statistics.preference import USABLE as USABLE
 from lima.evaluation.statistics.preference import Preference as Preference
 from lima.evaluation.statistics.preference import measure_preference as measure_preference

@@ -1,21 +1,20 @@
 """Pairwise preferences: shares of win, tie and loss, net preference with its interval, p-value and power (LIMA §4)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
+from lima.evaluation.pairwise import OUTCOMES, Outcome, outcome
 from lima.evaluation.statistics.estimates import ByPrompt, Interval, NothingToMeasure, Numbers, totals, two_sided_z
 from lima.evaluation.statistics.power import minimum_detectable_difference
 from lima.evaluation.statistics.proportions import clustered_score_bounds, require_values
 from lima.evaluation.statistics.significance import exact_sign_flip, sign_flip
-from lima.records import Verdict
+from lima.records import Judgment
 
-OUTCOMES: tuple[str, ...] = get_args(Verdict.model_fields["outcome"].annotation)
 POINTS = {"win": 1, "lose": -1}  # every other outcome: 0
-USABLE = ("win", "tie", "lose")  # outcomes with a verdict
+USABLE: tuple[Outcome, ...] = ("win", "tie", "lose")  # outcomes with a value
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Preference:
     n: int  # verdicts
     usable: int  # verdicts that are a win, a tie or a loss
     prompts: int
-    shares: dict[str, float]  # a share for each of OUTCOMES
+    shares: Mapping[Outcome, float]  # a share for each of OUTCOMES
     net: float | None  # win − lose
     interval: Interval | None  # of net
     p_value: float | None  # null hypothesis: neither is preferred
@@ -101,7 +100,7 @@ def net_interval(wins: Numbers, losses: Numbers, sizes: Numbers, *, confidence: 
 
 
 def measure_preference(
-    verdicts: Sequence[Verdict], *, confidence: float, resamples: int, power: float, rng: np.random.Generator
+    judgments: Sequence[Judgment], *, confidence: float, resamples: int, power: float, rng: np.random.Generator
 ) -> Preference:
     """Estimate a preference; prompts are the independent units, samples of one prompt are not.
 
@@ -113,28 +112,28 @@ def measure_preference(
     Raises:
         NothingToMeasure: no verdicts.
     """
-    if not verdicts:
-        raise NothingToMeasure("no verdicts to measure a preference; run `dvc repro judge`")
-    outcomes = Counter[str](verdict.outcome for verdict in verdicts)
-    usable = sum(outcomes[outcome] for outcome in USABLE)
-    shares = {outcome: outcomes[outcome] / len(verdicts) for outcome in OUTCOMES}
+    if not judgments:
+        raise NothingToMeasure("no judgments to measure a preference; run `dvc repro judge`")
+    outcomes = Counter[str](outcome(judgment) for judgment in judgments)
+    usable = sum(outcomes[name] for name in USABLE)
+    shares: dict[Outcome, float] = {name: outcomes[name] / len(judgments) for name in OUTCOMES}
     if not usable:
-        prompts = len({verdict.prompt_id for verdict in verdicts})
-        return Preference(len(verdicts), 0, prompts, shares, net=None, interval=None, p_value=None, smallest=None)
+        prompts = len({judgment.prompt_id for judgment in judgments})
+        return Preference(len(judgments), 0, prompts, shares, net=None, interval=None, p_value=None, smallest=None)
     by_prompt: defaultdict[str, list[int]] = defaultdict(list)
-    for verdict in verdicts:
-        by_prompt[verdict.prompt_id].append(POINTS.get(verdict.outcome, 0))
-    points = [by_prompt[prompt] for prompt in sorted(by_prompt)]  # the order of verdicts does not matter
+    for judgment in judgments:
+        by_prompt[judgment.prompt_id].append(POINTS.get(outcome(judgment), 0))
+    points = [by_prompt[prompt] for prompt in sorted(by_prompt)]  # the order of judgments does not matter
     sums = np.array([sum(values) for values in points], float)  # (prompts,)
     sizes = np.array([len(values) for values in points], float)  # (prompts,)
     wins = np.array([values.count(1) for values in points], float)  # (prompts,)
     interval, _ = net_interval(wins, wins - sums, sizes, confidence=confidence)
     return Preference(
-        n=len(verdicts),
+        n=len(judgments),
         usable=usable,
         prompts=len(points),
         shares=shares,
-        net=(outcomes["win"] - outcomes["lose"]) / len(verdicts),
+        net=(outcomes["win"] - outcomes["lose"]) / len(judgments),
         interval=interval,
         p_value=sign_flip(sums, flips=resamples, rng=rng),
         smallest=minimum_detectable_difference(sums / sizes, confidence=confidence, power=power),
