@@ -1,4 +1,4 @@
-# Requirements: Python 3.11 or later with headers, a C compiler, make and git. Every target creates .venv on first use.
+# Requirements: Python 3.11 or later, make and git. Every target creates .venv on first use.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -16,7 +16,7 @@ help: ## Show this help
 .PHONY: env
 env: $(VENV)/installed ## Create the virtual environment .venv with the versions of requirements.lock
 
-$(VENV)/installed: requirements.lock pyproject.toml infra/install.sh native/pyproject.toml native/rowscan.pyx
+$(VENV)/installed: requirements.lock pyproject.toml infra/install.sh
 	@infra/install.sh "$(PYTHON)" "$(VENV)"
 
 .PHONY: reproduce

