@@ -1,16 +1,20 @@
 """Administration of a study: progress, quality of the judgments, invitations and the end of a pilot."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from lima.annotation import quality
-from lima.annotation.questions import CONTROLS
+from lima.annotation import agreement, quality
+from lima.annotation.questions import CONTROLS, Question
 from lima.annotation.sessions import Confirmed, Known, MaybeVisitor, Visitor
 from lima.annotation.study import Study
+
+WORTH = 10  # items listed as worth labelling next
+EXCERPT = 100  # characters of a prompt
 
 
 class Invitations(BaseModel):
@@ -44,6 +48,27 @@ def add_routes(app: FastAPI, study: Study, *, open_access: bool) -> None:
     def invite(body: Invitations, _: Admin) -> dict[str, list[str]]:
         return {"tokens": [study.store.invite("person") for _ in range(body.number)]}
 
+    @app.get("/api/admin/agreement/{slug}")
+    def agreement_table(slug: str, _: Admin) -> dict[str, Any]:
+        evaluation = study.slugs.get(slug)
+        if evaluation is None:
+            raise HTTPException(404, "unknown task; reload the page")
+        questions = {
+            (q.prompt_id, q.sample, q.turn, q.contestant): (q.prompt_id, q.sample, q.turn, q.contestant, q.digest)
+            for q in evaluation.questions
+        }
+        current = set(questions.values())
+        people = {
+            person: {item: value for item, value in labels.items() if item in current}
+            for person, labels in agreement.labels_of_people(study.annotations(evaluation.name)).items()
+        }
+        judges = {
+            judge: {questions[position]: value for position, value in values.items() if position in questions}
+            for judge, values in evaluation.judges.items()
+        }
+        rows = agreement.in_process(evaluation.task, people, judges, study.settings)
+        return {"rows": [asdict(row) for row in rows], "confidence": study.settings.confidence}
+
     @app.post("/api/admin/end-pilot")
     def end_pilot(body: Confirmed, _: Admin) -> dict[str, bool]:
         study.store.set_meta("phase", "main")
@@ -65,4 +90,15 @@ def _part(study: Study, name: str) -> dict[str, Any]:
         "title": CONTROLS[evaluation.task].title,
         "coverage": sorted(coverage.items()),
         "people": quality.summarize(records, study.settings),
+        "slug": study.slug(evaluation),
+        "disagreements": len(study.disagreements(evaluation)),
+        "worth": [
+            (_excerpt(question), sorted(Counter(votes.values()).items()), len(votes))
+            for question, votes in study.worth_labelling(evaluation, WORTH)
+        ],
     }
+
+
+def _excerpt(question: Question) -> str:
+    text = " ".join(question.messages[-1].content.split())
+    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} …"

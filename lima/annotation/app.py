@@ -15,10 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import Field
 
 from lima.annotation import admin, comprehension, markdown, security
+from lima.annotation.admin import Admin
 from lima.annotation.questions import CONTROLS, SKIP_REASONS, Question, StudyEvaluation
 from lima.annotation.sessions import COOKIE, Body, Confirmed, Known, MaybeVisitor, Visitor
-from lima.annotation.store import Assignment, Conflict, Saved, Session, StudyError
-from lima.annotation.study import MAX_COMMENT, Study, write_annotations
+from lima.annotation.store import Assignment, Conflict, Person, Saved, Session, StudyError
+from lima.annotation.study import ADJUDICATOR, MAX_COMMENT, Study, write_annotations
 
 PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 MIRROR_SECONDS = 1.0  # between a judgment and its line in corpus/annotations, at most
@@ -178,13 +179,20 @@ def _add_pages(app: FastAPI, study: Study, *, open_access: bool) -> None:
 
     @app.get("/tasks/{slug}")
     def task(slug: str, visitor: MaybeVisitor) -> HTMLResponse:
+        return judging(slug, visitor, api=f"/api/tasks/{slug}")
+
+    @app.get("/adjudications/{slug}")
+    def adjudication(slug: str, visitor: MaybeVisitor) -> HTMLResponse:
+        return judging(slug, visitor, api=f"/api/adjudications/{slug}")
+
+    def judging(slug: str, visitor: Visitor | None, *, api: str) -> HTMLResponse:
         if visitor is None:
             return page("welcome.html", None, open_access=open_access)
         evaluation = _evaluation(study, slug)
         return page(
             "judge.html",
             visitor,
-            slug=slug,
+            api=api,
             task=evaluation.task,
             control=CONTROLS[evaluation.task],
             skip_reasons=SKIP_REASONS,
@@ -207,35 +215,26 @@ def _evaluation(study: Study, slug: str) -> StudyEvaluation:
 
 
 def _add_judging(app: FastAPI, study: Study, mirror: _Mirror) -> None:
-    def state(visitor: Visitor, slug: str) -> dict[str, Any]:
+    """The interface to a person's items below /api/tasks, and to disagreements below /api/adjudications."""
+
+    def state(slug: str, person: Person, *, adjudicating: bool) -> dict[str, Any]:
         """What the page shows next: a comprehension check, an item or the end."""
         evaluation = _evaluation(study, slug)
-        if study.settings.comprehension and not study.store.check(visitor.person, evaluation.task)[1]:
+        if not adjudicating and study.settings.comprehension and not study.store.check(person, evaluation.task)[1]:
             cases = [case for case, _ in comprehension.CASES[evaluation.task]]
             return {"status": "check", "cases": cases, "progress": {"judged": 0, "available": 0}}
-        assignment, progress = study.next(visitor.person, evaluation)
+        choose = study.next_disagreement if adjudicating else study.next
+        assignment, progress = choose(person, evaluation)
         shown = {"judged": progress.judged, "available": progress.available}
         if assignment is None:
             return {"status": "finished", "progress": shown}
         return {"status": "item", "item": _item(study.question(assignment), assignment, None), "progress": shown}
 
-    @app.get("/api/tasks/{slug}")
-    def next_item(slug: str, visitor: Known) -> dict[str, Any]:
-        return state(visitor, slug)
-
-    @app.post("/api/tasks/{slug}/check")
-    def check(slug: str, body: CheckAnswers, visitor: Known) -> dict[str, Any]:
-        evaluation = _evaluation(study, slug)
-        wrong = comprehension.wrong(evaluation.task, body.answers)
-        study.store.record_check(visitor.person, evaluation.task, passed=not wrong)
-        return {"wrong": wrong, "next": None if wrong else state(visitor, slug)}
-
-    @app.post("/api/tasks/{slug}/judgments")
-    async def judge(slug: str, body: Submission, visitor: Known) -> dict[str, Any]:
-        def save() -> dict[str, Any]:
-            assignment, _ = study.store.assignment(body.assignment, visitor.person)
+    async def save(slug: str, body: Submission, person: Person, *, adjudicating: bool) -> dict[str, Any]:
+        def stored() -> dict[str, Any]:
+            assignment, _ = study.store.assignment(body.assignment, person)
             study.judge(
-                visitor.person,
+                person,
                 assignment,
                 version=body.version,
                 request=body.request,
@@ -244,28 +243,61 @@ def _add_judging(app: FastAPI, study: Study, mirror: _Mirror) -> None:
                 comment=body.comment,
                 seconds=float(body.seconds),
             )
-            return {"saved": True, "next": state(visitor, slug)}
+            return {"saved": True, "next": state(slug, person, adjudicating=adjudicating)}
 
-        result = await asyncio.to_thread(save)
+        result = await asyncio.to_thread(stored)
         mirror.changed.set()
         return result
 
-    @app.get("/api/tasks/{slug}/items/{assignment}/previous")
-    def previous(slug: str, assignment: str, visitor: Known) -> dict[str, Any]:
-        """The judged item before this one; before the last one for "end"."""
+    def before(slug: str, assignment: str, person: Person) -> dict[str, Any]:
+        """The judged item before this one; the last one for "end"."""
         evaluation = _evaluation(study, slug)
         judged = [
             (other, saved)
-            for other, saved in study.store.assignments(visitor.person, evaluation.name)
+            for other, saved in study.store.assignments(person, evaluation.name)
             if saved is not None and other.question in evaluation.by_id
         ]
         if assignment != "end":
-            current, _ = study.store.assignment(assignment, visitor.person)
+            current, _ = study.store.assignment(assignment, person)
             judged = [pair for pair in judged if pair[0].ordinal < current.ordinal]
         if not judged:
             return {"item": None}
         earlier, saved = judged[-1]
         return {"item": _item(study.question(earlier), earlier, saved)}
+
+    def adjudicator() -> Person:
+        return study.store.person(ADJUDICATOR)
+
+    @app.get("/api/tasks/{slug}")
+    def next_item(slug: str, visitor: Known) -> dict[str, Any]:
+        return state(slug, visitor.person, adjudicating=False)
+
+    @app.post("/api/tasks/{slug}/check")
+    def check(slug: str, body: CheckAnswers, visitor: Known) -> dict[str, Any]:
+        evaluation = _evaluation(study, slug)
+        wrong = comprehension.wrong(evaluation.task, body.answers)
+        study.store.record_check(visitor.person, evaluation.task, passed=not wrong)
+        return {"wrong": wrong, "next": None if wrong else state(slug, visitor.person, adjudicating=False)}
+
+    @app.post("/api/tasks/{slug}/judgments")
+    async def judge(slug: str, body: Submission, visitor: Known) -> dict[str, Any]:
+        return await save(slug, body, visitor.person, adjudicating=False)
+
+    @app.get("/api/tasks/{slug}/items/{assignment}/previous")
+    def previous(slug: str, assignment: str, visitor: Known) -> dict[str, Any]:
+        return before(slug, assignment, visitor.person)
+
+    @app.get("/api/adjudications/{slug}")
+    def next_disagreement(slug: str, _: Admin) -> dict[str, Any]:
+        return state(slug, adjudicator(), adjudicating=True)
+
+    @app.post("/api/adjudications/{slug}/judgments")
+    async def adjudicate(slug: str, body: Submission, _: Admin) -> dict[str, Any]:
+        return await save(slug, body, adjudicator(), adjudicating=True)
+
+    @app.get("/api/adjudications/{slug}/items/{assignment}/previous")
+    def previous_disagreement(slug: str, assignment: str, _: Admin) -> dict[str, Any]:
+        return before(slug, assignment, adjudicator())
 
 
 def _item(question: Question, assignment: Assignment, saved: Saved | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Items of evaluations as people judge them, and the possible values of each task (LIMA §4)."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -151,6 +152,8 @@ class StudyEvaluation:
     name: str
     task: Task
     questions: tuple[Question, ...]
+    judges: Mapping[str, Mapping[tuple[str, int, int, str], str]] = field(default_factory=dict)
+    """Values of models and baselines: annotator → (prompt, sample, turn, contestant) → value."""
 
     @cached_property
     def by_id(self) -> dict[str, Question]:

@@ -43,6 +43,7 @@ class Study:
         self.settings = settings
         self.evaluations = {evaluation.name: evaluation for evaluation in evaluations}
         self.slugs = {self._keyed("slug", evaluation.name)[:10]: evaluation for evaluation in evaluations}
+        self._disputes = {evaluation.name: disputes(evaluation) for evaluation in evaluations}
         self.known_files: dict[Path, tuple[int, int]] = {}  # files of annotations as last read: mtime, size
         self._orders = {
             evaluation.name: sorted(evaluation.by_id, key=lambda id_: _hash(settings.seed, "pilot", id_))
@@ -103,7 +104,8 @@ class Study:
         if self.phase == "pilot":
             pool = pool[: self.settings.pilot]
         free = [id_ for id_ in pool if id_ not in done and coverage[id_] < self.settings.overlap]
-        free.sort(key=lambda id_: (-coverage[id_], self._order(person, id_)))
+        disputes = self._disputes[evaluation.name] if self.settings.order == "disputed" else {}
+        free.sort(key=lambda id_: (-coverage[id_], -disputes.get(id_, 0.0), self._order(person, id_)))
         return [evaluation.by_id[id_] for id_ in free[: max(0, self.settings.quota - len(main))]]
 
     def _new_assignment(
@@ -186,6 +188,56 @@ class Study:
                 return min(sides, key=lambda side: counts.get(side, 0))
         return sides[_hash(self.settings.seed, "first", person.pseudonym, question.id) % 2]
 
+    # --- disagreements ---
+
+    def disagreements(self, evaluation: StudyEvaluation) -> list[tuple[Question, dict[str, str]]]:
+        """Items on which people differ, most disputed first, each with the value of every person."""
+        votes: dict[str, dict[str, str]] = {}
+        for record in self.annotations(evaluation.name):
+            if record.kind == "main" and record.value is not None and record.person != ADJUDICATOR:
+                votes.setdefault(record_question(record), {})[record.person] = record.value
+        differing = [(evaluation.by_id[id_], by) for id_, by in votes.items() if id_ in evaluation.by_id]
+        differing = [(question, by) for question, by in differing if len(set(by.values())) > 1]
+        return sorted(differing, key=lambda pair: (-dispute(list(pair[1].values())), pair[0].id))
+
+    def next_disagreement(self, person: Person, evaluation: StudyEvaluation) -> tuple[Assignment | None, Progress]:
+        """The adjudicator's next item: one on which people differ."""
+        with self.store.writing():
+            given = [
+                pair for pair in self.store.assignments(person, evaluation.name) if pair[0].question in evaluation.by_id
+            ]
+            known = {assignment.question for assignment, _ in given}
+            waiting = [question for question, _ in self.disagreements(evaluation) if question.id not in known]
+            judged = sum(saved is not None for _, saved in given)
+            open_ = next((assignment for assignment, saved in given if saved is None), None)
+            if open_ is None and waiting:
+                main = [assignment for assignment, _ in given]
+                first = self._first(person, waiting[0], main, by_item={})
+                ordinal = self.store.last_ordinal(person, evaluation.name) + 1
+                open_ = _assigned(person, waiting[0], "main", ordinal, first)
+                self.store.assign(open_)
+            return open_, Progress(judged, len(known) + len(waiting))
+
+    def worth_labelling(self, evaluation: StudyEvaluation, most: int) -> list[tuple[Question, dict[str, str]]]:
+        """Items whose judgment by a person would tell most: those on which models, baselines and people differ most,
+        among equals those with fewest people.
+
+        Returns:
+            At most `most` items, each with the values by annotator.
+        """
+        votes = judge_values(evaluation)
+        people: Counter[str] = Counter()
+        for record in self.annotations(evaluation.name):
+            id_ = record_question(record)
+            if record.kind == "main" and record.value is not None and id_ in evaluation.by_id:
+                votes.setdefault(id_, {})[record.person] = record.value
+                people[id_] += 1
+        ranked = sorted(
+            (id_ for id_, by in votes.items() if dispute(list(by.values())) and people[id_] < self.settings.overlap),
+            key=lambda id_: (-dispute(list(votes[id_].values())), people[id_], id_),
+        )
+        return [(evaluation.by_id[id_], votes[id_]) for id_ in ranked[:most]]
+
     # --- judgments ---
 
     def judge(
@@ -263,6 +315,40 @@ class Study:
         )
 
 
+def dispute(votes: Sequence[str]) -> float:
+    """How much votes on an item differ: 1 − share of the most frequent value, 0 if they are unanimous."""
+    return 1 - max(map(votes.count, set(votes))) / len(votes) if votes else 0.0
+
+
+def judge_values(evaluation: StudyEvaluation) -> dict[str, dict[str, str]]:
+    """The values of models and baselines by item and annotator."""
+    values: dict[str, dict[str, str]] = {}
+    for question in evaluation.questions:
+        position = (question.prompt_id, question.sample, question.turn, question.contestant)
+        by = {name: judged[position] for name, judged in evaluation.judges.items() if position in judged}
+        if by:
+            values[question.id] = by
+    return values
+
+
+def disputes(evaluation: StudyEvaluation) -> dict[str, float]:
+    """How much models and baselines differ on each item."""
+    return {id_: dispute(list(by.values())) for id_, by in judge_values(evaluation).items()}
+
+
+def record_question(record: Annotation) -> str:
+    """The id of the question that an annotation answers."""
+    return question_id(
+        record.evaluation,
+        record.prompt_id,
+        record.sample,
+        record.turn,
+        record.contestant,
+        record.rival,
+        record.texts,
+    )
+
+
 def _assigned(
     person: Person, question: Question, kind: Kind, ordinal: int, first: str | None, expected: str | None = None
 ) -> Assignment:
@@ -324,15 +410,7 @@ def import_annotations(study: Study, records: Iterable[Annotation]) -> int:
             record.id,
             record.evaluation,
             record.person,
-            question_id(
-                record.evaluation,
-                record.prompt_id,
-                record.sample,
-                record.turn,
-                record.contestant,
-                record.rival,
-                record.texts,
-            ),
+            record_question(record),
             record.kind,
             record.model_dump_json(),
         )

@@ -1,10 +1,10 @@
 """Parameters of the commands outside of the pipeline, one section per tool."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lima.config.section import Section, Share
+from lima.config.section import OpenShare, Section, Share
 
 
 class Dialogues(Section):
@@ -48,8 +48,11 @@ class AnnotationSettings(Section):
     attention_every: NonNegativeInt
     repeat_every: NonNegativeInt
     repeat_gap: PositiveInt
+    order: Literal["random", "disputed"]
     reservation_minutes: PositiveInt
     min_seconds: NonNegativeFloat
     max_same_share: Share
     min_flagged: PositiveInt
     max_body_kilobytes: PositiveInt
+    confidence: OpenShare
+    resamples: PositiveInt

@@ -311,6 +311,16 @@ def test_only_administrators_see_and_change_the_administration(opened):
     assert s.phase == "main"
 
 
+def test_only_administrators_adjudicate(opened):
+    s, client = opened(evaluation(2), open_access=False)
+    person = logged_in(client(), token=s.store.invite("person"))
+    boss = logged_in(client(), token=s.store.invite("admin", "boss"))
+    for path in ("/api/adjudications/", "/api/admin/agreement/"):
+        assert person.get(path + slug(s)).status_code == 403
+    assert boss.get("/api/adjudications/" + slug(s)).json()["status"] == "finished"
+    assert boss.get("/api/admin/agreement/" + slug(s)).json()["rows"] == []
+
+
 def test_the_administration_counts_items_by_judgments(opened):
     s, client = opened(evaluation(3))
     c = logged_in(client())

@@ -1,6 +1,6 @@
-// Administration: invitations and the end of the pilot.
+// Administration: agreement, invitations and the end of the pilot.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -41,3 +41,48 @@ byId("end-pilot")?.addEventListener("click", async () => {
     show(error);
   }
 });
+
+function cell(tag, text, className) {
+  return Object.assign(document.createElement(tag), { textContent: text, className: className ?? "" });
+}
+
+function number(value) {
+  return value === null ? "–" : value.toFixed(2).replace("-", "−");
+}
+
+for (const details of document.querySelectorAll(".agreement")) {
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    const place = details.querySelector(".rows");
+    try {
+      const { rows, confidence } = await get(`/api/admin/agreement/${details.dataset.slug}`);
+      if (!rows.length) {
+        place.replaceChildren(cell("p", "Two people, or a person and a judge, need common items first.", "hint"));
+        return;
+      }
+      const table = document.createElement("table");
+      const head = table.createTHead().insertRow();
+      const interval = `${Math.round(100 * confidence)} % interval`;
+      for (const [index, title] of ["annotators", "measure", "value", interval, "items"].entries()) {
+        head.append(Object.assign(cell("th", title, index > 1 ? "number" : ""), { scope: "col" }));
+      }
+      const body = table.createTBody();
+      for (const row of rows) {
+        const line = body.insertRow();
+        line.append(
+          Object.assign(cell("th", row.names), { scope: "row" }),
+          cell("td", row.measure),
+          cell("td", row.value === null ? row.note : number(row.value), "number"),
+          cell("td", row.value === null ? "–" : `${number(row.low)} to ${number(row.high)}`, "number"),
+          cell("td", row.count, "number"),
+        );
+      }
+      const frame = cell("div", "", "scroll");
+      frame.tabIndex = 0;
+      frame.append(table);
+      place.replaceChildren(frame);
+    } catch (error) {
+      show(error);
+    }
+  });
+}

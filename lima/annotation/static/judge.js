@@ -4,11 +4,11 @@ import { get, post, Refused } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
 const root = byId("judge");
-const api = `/api/tasks/${root.dataset.slug}`;
+const { api } = root.dataset;
 const pair = root.dataset.pair === "yes";
 const choices = [...document.querySelectorAll(".choice")];
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
-const PENDING = `pending:${root.dataset.slug}`;
+const PENDING = `pending:${api}`;
 
 let item = null; // shown now
 let open = null; // the state to return to after a revision
