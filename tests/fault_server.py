@@ -92,6 +92,10 @@ def faulty(*, share: float, delay: float = 0.0) -> Iterator[Faulty]:
         started.set()
         await stop.wait()
         await runner.cleanup()
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()

@@ -11,6 +11,7 @@ from lima.errors import LimaError, run_command
 from lima.evaluation import items, rules
 from lima.evaluation.annotators import annotate, stale_annotations, without_value
 from lima.evaluation.items import Items
+from lima.inference import response_cache
 from lima.records import Judgment
 
 
@@ -39,7 +40,7 @@ def main(key: str) -> None:
                 name=name,
                 annotator=annotator,
                 judge=params.judge,
-                cache_path=storage.REPLIES,
+                cache_path=response_cache.path(),
                 annotations=storage.annotations(key),
                 done=bar.update,
             )

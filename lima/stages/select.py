@@ -15,6 +15,7 @@ from lima.errors import LimaError, run_command
 from lima.evaluation import items, pairwise
 from lima.evaluation.annotators import annotate
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint, select_best
+from lima.inference import response_cache
 from lima.inference.generation_cache import CODE, BatchCache, files_digest
 from lima.records import EpochMetrics, EpochScore, Judgment, Prompt, Response, Unanswered
 
@@ -119,7 +120,7 @@ def compared(
             name=annotator_name(params),
             annotator=params.select.annotator,
             judge=params.judge,
-            cache_path=storage.REPLIES,
+            cache_path=response_cache.path(),
             annotations=storage.annotations(f"select-{arm}"),
             done=bar.update,
         )

@@ -165,7 +165,7 @@ def test_kept_answers_of_other_weights_settings_or_prompts_are_not_used(publishe
         judge_by(server.url)
         with pytest.raises(LimaError, match="401"):
             select.main("lima")
-        before = set(Path("work/kept/select/lima").iterdir())
+        before = set(Path("work/kept/select/lima").glob("*.jsonl"))
         assert len(before) == 2
         if change == "weights":
             rows = [m.model_copy(update={"digest": f"new {m.digest}"}) for m in read_epochs()]
@@ -179,7 +179,7 @@ def test_kept_answers_of_other_weights_settings_or_prompts_are_not_used(publishe
             tiny_model.save(Path("data/base/smollm2-135m"), seed=5)
         with pytest.raises(LimaError, match="401"):
             select.main("lima")
-        new = set(Path("work/kept/select/lima").iterdir()) - before
+        new = set(Path("work/kept/select/lima").glob("*.jsonl")) - before
         assert len(new) == {"weights": 1, "base": 1}.get(change, 2)
 
 
