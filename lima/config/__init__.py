@@ -44,6 +44,7 @@ class Params(Section):
     profile: str
     models: dict[Key, Model]
     sources: dict[Key, Source]
+    source_filters: dict[Key, dict[str, Any]]
     arms: dict[Key, Arm]
     contestants: dict[Key, Contestant]
     evaluations: dict[Key, Evaluation]
@@ -67,7 +68,8 @@ class Params(Section):
         """Return the filter section with the thresholds of a source; those of its reader are the default."""
         entry = self.sources[source]
         section = self.filter.of_reader(entry.reader)
-        merged = section.model_validate(_merged(section.model_dump(), entry.filter or {}))
+        changes = {**self.source_filters[source], "prefilter": entry.prefilter or {}}
+        merged = section.model_validate(_merged(section.model_dump(), changes))
         return self.filter.with_reader(entry.reader, merged)
 
     def baselines(self) -> dict[str, str]:
@@ -144,14 +146,38 @@ class Params(Section):
                 f"select: epochs {self.select.first_epoch} to {self.select.last_epoch} are not within "
                 f"train.keep_epochs, {first} to {last}; change first_epoch, last_epoch or keep_epochs"
             )
-        for name in self.sources:
-            try:
-                self.rules(name)
-            except ValidationError as error:
-                wrong += _messages(error, "sources", name, "filter")
+        wrong += self._wrong_thresholds()
         if wrong:
             raise ValueError("\n  ".join(wrong))
         return self
+
+    def _wrong_thresholds(self) -> list[str]:
+        """Messages for thresholds of single sources: missing or unknown entries, unknown keys, invalid values."""
+        wrong = [
+            f"source_filters.{name}: missing entry; add {name}: {{}}, or the thresholds of this source only"
+            for name in self.sources
+            if name not in self.source_filters
+        ]
+        wrong += [
+            f"source_filters.{name}: {name!r} is not one of the sources ({', '.join(self.sources)})"
+            f"{_suggestion(name, self.sources)}"
+            for name in self.source_filters
+            if name not in self.sources
+        ]
+        for name in self.sources.keys() & self.source_filters.keys():
+            if "prefilter" in self.source_filters[name]:
+                wrong.append(
+                    f"source_filters.{name}.prefilter: the stage scrape applies it; move it to sources.{name}.prefilter"
+                )
+                continue
+            try:
+                self.rules(name)
+            except ValidationError as error:
+                wrong += [
+                    f"{_location(_threshold_path(name, detail['loc']))}{_message(detail, ())}"
+                    for detail in error.errors()
+                ]
+        return wrong
 
     def _unsuitable_annotators(self) -> list[str]:
         """Messages for annotators whose kind cannot judge the task of an evaluation."""
@@ -237,9 +263,14 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _messages(error: ValidationError, *section: str) -> list[str]:
+def _threshold_path(source: str, path: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return the key of params.yaml that sets a threshold of one source."""
+    return ("sources", source, *path) if path[:1] == ("prefilter",) else ("source_filters", source, *path)
+
+
+def _messages(error: ValidationError) -> list[str]:
     missing = [e["loc"] for e in error.errors() if e["type"] == "missing"]
-    return [f"{_location((*section, *e['loc']))}{_message(e, missing)}" for e in error.errors()]
+    return [f"{_location(e['loc'])}{_message(e, missing)}" for e in error.errors()]
 
 
 def _message(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> str:

@@ -74,7 +74,7 @@ class Source(Section):
     license: str
     author: str | None = None  # credited if a row has no author
     url: str | None = None  # credited if a row has no URL
-    filter: dict[str, Any] | None = None  # thresholds of this source; they override those of its reader, filter.READER
+    prefilter: dict[str, Any] | None = None  # overrides values of filter.READER.prefilter; scrape reads it
 
 
 class Lora(Section):

@@ -93,7 +93,7 @@ def shortage(params: Params, source: str, pool: str) -> str:
         limits.append(f"{params.mix.held_out[source]} held out (mix.held_out)")
     if source in params.mix.most_per_site:
         limits.append(f"at most {params.mix.most_per_site[source]} per site (mix.most_per_site)")
-    own = f"; to change a threshold for this source only, set sources.{source}.filter" if pool == "kept" else ""
+    own = f"; to change a threshold for this source only, set source_filters.{source}" if pool == "kept" else ""
     return f"Limited by: {'; '.join(limits) or 'the size of the dumps'}{own}"
 
 

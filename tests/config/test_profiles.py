@@ -193,17 +193,21 @@ def test_a_write_that_fails_leaves_the_parameters_whole(checkout, monkeypatch):
     assert Path("params.yaml").read_text() == before
 
 
-OTHER = "dumps: corpus/dumps/stack_exchange_other, license: CC BY-SA"
+DUMPS = "dumps: corpus/dumps/stack_exchange_other, license: CC BY-SA"
+THRESHOLDS = "  stack_exchange_other: {}\n"
 
 
-def with_thresholds(thresholds: str) -> None:
+def with_thresholds(entry: str, *, prefilter: str = "{}") -> None:
+    """Write params.yaml with an entry of source_filters, and a prefilter, for the source stack_exchange_other."""
     text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
-    assert OTHER in text
-    Path("params.yaml").write_text(text.replace(OTHER, f"{OTHER}, filter: {thresholds}"))
+    for before, after in ((DUMPS, f"{DUMPS}, prefilter: {prefilter}"), (THRESHOLDS, entry)):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    Path("params.yaml").write_text(text)
 
 
 def test_a_source_may_have_thresholds_of_its_own(checkout):
-    with_thresholds("{min_chars: 600, prefilter: {min_response_score: 3}}")
+    with_thresholds("  stack_exchange_other: {min_chars: 600}\n", prefilter="{min_response_score: 3}")
     p = config.load()
     own, shared = (p.rules(name).stack_exchange for name in ("stack_exchange_other", "stack_exchange_stem"))
     assert (own.min_chars, own.prefilter.min_response_score, own.max_chars) == (600, 3, 4096)
@@ -212,23 +216,41 @@ def test_a_source_may_have_thresholds_of_its_own(checkout):
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "message"),
+    ("entry", "message"),
     [
-        ("{min_char: 600}", r"sources\.stack_exchange_other\.filter\.min_char: unknown key with the value 600"),
         (
-            "{min_chars: few}",
-            r"sources\.stack_exchange_other\.filter\.min_chars: Input should be a valid integer, not 'few'",
+            "  stack_exchange_other: {min_char: 600}\n",
+            r"  source_filters\.stack_exchange_other\.min_char: unknown key with the value 600",
         ),
-        ("{min_chars: 9000}", r"sources\.stack_exchange_other\.filter: min_chars 9000 is more than max_chars 4096"),
         (
-            "{prefilter: {min_score: 1}}",
-            r"sources\.stack_exchange_other\.filter\.prefilter\.min_score: unknown key",
+            "  stack_exchange_other: {min_chars: few}\n",
+            r"  source_filters\.stack_exchange_other\.min_chars: Input should be a valid integer, not 'few'",
+        ),
+        (
+            "  stack_exchange_other: {min_chars: 9000}\n",
+            r"  source_filters\.stack_exchange_other: min_chars 9000 is more than max_chars 4096",
+        ),
+        (
+            "  stack_exchange_other: {prefilter: {min_response_score: 1}}\n",
+            r"  source_filters\.stack_exchange_other\.prefilter: the stage scrape applies it; move it to "
+            r"sources\.stack_exchange_other\.prefilter",
+        ),
+        ("", r"  source_filters\.stack_exchange_other: missing entry; add stack_exchange_other: \{\}"),
+        (
+            "  stack_exchange_other: {}\n  stack_exchange_othr: {}\n",
+            r"  source_filters\.stack_exchange_othr: 'stack_exchange_othr' is not one of the sources .*; did you mean",
         ),
     ],
 )
-def test_a_wrong_threshold_of_a_source_is_named_where_it_stands(checkout, thresholds, message):
-    with_thresholds(thresholds)
+def test_a_wrong_threshold_of_a_source_is_named_with_its_key(checkout, entry, message):
+    with_thresholds(entry)
     with pytest.raises(ParamsError, match=message):
+        config.load()
+
+
+def test_a_wrong_prefilter_of_a_source_is_named_with_its_key(checkout):
+    with_thresholds(THRESHOLDS, prefilter="{min_score: 1}")
+    with pytest.raises(ParamsError, match=r"  sources\.stack_exchange_other\.prefilter\.min_score: unknown key"):
         config.load()
 
 

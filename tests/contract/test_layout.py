@@ -219,7 +219,15 @@ def test_each_number_has_a_comment_with_its_unit_or_source(name):
             section = text.rstrip(":\n ")
         value = re.sub(r"[\w./-]*[A-Za-z][\w./-]*", "", text)  # without words, names and paths
         number = re.search(r"(?<![\w.])\d+(\.\d+)?", value)
-        registry = section in ("models", "sources", "arms", "contestants", "evaluations", "panels")
+        registry = section in (
+            "models",
+            "sources",
+            "source_filters",
+            "arms",
+            "contestants",
+            "evaluations",
+            "panels",
+        )
         seed = re.search(r"\bseed: \d+", text)
         if number and "#" not in line and not seed and not (registry and "{" in line):
             bare.append(line.strip())

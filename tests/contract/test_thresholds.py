@@ -53,7 +53,8 @@ def before(checkout):
             5,
             EXCHANGES | {"scrape@stack_exchange_stem", f"scrape@{OTHER}"},
         ),
-        (f"sources.{OTHER}.filter", {"min_chars": 1000}, {f"scrape@{OTHER}", f"filter@{OTHER}"}),
+        (f"source_filters.{OTHER}", {"min_chars": 1000}, {f"filter@{OTHER}"}),
+        (f"sources.{OTHER}.prefilter", {"min_response_score": 5}, {f"scrape@{OTHER}", f"filter@{OTHER}"}),
         ("sources.authored.license", "CC0-1.0", {"scrape@authored", "filter@authored"}),
     ],
 )

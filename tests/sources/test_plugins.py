@@ -83,13 +83,16 @@ def package(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def add_source(folder: Path, *, section: dict | None = None, source: dict | None = None) -> None:
+def add_source(
+    folder: Path, *, section: dict | None = None, source: dict | None = None, own: dict | None = None
+) -> None:
     """params.yaml of a checkout in which the package's reader has a source."""
     yaml = YAML()
     values = yaml.load(ROOT / "params.yaml")
     values["sources"]["posts"] = {"reader": "usenet", "dumps": str(folder / "dump"), "license": "CC0-1.0"} | (
         source or {}
     )
+    values["source_filters"]["posts"] = own or {}
     values["filter"]["edits"] = str(ROOT / values["filter"]["edits"])
     values["scrape"]["max_bad_share"] = 0.5
     if section is not None:
@@ -131,7 +134,7 @@ def test_a_source_of_a_plug_in_is_scraped_and_filtered_without_thresholds(packag
 
 def test_the_rules_of_a_plug_in_read_their_thresholds_and_those_of_its_source(package, tmp_path):
     package.write_text(READER + DECIDE.replace("REASON", '"too_short"'))
-    add_source(tmp_path, section={"min_chars": 1000}, source={"filter": {"min_chars": 20}})
+    add_source(tmp_path, section={"min_chars": 1000}, own={"min_chars": 20})
     for stage in ("scrape", "filter"):
         done = run(tmp_path, f"lima.stages.{stage}", "posts")
         assert done.returncode == 0, done.stderr

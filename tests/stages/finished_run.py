@@ -54,6 +54,7 @@ FUNNELS = (
 def settings(**overrides: object) -> dict[str, object]:
     values = YAML(typ="safe").load(SHIPPED)
     values["sources"] = {name: values["sources"][name] for name in ("stack_exchange_stem", "authored")}
+    values["source_filters"] = {name: {} for name in values["sources"]}
     values["arms"] = {
         "lima": {"pool": "kept", "without": [], "examples": {"stack_exchange_stem": 6, "authored": 4}},
         "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"stack_exchange_stem": 10}},

@@ -109,7 +109,7 @@ def test_an_example_without_its_candidate_is_told(checkout):
 
 SHORT = (
     r"wikihow: 26 requested, 25 available: .*request fewer examples or add dumps\. Limited by: "
-    r"[\d,]+ dropped as \w+.*; 8 held out \(mix\.held_out\); .* for this source only, set sources\.wikihow\.filter"
+    r"[\d,]+ dropped as \w+.*; 8 held out \(mix\.held_out\); .* for this source only, set source_filters\.wikihow"
 )
 
 
