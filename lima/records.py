@@ -279,7 +279,7 @@ class Annotation(Record):
     comment: str = ""
     seconds: NonNegativeFloat
     time: str  # ISO 8601, UTC
-    kind: Literal["main", "attention", "repeat"] = "main"
+    kind: Literal["main", "attention", "repeat", "adjudication"] = "main"  # adjudication: of people who differ
     simulated: bool = False  # by a program, for tests and demonstrations
 
 

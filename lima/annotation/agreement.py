@@ -8,7 +8,6 @@ from itertools import combinations
 from multiprocessing import get_context
 
 from lima.annotation.quality import Unit, unit
-from lima.annotation.study import ADJUDICATOR
 from lima.config.tools import AnnotationSettings
 from lima.evaluation.tasks import TASKS
 from lima.records import Annotation, Task
@@ -34,7 +33,7 @@ def labels_of_people(records: Sequence[Annotation]) -> dict[str, dict[Unit, str]
     """Each person's values: without skipped items, attention checks, repeats and adjudications."""
     labels: defaultdict[str, dict[Unit, str]] = defaultdict(dict)
     for record in records:
-        if record.kind == "main" and record.value is not None and record.person != ADJUDICATOR:
+        if record.kind == "main" and record.value is not None:
             labels[record.person][unit(record)] = record.value
     return dict(labels)
 

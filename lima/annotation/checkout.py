@@ -7,42 +7,82 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lima import config, locks, storage
+from lima import config, jsonl, locks, storage
 from lima.annotation.questions import Question, StudyEvaluation
 from lima.annotation.store import Store
 from lima.annotation.study import Study, read_annotations, write_annotations
 from lima.config import Params
+from lima.config.entries import PeopleAnnotator
 from lima.errors import LimaError
-from lima.evaluation import items
+from lima.evaluation import items, rules
+from lima.evaluation.items import Item
+from lima.records import Judgment, Task
 
 FOLDER = storage.WORK / "annotation"
 DATABASE = FOLDER / "study.sqlite"
 
 
-def load_evaluations(params: Params) -> list[StudyEvaluation]:
-    """The evaluations whose responses have been sampled."""
+def load_evaluations(params: Params, names: Sequence[str] = ()) -> list[StudyEvaluation]:
+    """The evaluations whose responses have been sampled.
+
+    Of attacks only those that the rules cannot decide, of constraints only prompts that have one.
+
+    Args:
+        names: evaluations to load; if empty those whose panels have people, and if none has, the pairwise ones.
+    """
+    names = (
+        names
+        or [name for name in params.evaluations if has_people(params, name)]
+        or [name for name, evaluation in params.evaluations.items() if evaluation.task == "pairwise"]
+    )
     evaluations = []
-    for name, evaluation in params.evaluations.items():
-        files = [storage.responses(side, evaluation.prompts) for side in (evaluation.contestant, evaluation.rival)]
-        prompts = storage.result_dir("prompts") / f"{evaluation.prompts}.jsonl"
-        if not all(path.exists() for path in (prompts, *files)):
+    for name in names:
+        evaluation = params.evaluations[name]
+        needed = [storage.responses(side, evaluation.prompts) for side in (evaluation.contestant, evaluation.rival)]
+        needed.append(storage.result_dir("prompts") / f"{evaluation.prompts}.jsonl")
+        if not all(path.exists() for path in needed):
             continue
-        questions = [
-            Question(
-                name,
-                evaluation.task,
-                item.prompt.id,
-                item.response.sample,
-                item.response.turn,
-                item.prompt.messages,
-                item.response.contestant,
-                item.rival.contestant if evaluation.task == "pairwise" else None,
-                tuple(response.text for response in item.responses),
-            )
-            for item in items.read(evaluation, seed=params.judge.seed).items
-        ]
-        evaluations.append(StudyEvaluation(name, evaluation.task, tuple(questions)))
+        shown = items.read(evaluation, seed=params.judge.seed).items
+        if evaluation.task == "constraint":
+            shown = [item for item in shown if item.prompt.constraints]
+        if evaluation.task == "attack":
+            shown = [item for item in shown if rules.is_undecided(item)]
+        questions = tuple(_question(name, evaluation.task, item) for item in shown)
+        if questions:
+            evaluations.append(StudyEvaluation(name, evaluation.task, questions, _judges(name)))
     return evaluations
+
+
+def has_people(params: Params, name: str) -> bool:
+    """Whether people are in the panel of an evaluation, so that the stage judge reads their annotations."""
+    panel = params.panels[params.evaluations[name].panel]
+    return any(isinstance(annotator, PeopleAnnotator) for annotator in panel.values())
+
+
+def _question(name: str, task: Task, item: Item) -> Question:
+    response, *others = item.responses
+    return Question(
+        name,
+        task,
+        item.prompt.id,
+        response.sample,
+        response.turn,
+        item.prompt.messages,
+        response.contestant,
+        others[0].contestant if others else None,
+        tuple(each.text for each in item.responses),
+    )
+
+
+def _judges(name: str) -> dict[str, dict[tuple[str, int, int, str], str]]:
+    """The values of models and baselines in the last run of the stage judge."""
+    judges: dict[str, dict[tuple[str, int, int, str], str]] = {}
+    for path in sorted(storage.result_dir("judge", name).glob("*/judgments.jsonl")):
+        for judgment in jsonl.read(path, Judgment):
+            if judgment.person is None and judgment.value is not None:
+                position = (judgment.prompt_id, judgment.sample, judgment.turn, judgment.contestant)
+                judges.setdefault(judgment.annotator, {})[position] = judgment.value
+    return judges
 
 
 @contextmanager
@@ -50,21 +90,20 @@ def opened(params: Params, names: Sequence[str] = ()) -> Iterator[Study]:
     """The study with its database, which no other process may use meanwhile; annotations are written at the end.
 
     Args:
-        names: evaluations to include; all if empty.
+        names: evaluations to include, see `load_evaluations`.
 
     Raises:
         LimaError: an unknown name, or an evaluation without sampled responses.
     """
-    evaluations = load_evaluations(params)
     for name in names:
         config.entry(params.evaluations, "evaluation", name)
-        if name not in {evaluation.name for evaluation in evaluations}:
-            raise LimaError(f"no responses for the evaluation {name}; run `dvc repro sample`")
-    chosen = [evaluation for evaluation in evaluations if not names or evaluation.name in names]
+    evaluations = load_evaluations(params, names)
+    if missing := set(names) - {evaluation.name for evaluation in evaluations}:
+        raise LimaError(f"no responses for the evaluation {min(missing)}; run `dvc repro sample`")
     with locks.hold(FOLDER / "study.lock", folder=FOLDER):
         store = Store(DATABASE)
         try:
-            study = Study(chosen, store, params.annotation)
+            study = Study(evaluations, store, params.annotation)
             read_annotations(study, storage.ANNOTATIONS)
             yield study
             write_annotations(study, storage.ANNOTATIONS)
@@ -96,6 +135,14 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
             )
         if not study.evaluations:
             print("no responses to judge yet; run `dvc repro sample`", file=sys.stderr)
+        for name in study.evaluations:
+            if not has_people(params, name):
+                panel = params.evaluations[name].panel
+                print(
+                    f"note: the stage judge reads annotations of {name} once its panel has people; add "
+                    f"`people: {{kind: people}}` to panels.{panel} in params.yaml",
+                    file=sys.stderr,
+                )
         if browser and open_access and shutil.which("xdg-open"):
             webbrowser.open(f"{address}/")
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)

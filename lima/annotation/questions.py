@@ -8,7 +8,7 @@ from typing import Literal
 
 from lima.records import Task, Turn
 
-Kind = Literal["main", "attention", "repeat"]
+Kind = Literal["main", "attention", "repeat", "adjudication"]
 SKIP_REASONS = {
     "knowledge": "I do not know the subject well enough",
     "unreadable": "A text is broken or not in my language",

@@ -23,7 +23,7 @@ from lima.annotation.store import Assignment, Person, Saved, Store, StudyError
 from lima.config.tools import AnnotationSettings
 from lima.records import Annotation
 
-ADJUDICATOR = "adjudicator"  # pseudonym whose judgments settle disagreements; left out of agreement
+ADJUDICATOR = "adjudicator"  # pseudonym of the administrators who settle disagreements
 MAX_COMMENT = 2000  # characters
 
 
@@ -194,7 +194,7 @@ class Study:
         """Items on which people differ, most disputed first, each with the value of every person."""
         votes: dict[str, dict[str, str]] = {}
         for record in self.annotations(evaluation.name):
-            if record.kind == "main" and record.value is not None and record.person != ADJUDICATOR:
+            if record.kind == "main" and record.value is not None:
                 votes.setdefault(record_question(record), {})[record.person] = record.value
         differing = [(evaluation.by_id[id_], by) for id_, by in votes.items() if id_ in evaluation.by_id]
         differing = [(question, by) for question, by in differing if len(set(by.values())) > 1]
@@ -214,7 +214,7 @@ class Study:
                 main = [assignment for assignment, _ in given]
                 first = self._first(person, waiting[0], main, by_item={})
                 ordinal = self.store.last_ordinal(person, evaluation.name) + 1
-                open_ = _assigned(person, waiting[0], "main", ordinal, first)
+                open_ = _assigned(person, waiting[0], "adjudication", ordinal, first)
                 self.store.assign(open_)
             return open_, Progress(judged, len(known) + len(waiting))
 

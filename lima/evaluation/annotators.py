@@ -114,13 +114,14 @@ def texts_digest(item: Item) -> str:
 
 
 def _by_people(items: Sequence[Item], *, evaluation: Evaluation, key: str, name: str, path: Path) -> list[Judgment]:
-    """Read the judgments of people about these texts. Repeated items, attention checks and stale texts are left out.
+    """Read the judgments of people about these texts. Repeated items, attention checks, adjudications and stale texts
+    are left out.
 
     Raises:
         LimaError: the file is missing.
     """
     if not path.exists():
-        raise LimaError(f"{path} not found; create an empty file, or judge the items with `lima annotate {key}`")
+        raise LimaError(f"{path} not found; create an empty file, or judge the items with `lima annotate --only {key}`")
     by_position = {
         (r.contestant, r.prompt_id, r.sample, r.turn): (item, texts_digest(item))
         for item in items

@@ -67,7 +67,7 @@ def test_an_adjudicator_gets_the_items_on_which_people_differ(tmp_path):
     assert s.next_disagreement(adjudicator, items)[0] is None
     people = labels_of_people(s.annotations(items.name))
     assert people.keys() == {"ann", "bob"}  # adjudications are not part of agreement
-    assert Counter(record.person for record in s.annotations(items.name))[ADJUDICATOR] == 2
+    assert Counter(record.kind for record in s.annotations(items.name)) == {"main": 12, "adjudication": 2}
 
 
 def judged(count, **values):
