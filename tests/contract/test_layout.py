@@ -238,6 +238,27 @@ def test_params_yaml_equals_the_laptop_profile():
     assert (ROOT / "params.yaml").read_text() == (ROOT / "lima/config/profiles/laptop.yaml").read_text()
 
 
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+
+def is_set(node: ast.expr) -> bool:
+    return isinstance(node, ast.Set | ast.SetComp) or (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("set", "frozenset")
+    )
+
+
+def test_the_parameters_of_tests_are_not_sets():
+    """The order of a set of strings differs between processes, but pytest-xdist needs the same order in all workers."""
+    unordered = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parametrize"
+        if len(node.args) > 1 and is_set(node.args[1])
+    ]
+    assert unordered == []
+
+
 # --- documents -------------------------------------------------------------------------------------------------------
 
 

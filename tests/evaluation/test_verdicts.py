@@ -17,7 +17,7 @@ REPLIES = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").split
 PAIRWISE = TASKS["pairwise"].labels
 
 
-@pytest.mark.parametrize("task", {row["task"] for row in REPLIES})
+@pytest.mark.parametrize("task", sorted({row["task"] for row in REPLIES}))
 def test_every_reply_of_the_corpus_has_the_value_that_a_reader_finds(task):
     rows = [row for row in REPLIES if row["task"] == task]
     readings = [(row["reply"], parse(row["reply"], TASKS[task].labels, finish=row["finish"])) for row in rows]
