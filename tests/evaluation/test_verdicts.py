@@ -28,8 +28,7 @@ def test_the_corpus_has_at_least_300_replies_with_and_without_a_verdict_for_ever
     assert len({(row["task"], row["reply"], row["finish"]) for row in REPLIES}) == len(REPLIES) >= 300
     for task, definition in TASKS.items():
         values = {row["value"] for row in REPLIES if row["task"] == task}
-        expected = {*definition.labels.values(), None} if definition.labels else set()
-        assert values == expected or task == "dialogue"  # dialogue has the labels of grade
+        assert values == {*definition.labels.values(), None} or task == "dialogue"  # dialogue has the labels of grade
     assert TASKS["dialogue"].labels == TASKS["grade"].labels
 
 
@@ -39,7 +38,7 @@ def test_every_task_has_a_definition_whose_labels_lead_to_its_values():
         values = {"first", "second", "tie"} if definition.pairwise else set(definition.values)
         assert set(definition.labels.values()) <= values, task
         assert definition.best | definition.worst <= set(definition.values), task
-        assert (definition.template is None) == (task == "constraint")
+        assert definition.template == task
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="<>{}\"'“”„«»「」『』‘’◁`~[]|")), st.sampled_from("AB"))
@@ -47,7 +46,7 @@ def test_text_before_a_final_verdict_line_is_ignored(before, label):
     assert parse(f"{before}.\n\nx.\n\nVERDICT: {label}", PAIRWISE) == PAIRWISE[label]
 
 
-@given(st.text(), st.sampled_from([definition.labels for definition in TASKS.values() if definition.labels]))
+@given(st.text(), st.sampled_from([definition.labels for definition in TASKS.values()]))
 def test_every_text_has_a_value_or_none(reply, labels):
     assert parse(reply, labels) in {*labels.values(), None}
 
