@@ -132,12 +132,24 @@ def plan(
 
 @app.command()
 def cost(
-    contestant: Annotated[str, typer.Argument(help="A contestant of params.yaml of the kind endpoint.")],
+    name: Annotated[str, typer.Argument(help="An evaluation, or a contestant of the kind endpoint, of params.yaml.")],
 ) -> None:
-    """Estimate calls, tokens and cost of an endpoint contestant's missing answers; sends no requests."""
-    from lima.stages import sample
+    """Estimate calls, tokens and cost of the missing answers or judgments; sends no requests."""
+    from lima import config
+    from lima.stages import judge, sample
 
-    typer.echo(sample.cost(contestant))
+    typer.echo(judge.cost(name) if name in config.load().evaluations else sample.cost(name))
+
+
+@app.command()
+def retry(
+    dry_run: Annotated[bool, typer.Option(help="List the stages, without running them.")] = False,
+) -> None:
+    """Send the failed requests of all contestants and annotators again; everything else comes from the cache."""
+    from lima import config
+    from lima import retry as retries
+
+    raise typer.Exit(retries.run(config.load(), dry_run=dry_run))
 
 
 @app.command()

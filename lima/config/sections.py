@@ -286,7 +286,24 @@ class Sample(RequestSettings):
     decoding: Decoding
 
 
+class Canaries(Section):
+    """Items with a known judgment, which every model judges beside the responses."""
+
+    references: str  # recorded answers written by people, JSONL
+    per_kind: NonNegativeInt
+
+
+class Usability(Section):
+    """Largest shares at which an annotator's judgments support a conclusion."""
+
+    max_unusable_share: Share
+    max_inconsistent_share: Share
+    max_constant_share: Share
+    max_failed_canaries: Share
+
+
 class Judge(RequestSettings):
+    canaries: Canaries
     seed: NonNegativeInt
 
 
@@ -296,4 +313,5 @@ class Report(Section):
     power: OpenShare
     side_by_side: PositiveInt
     seed: NonNegativeInt
+    usability: Usability
     card: DataCard

@@ -35,18 +35,18 @@ def annotate(
     name: str,
     annotator: BaselineAnnotator | PeopleAnnotator | EndpointAnnotator,
     judge: Judge,
-    cache_path: Path,
     annotations: Path,
     done: Callable[[], object],
+    cache_path: Path | None = None,
 ) -> list[Judgment]:
     """Return an annotator's judgments in the order of the items; people may judge an item several times or not at all.
 
     Args:
         key: the evaluation's key in params.yaml.
         name: the annotator's key in its panel.
-        cache_path: SQLite file in which replies of models are cached.
         annotations: file with people's judgments of this evaluation.
         done: called after each item.
+        cache_path: file of the response cache; None for the configured one.
 
     Raises:
         TooManyFailures: more requests without a reply than `judge.max_failed_share` allows.
@@ -152,19 +152,18 @@ async def _by_model(
     *,
     evaluation: Evaluation,
     judge: Judge,
-    cache_path: Path,
+    cache_path: Path | None,
     done: Callable[[], object],
 ) -> list[tuple[JudgeReply, ...]]:
     """Ask a model about every item, about pairs in both orders; cached replies are not requested again."""
     from lima.inference import chat_session  # imports openai, which takes a second and which baselines do not need
 
-    template = templates.load(evaluation.template, evaluation.task)
-    requests = [item_requests(item, annotator, evaluation.task, template, seed=judge.seed) for item in items]
+    orders_of_items = requests(items, annotator, evaluation, seed=judge.seed)
     async with chat_session.session(
         annotator,
         judge,
         stage="judge",
-        total=sum(map(len, requests)),
+        total=sum(map(len, orders_of_items)),
         description=annotator.model,
         cache_path=cache_path,
     ) as session:
@@ -174,7 +173,15 @@ async def _by_model(
             done()
             return tuple(replies)
 
-        return await session.gather([partial(judged, orders) for orders in requests])
+        return await session.gather([partial(judged, orders) for orders in orders_of_items])
+
+
+def requests(
+    items: Sequence[Item], annotator: EndpointAnnotator, evaluation: Evaluation, *, seed: int
+) -> list[list[tuple[str | None, ChatRequest]]]:
+    """Return the requests of each item, as `item_requests` does."""
+    template = templates.load(evaluation.template, evaluation.task)
+    return [item_requests(item, annotator, evaluation.task, template, seed=seed) for item in items]
 
 
 def item_requests(
@@ -188,13 +195,13 @@ def item_requests(
         annotator.send, annotator.extra, max_tokens=annotator.max_tokens, temperature=GREEDY, top_p=1.0, seed=seed
     )
     orders = [item.responses, item.responses[::-1]] if TASKS[task].pairwise else [item.responses]
-    requests: list[tuple[str | None, ChatRequest]] = []
+    made: list[tuple[str | None, ChatRequest]] = []
     for responses in orders:
         fields = templates.fields(task, item.prompt.messages, [response.text for response in responses])
         turns = templates.turns(template, fields, system_turn=annotator.system_turn)
         shown = responses[0].contestant if len(responses) > 1 else None
-        requests.append((shown, ChatRequest(model=annotator.model, messages=turns, options=options, attempt=0)))
-    return requests
+        made.append((shown, ChatRequest(model=annotator.model, messages=turns, options=options, attempt=0)))
+    return made
 
 
 def _reply(shown: str | None, reply: ChatResponse | NoReply, task: Task) -> JudgeReply:

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from pydantic import NonNegativeInt
+
 from lima.curation import hashing
 from lima.errors import LimaError
 from lima.evaluation.tasks import TASKS
-from lima.records import Judgment, NoReplyReason, Prompt, Response, Task
+from lima.records import Judgment, NoReplyReason, Prompt, Record, Response, Task
 
 CanaryKind = Literal["empty", "gibberish", "constant", "injected", "reference"]
 KINDS: tuple[CanaryKind, ...] = get_args(CanaryKind)
@@ -91,14 +93,13 @@ class Canary:
     expected: frozenset[str]  # values of a Judgment
 
 
-@dataclass(frozen=True)
-class CanaryResult:
-    """An annotator's judgments of the canaries of one kind."""
+class CanaryResult(Record):
+    """An annotator's judgments of the canaries of one kind: one line of canaries.jsonl."""
 
     kind: CanaryKind
-    passed: int
-    failed: int  # another value, or a reply without a readable and consistent verdict
-    unanswered: int  # no reply: neither passed nor failed
+    passed: NonNegativeInt
+    failed: NonNegativeInt  # another value, or a reply without a readable and consistent verdict
+    unanswered: NonNegativeInt  # no reply: neither passed nor failed
     failures: tuple[str, ...]  # PROMPT_ID: VALUE, of the failed ones
 
     @property
@@ -199,7 +200,15 @@ def evaluate(canaries: Sequence[Canary], judgments: Sequence[Judgment]) -> list[
             else:
                 failures.append(f"{canary.prompt.id}: {judgment.value or judgment.reason}")
         if members:
-            results.append(CanaryResult(kind, passed, len(failures), unanswered, tuple(failures)))
+            results.append(
+                CanaryResult(
+                    kind=kind,
+                    passed=passed,
+                    failed=len(failures),
+                    unanswered=unanswered,
+                    failures=tuple(failures),
+                )
+            )
     return results
 
 

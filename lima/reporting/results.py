@@ -12,6 +12,7 @@ from lima import jsonl, storage
 from lima.config import Params
 from lima.config.entries import ArmContestant
 from lima.errors import LimaError
+from lima.evaluation.canaries import CanaryResult
 from lima.records import (
     EpochMetrics,
     EpochScore,
@@ -19,6 +20,7 @@ from lima.records import (
     Funnel,
     Judgment,
     Prompt,
+    Record,
     Response,
     StepMetrics,
     Unanswered,
@@ -26,6 +28,7 @@ from lima.records import (
 )
 
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound=Record)
 
 
 class MissingResult(LimaError):
@@ -76,6 +79,7 @@ class Results:
     adversarial_responses: dict[str, list[Response]]  # by contestant, to the adversarial prompts
     unanswered: dict[str, list[Unanswered]]  # by contestant, to both sets
     judgments: dict[str, dict[str, list[Judgment]]]  # by evaluation and annotator
+    canaries: dict[str, dict[str, list[CanaryResult]]]  # by evaluation and annotator; of models only
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
         """Training metrics of the selected epoch."""
@@ -102,14 +106,20 @@ def read(p: Params) -> Results:
             name: list(jsonl.read(storage.result_dir("sample", name) / "unanswered.jsonl", Unanswered))
             for name in p.contestants
         },
-        judgments={
-            name: {
-                annotator: list(jsonl.read(storage.result_dir("judge", name) / annotator / "judgments.jsonl", Judgment))
-                for annotator in p.panels[evaluation.panel]
-            }
-            for name, evaluation in p.evaluations.items()
-        },
+        judgments=_judged(p, "judgments.jsonl", Judgment),
+        canaries=_judged(p, "canaries.jsonl", CanaryResult),
     )
+
+
+def _judged(p: Params, file: str, kind: type[R]) -> dict[str, dict[str, list[R]]]:
+    """Records of a file of the stage judge, by evaluation and annotator."""
+    return {
+        name: {
+            annotator: list(jsonl.read(storage.result_dir("judge", name) / annotator / file, kind))
+            for annotator in p.panels[evaluation.panel]
+        }
+        for name, evaluation in p.evaluations.items()
+    }
 
 
 def _responses(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Response]:

@@ -1,18 +1,21 @@
 """Judgments of an evaluation by the annotators of its panel (LIMA §4): `python -m lima.stages.judge EVALUATION`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.chat_types import counts
-from lima.config.entries import PeopleAnnotator, RulesAnnotator
+from lima.config.entries import EndpointAnnotator, Evaluation, PeopleAnnotator, RulesAnnotator
+from lima.config.sections import Judge
 from lima.errors import LimaError, run_command
-from lima.evaluation import items, rules
+from lima.evaluation import annotators, canaries, items, rules
 from lima.evaluation.annotators import annotate, stale_annotations, without_value
-from lima.evaluation.items import Items
-from lima.inference import response_cache
-from lima.records import Judgment
+from lima.evaluation.canaries import Canary, CanaryResult
+from lima.evaluation.items import Item, Items
+from lima.inference import recorded
+from lima.records import Judgment, Prompt
 
 
 @storage.alone("judge")
@@ -26,27 +29,33 @@ def main(key: str) -> None:
         raise LimaError(f"evaluation {key}: {' and '.join(sides)} have no answered prompt in common; see {files}")
     panel = params.panels[evaluation.panel]
     judgments: dict[str, list[Judgment]] = {}
+    results: dict[str, list[CanaryResult]] = {}
     # people and models judge only those attacks that the rules cannot decide
     asked = [item for item in judged.items if evaluation.task != "attack" or rules.is_undecided(item)]
-    with tqdm(total=len(asked) * len(panel), desc=key, disable=None) as bar:
+    models = sum(isinstance(annotator, EndpointAnnotator) for annotator in panel.values())
+    tests = read_canaries(evaluation, params.judge) if models else []
+    with tqdm(total=len(asked) * len(panel) + len(tests) * models, desc=key, disable=None) as bar:
         for name, annotator in panel.items():
             if isinstance(annotator, RulesAnnotator):
                 judgments[name] = rules.judge(judged.items, evaluation=evaluation, key=key, name=name)
                 continue
-            judgments[name] = annotate(
-                asked,
+            known = tests if isinstance(annotator, EndpointAnnotator) else []
+            records = annotate(
+                [*asked, *(Item(canary.prompt, canary.responses) for canary in known)],
                 evaluation=evaluation,
                 key=key,
                 name=name,
                 annotator=annotator,
                 judge=params.judge,
-                cache_path=response_cache.path(),
                 annotations=storage.annotations(key),
                 done=bar.update,
             )
+            judgments[name] = records[: len(records) - len(known)]
+            results[name] = canaries.evaluate(known, records[len(records) - len(known) :])
     with storage.publish("judge", key) as folder:
         for name, records in judgments.items():
             jsonl.write(folder / name / "judgments.jsonl", records)
+            jsonl.write(folder / name / "canaries.jsonl", results.get(name, []))
     for line in messages(key, judged, judgments):
         print(line)
     if any(isinstance(annotator, PeopleAnnotator) for annotator in panel.values()):
@@ -55,6 +64,35 @@ def main(key: str) -> None:
             print(
                 f"{key}: {stale} annotations in {storage.annotations(key)} are about other responses and do not count"
             )
+
+
+def cost(key: str) -> str:
+    """Return a line for each model of an evaluation: calls, tokens and cost of its missing replies, as an estimate."""
+    from lima.inference import chat_session  # imports openai
+
+    params = config.load()
+    evaluation = config.entry(params.evaluations, "evaluation", key)
+    judged = items.read(evaluation, seed=params.judge.seed)
+    asked = [item for item in judged.items if evaluation.task != "attack" or rules.is_undecided(item)]
+    asked += [Item(canary.prompt, canary.responses) for canary in read_canaries(evaluation, params.judge)]
+    lines = []
+    for name, annotator in params.panels[evaluation.panel].items():
+        if isinstance(annotator, EndpointAnnotator):
+            requests = annotators.requests(asked, annotator, evaluation, seed=params.judge.seed)
+            flat = [request for orders in requests for _, request in orders]
+            lines.append(f"{key}, {name}: {chat_session.estimate(flat, annotator)}")
+    return "\n".join(lines) or f"{key}: no model in the panel {evaluation.panel}, so it costs nothing"
+
+
+def read_canaries(evaluation: Evaluation, judge: Judge) -> list[Canary]:
+    """The canaries of an evaluation on the test prompts; none on other prompts, which have no reference answers."""
+    if evaluation.prompts != "test" or not judge.canaries.per_kind:
+        return []
+    prompts = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
+    references = recorded.read(Path(judge.canaries.references), prompts, contestant=canaries.REFERENCE)
+    return canaries.build(
+        evaluation.task, prompts, references, seed=judge.seed, per_kind=judge.canaries.per_kind, trusted=True
+    )
 
 
 def messages(key: str, judged: Items, judgments: dict[str, list[Judgment]]) -> Sequence[str]:

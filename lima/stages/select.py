@@ -15,7 +15,6 @@ from lima.errors import LimaError, run_command
 from lima.evaluation import items, pairwise
 from lima.evaluation.annotators import annotate
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint, select_best
-from lima.inference import response_cache
 from lima.inference.generation_cache import CODE, BatchCache, files_digest
 from lima.records import EpochMetrics, EpochScore, Judgment, Prompt, Response, Unanswered
 
@@ -120,7 +119,6 @@ def compared(
             name=annotator_name(params),
             annotator=params.select.annotator,
             judge=params.judge,
-            cache_path=response_cache.path(),
             annotations=storage.annotations(f"select-{arm}"),
             done=bar.update,
         )

@@ -7,7 +7,7 @@ from chat_server import Sent, completed, refused, said, serving
 from lima import jsonl
 from lima.chat_types import TooManyFailures
 from lima.config.entries import BaselineAnnotator, EndpointAnnotator, Evaluation, PeopleAnnotator
-from lima.config.sections import Budget, Judge
+from lima.config.sections import Budget, Canaries, Judge
 from lima.errors import LimaError
 from lima.evaluation.annotators import annotate, stale_annotations, texts_digest, without_value
 from lima.evaluation.items import DuplicateResponse, Item, collect, select_prompts
@@ -41,6 +41,7 @@ JUDGE = Judge(
     budget=Budget(calls=None, tokens=None, cost=None),
     max_failed_share=0.0,
     seed=17,
+    canaries=Canaries(references="authors.jsonl", per_kind=0),
 )
 
 

@@ -116,11 +116,13 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
     for name in NETS.keys() & p.evaluations.keys():
         for annotator, records in judgments(name, p.evaluations[name], test).items():
             _lines(f"judge/{name}/{annotator}/judgments.jsonl", records)
+            _lines(f"judge/{name}/{annotator}/canaries.jsonl", [])
     for name in ("lima-base-constraints", "lima-base-attacks"):
         evaluation = p.evaluations[name]
         found = items.read(evaluation, seed=p.judge.seed)
         records = rules.judge(found.items, evaluation=evaluation, key=name, name="rules")
         _lines(f"judge/{name}/rules/judgments.jsonl", records)
+        _lines(f"judge/{name}/rules/canaries.jsonl", [])
     tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
     tokenizer.pre_tokenizer = Whitespace()
     _json(f"base/{p.train.model}/tokenizer.json", json.loads(tokenizer.to_str()))
