@@ -24,7 +24,7 @@ from lima.annotation.study import ADJUDICATOR, MAX_COMMENT, Study, write_annotat
 PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 MIRROR_SECONDS = 1.0  # between a judgment and its line in corpus/annotations, at most
 SESSION_SECONDS = 30 * 24 * 3600
-LINKS = (("/admin", "Administration"),)  # shown to administrators
+LINKS = (("/selection", "Selection"), ("/admin", "Administration"))  # shown to administrators
 TEMPLATES = Environment(
     loader=PackageLoader("lima.annotation"),
     autoescape=True,

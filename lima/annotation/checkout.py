@@ -115,6 +115,7 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
     """Run the server until it is interrupted."""
     import uvicorn
 
+    from lima.annotation import selection_routes
     from lima.annotation.app import create
     from lima.annotation.security import LOOPBACK
 
@@ -122,6 +123,7 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
     with opened(params, names) as study:
         app = create(study, open_access=open_access, annotations=storage.ANNOTATIONS)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        selection_routes.add_routes(app, params, FOLDER)
         _check_port(host, port)
         if open_access:
             print(f"annotation: {address}/ (this machine only; stop with Ctrl-C)", flush=True)

@@ -121,6 +121,7 @@ class NearDuplicates(Section):
 class Filter(Section):
     seed: NonNegativeInt
     unfiltered_reservoir: PositiveInt
+    reviews: str
     edits: str
     language: Language
     near_duplicates: NearDuplicates

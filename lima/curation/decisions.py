@@ -41,6 +41,8 @@ REASONS = {
     "title_not_self_contained": "a title that cannot be understood alone [what it lacks]",
     "not_a_question": "a title that is not a question, where no other prompt is left [the title]",
     "answers_body": "a response to the body of a question of which only the title can be the prompt [the words]",
+    # a person's decision
+    "rejected_by_hand": "rejected by a person in hand selection [the reason]",
     # privacy and duplicates
     "secret": "a text with a private key [the kind]",
     "near_duplicate": "near duplicate of a record with more votes or a longer response [its id, Jaccard index]",
@@ -61,6 +63,7 @@ SETTINGS = {
     "too_short": "filter.READER.min_chars",
     "too_long": "filter.READER.max_chars",
     "mostly_quoted": "filter.READER.max_quoted_share",
+    "rejected_by_hand": "filter.reviews",
     "near_duplicate": "filter.near_duplicates.least_jaccard",
 }
 

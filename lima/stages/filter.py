@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lima import config, jsonl, storage
-from lima.curation import edits, hashing
+from lima.curation import edits, hashing, reviews
 from lima.curation.filters import FilterResults
 from lima.errors import run_command
 from lima.records import Candidate
@@ -22,6 +22,7 @@ def main(source: str) -> None:
     candidates = jsonl.read(storage.result_dir("scrape", source) / "candidates.jsonl", Candidate)
     reservoir = hashing.Reservoir[Candidate](settings.unfiltered_reservoir, seed=settings.seed)
     changes = edits.read_edits(Path(settings.edits), source)
+    decided = reviews.read_reviews(Path(settings.reviews))
     results = FilterResults(reader=reader, settings=settings)
     offered = 0
 
@@ -37,7 +38,8 @@ def main(source: str) -> None:
         outcomes = rules.apply(
             watched(), reader=reader, settings=settings, to_markdown=to_markdown, to_marked=to_marked
         )
-        jsonl.write(folder / "dropped.jsonl", results.collect(edits.apply_edits(outcomes, changes)))
+        reviewed = reviews.apply_reviews(outcomes, decided)
+        jsonl.write(folder / "dropped.jsonl", results.collect(edits.apply_edits(reviewed, changes)))
         jsonl.write(folder / "kept.jsonl", results.kept())
         jsonl.write(folder / "prompts.jsonl", results.prompts())
         unfiltered = rules.unfiltered(

@@ -322,6 +322,11 @@ MISSING = {
         f"{RECORDED}\n  gpt:\n    {{kind: endpoint, url: 'http://h/v1', model: m, key_variable: K, reads: stamp.txt}}",
         ": stamp.txt does not exist; put a file there or correct params.yaml",
     ),
+    "filter.reviews": (
+        "reviews: corpus/reviews/decisions.jsonl",
+        "reviews: mine.jsonl",
+        ": mine.jsonl does not exist; put the decisions there or correct params.yaml",
+    ),
     "filter.edits": (
         "edits: corpus/edits/shipped.jsonl",
         "edits: mine.jsonl",
@@ -370,7 +375,7 @@ def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
     with_missing(keys)
     done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "check"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: params.yaml names 5 inputs that do not exist:\n")
+    assert done.stderr.startswith("error: params.yaml names 6 inputs that do not exist:\n")
     assert sorted(line.split()[0].removesuffix(":") for line in done.stderr.splitlines()[1:]) == sorted(keys)
 
 

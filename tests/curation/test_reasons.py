@@ -20,6 +20,7 @@ FILTER = Filter.model_validate(
         "seed": 17,
         "unfiltered_reservoir": 5,
         "edits": "none.jsonl",
+        "reviews": "none.jsonl",
         "language": {"wanted": "en", "least_probability": 0.95, "min_chars": 60},
         "near_duplicates": {"words": 5, "least_jaccard": 0.7, "permutations": 128, "bands": 32},
         "stack_exchange": {
@@ -320,7 +321,12 @@ def test_task_with_many_unrelated_outputs_is_dropped_as_a_whole(astray, detail):
 
 
 def test_every_reason_has_a_row():
-    assert {row[2] for row in ROWS} | {"few_distinct_outputs", "unrelated", "near_duplicate"} == set(REASONS)
+    assert {row[2] for row in ROWS} | {
+        "few_distinct_outputs",
+        "unrelated",
+        "near_duplicate",
+        "rejected_by_hand",
+    } == set(REASONS)
 
 
 @pytest.mark.parametrize("reader", ["stack_exchange", "wikihow", "reddit", "natural_instructions", "authored"])

@@ -93,7 +93,8 @@ def add_source(
         source or {}
     )
     values["source_filters"]["posts"] = own or {}
-    values["filter"]["edits"] = str(ROOT / values["filter"]["edits"])
+    for name in ("edits", "reviews"):
+        values["filter"][name] = str(ROOT / values["filter"][name])
     values["scrape"]["max_bad_share"] = 0.5
     if section is not None:
         values["filter"]["usenet"] = section

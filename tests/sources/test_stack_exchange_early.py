@@ -105,7 +105,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(SHIPPED)
-    values["filter"] |= {"unfiltered_reservoir": 3, "edits": "edits.jsonl"}
+    values["filter"] |= {"unfiltered_reservoir": 3, "edits": "edits.jsonl", "reviews": "edits.jsonl"}
     Path("edits.jsonl").write_text("")
     values["filter"]["stack_exchange"] |= {"min_chars": 1}
     yaml.dump(values, Path("params.yaml"))

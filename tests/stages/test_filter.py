@@ -36,9 +36,10 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(SHIPPED)
-    values["filter"] |= {"unfiltered_reservoir": 3, "edits": "edits.jsonl"}
+    values["filter"] |= {"unfiltered_reservoir": 3, "edits": "edits.jsonl", "reviews": "reviews.jsonl"}
     yaml.dump(values, Path("params.yaml"))
     Path("edits.jsonl").write_text("")
+    Path("reviews.jsonl").write_text("")
     write(
         [candidate(1), candidate(2), candidate(3, words="I think so."), candidate(4, score=2), candidate(5, score=None)]
     )

@@ -90,6 +90,7 @@ def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
             yield f"contestants.{name}.reads", contestant.reads, "the recorded responses"
         elif isinstance(contestant, EndpointContestant):
             yield f"contestants.{name}.reads", contestant.reads, "a file"
+    yield "filter.reviews", params.filter.reviews, "the decisions"
     yield "filter.edits", params.filter.edits, "the edits"
     yield "mix.test_sets", params.mix.test_sets, "the test sets"
 
