@@ -32,11 +32,12 @@ def main(arm: str) -> None:
             f"{trained}/epochs.jsonl lacks some of the epochs {epochs[0]} to {epochs[-1]}; run `dvc repro train@{arm}`"
         )
     folder, kept = storage.result_dir("base", params.train.model), storage.kept_dir("select", arm)
-    base = answers(folder, params.train.model, files_digest(folder), prompts, params, kept)
+    used: set[Path] = set()
+    base = answers(folder, params.train.model, files_digest(folder), prompts, params, kept, used)
     responses, scores = list(base), []
     for metrics in candidates:
         name = f"{arm}/{metrics.checkpoint}"
-        generated = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, params, kept)
+        generated = answers(trained / metrics.checkpoint, name, metrics.digest, prompts, params, kept, used)
         responses += generated
         judgments = compared(arm, prompts, generated, base, params)
         require_usable_judgment(annotator_name(params), metrics.checkpoint, judgments)
@@ -54,12 +55,14 @@ def main(arm: str) -> None:
         jsonl.write(folder / "scores.jsonl", scores)
         jsonl.write(folder / "responses.jsonl", responses)
         jsonl.write(folder / "chosen.json", [chosen])
-    shutil.rmtree(kept, ignore_errors=True)
+    discard_unused(kept, used)
     show_in_mlflow(trained, scores)
     print(f"{arm}: epoch {chosen.epoch}, {chosen.why}")
 
 
-def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params: Params, kept: Path) -> list[Response]:
+def answers(
+    folder: Path, name: str, weights: str, prompts: list[Prompt], params: Params, kept: Path, used: set[Path]
+) -> list[Response]:
     """Return a checkpoint's responses to the dev prompts, from the cache folder `kept` if an earlier run wrote them.
 
     Args:
@@ -69,6 +72,7 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
         prompts: the dev prompts.
         params: all parameters.
         kept: the cache folder.
+        used: the file of this checkpoint is added.
     """
     decoding = params.select.decoding
     depends = [
@@ -79,6 +83,7 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
         *(q.model_dump_json() for q in prompts),
     ]
     path = kept / f"{hashlib.sha256(json.dumps(depends).encode()).hexdigest()}.jsonl"
+    used.add(path)
     if path.exists():
         return list(jsonl.read(path, Response))
     from lima.inference import generate, model  # imported here, since loading torch and transformers takes seconds
@@ -91,6 +96,15 @@ def answers(folder: Path, name: str, weights: str, prompts: list[Prompt], params
         print(f"{name}: no response to {missing.prompt_id}: {missing.detail}")
     jsonl.write(path, [outcome for outcome in outcomes if isinstance(outcome, Response)])
     return list(jsonl.read(path, Response))
+
+
+def discard_unused(kept: Path, used: set[Path]) -> None:
+    """Remove other files of the cache folder, so that another annotator or template needs no new generation."""
+    for path in kept.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path not in used:
+            path.unlink()
 
 
 def annotator_name(params: Params) -> str:

@@ -135,7 +135,7 @@ def test_an_annotator_without_a_usable_verdict_chooses_no_epoch(published, reply
     assert not Path("data/select/lima").exists()
 
 
-def test_answers_are_kept_until_the_judge_has_judged_them(published, monkeypatch):
+def test_answers_of_a_selection_are_kept_for_another_judge(published, monkeypatch):
     from lima.inference import generate
 
     generated = []
@@ -151,11 +151,16 @@ def test_answers_are_kept_until_the_judge_has_judged_them(published, monkeypatch
         select.main("lima")
         assert generated == ["smollm2-135m", "lima/epoch-01", "lima/epoch-02", "lima/epoch-03"]
         first = Path("data/select/lima/responses.jsonl").read_bytes()
-        assert not Path("work/kept/select/lima").exists()
+        kept = sorted(Path("work/kept/select/lima").iterdir())
+        assert [path.is_file() for path in kept] == [True] * 4  # one file per checkpoint, no batches
         asked = len(server.asked)
         select.main("lima")
         assert len(server.asked) == asked
-    assert len(generated) == 4 + 4  # a finished selection keeps nothing
+    assert len(generated) == 4  # another selection of the same checkpoints generates nothing
+    kept[0].with_name("of-another-run.jsonl").write_text("")
+    set_params()
+    select.main("lima")
+    assert sorted(Path("work/kept/select/lima").iterdir()) == kept
     assert Path("data/select/lima/responses.jsonl").read_bytes() == first
 
 
