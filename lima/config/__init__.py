@@ -47,6 +47,7 @@ class Params(Section):
     source_filters: dict[Key, dict[str, Any]]
     arms: dict[Key, Arm]
     contestants: dict[Key, Contestant]
+    ablations: dict[Key, list[str]]  # property → the arms that differ in it
     evaluations: dict[Key, Evaluation]
     panels: dict[Key, dict[Key, Annotator]]
     base: Base
@@ -90,6 +91,21 @@ class Params(Section):
             if isinstance(annotator, RulesAnnotator)
         }
 
+    def of_arm(self, arm: str) -> Self:
+        """Return a copy for the training of an arm: `train.seed` is the arm's training seed, if it has one."""
+        seed = self.arms[arm].train_seed
+        return self if seed is None else self.model_copy(update={"train": self.train.model_copy(update={"seed": seed})})
+
+    def data_seed(self, arm: str) -> int:
+        """Return the seed that draws an arm's examples. The held-out set is always drawn with `mix.seed`."""
+        seed = self.arms[arm].data_seed
+        return self.mix.seed if seed is None else seed
+
+    def repetitions(self, arm: str) -> list[str]:
+        """Return the arms with the recipe of an arm, which differ in their seeds only; the arm is one of them."""
+        recipe = self.arms[arm].recipe()
+        return [name for name, other in self.arms.items() if other.recipe() == recipe]
+
     def uncompared_arms(self) -> dict[str, str]:
         """Return the arms without a pairwise evaluation, each with a warning that names what to add."""
         compared = {name for e in self.evaluations.values() if e.task == "pairwise" for name in (e.contestant, e.rival)}
@@ -125,6 +141,8 @@ class Params(Section):
             named += [(f"prompts.{part}", "sources", name.split("/")[0]) for name in sets]
         for arm, a in self.arms.items():
             named += [(f"arms.{arm}.examples", "sources", source) for source in a.examples]
+        for axis, arms in self.ablations.items():
+            named += [(f"ablations.{axis}", "arms", arm) for arm in arms]
         for name, contestant in self.contestants.items():
             if isinstance(contestant, ArmContestant):
                 named.append((f"contestants.{name}.arm", "arms", contestant.arm))

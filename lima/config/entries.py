@@ -1,8 +1,8 @@
 """Entries of the registries in params.yaml: models, sources, arms, contestants, evaluations and annotators."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, PositiveInt
+from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from lima import readers
 from lima.chat_types import ALL_OPTIONS, Option
@@ -88,7 +88,14 @@ class Arm(Section):
     pool: Literal["kept", "unfiltered"]
     without: list[str]  # tags; examples with one of them are excluded
     examples: dict[str, PositiveInt]
+    order: Literal["best", "random"] = "best"  # of the examples of a site, from which the first are drawn
+    data_seed: NonNegativeInt | None = None  # of the draw of examples; None: mix.seed
+    train_seed: NonNegativeInt | None = None  # of batches, dropout and new weights; None: train.seed
     lora: Lora | None = None  # None: full fine-tuning, as in the paper
+
+    def recipe(self) -> Self:
+        """Return the arm without its seeds; arms with equal recipes are repetitions."""
+        return self.model_copy(update={"data_seed": None, "train_seed": None})
 
 
 class ArmContestant(Section):

@@ -60,9 +60,8 @@ def held_out(
     """
     drawn: list[Example] = []
     for source, count in counts.items():
-        shuffled = sorted(kept[source], key=lambda example: (hashing.hash_uniform(seed, example.id), example.id))
         fresh = normalize.without_duplicates(
-            shuffled, ids=set(), keys={normalize.comparison_key(example) for example in drawn}
+            _shuffled(kept[source], seed=seed), ids=set(), keys={normalize.comparison_key(example) for example in drawn}
         )
         rng = hashing.generator(seed, f"held_out/{source}")
         drawn += _draw(source, by_site(fresh), count, temperature=temperature, rng=rng)
@@ -93,17 +92,22 @@ def compose(
     most_per_site: Mapping[str, int],
     temperature: float,
     seed: int,
+    shuffle: bool = False,
 ) -> tuple[list[Example], dict[str, dict[str, SiteShare]]]:
     """The training set, and the shares of its sites by source. Prompts are unique and not in the held-out set.
 
     Each source has its own generator, keyed by seed and name. A larger arm therefore contains a smaller one of the same
     pool, and adding a source does not change the draws of another.
+
+    Args:
+        shuffle: whether the examples of a site are drawn in a random order, keyed by seed and id, not in the pool's.
     """
     ids, keys = {example.id for example in held_out}, {normalize.comparison_key(example) for example in held_out}
     train: list[Example] = []
     sites: dict[str, dict[str, SiteShare]] = {}
     for source, count in counts.items():
-        ordered = sorted(offered[source], key=attrgetter("provenance.site"))  # stable: keeps the order within a site
+        pool = _shuffled(offered[source], seed=seed) if shuffle else offered[source]
+        ordered = sorted(pool, key=attrgetter("provenance.site"))  # stable: keeps the order within a site
         fresh = normalize.without_duplicates(ordered, ids=ids, keys=keys)
         pools = by_site(fresh, most=most_per_site.get(source))
         rng = hashing.generator(seed, f"train/{source}")
@@ -136,6 +140,11 @@ def by_site(examples: Iterable[Example], *, most: int | None = None) -> Pools:
     ordered = sorted(examples, key=attrgetter("provenance.site"))
     groups = groupby(ordered, key=attrgetter("provenance.site"))
     return {site: list(islice(group, most)) for site, group in groups}
+
+
+def _shuffled(examples: Iterable[Example], *, seed: int) -> list[Example]:
+    """Random order that depends on seed and ids only, so that an example keeps its rank if others are added."""
+    return sorted(examples, key=lambda example: (hashing.hash_uniform(seed, example.id), example.id))
 
 
 def _draw(source: str, pools: Pools, count: int, *, temperature: float, rng: np.random.Generator) -> list[Example]:

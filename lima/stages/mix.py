@@ -34,11 +34,11 @@ def main(arm: str) -> None:
     params = config.load()
     recipe = config.entry(params.arms, "arm", arm)
     config.warn_if_uncompared(arm, params)
-    temperature, seed = params.mix.temperature, params.mix.seed
+    temperature = params.mix.temperature
     tests = NgramIndex(reserved_passages(params.mix.test_sets), settings=params.mix.contamination)
     kept = decontamination.without_overlap({source: read(source, "kept") for source in params.mix.held_out}, tests)
     with explaining_shortage(params, "kept"):
-        held_out = mixture.held_out(kept, params.mix.held_out, temperature=temperature, seed=seed)
+        held_out = mixture.held_out(kept, params.mix.held_out, temperature=temperature, seed=params.mix.seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     vetted = decontamination.clean_pool(
         mixture.exclude_tags(offered, recipe.without),
@@ -54,7 +54,8 @@ def main(arm: str) -> None:
             held_out=held_out,
             most_per_site=params.mix.most_per_site,
             temperature=temperature,
-            seed=seed,
+            seed=params.data_seed(arm),
+            shuffle=recipe.order == "random",
         )
     with storage.publish("mix", arm) as folder:
         jsonl.write(folder / "train.jsonl", train)

@@ -47,6 +47,7 @@ class Tokens(Record):
 def main(arm: str) -> None:
     params = config.load()
     lora = config.entry(params.arms, "arm", arm).lora
+    params = params.of_arm(arm)
     mixed, base, working = (
         storage.result_dir("mix", arm),
         storage.result_dir("base", params.train.model),

@@ -173,7 +173,9 @@ def test_a_wrong_parameter_is_named_with_its_key_its_value_and_what_would_be_rig
 def test_a_key_of_digits_is_used_once_it_is_quoted(checkout):
     text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
     Path("params.yaml").write_text(
-        text.replace("  unfiltered:  #", '  "1000":  #').replace("arm: unfiltered", 'arm: "1000"')
+        text.replace("  unfiltered:  #", '  "1000":  #')
+        .replace("arm: unfiltered", 'arm: "1000"')
+        .replace("quality: [lima, unfiltered]", 'quality: [lima, "1000"]')
     )
     assert list(config.load().arms) == ["lima", "1000"]
 
@@ -254,7 +256,7 @@ def test_a_wrong_prefilter_of_a_source_is_named_with_its_key(checkout):
         config.load()
 
 
-NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Contestants answer the test prompts."
+NEW_ARM = "  longer: {pool: kept, without: [], examples: {wikihow: 2}}\n\n# Ablations: "
 NEW_CONTESTANT = (
     "\n  longer-arm: {kind: arm, arm: longer, reads: data/select/longer}\n\n"
     "# Evaluations of the contestants' responses."
@@ -288,7 +290,7 @@ NEW_COMPARISON = (
     ],
 )
 def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contestant, comparison, warnings):
-    changes = [("\n# Contestants answer the test prompts.", NEW_ARM)]
+    changes = [("\n# Ablations: ", NEW_ARM)]
     changes += [("\n\n# Evaluations of the contestants' responses.", NEW_CONTESTANT)] if contestant else []
     changes += [("evaluations:\n", NEW_COMPARISON)] if comparison else []
     text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
@@ -303,6 +305,33 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
 def test_every_profile_compares_each_of_its_arms(checkout, name):
     profiles.use(name, force=False)
     assert config.load().uncompared_arms() == {}
+
+
+def test_arms_that_differ_in_seeds_only_are_repetitions_with_a_training_seed_of_their_own(checkout):
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
+    before = "  unfiltered:  #"
+    again = "{pool: unfiltered, without: [], examples: {stack_exchange_stem: 8, stack_exchange_other: 8}, "
+    Path("params.yaml").write_text(
+        text.replace(
+            before,
+            f"  again: {again}train_seed: 18}}\n  redrawn: {again}data_seed: 5}}\n"
+            f"  random: {again}order: random}}\n{before}",
+        )
+    )
+    p = config.load()
+    assert p.repetitions("unfiltered") == ["again", "redrawn", "unfiltered"]
+    assert p.repetitions("random") == ["random"]
+    seeds = {arm: (p.data_seed(arm), p.of_arm(arm).train.seed) for arm in p.repetitions("unfiltered")}
+    assert seeds == {"again": (17, 18), "redrawn": (5, 17), "unfiltered": (17, 17)}
+    assert p.of_arm("again").mix == p.mix
+
+
+def test_an_ablation_of_an_unknown_arm_is_an_error(checkout):
+    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
+    assert "quality: [lima, unfiltered]" in text
+    Path("params.yaml").write_text(text.replace("quality: [lima, unfiltered]", "quality: [lima, unfilterd]"))
+    with pytest.raises(ParamsError, match=r"ablations\.quality: 'unfilterd' is not one of the arms .* unfiltered\?$"):
+        config.load()
 
 
 RECORDED = "  authors: {kind: recorded, reads: corpus/recorded/authors.jsonl}"

@@ -23,9 +23,11 @@ def pool(source: str, sizes: dict[str, int]) -> list[Example]:
     return [example(source, site, number) for site, size in sizes.items() for number in range(size)]
 
 
-def compose(offered, counts, *, held_out=(), most_per_site=None, seed=17):
+def compose(offered, counts, *, held_out=(), most_per_site=None, seed=17, shuffle=False):
     most = most_per_site or {}
-    return mixture.compose(offered, counts, held_out=held_out, most_per_site=most, temperature=3.0, seed=seed)
+    return mixture.compose(
+        offered, counts, held_out=held_out, most_per_site=most, temperature=3.0, seed=seed, shuffle=shuffle
+    )
 
 
 def ids(examples) -> list[str]:
@@ -88,6 +90,25 @@ def test_a_larger_arm_contains_a_smaller_one_and_another_source_changes_no_draw(
     offered = {"s": pool("s", SIZES), "t": pool("t", SIZES)}
     small, large, both = (ids(compose(offered, counts)[0]) for counts in ({"s": 10}, {"s": 20}, {"t": 5, "s": 10}))
     assert large[:10] == small == both[5:]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@given(small=st.integers(1, 98), more=st.integers(1, 98), seed=st.integers(0, 3))
+def test_sets_of_doubling_size_are_nested(shuffle, small, more, seed):
+    large = min(small + more, sum(SIZES.values()))
+    offered = {"s": pool("s", SIZES)}
+    sets = [set(ids(compose(offered, {"s": size}, seed=seed, shuffle=shuffle)[0])) for size in (small, large)]
+    assert sets[0] < sets[1]
+
+
+def test_random_order_draws_other_examples_of_a_site_with_another_seed():
+    offered = {"s": pool("s", {"site": 60})}
+    drawn = [set(ids(compose(offered, {"s": 20}, seed=seed, shuffle=True)[0])) for seed in (17, 18)]
+    best = [set(ids(compose(offered, {"s": 20}, seed=seed)[0])) for seed in (17, 18)]
+    assert best[0] == best[1] == {f"s/site/{n}" for n in range(20)}
+    # 20 of 60 twice: hypergeometric, 6.7 in common on average, standard deviation 1.7
+    assert len(drawn[0] & drawn[1]) < 15
+    assert drawn[0] == set(ids(compose({"s": offered["s"][::-1]}, {"s": 20}, shuffle=True)[0]))
 
 
 def test_site_contributes_at_most_its_limit():

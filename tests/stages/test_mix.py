@@ -53,6 +53,17 @@ def test_all_arms_have_the_same_held_out_examples_and_none_trains_on_one(checkou
     assert capsys.readouterr().out.splitlines()[0] == "lima: 6 training examples from 1 sources, 8 held out"
 
 
+def test_the_data_seed_of_an_arm_changes_its_examples_and_not_the_held_out_set(checkout):
+    sets = []
+    for seed in (None, 17, 18):
+        write_params(lambda values, seed=seed: values["arms"]["lima"].update(order="random", data_seed=seed))
+        mix.main("lima")
+        sets.append((rows("lima", "train"), rows("lima", "held_out")))
+    assert sets[0] == sets[1]  # without a data seed that of mix, 17
+    assert set(sets[2][0]) != set(sets[1][0])
+    assert sets[2][1] == sets[1][1]
+
+
 def test_an_arm_that_is_compared_with_nothing_is_named(checkout, capsys):
     reads = "data/select/lima"
     write_params(

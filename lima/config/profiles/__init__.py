@@ -1,8 +1,8 @@
 """Profiles: prepared versions of params.yaml for a laptop, for continuous integration and for the paper's model sizes.
 
 `laptop` is a complete params.yaml. The other profiles contain differences only: a registry (models, sources,
-source_filters, arms, contestants, evaluations, panels) replaces that of `laptop`, and so does an entry with a `kind`;
-in other sections single keys are replaced.
+source_filters, arms, ablations, contestants, evaluations, panels) replaces that of `laptop`, and so does an entry with
+a `kind`; in other sections single keys are replaced.
 """
 
 import io
@@ -19,7 +19,7 @@ from lima.errors import LimaError
 
 FOLDER = files(__name__)
 WHOLE = "laptop"
-REGISTRIES = ("models", "sources", "source_filters", "arms", "contestants", "evaluations", "panels")
+REGISTRIES = ("models", "sources", "source_filters", "arms", "ablations", "contestants", "evaluations", "panels")
 
 
 class ProfileError(LimaError):

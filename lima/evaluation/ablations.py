@@ -1,0 +1,428 @@
+"""Ablations: means and differences of the arms that differ in one property (LIMA §5).
+
+Arms with equal recipes are repetitions with other seeds. Intervals cover the prompts and, from two repetitions of each
+recipe on, the seeds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import scipy.stats
+
+from lima.config import Params
+from lima.config.entries import ArmContestant, BaselineAnnotator
+from lima.config.sections import Report
+from lima.evaluation.statistics import holm
+from lima.evaluation.statistics.preference import net_preference
+from lima.evaluation.statistics.seeds import SeedEstimate, seed_difference, seed_mean
+from lima.records import Judgment, Task
+
+_GRADES = {"fail": 0.0, "pass": 1.0, "excellent": 1.0}
+# The number of each value of a task. Attacks have rates of their own and are not part of an ablation.
+NUMBERS: Mapping[Task, Mapping[str, float]] = {
+    "pairwise": {"win": 1.0, "tie": 0.0, "lose": -1.0},
+    "rating": {str(rating): float(rating) for rating in range(1, 7)},
+    "grade": _GRADES,
+    "dialogue": _GRADES,
+    "safety": {"unsafe": 0.0, "neither": 0.0, "safe": 1.0},
+    "constraint": {"violated": 0.0, "kept": 1.0},
+}
+UNITS: Mapping[Task, str] = {
+    "pairwise": "win − lose",
+    "rating": "mean rating, 1 to 6",
+    "grade": "share of pass and excellent",
+    "dialogue": "share of pass and excellent",
+    "safety": "share of safe responses",
+    "constraint": "share of kept constraints",
+}
+Verdict = Literal["higher", "lower", "undetected", "not estimable"]
+Judgments = Mapping[str, Mapping[str, Sequence[Judgment]]]  # evaluation → annotator → judgments
+Values = Mapping[str, Mapping[str, Sequence[float]]]  # contestant → prompt → a value per response
+Pair = tuple[str, str]  # arm of a level, arm of the reference
+
+
+@dataclass(frozen=True)
+class Level:
+    """One recipe of an ablation, with its repetitions."""
+
+    name: str  # the first of its arms
+    arms: tuple[str, ...]  # repetitions
+    examples: int
+    pool: str
+    mean: SeedEstimate | None = None  # None for pairs, or if it cannot be estimated
+    by_seed: tuple[float | None, ...] = ()  # mean of each of `arms`; for pairs, win − lose against the reference
+    perplexities: tuple[float | None, ...] = ()  # held-out perplexity of each of `arms`
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Difference of a level from the reference, in the unit of the measure."""
+
+    level: str
+    reference: str
+    estimate: SeedEstimate | None
+    smallest: float | None  # smallest detectable difference; None without a spread
+    p_value: float | None  # two-sided, without correction
+    adjusted: float | None  # corrected by Holm over the contrasts of the ablation
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One ablation by one annotator with one task and template. The first level is the reference."""
+
+    axis: str  # key of `ablations` in params.yaml
+    task: Task
+    template: str
+    annotator: str
+    unit: str
+    form_only: bool  # whether the annotator is a baseline, which measures form
+    usable: bool  # whether the annotator's judgments support a conclusion
+    levels: tuple[Level, ...]
+    contrasts: tuple[Contrast, ...]
+    left_out: int  # prompts without a value from some model that is compared
+
+    @property
+    def sentence(self) -> str:
+        """Conclusion of all contrasts."""
+        return " ".join(contrast.sentence for contrast in self.contrasts)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Estimate, p-value and smallest detectable difference before the correction for several contrasts."""
+
+    estimate: SeedEstimate | None
+    p_value: float | None
+    smallest: float | None
+
+
+NOTHING = Difference(None, None, None)
+
+
+def ablations(
+    p: Params,
+    judgments: Judgments,
+    *,
+    unusable: frozenset[tuple[str, str]] = frozenset(),
+    perplexities: Mapping[str, float] | None = None,
+) -> list[Ablation]:
+    """Return one table per ablation, task, template and annotator that judged at least two of its recipes.
+
+    Args:
+        p: parameters; the first arm of an entry of `ablations` is the reference.
+        judgments: all judgments, by evaluation and annotator.
+        unusable: pairs of evaluation and annotator whose judgments do not support a conclusion.
+        perplexities: held-out perplexity of the selected checkpoint, by arm.
+    """
+    tables = []
+    for axis, arms in p.ablations.items():
+        levels = _levels(p, arms, perplexities or {})
+        for (task, template, annotator), evaluations in _measures(p, judgments).items():
+            used = [name for name in evaluations if _concerns(p, name, levels)]
+            rows = [judgment for name in used for judgment in judgments[name][annotator]]
+            measure = _of_pairs if task == "pairwise" else _of_scores
+            measured, differences, left_out = measure(p, levels, rows)
+            if not differences:
+                continue
+            form_only = isinstance(p.panels[p.evaluations[used[0]].panel][annotator], BaselineAnnotator)
+            usable = not any((name, annotator) in unusable for name in used)
+            tables.append(
+                Ablation(
+                    axis=axis,
+                    task=task,
+                    template=template,
+                    annotator=annotator,
+                    unit=UNITS[task],
+                    form_only=form_only,
+                    usable=usable,
+                    levels=tuple(measured),
+                    contrasts=tuple(
+                        _contrasts(
+                            measured[0].name,
+                            differences,
+                            p.report,
+                            annotator=f"the baseline {annotator}" if form_only else annotator,
+                            unit=UNITS[task],
+                            form_only=form_only,
+                            usable=usable,
+                        )
+                    ),
+                    left_out=left_out,
+                )
+            )
+    return tables
+
+
+def smallest_detectable(estimate: SeedEstimate, *, confidence: float, power: float) -> float | None:
+    """Difference that a t-test with this standard error detects with probability `power`: (t₁₋α/₂ + t_power) · SE.
+
+    The quantiles are Student's t with the estimate's degrees of freedom, α = 1 − confidence. None if the error is 0.
+    """
+    error = _error(estimate)
+    if not error:
+        return None
+    quantiles = scipy.stats.t.ppf([(1 + confidence) / 2, power], estimate.degrees)
+    return float(quantiles.sum()) * error
+
+
+def _levels(p: Params, arms: Sequence[str], perplexities: Mapping[str, float]) -> list[Level]:
+    """The recipes of an ablation. Repetitions belong to it even if the ablation lists only one of them."""
+    levels: dict[str, Level] = {}
+    for arm in arms:
+        repetitions = tuple(p.repetitions(arm))
+        if any(arm in level.arms for level in levels.values()):
+            continue
+        entry = p.arms[arm]
+        levels[arm] = Level(
+            name=arm,
+            arms=repetitions,
+            examples=sum(entry.examples.values()),
+            pool=entry.pool,
+            perplexities=tuple(perplexities.get(name) for name in repetitions),
+        )
+    return list(levels.values())
+
+
+def _measures(p: Params, judgments: Judgments) -> dict[tuple[Task, str, str], list[str]]:
+    """The evaluations that measure the same: by task, template and annotator."""
+    measures: defaultdict[tuple[Task, str, str], list[str]] = defaultdict(list)
+    for name, evaluation in p.evaluations.items():
+        if evaluation.task in NUMBERS:
+            for annotator in judgments.get(name, {}):
+                measures[evaluation.task, evaluation.template, annotator].append(name)
+    return dict(measures)
+
+
+def _arm_of(p: Params, contestant: str | None) -> str | None:
+    entry = p.contestants.get(contestant or "")
+    return entry.arm if isinstance(entry, ArmContestant) else None
+
+
+def _concerns(p: Params, evaluation: str, levels: Sequence[Level]) -> bool:
+    entry = p.evaluations[evaluation]
+    arms = {_arm_of(p, entry.contestant), _arm_of(p, entry.rival)}
+    return any(arms & set(level.arms) for level in levels)
+
+
+Measured = tuple[list[Level], dict[str, Difference], int]
+
+
+def _of_scores(p: Params, levels: Sequence[Level], judgments: Sequence[Judgment]) -> Measured:
+    """Means of single responses, and their differences from the reference, over the prompts that all models have."""
+    values = _scores(p, judgments)
+    judged = [replace(level, arms=tuple(arm for arm in level.arms if arm in values)) for level in levels]
+    kept = [(full, part) for full, part in zip(levels, judged, strict=True) if part.arms]
+    if len(kept) < 2 or kept[0][0] is not levels[0]:
+        return [], {}, 0
+    shared, every = _prompts([values[arm] for _, level in kept for arm in level.arms])
+    tables = {
+        level.name: np.array([[np.mean(values[arm][prompt]) for prompt in shared] for arm in level.arms])
+        for _, level in kept
+    }
+    confidence = p.report.confidence
+    measured = [
+        replace(
+            full,
+            mean=seed_mean(tables[full.name], confidence=confidence) if len(shared) > 1 else None,
+            by_seed=tuple(_mean(values.get(arm, {}), shared) for arm in full.arms),
+        )
+        for full, _ in kept
+    ]
+    reference = tables[kept[0][0].name]
+    differences = {
+        level.name: _difference(seed_difference(tables[level.name], reference, confidence=confidence), p.report)
+        if len(shared) > 1
+        else NOTHING
+        for _, level in kept[1:]
+    }
+    return measured, differences, len(every) - len(shared)
+
+
+def _scores(p: Params, judgments: Sequence[Judgment]) -> dict[str, dict[str, list[float]]]:
+    """Values by arm and prompt; judgments without a value are left out."""
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for judgment in judgments:
+        arm = _arm_of(p, judgment.contestant)
+        if arm is not None and judgment.value is not None:
+            values[arm][judgment.prompt_id].append(NUMBERS[judgment.task][judgment.value])
+    return {arm: dict(by_prompt) for arm, by_prompt in values.items()}
+
+
+def _of_pairs(p: Params, levels: Sequence[Level], judgments: Sequence[Judgment]) -> Measured:
+    """Win − lose of each level against the reference. A pair without a usable judgment counts as 0, as elsewhere."""
+    reference, *others = levels
+    measured, differences, left_out = [reference], dict[str, Difference](), 0
+    for level in others:
+        pairs = _pairs(p, level, reference, judgments)
+        if not pairs:
+            continue
+        shared, every = _prompts(list(pairs.values()))
+        left_out = max(left_out, len(every) - len(shared))
+        by_arm = {
+            arm: [_mean(values, shared) for (first, _), values in pairs.items() if first == arm] for arm in level.arms
+        }
+        measured.append(
+            replace(
+                level,
+                by_seed=tuple(
+                    float(np.mean([v for v in by_arm[a] if v is not None])) if by_arm[a] else None for a in level.arms
+                ),
+            )
+        )
+        differences[level.name] = _pair_difference(pairs, shared, p.report) if len(shared) > 1 else NOTHING
+    return measured, differences, left_out
+
+
+def _pairs(
+    p: Params, level: Level, reference: Level, judgments: Sequence[Judgment]
+) -> dict[Pair, dict[str, list[float]]]:
+    """Values from the level's point of view, by pair of arms and prompt."""
+    pairs: defaultdict[Pair, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for judgment in judgments:
+        first, second = _arm_of(p, judgment.contestant), _arm_of(p, judgment.rival)
+        if first is None or second is None:
+            continue
+        value = NUMBERS["pairwise"].get(judgment.value or "", 0.0)
+        if first in level.arms and second in reference.arms:
+            pairs[first, second][judgment.prompt_id].append(value)
+        elif first in reference.arms and second in level.arms:
+            pairs[second, first][judgment.prompt_id].append(-value)
+    return {pair: dict(values) for pair, values in pairs.items()}
+
+
+def _pair_difference(
+    pairs: Mapping[Pair, Mapping[str, Sequence[float]]], shared: list[str], report: Report
+) -> Difference:
+    """Estimate win − lose: of one pair with the report's interval and test, of several pairs over prompts and seeds."""
+    table = np.array([[np.mean(values[prompt]) for prompt in shared] for values in pairs.values()])
+    sides = [len({pair[side] for pair in pairs}) for side in (0, 1)]
+    estimate = replace(
+        seed_mean(table, confidence=report.confidence),
+        seeds=tuple(sides),
+        covers_seeds=len(pairs) > 1 and sides == [len(pairs)] * 2,  # pairs that share a model are not independent
+    )
+    if len(pairs) > 1:
+        return _difference(estimate, report)
+    [values] = pairs.values()
+    net = net_preference(
+        {prompt: values[prompt] for prompt in shared}, confidence=report.confidence, power=report.power
+    )
+    return Difference(replace(estimate, value=net.net, interval=net.interval), net.p_value, net.smallest)
+
+
+def _prompts(models: Sequence[Mapping[str, Sequence[float]]]) -> tuple[list[str], set[str]]:
+    """The prompts that all models have, in order, and those that any has."""
+    sets = [set(values) for values in models]
+    return sorted(set.intersection(*sets)), set.union(*sets)
+
+
+def _mean(values: Mapping[str, Sequence[float]], shared: Sequence[str]) -> float | None:
+    return float(np.mean([np.mean(values[prompt]) for prompt in shared])) if values and shared else None
+
+
+def _error(estimate: SeedEstimate) -> float:
+    return float(np.hypot(estimate.prompt_error, estimate.seed_error))
+
+
+def _difference(estimate: SeedEstimate, report: Report) -> Difference:
+    """Add the p-value of the t-test and the smallest detectable difference. Without a spread there is neither."""
+    error = _error(estimate)
+    p_value = 2 * float(scipy.stats.t.sf(abs(estimate.value) / error, estimate.degrees)) if error else None
+    return Difference(
+        estimate, p_value, smallest_detectable(estimate, confidence=report.confidence, power=report.power)
+    )
+
+
+def _contrasts(
+    reference: str,
+    differences: Mapping[str, Difference],
+    report: Report,
+    *,
+    annotator: str,
+    unit: str,
+    form_only: bool,
+    usable: bool,
+) -> Iterator[Contrast]:
+    adjusted = holm({name: d.p_value for name, d in differences.items() if d.p_value is not None})
+    for name, difference in differences.items():
+        corrected = adjusted.get(name)
+        verdict = _verdict(difference, corrected, report)
+        yield Contrast(
+            level=name,
+            reference=reference,
+            estimate=difference.estimate,
+            smallest=difference.smallest,
+            p_value=difference.p_value,
+            adjusted=corrected,
+            verdict=verdict,
+            sentence=_sentence(
+                name,
+                reference,
+                difference,
+                verdict,
+                report,
+                annotator=annotator,
+                unit=unit,
+                compared=len(adjusted),
+                form_only=form_only,
+                usable=usable,
+            ),
+        )
+
+
+def _verdict(difference: Difference, adjusted: float | None, report: Report) -> Verdict:
+    if difference.estimate is None or adjusted is None:
+        return "not estimable"
+    if adjusted >= 1 - report.confidence:
+        return "undetected"
+    return "higher" if difference.estimate.value > 0 else "lower"
+
+
+def _sentence(
+    level: str,
+    reference: str,
+    difference: Difference,
+    verdict: Verdict,
+    report: Report,
+    *,
+    annotator: str,
+    unit: str,
+    compared: int,
+    form_only: bool,
+    usable: bool,
+) -> str:
+    """The conclusion that the figures support, with its limits."""
+    pair = f"{level} and {reference}"
+    estimate = difference.estimate
+    if not usable:
+        return f"The judgments of {annotator} do not support a conclusion about {pair}."
+    if estimate is None or verdict == "not estimable":
+        return (
+            f"The judgments of {annotator} do not determine a difference between {pair}: too few prompts or no spread."
+        )
+    low, high = estimate.interval.low, estimate.interval.high
+    figures = (
+        f"difference {estimate.value:+.2f}, {report.confidence:.0%} interval {low:+.2f} to {high:+.2f}, {unit}, "
+        f"{estimate.prompts} prompts"
+    )
+    if compared > 1:
+        figures += f", test corrected for {compared} comparisons"
+    if verdict == "undetected":
+        parts = [f"{annotator[0].upper()}{annotator[1:]} shows no difference between {pair} ({figures})."]
+        if difference.smallest is not None:
+            parts.append(
+                f"This does not show that they are equal: a true difference below {difference.smallest:.2f} is "
+                f"detected with a probability below {report.power:.0%}."
+            )
+    else:
+        parts = [f"{level} scores {verdict} than {reference} according to {annotator} ({figures})."]
+    if not estimate.covers_seeds:
+        parts.append("This holds for these trained models: the training seeds are too few to judge the recipes.")
+    if form_only:
+        parts.append("A baseline measures form, not quality.")
+    return " ".join(parts)
