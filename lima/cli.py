@@ -250,6 +250,19 @@ def import_evaluation(
     typer.echo(exchange.import_file(source, out, prompts=known, name=name, evaluation=evaluation, rival=rival))
 
 
+@app.command()
+def chat(
+    contestants: Annotated[
+        list[str], typer.Argument(help="Contestants of kind arm or base, or folders in Hugging Face format.")
+    ],
+) -> None:
+    """Chat with checkpoints in the terminal, streamed, with the decoding of the stage sample."""
+    from lima import config
+    from lima.annotation import terminal_chat
+
+    terminal_chat.run(config.load(), contestants)
+
+
 @profile.command("list")
 def list_profiles() -> None:
     """List the profiles; an asterisk marks the current one."""
