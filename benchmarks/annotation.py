@@ -35,6 +35,7 @@ def serve(folder: Path) -> None:
 
     from lima import config
     from lima.annotation.app import create
+    from lima.annotation.checkout import KEEP_ALIVE
     from lima.annotation.questions import Question, StudyEvaluation
     from lima.annotation.store import Store
     from lima.annotation.study import Study
@@ -46,7 +47,11 @@ def serve(folder: Path) -> None:
     settings = config.load().annotation.model_copy(update={"comprehension": False, "quota": ITEMS})
     study = Study([StudyEvaluation("e", "pairwise", questions)], Store(folder / "study.sqlite"), settings)
     app = create(study, open_access=True, annotations=folder / "annotations")
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE
+        )
+    )
 
     async def run() -> None:
         task = asyncio.create_task(server.serve())

@@ -19,6 +19,7 @@ from lima.evaluation.items import Item
 from lima.records import Judgment, Task
 
 FOLDER = storage.WORK / "annotation"
+KEEP_ALIVE = 75  # seconds for which an idle connection stays open: longer than most items take
 DATABASE = FOLDER / "study.sqlite"
 
 
@@ -147,7 +148,15 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
                 )
         if browser and open_access and shutil.which("xdg-open"):
             webbrowser.open(f"{address}/")
-        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
 
 
 def _check_port(host: str, port: int) -> None:

@@ -61,6 +61,18 @@ def test_judging_until_the_end_writes_every_annotation(opened, tmp_path):
     assert len(records) == 3 and all(record.person == "ann" for record in records)
 
 
+def test_the_answers_are_shown_in_the_recorded_order(opened):
+    s, client = opened(evaluation(8))
+    c = logged_in(client())
+    api = f"/api/tasks/{slug(s)}"
+    state, better = c.get(api).json(), []
+    while state["status"] == "item":
+        better.append("First text" in state["item"]["answers"][0]["html"])  # the contestant's text
+        state = c.post(f"{api}/judgments", json=submission(state["item"], "first")).json()["next"]
+    assert [r.value for r in s.annotations("secret-evaluation")] == ["win" if own else "lose" for own in better]
+    assert set(better) == {True, False}
+
+
 def test_no_byte_of_any_response_names_a_contestant_or_an_evaluation(opened):
     s, client = opened(*(evaluation(4, task=task, name=f"secret-{task}") for task in CONTROLS))
     secrets = [name.encode() for name in (*NAMES, *s.evaluations)]
