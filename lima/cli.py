@@ -67,6 +67,37 @@ def inspect(
 
 
 @app.command()
+def init(
+    dumps: Annotated[list[Path], typer.Argument(help="Dumps in their original format: files, archives or folders.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new project.")] = Path("lima-project"),
+    base: Annotated[
+        str | None,
+        typer.Option(help="Base model: a folder, a .gguf file, or ORGANIZATION/NAME@REVISION. [default: smollm2-135m]"),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Training examples of the arm. [default: 16]")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of a judge; none by default.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The judge's model name on the server.")] = None,
+    judge_key: Annotated[str, typer.Option(help="Environment variable with the API key, not the key.")] = "",
+    min_score: Annotated[int | None, typer.Option(help="Fewest votes of a response, one of the table.")] = None,
+    min_chars: Annotated[int | None, typer.Option(help="Fewest characters of a response, one of the table.")] = None,
+    license: Annotated[str | None, typer.Option(help="License of the dumps. [default: by format, or unknown]")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Count only this number of candidates per dump.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; use the options and the proposals.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the thresholds and the plan; write nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml and dvc.yaml of the folder.")] = False,
+) -> None:
+    """Create a project from dumps: show what each threshold would keep, then write params.yaml and its files."""
+    from lima import project_commands
+
+    options = project_commands.Options(
+        dumps, out, base, size, judge_url, judge_model, judge_key, min_score, min_chars, license, limit, dry_run, force
+    )
+    project_commands.init(options, ask=not yes and sys.stdin.isatty() and sys.stdout.isatty())
+
+
+@app.command()
 def dialogues(
     dump: Annotated[Path, typer.Argument(help="A Stack Exchange dump with Comments.xml: an archive or a folder.")],
     out: Annotated[Path, typer.Option(help="Output file FILE.jsonl; a readable version is written to FILE.md.")],

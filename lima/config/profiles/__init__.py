@@ -6,7 +6,7 @@ a `kind`; in other sections single keys are replaced.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,11 +40,22 @@ def compose(name: str) -> str:
         raise ProfileError(f"profile not found: {name!r}; use one of {', '.join(names())}")
     if name == WHOLE:
         return _read(name)
+    return overlay(_read(name), name=f"profile {name}")
+
+
+def overlay(changes: str, *, name: str, replaced: Collection[str] = ()) -> str:
+    """Return the text of params.yaml for differences from `laptop`, after validation.
+
+    Args:
+        changes: YAML with the keys that differ; comments are kept.
+        name: appears in error messages.
+        replaced: names of further mappings that are replaced as a whole, like the registries.
+    """
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
     values = yaml.load(_read(WHOLE))
-    _merge(values, yaml.load(_read(name)))
-    check(YAML(typ="safe").load(_text(yaml, values)), name=f"profile {name}")
+    _merge(values, yaml.load(changes), {*REGISTRIES, *replaced})
+    check(YAML(typ="safe").load(_text(yaml, values)), name=name)
     return _text(yaml, values)
 
 
@@ -99,12 +110,12 @@ def _read(name: str) -> str:
     return FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _merge(values: CommentedMap, changes: CommentedMap) -> None:
+def _merge(values: CommentedMap, changes: CommentedMap, replaced: Collection[str]) -> None:
     for key, value in changes.items():
         inner = values.get(key)
-        whole = key in REGISTRIES or (isinstance(value, CommentedMap) and "kind" in value)
+        whole = key in replaced or (isinstance(value, CommentedMap) and "kind" in value)
         if isinstance(value, CommentedMap) and isinstance(inner, CommentedMap) and not whole:
-            _merge(inner, value)
+            _merge(inner, value, replaced)
             continue
         values[key] = value
         values.ca.items.pop(key, None)

@@ -1,0 +1,84 @@
+"""The command `lima init`: questions on a terminal, the table of thresholds, and the plan."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from ruamel.yaml import YAML
+
+from lima import project_init, threshold_preview
+from lima.config import check, profiles
+
+SIZE = 16  # training examples, as in the profile laptop: minutes on a CPU
+
+
+class Options(NamedTuple):
+    dumps: list[Path]
+    out: Path
+    base: str | None
+    size: int | None
+    judge_url: str | None
+    judge_model: str | None
+    judge_key: str
+    min_score: int | None
+    min_chars: int | None
+    license: str | None
+    limit: int | None
+    dry_run: bool
+    force: bool
+
+
+def init(options: Options, *, ask: bool) -> None:
+    """Create a project.
+
+    Args:
+        options: The command's options.
+        ask: Ask for the options that are missing.
+    """
+    project_init.check_folder(options.out, force=options.force or options.dry_run)
+    project_init.base_model(options.base)  # wrong options are reported before the dumps are read
+    project_init.read_judge(options.judge_url, options.judge_model, options.judge_key)
+    settings = check(YAML(typ="safe").load(profiles.compose(profiles.WHOLE)), name="profile laptop").filter
+    previews = project_init.preview(options.dumps, settings, limit=options.limit)
+    if ask:
+        for shown in previews.values():
+            typer.echo(threshold_preview.render(shown, shown.thresholds))
+        options = _asked(options)
+    choices = project_init.Choices(
+        base=options.base,
+        size=options.size or SIZE,
+        judge=project_init.read_judge(options.judge_url, options.judge_model, options.judge_key),
+        min_score=options.min_score,
+        min_chars=options.min_chars,
+        license=options.license,
+    )
+    proposal = project_init.plan(previews, choices)
+    typer.echo(project_init.render_plan(proposal))
+    if proposal.size < choices.size:
+        typer.echo(f"note: {choices.size} examples requested, {proposal.size} available; add dumps for more")
+    if options.dry_run or (ask and not typer.confirm(f"Write the project to {options.out}?", default=True)):
+        typer.echo("nothing written")
+        return
+    names = project_init.write(proposal, choices, options.out, force=options.force)
+    typer.echo(
+        f"\nwrote {len(names)} files to {options.out}; next:\n"
+        f"  cd {options.out}\n"
+        "  dvc repro validate    # the data only: data/mix/own/train.jsonl\n"
+        "  dvc repro             # training, answers, judgments; reports/report.html\n"
+        "params.yaml has every setting with its unit; `lima plan own …` estimates training on GPUs"
+    )
+
+
+def _asked(options: Options) -> Options:
+    """Ask for the options that are None."""
+    base, size, url, model, key = options.base, options.size, options.judge_url, options.judge_model, options.judge_key
+    if base is None:
+        base = typer.prompt("Base model (folder, .gguf file, or ORGANIZATION/NAME@REVISION)", default="smollm2-135m")
+    if size is None:
+        size = typer.prompt("Training examples", default=SIZE, type=int)
+    if url is None:
+        url = typer.prompt("URL of a judge's server (empty: no judge)", default="", show_default=False)
+        if url:
+            model = typer.prompt("Model of the judge")
+            key = typer.prompt("Environment variable with its API key (empty: none)", default="", show_default=False)
+    return options._replace(base=base, size=size, judge_url=url or None, judge_model=model, judge_key=key)
