@@ -13,8 +13,9 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from lima.config.sections import Contamination, NearDuplicates
 from lima.curation.dedup import NearDuplicateIndex
-from lima.records import Dropped, Example, Prompt, Record, Turn
+from lima.records import Dropped, Example, Prompt, Record
 from lima.text import normalize
+from lima.text.normalize import TurnWords
 
 # In the order of the checks. Brackets name the detail of a Dropped.
 REASONS = {
@@ -55,17 +56,26 @@ class NgramIndex:
                 length = min(len(words), settings.words)
                 for run in _ngrams(words, length):
                     self._runs[length].setdefault(run, place)
+        self._lengths = sorted(self._runs, reverse=True)
+        # Prefilter: hashes of the first words of all n-grams, as many as the shortest n-gram has. Hashes of
+        # strings differ between processes, but a match is compared with the n-grams themselves.
+        self._least = min(self._lengths, default=1)
+        self._beginnings = {
+            hash(tuple(run.split(maxsplit=self._least)[: self._least])) for runs in self._runs.values() for run in runs
+        }
 
-    def shared(self, example: Example) -> SharedNgrams | None:
-        """The overlap of the first turn that has one; None without overlap."""
-        overlaps = (self._overlap(turn) for turn in example.messages if turn.role != "system")
+    def shared(self, example: Example, turns: Sequence[TurnWords] | None = None) -> SharedNgrams | None:
+        """The overlap of the first turn that has one; None without overlap. `turns`: its words, if known."""
+        overlaps = (self._overlap(turn) for turn in turns or TurnWords.of_record(example) if turn.role != "system")
         return next(filter(None, overlaps), None)
 
-    def _overlap(self, turn: Turn) -> SharedNgrams | None:
-        words = normalize.normalize(turn.content).split()
-        for length, runs in sorted(self._runs.items(), reverse=True):
-            for start, run in enumerate(_ngrams(words, length)):
-                if place := runs.get(run):
+    def _overlap(self, turn: TurnWords) -> SharedNgrams | None:
+        words = turn.words or turn.symbols
+        starts = self._possible_starts(words)
+        for length in self._lengths if starts else ():
+            runs = self._runs[length]
+            for start in starts:
+                if place := runs.get(" ".join(words[start : start + length])):
                     end = start + length
                     while end < len(words) and " ".join(words[end - length + 1 : end + 1]) in runs:
                         end += 1
@@ -73,6 +83,13 @@ class NgramIndex:
         whole = " ".join(words)
         is_tested_prompt = turn.role == "user" and whole in self._whole
         return SharedNgrams(self._whole[whole], whole) if is_tested_prompt else None
+
+    def _possible_starts(self, words: list[str]) -> list[int]:
+        """Where the hash of the next words is one of the n-grams' first words."""
+        hashes = [*map(hash, zip(*(words[offset:] for offset in range(self._least)), strict=False))]
+        if self._beginnings.isdisjoint(hashes):
+            return []
+        return [start for start, value in enumerate(hashes) if value in self._beginnings]
 
 
 def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:
@@ -130,13 +147,14 @@ def clean_pool(
     index = NearDuplicateIndex(near, held_out)
 
     def rejection(example: Example) -> tuple[str, str] | None:
-        if overlap := tests.shared(example):
+        turns = TurnWords.of_record(example)
+        if overlap := tests.shared(example, turns):
             return "overlaps_test", str(overlap)
         if same := prompts.get(normalize.comparison_key(example)):
             return "same_prompt", f"as {same}"
-        if overlap := held_out_passages.shared(example):
+        if overlap := held_out_passages.shared(example, turns):
             return "overlaps_held_out", str(overlap)
-        duplicate = index.find(example)
+        duplicate = index.find(example, turns)
         return ("near_duplicate", str(duplicate)) if duplicate else None
 
     pool = CleanPool({source: [] for source in offered}, [])

@@ -5,7 +5,7 @@ the two sets of word n-grams decides. With b bands of r rows, a pair is compared
 32 × 4 and J = 0.7 that is 0.9998, squared if the answers are compared as well. False candidates cost time only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rensa import RMinHash, RMinHashLSH
@@ -13,6 +13,7 @@ from rensa import RMinHash, RMinHashLSH
 from lima.config.sections import NearDuplicates
 from lima.records import Example, Prompt
 from lima.text import normalize
+from lima.text.normalize import TurnWords
 
 
 class NearDuplicate(NamedTuple):
@@ -26,6 +27,13 @@ class NearDuplicate(NamedTuple):
 class Signatures(NamedTuple):
     exchange: RMinHash
     answer: RMinHash | None  # None for a prompt, which has no answer
+
+
+class Ngrams(NamedTuple):
+    """Word n-grams of a record without its system turn, which many dialogues share; repeated ones are not removed."""
+
+    exchange: list[str]
+    answer: list[str]  # empty for a prompt; an empty answer has one empty n-gram
 
 
 class NearDuplicateIndex:
@@ -43,12 +51,18 @@ class NearDuplicateIndex:
         self._exchanges, self._answers = self._bands(), self._bands()
         self._unanswered: set[int] = set()  # indices in `_kept`
         for record in kept:
-            self._add(record, self._signatures(record))
+            self._add(record, self._signatures(self._ngrams(record)))
 
-    def find(self, record: Example | Prompt) -> NearDuplicate | None:
-        """The most similar kept record, the first of equals. Without a near duplicate the record is added as kept."""
-        signatures = self._signatures(record)
-        compared = [self._compare(record, self._kept[index]) for index in sorted(self._candidates(signatures))]
+    def find(self, record: Example | Prompt, turns: Sequence[TurnWords] | None = None) -> NearDuplicate | None:
+        """The most similar kept record, the first of equals. Without a near duplicate the record is added as kept.
+
+        Args:
+            record: The new record.
+            turns: The normalized words of its turns, if they are known.
+        """
+        ngrams = self._ngrams(record, turns)
+        signatures = self._signatures(ngrams)
+        compared = [self._compare(ngrams, self._kept[index]) for index in sorted(self._candidates(signatures))]
         best = max(compared, key=lambda duplicate: duplicate.jaccard, default=None)
         if best and best.jaccard >= self._settings.least_jaccard:
             return best
@@ -71,40 +85,50 @@ class NearDuplicateIndex:
             self._unanswered.add(index)
         self._kept.append(record)
 
-    def _compare(self, record: Example | Prompt, other: Example | Prompt) -> NearDuplicate:
+    def _compare(self, ngrams: Ngrams, record: Example | Prompt) -> NearDuplicate:
         """The smaller Jaccard index of two: of the whole exchanges, and of the answers if both have one."""
-        words = self._settings.words
-        index = jaccard(shingles(_text(record), words=words), shingles(_text(other), words=words))
-        answers = _text(record, "assistant"), _text(other, "assistant")
-        if all(answers):
-            index = min(index, jaccard(*(shingles(answer, words=words) for answer in answers)))
-        return NearDuplicate(other.id, index)
+        other = self._ngrams(record)
+        index = jaccard(frozenset(ngrams.exchange), frozenset(other.exchange))
+        if ngrams.answer and other.answer:
+            index = min(index, jaccard(frozenset(ngrams.answer), frozenset(other.answer)))
+        return NearDuplicate(record.id, index)
 
     def _bands(self) -> RMinHashLSH:
         settings = self._settings
         return RMinHashLSH(threshold=settings.least_jaccard, num_perm=settings.permutations, num_bands=settings.bands)
 
-    def _signatures(self, record: Example | Prompt) -> Signatures:
-        answer = _text(record, "assistant")
-        return Signatures(self._signature(_text(record)), self._signature(answer) if answer else None)
+    def _ngrams(self, record: Example | Prompt, turns: Sequence[TurnWords] | None = None) -> Ngrams:
+        turns = turns or TurnWords.of_record(record)
+        length = self._settings.words
+        exchange = word_ngrams(TurnWords.joined(turns, ("user", "assistant")), length)
+        answers = [turn.content for turn in record.messages if turn.role == "assistant"]
+        if not "\n".join(answers):
+            return Ngrams(exchange, [])
+        last = turns[-1]
+        if len(answers) == 1 and last.role == "assistant" and len(last.words) >= length:
+            return Ngrams(exchange, exchange[len(exchange) - (len(last.words) - length + 1) :])
+        return Ngrams(exchange, word_ngrams(TurnWords.joined(turns, ("assistant",)), length))
 
-    def _signature(self, text: str) -> RMinHash:
+    def _signatures(self, ngrams: Ngrams) -> Signatures:
+        return Signatures(self._signature(ngrams.exchange), self._signature(ngrams.answer) if ngrams.answer else None)
+
+    def _signature(self, ngrams: list[str]) -> RMinHash:
         signature = RMinHash(num_perm=self._settings.permutations, seed=0)
-        signature.update(list(shingles(text, words=self._settings.words)))
+        signature.update(ngrams)
         return signature
 
 
 def shingles(text: str, *, words: int) -> frozenset[str]:
-    """Word n-grams of the normalised text, n = `words`; a shorter text is one n-gram."""
-    all_words = normalize.normalize(text).split()
-    starts = range(max(1, len(all_words) - words + 1))
-    return frozenset(" ".join(all_words[start : start + words]) for start in starts)
+    """Word n-grams of the normalized text, n = `words`; a shorter text is one n-gram."""
+    return frozenset(word_ngrams(normalize.normalize(text).split(), words))
+
+
+def word_ngrams(words: Sequence[str], length: int) -> list[str]:
+    """All runs of `length` words, in order; fewer words are one n-gram."""
+    if len(words) < length:
+        return [" ".join(words)]
+    return [*map(" ".join, zip(*(words[start:] for start in range(length)), strict=False))]
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
     return len(left & right) / len(left | right)
-
-
-def _text(record: Example | Prompt, *roles: str) -> str:
-    """Turns of these roles, by default user and assistant: many dialogues share one system turn."""
-    return "\n".join(turn.content for turn in record.messages if turn.role in (roles or ("user", "assistant")))

@@ -3,10 +3,17 @@
 Equal keys keep a prompt from being trained on twice, and from being both trained on and tested.
 """
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from itertools import chain
+from typing import NamedTuple, Self
 
 from lima.records import Example, Prompt, first_prompt
+
+WORD = re.compile(r"[^\W_]+")  # the characters for which str.isalnum is true
+# for bytes.translate: ASCII letters in lower case, digits, and spaces for all others
+ASCII_FOLDED = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 
 
 def normalize(text: str) -> str:
@@ -14,9 +21,39 @@ def normalize(text: str) -> str:
 
     Text without letters or digits keeps its characters, with whitespace collapsed.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(char if char.isalnum() else " " for char in folded).split()
-    return " ".join(words) or " ".join(folded.split())
+    return " ".join(alphanumeric_words(text) or symbols(text))
+
+
+def alphanumeric_words(text: str) -> list[str]:
+    """The words of letters and digits, after NFKC and case folding."""
+    if text.isascii():  # NFKC does not change ASCII
+        return text.encode("ascii").translate(ASCII_FOLDED).decode("ascii").split()
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def symbols(text: str) -> list[str]:
+    """The parts between white space after NFKC and case folding, which stand for a text without letters and digits."""
+    return unicodedata.normalize("NFKC", text).casefold().split()
+
+
+class TurnWords(NamedTuple):
+    """The normalized words of a turn. Normalizing several turns joined by line breaks gives the words of `joined`."""
+
+    role: str
+    words: list[str]  # letters and digits; empty if the turn has none
+    symbols: list[str]  # only if `words` is empty
+
+    @classmethod
+    def of_record(cls, record: Example | Prompt) -> list[Self]:
+        turns = ((turn.role, turn.content, alphanumeric_words(turn.content)) for turn in record.messages)
+        return [cls(role, words, [] if words else symbols(text)) for role, text, words in turns]
+
+    @staticmethod
+    def joined(turns: Iterable["TurnWords"], roles: Container[str]) -> list[str]:
+        """The normalized words of the turns of these roles, as of one text."""
+        chosen = [turn for turn in turns if turn.role in roles]
+        words = list(chain.from_iterable(turn.words for turn in chosen))
+        return words or list(chain.from_iterable(turn.symbols for turn in chosen))
 
 
 def comparison_key(record: Example | Prompt) -> str:
