@@ -86,10 +86,10 @@ class NgramIndex:
 
     def _possible_starts(self, words: list[str]) -> list[int]:
         """Where the hash of the next words is one of the n-grams' first words."""
-        hashes = [*map(hash, zip(*(words[offset:] for offset in range(self._least)), strict=False))]
-        if self._beginnings.isdisjoint(hashes):
+        parts = [words[offset:] for offset in range(self._least)]
+        if self._beginnings.isdisjoint(map(hash, zip(*parts, strict=False))):
             return []
-        return [start for start, value in enumerate(hashes) if value in self._beginnings]
+        return [start for start, ngram in enumerate(zip(*parts, strict=False)) if hash(ngram) in self._beginnings]
 
 
 def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:
