@@ -7,7 +7,6 @@ example: first train.jsonl in its order, then held_out.jsonl.
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lima.display import visible_line
@@ -33,6 +32,7 @@ OTHER_LICENSES = {
     "MIT": "https://opensource.org/license/mit",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
 }
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode category Cc
 FORMULA = tuple("=+-@'")  # first characters of spreadsheet formulas, and the escape character itself
 
 
@@ -81,6 +81,6 @@ def from_csv(text: str) -> list[Credit]:
 
 def _cell(text: str) -> str:
     """The text on one line, prefixed with `'` if it starts like a spreadsheet formula or with `'`."""
-    line = " ".join("".join(" " if unicodedata.category(char) == "Cc" else char for char in text).split())
+    line = " ".join(CONTROL.sub(" ", text).split())
     line = visible_line(line)  # bidirectional controls
     return f"'{line}" if line.startswith(FORMULA) else line

@@ -6,6 +6,7 @@ passage. A very short one counts only as a whole prompt: "What is love?" occurs 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from operator import attrgetter
 from typing import NamedTuple, Self
 
@@ -123,11 +124,33 @@ class CleanPool(NamedTuple):
     dropped: list[Dropped]
 
 
+class Rejection(Record):
+    """An example that is removed from a pool, by its position: of all sources in order, before any is removed."""
+
+    position: NonNegativeInt
+    dropped: Dropped
+
+
+def overlaps(offered: Mapping[str, Sequence[Example]], tests: NgramIndex) -> Iterator[Rejection]:
+    """The examples that overlap with a test."""
+    for position, example in enumerate(chain.from_iterable(offered.values())):
+        if overlap := tests.shared(example):
+            yield _rejection(position, example, "overlaps_test", str(overlap))
+
+
+def without(offered: Mapping[str, Sequence[Example]], rejections: Iterable[Rejection]) -> dict[str, list[Example]]:
+    """The examples that are not rejected, by source."""
+    rejected = {rejection.position for rejection in rejections}
+    position = count()
+    return {
+        source: [example for example in examples if next(position) not in rejected]
+        for source, examples in offered.items()
+    }
+
+
 def without_overlap(offered: Mapping[str, Sequence[Example]], tests: NgramIndex) -> dict[str, list[Example]]:
     """The examples without an overlap with a test, by source: the candidates for the held-out set."""
-    return {
-        source: [example for example in examples if not tests.shared(example)] for source, examples in offered.items()
-    }
+    return without(offered, overlaps(offered, tests))
 
 
 def clean_pool(
@@ -138,11 +161,45 @@ def clean_pool(
     held_out_passages: NgramIndex,
     near: NearDuplicates,
 ) -> CleanPool:
-    """Decontaminate and deduplicate an arm's candidate pool.
+    """Decontaminate and deduplicate an arm's candidate pool; see `rejections` for the arguments."""
+    ordered = in_order(offered, held_out)
+    rejected = rejections(ordered, tests=tests, held_out=held_out, held_out_passages=held_out_passages, near=near)
+    return clean(ordered, list(rejected))
+
+
+def in_order(offered: Mapping[str, Sequence[Example]], held_out: Iterable[Example]) -> dict[str, list[Example]]:
+    """An arm's candidates without held-out examples, by site; the order within a site is unchanged."""
+    ids = {example.id for example in held_out}
+    return {
+        source: [ex for ex in sorted(examples, key=attrgetter("provenance.site")) if ex.id not in ids]
+        for source, examples in offered.items()
+    }
+
+
+def clean(ordered: Mapping[str, Sequence[Example]], rejected: Sequence[Rejection]) -> CleanPool:
+    """The pool without the rejected examples."""
+    return CleanPool(without(ordered, rejected), [rejection.dropped for rejection in rejected])
+
+
+def rejections(
+    ordered: Mapping[str, Sequence[Example]],
+    *,
+    tests: NgramIndex,
+    held_out: Sequence[Example],
+    held_out_passages: NgramIndex,
+    near: NearDuplicates,
+) -> Iterator[Rejection]:
+    """Examples that overlap with a test or a held-out example, or repeat an earlier example.
 
     Of near duplicates the first is kept: by the recipe's order of sources, then by site, then in the order of the pool.
+
+    Args:
+        ordered: The pool of each source, from `in_order`.
+        tests: Index of the test passages.
+        held_out: The held-out examples.
+        held_out_passages: Index of their passages.
+        near: Settings of the search for near duplicates.
     """
-    held_out_ids = {example.id for example in held_out}
     prompts = {normalize.comparison_key(example): example.id for example in held_out}
     index = NearDuplicateIndex(near, held_out)
 
@@ -157,17 +214,11 @@ def clean_pool(
         duplicate = index.find(example, turns)
         return ("near_duplicate", str(duplicate)) if duplicate else None
 
-    pool = CleanPool({source: [] for source in offered}, [])
-    for source, examples in offered.items():
-        for example in sorted(examples, key=attrgetter("provenance.site")):
-            if example.id in held_out_ids:
-                continue
-            if fault := rejection(example):
-                pool.dropped.append(Dropped(reason=fault[0], detail=fault[1], place=example.id, raw=""))
-            else:
-                prompts[normalize.comparison_key(example)] = example.id
-                pool.examples[source].append(example)
-    return pool
+    for position, example in enumerate(chain.from_iterable(ordered.values())):
+        if fault := rejection(example):
+            yield _rejection(position, example, *fault)
+        else:
+            prompts[normalize.comparison_key(example)] = example.id
 
 
 def funnels(
@@ -199,6 +250,10 @@ def funnels(
             )
         )
     return rows
+
+
+def _rejection(position: int, example: Example, reason: str, detail: str) -> Rejection:
+    return Rejection(position=position, dropped=Dropped(reason=reason, detail=detail, place=example.id, raw=""))
 
 
 def _ngrams(words: list[str], length: int) -> Iterator[str]:

@@ -37,10 +37,17 @@ def draw(
     chances = probabilities(sizes, temperature=temperature)
     used = dict.fromkeys(sizes, 0)
     drawn: list[Item] = []
+    remaining: list[str] = []
     while len(drawn) < count:
-        remaining = [name for name in chances if used[name] < sizes[name]]
-        shares = np.array([chances[name] for name in remaining])
-        name = remaining[rng.choice(len(remaining), p=shares / shares.sum())]
+        if not remaining:  # at the start, and after a pool became empty
+            remaining = [name for name in chances if used[name] < sizes[name]]
+            shares = np.array([chances[name] for name in remaining])
+            cumulative = (shares / shares.sum()).cumsum()
+            cumulative /= cumulative[-1]
+        # as rng.choice(len(remaining), p=…), which checks and sums the probabilities at each call
+        name = remaining[cumulative.searchsorted(rng.random(), side="right")]
         drawn.append(pools[name][used[name]])
         used[name] += 1
+        if used[name] == sizes[name]:
+            remaining = []
     return drawn

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from lima import config, jsonl, storage
 from lima.config import Params
-from lima.curation import attribution, decisions, decontamination, mixture, origins
+from lima.curation import attribution, decisions, decontamination, mixture, origins, pool_cache
 from lima.curation.decontamination import NgramIndex, Passage
 from lima.errors import run_command
 from lima.records import Credit, Example, Funnel, Prompt
@@ -18,7 +20,11 @@ SHOWN_REASONS = 3  # most frequent drop reasons of a source in an error
 
 
 def read(source: str, pool: str) -> list[Example]:
-    return list(jsonl.read(storage.result_dir("filter", source) / f"{pool}.jsonl", Example))
+    return list(jsonl.read(pool_file(source, pool), Example))
+
+
+def pool_file(source: str, pool: str) -> Path:
+    return storage.result_dir("filter", source) / f"{pool}.jsonl"
 
 
 def reserved_passages(folder: str) -> Iterator[Passage]:
@@ -35,18 +41,34 @@ def main(arm: str) -> None:
     recipe = config.entry(params.arms, "arm", arm)
     config.warn_if_uncompared(arm, params)
     temperature = params.mix.temperature
-    tests = NgramIndex(reserved_passages(params.mix.test_sets), settings=params.mix.contamination)
-    kept = decontamination.without_overlap({source: read(source, "kept") for source in params.mix.held_out}, tests)
+    reserved = list(reserved_passages(params.mix.test_sets))
+    contamination, near = params.mix.contamination, params.filter.near_duplicates
+    tests = cache(lambda: NgramIndex(reserved, settings=contamination))  # only built if a result is not cached
+    kept = {source: read(source, "kept") for source in params.mix.held_out}
+    overlapping = pool_cache.rejections(
+        lambda: decontamination.overlaps(kept, tests()),
+        settings=["overlaps", contamination.model_dump_json()],
+        texts=chain.from_iterable(reserved),
+        files=[pool_file(source, "kept") for source in kept],
+    )
+    kept = decontamination.without(kept, overlapping)
     with explaining_shortage(params, "kept"):
         held_out = mixture.held_out(kept, params.mix.held_out, temperature=temperature, seed=params.mix.seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
-    vetted = decontamination.clean_pool(
-        mixture.exclude_tags(offered, recipe.without),
-        tests=tests,
-        held_out=held_out,
-        held_out_passages=NgramIndex(decontamination.passages(held_out), settings=params.mix.contamination),
-        near=params.filter.near_duplicates,
+    ordered = decontamination.in_order(mixture.exclude_tags(offered, recipe.without), held_out)
+    rejected = pool_cache.rejections(
+        lambda: decontamination.rejections(
+            ordered,
+            tests=tests(),
+            held_out=held_out,
+            held_out_passages=NgramIndex(decontamination.passages(held_out), settings=contamination),
+            near=near,
+        ),
+        settings=["rejections", contamination.model_dump_json(), near.model_dump_json(), *offered, "", *recipe.without],
+        texts=chain(chain.from_iterable(reserved), (example.model_dump_json() for example in held_out)),
+        files=[pool_file(source, recipe.pool) for source in offered],
     )
+    vetted = decontamination.clean(ordered, rejected)
     with explaining_shortage(params, recipe.pool):
         train, sites = mixture.compose(
             vetted.examples,

@@ -223,3 +223,16 @@ def test_a_test_set_that_is_missing_or_unreadable_is_an_error(checkout):
     Path("tests.jsonl").write_text('{"prompt": "cut o')
     with pytest.raises(DumpError, match=r"tests\.jsonl:1 cannot be read: no JSON"):
         mix.main("lima")
+
+
+def test_arm_of_a_cached_pool_equals_one_without_cache_and_compares_nothing(checkout, monkeypatch):
+    mix.main("lima")
+    first = {path.name: path.read_bytes() for path in Path("data/mix/lima").iterdir()}
+    monkeypatch.setattr(mix, "NgramIndex", None)  # calling it fails
+    shutil.rmtree("data/mix")
+    mix.main("lima")
+    assert {path.name: path.read_bytes() for path in Path("data/mix/lima").iterdir()} == first
+    assert first["dropped.jsonl"] or first["train.jsonl"]
+    checkout.write_text("".join(checkout.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(TypeError):
+        mix.main("lima")
