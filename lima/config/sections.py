@@ -313,6 +313,7 @@ class Report(Section):
     bootstrap: PositiveInt
     power: OpenShare
     side_by_side: PositiveInt
+    page_megabytes: PositiveFloat
     seed: NonNegativeInt
     usability: Usability
     card: DataCard

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lima.config import Params
 from lima.config.sections import Report
 from lima.evaluation import statistics
@@ -14,9 +12,12 @@ from lima.evaluation.constraint_rates import ConstraintRate
 from lima.evaluation.pairwise import OUTCOMES
 from lima.evaluation.statistics import USABLE, Preference
 from lima.records import Judgment, Response
+from lima.reporting import measures
+from lima.reporting.measures import Evaluations, Measured
+from lima.reporting.response_form import ResponseForm
 from lima.reporting.results import Results, contestants_of
 
-Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, comparisons, adversarial, forms and data
+Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, evaluations, adversarial, forms and data
 Preferences = dict[str, dict[str, Preference]]  # pairwise evaluation → annotator
 DECIMALS = 6  # of a number in metrics.json
 
@@ -26,27 +27,22 @@ class Findings:
     """Results of a run and the measures computed from them."""
 
     results: Results
-    measured: Preferences
+    evaluations: Evaluations
+    response_forms: Mapping[str, ResponseForm]  # by contestant with responses
     attack_rates: Mapping[str, Sequence[AttackRate]]  # contestant → rate of each group of the adversarial suite
     constraint_rates: Mapping[str, ConstraintRate]  # contestant → share of satisfied constraints
 
+    @property
+    def measured(self) -> Preferences:
+        """The preferences of pairwise evaluations."""
+        return measures.preferences_of(self.evaluations)
+
 
 def preferences(judgments: Mapping[str, Mapping[str, Sequence[Judgment]]], report: Report) -> Preferences:
-    """Measure every pairwise evaluation by every annotator with a judgment.
-
-    Each has a fresh generator, so that none depends on another.
-    """
+    """Measure every pairwise evaluation by every annotator with a judgment."""
     return {
         evaluation: {
-            annotator: statistics.measure_preference(
-                records,
-                confidence=report.confidence,
-                resamples=report.bootstrap,
-                power=report.power,
-                rng=np.random.default_rng(report.seed),
-            )
-            for annotator, records in by_annotator.items()
-            if records
+            annotator: measures.preference(records, report) for annotator, records in by_annotator.items() if records
         }
         for evaluation, by_annotator in judgments.items()
         if any(record.task == "pairwise" for records in by_annotator.values() for record in records)
@@ -79,9 +75,9 @@ def metrics(p: Params, findings: Findings) -> Metrics:
     """The content of metrics.json."""
     return {
         "arms": {arm: _arm(p, findings.results, arm) for arm in findings.results.arms},
-        "comparisons": {
-            comparison: {annotator: _preference(value) for annotator, value in by_annotator.items()}
-            for comparison, by_annotator in findings.measured.items()
+        "evaluations": {
+            name: {annotator: _evaluated(m) for annotator, m in by_annotator.items() if m.judgments}
+            for name, by_annotator in findings.evaluations.items()
         },
         "adversarial": {
             name: {rate.group: None if rate.share is None else rounded(rate.share) for rate in groups}
@@ -96,17 +92,20 @@ def metrics(p: Params, findings: Findings) -> Metrics:
 
 
 def run_metrics(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
-    """Metrics of an arm, and the net of each comparison with it as the contestant, under flat names.
+    """Metrics of an arm, and the net and the scores of each evaluation of it as the contestant, under flat names.
 
     Missing values, such as a net without a usable verdict, are left out.
     """
     values = {f"report.{name}": value for name, value in figures["arms"][arm].items()}
-    for name in (
-        name
-        for name, e in p.evaluations.items()
-        if e.contestant in contestants_of(p, arm) and name in figures["comparisons"]
-    ):
-        values |= {f"net.{name}.{annotator}": value["net"] for annotator, value in figures["comparisons"][name].items()}
+    for name, evaluation in p.evaluations.items():
+        if evaluation.contestant not in contestants_of(p, arm):
+            continue
+        for annotator, figure in figures["evaluations"].get(name, {}).items():
+            if evaluation.task == "pairwise":
+                values[f"net.{name}.{annotator}"] = figure["net"]
+            else:
+                scores = figure.get(evaluation.contestant, {})
+                values |= {f"score.{name}.{annotator}.{key}": value for key, value in scores.items()}
     for name in contestants_of(p, arm):
         values |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
         values |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
@@ -146,6 +145,18 @@ def _arm(p: Params, results: Results, arm: str) -> dict[str, object]:
     }
     responses = [response for name in contestants_of(p, arm) for response in results.responses[name]]
     return figures | ({"ended": rounded(ended(responses))} if responses else {})
+
+
+def _evaluated(measured: Measured) -> dict[str, object]:
+    """The figures of an annotator: of a pairwise evaluation its preference, else the scores by contestant."""
+    if measured.preference is not None:
+        return _preference(measured.preference)
+    sides: dict[str, dict[str, float]] = {}
+    for score in measured.scores:
+        for name, estimate in (*score.sides.items(), ("difference", score.difference)):
+            if estimate is not None:
+                sides.setdefault(name, {})[score.key] = rounded(estimate.value)
+    return dict(sides)
 
 
 def _preference(value: Preference) -> dict[str, object]:

@@ -31,3 +31,40 @@ TRAINING_EXAMPLES = 1000
 TEST_PROMPTS = 300
 EPOCHS = 15
 MAX_TOKENS = 2048  # of an example in training, and of a response
+
+
+@dataclass(frozen=True)
+class PaperPreference:
+    """Shares of LIMA's win, tie and loss against a rival, in percent (§4.1)."""
+
+    rival: str
+    names: tuple[str, ...]  # beginnings of a contestant's name, lower case without punctuation
+    people: tuple[int, int, int]
+    gpt4: tuple[int, int, int]  # GPT-4 as annotator
+
+
+PREFERENCES = (
+    PaperPreference("Alpaca 65B", ("alpaca",), (53, 21, 26), (64, 19, 17)),
+    PaperPreference("DaVinci003", ("davinci003", "textdavinci003", "davinci"), (44, 21, 35), (54, 23, 23)),
+    PaperPreference("Bard", ("bard",), (33, 25, 42), (27, 26, 47)),
+    PaperPreference("Claude", ("claude",), (24, 22, 54), (14, 23, 63)),
+    PaperPreference("GPT-4", ("gpt4",), (18, 25, 57), (19, 15, 66)),
+)
+GRADES = {"fail": 0.12, "pass": 0.38, "excellent": 0.50}  # 50 test prompts, §4.3
+SAFE = 0.80  # of 30 sensitive test prompts, §4.3
+DIALOGUES = {"fail": 15 / 42, "pass": 8 / 42, "excellent": 19 / 42}  # without dialogues in training, §6
+DIALOGUES_TRAINED = {"fail": 1 / 46, "pass": 10 / 46, "excellent": 35 / 46}  # with 30 dialogues, §6
+RATINGS = {"wikiHow": 3.49, "filtered Stack Exchange": 3.83, "unfiltered Stack Exchange": 3.33}  # 7B models, §5
+AGREEMENT = {  # tie-discounted, of 50 shared comparisons, §4.2
+    "crowd – crowd": 0.82,
+    "crowd – author": 0.81,
+    "author – author": 0.78,
+    "crowd – GPT-4": 0.78,
+    "author – GPT-4": 0.79,
+}
+
+
+def preference_against(rival: str) -> PaperPreference | None:
+    """The paper's preference for LIMA against a rival with this name."""
+    name = "".join(character for character in rival.lower() if character.isalnum())
+    return next((row for row in PREFERENCES if name.startswith(row.names)), None)

@@ -10,16 +10,38 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
+from lima.chat_types import counts
 from lima.config import Params
+from lima.evaluation.dialogue_rates import DialogueRates
 from lima.evaluation.pairwise import OUTCOMES, outcome
-from lima.evaluation.statistics import wilson
 from lima.records import Prompt
 from lima.redaction import redact
-from lima.reporting import answers, figures, metrics, paper, table1, templating, token_counts
+from lima.reporting import (
+    accounting,
+    annotator_agreement,
+    answers,
+    breakdown,
+    conclusions,
+    figures,
+    metrics,
+    paper,
+    standings,
+    table1,
+    templating,
+    token_counts,
+)
 from lima.reporting.caveats import caveats
+from lima.reporting.measures import AnnotatorKind, Evaluations
 from lima.reporting.metrics import Findings, Metrics, Preferences
 from lima.reporting.results import Results
 from lima.reporting.token_counts import Count
+
+KIND_NAMES: dict[AnnotatorKind, str] = {
+    "people": "people",
+    "endpoint": "model judge",
+    "rules": "rules",
+    "baseline": "baseline rule",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,9 @@ class SideBySide:
 
 def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> str:
     """Render the page; `count` counts tokens."""
-    results, measured = findings.results, findings.measured
+    results, measured, evaluations = findings.results, findings.measured, findings.evaluations
+    adjusted = metrics.adjusted(measured)
+    accounts = accounting.accounts(results)
     lengths = {name: token_counts.of_examples(arm.train, count) for name, arm in results.arms.items()}
     rows = [
         row
@@ -59,17 +83,36 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
         constraint_rates=findings.constraint_rates,
         figures=figures,
         power=p.report.power,
-        adjusted=metrics.adjusted(measured),
+        adjusted=adjusted,
+        evaluations=evaluations,
+        conclusions=conclusions.conclusions(p, evaluations, adjusted, findings.response_forms),
+        forms=findings.response_forms,
+        agreements=annotator_agreement.agreements(results, evaluations, confidence=p.report.confidence),
+        rankings=standings.rankings(results, evaluations, p.report),
+        accounts=accounts,
+        account_total=accounting.total(accounts),
+        breakdowns=breakdown.breakdowns(results, evaluations, confidence=p.report.confidence, power=p.report.power),
+        kinds=KIND_NAMES,
+        single={name: by for name, by in evaluations.items() if p.evaluations[name].task != "pairwise"},
+        unusable=[m for by in evaluations.values() for m in by.values() if m.judgments and not m.usability.usable],
+        canary_rows=[
+            (m, row)
+            for by in evaluations.values()
+            for m in by.values()
+            if m.reliability
+            for row in m.reliability.canaries
+        ],
+        failures=first_failures,
+        counts=counts,
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),
         base=f"{p.train.model}: {p.models[p.train.model]}",
         baselines=list(p.baselines()),
-        annotators=list(dict.fromkeys(name for by in measured.values() for name in by)),
+        annotators=annotators_of(evaluations),
         splits=[(split, list(members)) for split, members in groupby(rows, key=lambda row: row.split)],
         paper=paper,
         tokens={name: sum(counts) for name, counts in lengths.items()},
         reasons=list(sum((Counter(s.funnel.dropped) for s in results.sources.values()), Counter[str]())),
-        ended=_ended(p, results),
         licenses=_licenses(results),
         side_by_side=side_by_side(p, results),
         settings=_settings(p),
@@ -107,18 +150,16 @@ def side_by_side(p: Params, results: Results) -> list[SideBySide]:
     ]
 
 
-def _ended(p: Params, results: Results) -> dict[str, tuple[float, float, float]]:
-    """Share of each contestant's responses that ended with an end token, with its Wilson interval.
+def first_failures(rates: DialogueRates) -> list[tuple[int, int]]:
+    """Failing exchanges, from 1, each with the number of dialogues in which it is the first."""
+    return sorted(Counter(first for first in rates.first_failures.values() if first is not None).items())
 
-    The interval uses the number of prompts: samples of one prompt do not count as independent, so it is conservative.
-    """
-    shares = {}
-    for name, responses in results.responses.items():
-        if responses:
-            share, prompts = metrics.ended(responses), len({response.prompt_id for response in responses})
-            interval = wilson(share, prompts, confidence=p.report.confidence)
-            shares[name] = (share, interval.low, interval.high)
-    return shares
+
+def annotators_of(evaluations: Evaluations) -> dict[str, str]:
+    """Kinds of the annotators of pairwise evaluations in words, by name: people first, baselines last."""
+    kinds = {m.annotator: m.kind for by in evaluations.values() for m in by.values() if m.preference is not None}
+    order = list(KIND_NAMES)
+    return {name: KIND_NAMES[kinds[name]] for name in sorted(kinds, key=lambda name: order.index(kinds[name]))}
 
 
 def _licenses(results: Results) -> dict[str, list[tuple[str, str, int, int]]]:

@@ -1,5 +1,7 @@
 """Render self-contained HTML pages with Jinja2. All text that is not trusted markup is escaped."""
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -10,6 +12,7 @@ def render(name: str, **values: object) -> str:
     return _environment().get_template(name).render(**values)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("lima.reporting"),

@@ -10,7 +10,16 @@ from lima.config import Params
 from lima.errors import run_command
 from lima.evaluation import attack_rates, constraint_rates
 from lima.records import Judgment, Task
-from lima.reporting import data_card, metrics, report, results, token_counts
+from lima.reporting import (
+    data_card,
+    measures,
+    metrics,
+    prompt_browser,
+    report,
+    response_form,
+    results,
+    token_counts,
+)
 from lima.reporting.dropped_rows import DroppedRows
 
 
@@ -24,8 +33,9 @@ def main() -> None:
         with tracking.join(results.run_id(arm)) as run:
             run.metrics(metrics.run_metrics(params, figures, arm), step=0)
             run.artifact(storage.REPORTS / "report.html")
+            run.artifact(storage.REPORTS / "answers.html")
     print(
-        f"report: {len(figures['arms'])} arms, {len(figures['comparisons'])} comparisons; {storage.REPORTS}/report.html"
+        f"report: {len(figures['arms'])} arms, {len(figures['evaluations'])} evaluations; {storage.REPORTS}/report.html"
     )
 
 
@@ -34,7 +44,12 @@ def write(params: Params) -> metrics.Metrics:
     written = results.read(params)
     findings = metrics.Findings(
         results=written,
-        measured=metrics.preferences(written.judgments, params.report),
+        evaluations=measures.measure(params, written),
+        response_forms={
+            name: response_form.measure(responses, confidence=params.report.confidence)
+            for name, responses in written.responses.items()
+            if responses
+        },
         attack_rates=attack_rates.attack_rates(
             attempted(written, params.rule_annotators()), confidence=params.report.confidence
         ),
@@ -45,10 +60,14 @@ def write(params: Params) -> metrics.Metrics:
     figures = metrics.metrics(params, findings)
     count = token_counts.counter(storage.result_dir("base", params.train.model))
     html = report.render(params, findings, figures, count=count)
+    browser = prompt_browser.render(
+        params, written, findings.evaluations, max_bytes=int(params.report.page_megabytes * 1e6)
+    )
     rows = DroppedRows(params.report.card.dropped, seed=params.mix.seed)
     cards = {arm: data_card.render(params, data_card.read(params, arm, rows), count=count) for arm in params.arms}
     with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
+        (folder / "answers.html").write_text(browser, encoding="utf-8")
         (folder / "cards").mkdir()
         for arm, page in cards.items():
             (folder / "cards" / f"{arm}.html").write_text(page, encoding="utf-8")

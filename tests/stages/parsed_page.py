@@ -1,5 +1,7 @@
 """A page that a stage wrote, as its elements, and a text that would break it if it could."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +12,7 @@ HOSTILE = (
     "\x1b[2J \x9b2J \u202egnp.exe\u202c \u2066\u2069\u200e\u200f\u061c\x07"
 )
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-VOID = {"meta", "br", "hr", "img"}
+VOID = {"meta", "br", "hr", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -53,9 +55,16 @@ def asks_nothing_of_the_network(html: str) -> None:
     for _, attributes in Page(html).elements:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href", "action", "poster", "srcset", "data", "background"):
-            assert re.fullmatch(r"#[\w-]+|cards/[\w-]+\.html", attributes.get(name, "#x")), attributes
+            assert re.fullmatch(r"#[\w-]+|(cards/[\w-]+|report|answers)\.html", attributes.get(name, "#x")), attributes
         assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", attributes.get("style", ""))
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
-    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = policy[1].partition("img-src data:")[2]
+    assert allowed in ("", *(f"; script-src 'sha256-{value}'; base-uri 'none'; form-action 'none'" for value in hashes))
+    assert len(scripts) == (allowed != "")

@@ -66,12 +66,12 @@ def test_metrics_are_those_of_the_chosen_epoch_and_of_the_verdicts(plain):
     assert figures["data"]["authored"] == {"offered": 45, "kept": 20}
     judgments = jsonl.read(plain.parent / "data/judge/lima-base/judge/judgments.jsonl", Judgment)
     values = [judgment.value for judgment in judgments]
-    ours = figures["comparisons"]["lima-base"]["judge"]
+    ours = figures["evaluations"]["lima-base"]["judge"]
     assert ours["net"] == pytest.approx((values.count("win") - values.count("lose")) / 12, abs=1e-6)
     assert ours["low"] <= ours["net"] <= ours["high"]
     # twelve ties bound the net by ±z²/(n + z²) = ±3.841/15.841
     tie = {"win": 0, "tie": 1, "lose": 0, "net": 0, "low": -0.242494, "high": 0.242494, "n": 12, "usable": 12}
-    assert figures["comparisons"]["lima-base"]["always-tie"] == tie
+    assert figures["evaluations"]["lima-base"]["always-tie"] == tie
 
 
 def test_the_funnel_on_the_page_adds_up(plain):
@@ -117,6 +117,7 @@ def test_every_reference_within_the_page_leads_to_one_element(plain):
     labels = {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
     assert links | labels <= set(ids)
     assert {address for address in addresses if not address.startswith("#")} == {
+        "answers.html",
         "cards/lima.html",
         "cards/unfiltered.html",
     }
@@ -178,7 +179,7 @@ def test_the_p_values_shown_are_corrected_over_one_annotators_comparisons(here):
     p = finished_run.build()
     report.write(p)
     measured = metrics.preferences(results.read(p).judgments, p.report)
-    rows = re.findall(r'<td class="text">judge</td>.*?</tr>', Path("reports/report.html").read_text())
+    rows = re.findall(r'<td class="text">judge <small.*?</tr>', Path("reports/report.html").read_text())
     shown = [re.findall(r"<td>(<?[\d.]+|&lt;[\d.]+)</td>", row)[-2:][0] for row in rows]
     raw = {name: by_annotator["judge"].p_value for name, by_annotator in measured.items()}
     corrected = statistics.holm(raw)
@@ -199,7 +200,7 @@ def test_a_run_takes_its_arms_figures_and_the_nets_of_its_comparisons(here):
     figures = report.write(p)
     of_lima = metrics.run_metrics(p, figures, "lima")
     assert of_lima["report.chosen_epoch"] == 2
-    assert of_lima["net.lima-base.judge"] == figures["comparisons"]["lima-base"]["judge"]["net"]
+    assert of_lima["net.lima-base.judge"] == figures["evaluations"]["lima-base"]["judge"]["net"]
     assert not any(name.startswith("net.") for name in metrics.run_metrics(p, figures, "unfiltered"))
     assert results.run_id("lima") == "run-of-lima"
 
@@ -285,12 +286,12 @@ def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, out
     p = judged_as(outcome)
     figures = report.write(p)
     nothing = {"win": 0, "tie": 0, "lose": 0, "net": None, "low": None, "high": None, "n": 12, "usable": 0}
-    assert json.loads(Path("reports/metrics.json").read_text())["comparisons"]["lima-base"]["judge"] == nothing
+    assert json.loads(Path("reports/metrics.json").read_text())["evaluations"]["lima-base"]["judge"] == nothing
     html = Path("reports/report.html").read_text()
     assert "no usable verdicts (0 of 12)" in html
     assert "lima-base by judge: no usable verdicts" in html  # the words of the plot
-    assert "comparisons.lima-base.judge.net" not in html
-    assert "comparisons.lima-unfiltered.judge.net" in html
+    assert "evaluations.lima-base.judge.net" not in html
+    assert "evaluations.lima-unfiltered.judge.net" in html
     of_lima = metrics.run_metrics(p, figures, "lima")
     assert "net.lima-base.judge" not in of_lima
     assert "net.lima-unfiltered.judge" in of_lima
@@ -391,7 +392,7 @@ def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkey
     of_lima = client.get_run(results.run_id("lima"))
     assert of_lima.data.metrics["report.held_out_perplexity"] == 9.9
     assert of_lima.data.metrics["net.lima-base.always-tie"] == 0
-    assert [artifact.path for artifact in client.list_artifacts(of_lima.info.run_id)] == ["report.html"]
+    assert [artifact.path for artifact in client.list_artifacts(of_lima.info.run_id)] == ["answers.html", "report.html"]
 
 
 def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
