@@ -34,6 +34,9 @@ evaluation = typer.Typer(
 )
 app.add_typer(evaluation, name="evaluation")
 
+arms = typer.Typer(help="Arms: training recipes, and what they are compared with.", no_args_is_help=True)
+app.add_typer(arms, name="arms")
+
 app.add_typer(annotation_commands.app, name="annotate")
 
 
@@ -229,6 +232,58 @@ def compare_corpora(
     stems = [path.stem for path in files]
     sets = {path.stem if stems.count(path.stem) == 1 else str(path): prompt_files.read(path) for path in files}
     typer.echo(corpus_report.show(corpus_report.diversity(sets, config.load().proofreading)))
+
+
+@arms.command("add")
+def add_arm(
+    name: Annotated[str, typer.Argument(help="Name of the new arm and of its contestant.")],
+    copied: Annotated[str, typer.Option("--from", help="The arm whose entry is copied.")],
+    examples: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=N: examples drawn from a source, 0 for none; repeatable.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="kept or unfiltered.")] = None,
+    order: Annotated[str | None, typer.Option(help="best or random: order of the examples of a site.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Tag whose examples are excluded, instead of the copied arm's; repeatable.")
+    ] = None,
+    data_seed: Annotated[int | None, typer.Option(min=0, help="Seed of the draw of examples.")] = None,
+    train_seed: Annotated[int | None, typer.Option(min=0, help="Seed of batches and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Both seeds: a repetition of the copied arm.")] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="An ablation of params.yaml that the arm becomes a part of; repeatable.")
+    ] = None,
+) -> None:
+    """Add an arm to params.yaml, with its contestant, evaluations and their annotation files."""
+    from lima.config import new_arm
+
+    added = new_arm.add(
+        new_arm.NewArm(
+            name,
+            copied=copied,
+            examples=new_arm.counts(examples or []),
+            pool=pool,
+            order=order,
+            without=without,
+            data_seed=seed if data_seed is None else data_seed,
+            train_seed=seed if train_seed is None else train_seed,
+            axes=axis or (),
+        )
+    )
+    count = len(added.evaluations)
+    typer.echo(
+        f"added arm {added.arm} with contestant {added.contestant} and {count} evaluation{'s' * (count != 1)}: "
+        f"{', '.join(added.evaluations)}"
+    )
+    typer.echo("run `dvc repro` to train and compare it")
+
+
+@arms.command("list")
+def list_arms() -> None:
+    """List the arms: examples, pool, seeds, ablations and the contestants that each is compared with."""
+    from lima import config
+    from lima.config import new_arm
+
+    typer.echo(new_arm.table(config.load()))
 
 
 class ExchangeFormat(StrEnum):
