@@ -1,20 +1,35 @@
 """DVC commands for the Prefect flows. DVC runs the pipeline; Prefect only starts and displays it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from ruamel.yaml import YAML
 
 from flows.supervise import INTERVAL
 
 RUN_ID = "PREFECT__FLOW_RUN_ID"  # set by a worker for the process of a flow run
+State = Literal["running", "done", "unchanged", "restored", "failed", "skipped"]
+PATTERNS: dict[str, State] = {
+    r"^Running stage '[^']+'": "running",
+    r"^Stage '[^']+' didn't change, skipping": "unchanged",
+    r"^Stage '[^']+' is cached - skipping run": "restored",
+    r"failed to reproduce ('[^']+'(, | and )?)+": "failed",
+    r"^(WARNING: )?Stages? .+ will be skipped due to this failure": "skipped",
+}
 TAIL = 20  # last lines of a failed stage's output that the error repeats
 
 
@@ -54,15 +69,17 @@ def supervised(command: list[str]) -> list[str]:
     return [sys.executable, "-m", "flows.supervise", *worker, *command]
 
 
-@task
-def repro(stage: str) -> None:
-    """Run `dvc repro STAGE` (a foreach stage with all its keys) and log its output line by line."""
-    logger = get_run_logger()
+def output(*arguments: str) -> Iterator[str]:
+    """Run a DVC command and yield the lines of its output.
+
+    Raises:
+        StageFailed: the exit status is not 0; raised after the last line.
+    """
     # a worker started outside of the activated environment must find the environment's programs too
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     last: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(  # noqa: S603 - fixed words and a stage's name out of dvc.yaml, no shell
-        supervised([sys.executable, "-m", "dvc", "repro", stage]),
+    with subprocess.Popen(  # noqa: S603 - fixed words and names out of dvc.yaml and params.yaml, no shell
+        supervised([sys.executable, "-m", "dvc", *arguments]),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,9 +89,77 @@ def repro(stage: str) -> None:
         try:
             for line in process.stdout:
                 last.append(line.rstrip())
-                logger.info("%s", last[-1])
+                yield last[-1]
         except BaseException:  # a cancelled run
             process.terminate()  # training saves its state
             raise
     if process.returncode:
-        raise StageFailed(f"dvc repro {stage} ended with status {process.returncode}:\n" + "\n".join(last))
+        raise StageFailed(f"dvc {' '.join(arguments)} ended with status {process.returncode}:\n" + "\n".join(last))
+
+
+@dataclass(frozen=True)
+class Event:
+    """What DVC reports about one stage."""
+
+    address: str  # STAGE or STAGE@KEY
+    state: State
+
+
+def events(line: str) -> list[Event]:
+    """Parse a line of `dvc repro`."""
+    for pattern, state in PATTERNS.items():
+        if found := re.search(pattern, line):
+            return [Event(address, state) for address in re.findall(r"'([^']+)'", found[0])]
+    return []
+
+
+@task(cache_policy=NO_CACHE)
+def stage(result: Future[State]) -> State:
+    """Wait for a stage that `dvc repro` runs; fails if the stage fails or is skipped because of a failure."""
+    state = result.result()
+    if state in ("failed", "skipped"):
+        raise StageFailed(f"the stage {state}; see the log of the flow run")
+    return state
+
+
+def repro(*arguments: str) -> dict[str, State]:
+    """Run `dvc repro` once and show each stage and key as a task run; return their states.
+
+    Raises:
+        StageFailed: `dvc repro` failed. With `--keep-going`, failed stages are returned instead.
+    """
+    logger = get_run_logger()
+    states: dict[str, State] = {}
+    waiting: dict[str, Future[State]] = {}
+    shown: list[PrefectFuture[State]] = []
+
+    def show(event: Event) -> None:
+        states[event.address] = event.state
+        if event.address not in waiting:
+            waiting[event.address] = Future()
+            shown.append(stage.with_options(task_run_name=event.address).submit(waiting[event.address]))
+        if event.state != "running" and not waiting[event.address].done():
+            waiting[event.address].set_result(event.state)
+
+    def finish(state: State, *, but: str = "") -> None:
+        for address in [address for address, reached in states.items() if reached == "running" and address != but]:
+            show(Event(address, state))
+
+    try:
+        for line in output("repro", *arguments):
+            logger.info("%s", line)
+            for event in events(line):
+                finish("done", but=event.address)  # DVC runs one stage at a time
+                if states.get(event.address) != "failed":
+                    show(event)
+        finish("done")
+    except StageFailed:
+        finish("failed")
+        if "--keep-going" not in arguments or "failed" not in states.values():
+            raise
+    finally:
+        for result in waiting.values():
+            result.cancel()  # no effect on finished ones
+        for run in shown:
+            run.wait()
+    return states

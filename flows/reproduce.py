@@ -1,21 +1,31 @@
-"""Prefect flow of the whole pipeline, with one task run per stage; `dvc repro` does the same without Prefect."""
+"""Prefect flow of the whole pipeline, one task run per stage and key; `dvc repro` does the same without Prefect."""
 
 from prefect import flow
 
-from flows.dvc import end_with_worker, repro, stages
+from flows import dvc, results
 from lima import config
 from lima.config import profiles
 
 
 @flow(name="reproduce")
 def reproduce(profile: str = "") -> None:
-    """Reproduce every stage in the order of dvc.yaml, with the current params.yaml or a profile."""
-    end_with_worker()
+    """Reproduce every stage, with the current params.yaml or a profile.
+
+    Args:
+        profile: Name listed by `lima profile list`, which replaces params.yaml; empty: the current params.yaml.
+    """
+    dvc.end_with_worker()
     if profile:
         profiles.use(profile, force=False)
-    profiles.check_paths(config.load())
-    for stage in stages():
-        repro.with_options(name=stage, task_run_name=stage)(stage)
+    params = config.load()
+    profiles.check_paths(params)
+    try:
+        dvc.repro()
+    except dvc.StageFailed as error:
+        results.raise_if_invalid(params.arms, error)
+        raise
+    results.link_pages(params)
+    results.publish_ablations(params)
 
 
 if __name__ == "__main__":

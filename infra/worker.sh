@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Create the work pool, deploy the flows and run a worker until Ctrl-C. PREFECT_API_URL is the address of the server.
+# Create the work pools, deploy the flows and run a worker until Ctrl-C. PREFECT_API_URL is the address of the server.
+# The worker runs flows in the current folder, one at a time. POOL=arms serves the arms of the flow ablations instead of
+# the pool gpu: start such a worker in a clone of its own, with the address of the shared DVC remote in LIMA_DVC_REMOTE.
 set -euo pipefail
+pool=${POOL:-gpu}
+export LIMA_CHECKOUT=${LIMA_CHECKOUT:-$PWD}
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}
 health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/health", timeout=10)' "$PREFECT_API_URL" 2>&1) || {
   echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
   exit 1
 }
-prefect work-pool inspect gpu >/dev/null 2>&1 || prefect work-pool create gpu --type process
+for name in gpu arms; do
+  prefect work-pool inspect "$name" >/dev/null 2>&1 || prefect work-pool create "$name" --type process
+done
 prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 echo "start a run: prefect deployment run reproduce/reproduce --watch"
-exec prefect worker start --pool gpu --type process
+exec prefect worker start --pool "$pool" --type process --limit 1

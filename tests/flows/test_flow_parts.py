@@ -1,0 +1,265 @@
+"""The parts of the flows that need no server: DVC's output, checkouts, chosen stages, tables."""
+
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows import ablations, checkout, dvc, evaluate, reproduce, results
+from lima import config, jsonl
+from lima.config import profiles
+from lima.records import FailedExpectation, Judgment, ValidationResult
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Running stage 'train@lima':", [("train@lima", "running")]),
+        ("Stage 'base@random' didn't change, skipping", [("base@random", "unchanged")]),
+        ("Stage 'mix@a' is cached - skipping run, checking out outputs", [("mix@a", "restored")]),
+        (
+            "ERROR: failed to reproduce 'validate@a': failed to run: python -m x, exited with 1",
+            [("validate@a", "failed")],
+        ),
+        ("WARNING: failed to reproduce 'train@a': failed to run: python", [("train@a", "failed")]),
+        (
+            "WARNING: Stages 'select@a', 'sample@a' and 'report' will be skipped due to this failure",
+            [("select@a", "skipped"), ("sample@a", "skipped"), ("report", "skipped")],
+        ),
+        ("> python -m lima.stages.train lima", []),
+    ],
+)
+def test_states_of_stages_are_read_from_dvc(line, expected):
+    assert [(event.address, event.state) for event in dvc.events(line)] == expected
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Runs `repro` on given lines without a server; the names of the task runs and their results."""
+    runs = {}
+
+    class Run:
+        def __init__(self, name, result):
+            self.name, self.result = name, result
+
+        def wait(self):
+            runs[self.name] = "cancelled" if self.result.cancelled() else self.result.result()
+
+    class Stage:
+        def with_options(self, *, task_run_name):
+            self.name = task_run_name
+            return self
+
+        def submit(self, result):
+            return Run(self.name, result)
+
+    monkeypatch.setattr(dvc, "stage", Stage())
+    monkeypatch.setattr(dvc, "get_run_logger", lambda: logging.getLogger("flow"))
+
+    def lines(*texts, fails=False):
+        def output(*arguments):
+            yield from texts
+            if fails:
+                raise dvc.StageFailed("dvc repro ended with status 1")
+
+        monkeypatch.setattr(dvc, "output", output)
+
+    return lines, runs
+
+
+def test_each_stage_and_key_is_a_task_run_with_its_state(shown):
+    lines, runs = shown
+    lines(
+        "Stage 'base@random' didn't change, skipping",
+        "Running stage 'mix@a':",
+        "> python -m lima.stages.mix a",
+        "Stage 'validate@a' is cached - skipping run, checking out outputs",
+        "Running stage 'report':",
+    )
+    states = dvc.repro()
+    assert runs == states == {"base@random": "unchanged", "mix@a": "done", "validate@a": "restored", "report": "done"}
+
+
+def test_a_failed_arm_is_visible_and_the_others_go_on(shown):
+    lines, runs = shown
+    lines(
+        "Running stage 'train@a':",
+        "WARNING: failed to reproduce 'train@a': failed to run: python -m lima.stages.train a, exited with 1",
+        "WARNING: Stage 'select@a' will be skipped due to this failure",
+        "Running stage 'train@b':",
+        "ERROR: failed to reproduce 'train@a'",
+        fails=True,
+    )
+    states = dvc.repro("--keep-going")
+    assert runs == states == {"train@a": "failed", "select@a": "skipped", "train@b": "done"}
+
+
+def test_without_keep_going_a_failure_ends_the_flow(shown):
+    lines, runs = shown
+    lines("Running stage 'mix@a':", "ERROR: failed to reproduce 'mix@a': failed to run", fails=True)
+    with pytest.raises(dvc.StageFailed):
+        dvc.repro()
+    assert runs == {"mix@a": "failed"}
+
+
+def test_a_dvc_that_ends_for_another_reason_is_an_error_even_with_keep_going(shown):
+    lines, _ = shown
+    lines("ERROR: Unable to acquire lock", fails=True)
+    with pytest.raises(dvc.StageFailed):
+        dvc.repro("--keep-going")
+
+
+def git(folder: Path, *words: str) -> str:
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *author, *words], check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture
+def clones(tmp_path, monkeypatch):
+    """A repository with one commit, and a worker's clone of it."""
+    origin, worker = tmp_path / "origin", tmp_path / "worker"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    (origin / "dvc.yaml").write_text("stages: {}\n")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "first")
+    git(tmp_path, "clone", "-q", str(origin), str(worker))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(checkout.CHECKOUT, str(worker))
+    monkeypatch.setattr("sys.path", [])
+    for name in (checkout.COMMIT, checkout.REMOTE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", "")
+    return origin, worker
+
+
+def test_a_worker_runs_the_commit_of_the_flow_in_its_own_clone(clones, monkeypatch):
+    origin, worker = clones
+    (origin / "params.yaml").write_text("profile: ci\n")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "second")
+    (worker / "dvc.lock").write_text("kept: true\n")
+    monkeypatch.setenv(checkout.COMMIT, checkout.head(origin))
+    assert checkout.prepare() == {"directory": str(worker)}
+    assert Path.cwd() == worker
+    assert checkout.head() == checkout.head(origin)
+    assert (worker / "params.yaml").read_text() == "profile: ci\n"
+    assert (worker / "dvc.lock").read_text() == "kept: true\n"
+
+
+def test_a_run_without_a_commit_leaves_the_checkout_as_it_is(clones):
+    _, worker = clones
+    (worker / "dvc.yaml").write_text("stages: {a: 1}\n")
+    assert checkout.prepare() == {"directory": str(worker)}
+    assert (worker / "dvc.yaml").read_text() == "stages: {a: 1}\n"
+
+
+def test_uncommitted_changes_and_a_missing_commit_are_errors(clones, monkeypatch):
+    _, worker = clones
+    monkeypatch.setenv(checkout.COMMIT, "0" * 40)
+    with pytest.raises(
+        checkout.CheckoutError, match=r"commit not found in .*/origin: 0{40}.*; push it with `git push`"
+    ):
+        checkout.prepare()
+    (worker / "dvc.yaml").write_text("stages: {a: 1}\n")
+    (worker / "new.py").touch()
+    monkeypatch.setenv(checkout.COMMIT, checkout.head(worker))
+    with pytest.raises(
+        checkout.CheckoutError, match=r"uncommitted changes in .*: dvc\.yaml, new\.py; commit or remove"
+    ):
+        checkout.prepare()
+
+
+def test_a_folder_without_the_project_is_an_error(clones, tmp_path, monkeypatch):
+    monkeypatch.setenv(checkout.CHECKOUT, str(tmp_path))
+    with pytest.raises(checkout.CheckoutError, match="LIMA_CHECKOUT is not a checkout of this project"):
+        checkout.prepare()
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    profiles.use("laptop", force=True)
+    return config.load()
+
+
+def test_stages_of_an_arm_and_evaluations_without_a_failed_arm(params):
+    assert ablations.stages(params, "lima") == ["train@lima", "select@lima", "sample@lima"]
+    judged = ablations.judgeable(params, {"lima"})
+    assert judged == [name for name in params.evaluations if name != "lima-unfiltered"]
+    assert ablations.judgeable(params, set()) == []
+
+
+def test_an_arm_that_fails_stops_no_other(params, monkeypatch):
+    calls = []
+
+    def repro(*arguments):
+        calls.append(arguments)
+        return {arguments[1]: "failed" if arguments[1] == "train@lima" else "done"}
+
+    monkeypatch.setattr(dvc, "repro", repro)
+    monkeypatch.setattr(ablations, "show_progress", lambda states: None)
+    assert ablations.run_arms(params, ["lima", "unfiltered"]) == ["lima"]
+    assert calls[1] == ("--keep-going", "train@unfiltered", "select@unfiltered", "sample@unfiltered")
+
+
+def test_a_failed_validation_names_the_rows(params, monkeypatch):
+    rows = tuple(f"reddit/{n}" for n in range(12))
+    failure = FailedExpectation(split="train", says="ids are unique", observed="12 rows", ids=rows)
+    gate = ValidationResult(
+        arm="lima", passed=False, train_digest="0", expectations=9, failures=(failure,), warnings=()
+    )
+    jsonl.write(Path("data/validate/lima/gate.json"), [gate])
+
+    def repro(*arguments):
+        raise dvc.StageFailed("failed to reproduce 'validate@lima': failed to run")
+
+    monkeypatch.setattr(dvc, "repro", repro)
+    with pytest.raises(results.ValidationFailed) as caught:
+        ablations.validate(["lima", "unfiltered"])
+    assert str(caught.value).splitlines()[1:] == [
+        f"  arm lima, train: expected ids are unique; 12 rows: {', '.join(rows[:10])} and 2 more"
+    ]
+
+
+def test_evaluations_of_a_finished_contestant_are_chosen_by_rival(params):
+    with pytest.raises(evaluate.EvaluationError, match=r"contestant lima has no checkpoint: data/select/lima; run"):
+        evaluate.chosen(params, "lima", [])
+    Path("data/select/lima").mkdir(parents=True)
+    assert evaluate.chosen(params, "lima", ["base"]) == ["lima-base", "lima-base-constraints", "lima-base-attacks"]
+    with pytest.raises(evaluate.EvaluationError, match="contestant base has no evaluation with authors; add one"):
+        evaluate.chosen(params, "base", ["authors"])
+
+
+def test_tables_have_the_preference_and_the_conclusion(params):
+    outcomes = ["win"] * 6 + ["lose", "tie"]
+    rows = [
+        Judgment(
+            evaluation="lima-unfiltered",
+            task="pairwise",
+            annotator="longest",
+            prompt_id=f"p{n}",
+            sample=0,
+            contestant="lima",
+            rival="unfiltered",
+            value=value,
+        )
+        for n, value in enumerate(outcomes)
+    ]
+    jsonl.write(Path("data/judge/lima-unfiltered/longest/judgments.jsonl"), rows)
+    shown = results.evaluation_table(params, ["lima-unfiltered"])
+    assert "| lima-unfiltered | longest | 8 | 75% | 12% | 12% | +0.62 |" in shown
+    table = results.ablation_table(results.ablations(params, results.read_judgments(params)))
+    # unfiltered against the reference lima: 1 win, 6 losses
+    assert "| unfiltered | 16 | -0.62 | – | -0.62 |" in table
+    assert "A baseline measures form, not quality." in table
+
+
+@pytest.mark.parametrize("flow", [reproduce.reproduce, ablations.ablations, ablations.arm, evaluate.evaluate])
+def test_every_parameter_of_a_flow_is_described_in_the_form(flow):
+    properties = flow.parameters.model_dump()["properties"]
+    assert properties
+    assert [name for name, schema in properties.items() if not schema.get("description")] == []
