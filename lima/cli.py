@@ -101,6 +101,17 @@ def init(
 
 
 @app.command()
+def doctor() -> None:
+    """Check versions, disk, memory, GPU, servers, keys and locks; exit with status 1 if a run cannot start."""
+    from lima import doctor as diagnosis
+
+    findings = diagnosis.diagnose()
+    typer.echo(diagnosis.render(findings, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def dialogues(
     dump: Annotated[Path, typer.Argument(help="A Stack Exchange dump with Comments.xml: an archive or a folder.")],
     out: Annotated[Path, typer.Option(help="Output file FILE.jsonl; a readable version is written to FILE.md.")],

@@ -94,6 +94,33 @@ def _is(descriptor: int, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
+def holder(lock: Path) -> str | None:
+    """Describe the process that holds a lock file; None if none does. The lock is tried and released again."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:  # released in the meantime
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _described(os.pread(descriptor, 1 << 16, 0))
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _described(content: bytes) -> str:
+    try:
+        process = Holder.model_validate_json(content)
+    except ValidationError:  # locked, but not written yet
+        return "another process"
+    host = "" if process.host == os.uname().nodename else f" on {process.host}"
+    return f"process {process.pid}{host} since {process.since} ({process.command[:COMMAND]})"
+
+
 def _refusal(folder: Path, content: bytes) -> str:
     try:
         holder = Holder.model_validate_json(content)
