@@ -54,6 +54,15 @@ def test_a_second_process_is_refused_at_once_and_told_who_holds_the_folder():
     assert not Path("work/train").exists()
 
 
+def test_a_holder_on_another_machine_is_named_with_it_and_a_long_command_is_cut():
+    folder = Path("work/train/lima")
+    holder = locks.Holder(pid=7, host="elsewhere", command="x" * 201, since="2026-01-02 03:04:05")
+    assert locks._refusal(folder, holder.model_dump_json().encode()).startswith(
+        f"work/train/lima is in use by process 7 on elsewhere since 2026-01-02 03:04:05 ({'x' * 200}); "
+        "wait until it ends, or end it with `kill 7` on elsewhere "
+    )
+
+
 def test_kill_9_of_the_holder_frees_the_folder():
     with holding("train", "lima") as first:
         first.kill()

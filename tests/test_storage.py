@@ -184,6 +184,18 @@ def test_the_steps_of_a_kill_are_those_that_there_are():
     assert killed_at("rename 3", "file") == 0
 
 
+def test_the_folder_is_synced_last_so_that_the_new_name_outlives_a_power_failure(monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def recording(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, storage.result_dir("mix", "lima").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    write("file", "new")
+    assert synced[-1] == (storage.result_dir("mix", "lima").parent.stat().st_ino, True)
+
+
 def test_a_kill_between_the_two_renames_leaves_the_older_result_to_the_next_start():
     write("file", "old")
     assert killed_at("rename 2", "file") == 9

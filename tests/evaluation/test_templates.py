@@ -193,6 +193,6 @@ def test_an_unusable_template_is_an_error_with_the_fix(tmp_path, text, message):
 
 def test_an_unknown_template_lists_the_known_ones():
     with pytest.raises(
-        LimaError, match=r"template not found: other; use one of attack, dialogue, grade, pairwise, rat"
+        LimaError, match=r"template not found: other; use one of attack, constraint, dialogue, grade, pairwise, rat"
     ):
         templates.load("other", "pairwise")

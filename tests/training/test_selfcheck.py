@@ -132,6 +132,18 @@ def test_gradients_are_compared_in_the_first_and_last_layer_and_outside_the_laye
     assert "model.layers.0.mlp.up_proj.weight" not in compared  # it is frozen
 
 
+def test_the_check_reads_no_more_tokens_than_training():
+    """The limit may be the number of positions of the model, beyond which it would fail."""
+    recipe = small.recipe(max_tokens=24, residual_dropout=0.0)
+    model, tokenizer, eot_id = ready("llama", recipe)
+    assert all(len(example.ids) > 24 for example in selfcheck.encoded(tokenizer, eot_id))
+    lengths = []
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    selfcheck.run(model, tokenizer, eot_id, recipe=recipe)
+    # each of the two examples by itself as the reference and unpacked, then both packed into one row
+    assert lengths == [24, 24, 24, 24, 48]
+
+
 def test_dropout_of_the_base_model_fails():
     model, tokenizer, eot_id = ready("llama")
     for layer in model.model.layers:
