@@ -72,7 +72,7 @@ class NgramIndex:
 
     def _overlap(self, turn: TurnWords) -> SharedNgrams | None:
         words = turn.words or turn.symbols
-        starts = self._possible_starts(words)
+        starts = self._possible_starts(turn)
         for length in self._lengths if starts else ():
             runs = self._runs[length]
             for start in starts:
@@ -85,12 +85,12 @@ class NgramIndex:
         is_tested_prompt = turn.role == "user" and whole in self._whole
         return SharedNgrams(self._whole[whole], whole) if is_tested_prompt else None
 
-    def _possible_starts(self, words: list[str]) -> list[int]:
+    def _possible_starts(self, turn: TurnWords) -> list[int]:
         """Where the hash of the next words is one of the n-grams' first words."""
-        parts = [words[offset:] for offset in range(self._least)]
-        if self._beginnings.isdisjoint(map(hash, zip(*parts, strict=False))):
+        hashes = turn.ngram_hashes(self._least)
+        if self._beginnings.isdisjoint(hashes):
             return []
-        return [start for start, ngram in enumerate(zip(*parts, strict=False)) if hash(ngram) in self._beginnings]
+        return [start for start, value in enumerate(hashes) if value in self._beginnings]
 
 
 def passages(records: Iterable[Example | Prompt], *, split: str = "") -> Iterator[Passage]:

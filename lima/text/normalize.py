@@ -42,11 +42,19 @@ class TurnWords(NamedTuple):
     role: str
     words: list[str]  # letters and digits; empty if the turn has none
     symbols: list[str]  # only if `words` is empty
+    hashes: dict[int, list[int]]  # of the n-grams, by their length in words; see `ngram_hashes`
 
     @classmethod
     def of_record(cls, record: Example | Prompt) -> list[Self]:
         turns = ((turn.role, turn.content, alphanumeric_words(turn.content)) for turn in record.messages)
-        return [cls(role, words, [] if words else symbols(text)) for role, text, words in turns]
+        return [cls(role, words, [] if words else symbols(text), {}) for role, text, words in turns]
+
+    def ngram_hashes(self, length: int) -> list[int]:
+        """Hashes of all runs of `length` words, computed once. They differ between processes."""
+        if length not in self.hashes:
+            words = self.words or self.symbols
+            self.hashes[length] = [*map(hash, zip(*(words[start:] for start in range(length)), strict=False))]
+        return self.hashes[length]
 
     @staticmethod
     def joined(turns: Iterable["TurnWords"], roles: Container[str]) -> list[str]:
