@@ -18,6 +18,7 @@ from lima.records import Prompt
 from lima.redaction import redact
 from lima.reporting import (
     accounting,
+    adjusted_nets,
     annotator_agreement,
     answers,
     breakdown,
@@ -90,6 +91,7 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
         agreements=annotator_agreement.agreements(results, evaluations, confidence=p.report.confidence),
         rankings=standings.rankings(results, evaluations, p.report),
         accounts=accounts,
+        adjusted_nets=adjusted_nets.adjusted_nets(results, evaluations, confidence=p.report.confidence),
         account_total=accounting.total(accounts),
         breakdowns=breakdown.breakdowns(results, evaluations, confidence=p.report.confidence, power=p.report.power),
         kinds=KIND_NAMES,

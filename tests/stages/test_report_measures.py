@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from contextlib import chdir
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lima import jsonl
 from lima.records import JudgeReply, Judgment, Usage
 from lima.reporting import (
     accounting,
+    adjusted_nets,
     annotator_agreement,
     breakdown,
     conclusions,
@@ -189,6 +191,31 @@ def test_costs_are_sums_over_answers_and_replies(here):
     row = next(row for row in accounting.accounts(written) if row.name == "claude")
     assert (row.calls, row.attempts, row.prompt_tokens, row.completion_tokens, row.cost) == (2, 6, 20, 10, None)
     assert not [row for row in accounting.accounts(written) if row.name in ("lima", "longest")]
+
+
+def test_nets_are_adjusted_for_length_and_people_are_joined_with_each_model(run):
+    _, written, evaluations = run
+    few = [j for j in written.judgments["lima-alpaca"]["people"] if j.prompt_id in {p.id for p in written.test[:8]}]
+    joined = {**written.judgments["lima-alpaca"], "people": few}
+    written = dataclasses.replace(written, judgments={**written.judgments, "lima-alpaca": joined})
+    rows = [
+        row
+        for row in adjusted_nets.adjusted_nets(written, evaluations, confidence=0.95)
+        if row.evaluation == "lima-alpaca"
+    ]
+    assert [(row.annotator, row.adjustment) for row in rows] == [
+        ("people", "at equal length"),
+        ("judge-large", "at equal length"),
+        ("judge-small", "at equal length"),
+        ("people and judge-large", "people, joined with the model"),
+        ("people and judge-small", "people, joined with the model"),
+    ]
+    values = [
+        {"win": 1, "lose": -1, "tie": 0}[j.value] for j in written.judgments["lima-alpaca"]["judge-large"] if j.value
+    ]
+    assert rows[1].raw == pytest.approx(sum(values) / len(values))
+    assert all(row.net is not None for row in rows[3:])
+    assert rows[3].interval.low < rows[3].net < rows[3].interval.high
 
 
 def test_outcomes_are_grouped_by_source_and_kind(run):
