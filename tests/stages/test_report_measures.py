@@ -130,7 +130,7 @@ def test_a_model_that_always_says_a_is_unusable_and_people_are_not_tested_for_on
     p = synthetic_run.build(prompts=20, always={"judge-large": "first"})
     written = results.read(p)
     wins = [
-        judgment.model_copy(update={"value": "win", "reason": None})
+        judgment.model_copy(update={"value": "win", "replies": (JudgeReply(first="lima", value="win", text=""),)})
         for judgment in written.judgments["lima-base"]["people"]
     ]
     written.judgments["lima-base"]["people"] = wins
