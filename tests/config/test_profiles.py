@@ -45,6 +45,21 @@ def test_the_papers_profiles_have_the_papers_numbers(checkout):
     assert (smaller.batch_size, smaller.residual_dropout) == (64, 0.2)  # §3, smaller models
 
 
+def test_the_ablations_of_the_laptop_have_two_repetitions_and_compare_equal_seeds(checkout):
+    profiles.use("laptop-ablations", force=False)
+    p = config.load()
+    assert set(p.ablations) == {"diversity", "quality", "quantity"}
+    for axis, arms in p.ablations.items():
+        for arm in arms:
+            repetitions = p.repetitions(arm)
+            seeds = {(p.data_seed(name), p.of_arm(name).train.seed) for name in repetitions}
+            assert len(repetitions) == len(seeds) == 2, (axis, arm)
+    for name, evaluation in p.evaluations.items():
+        if evaluation.rival != "base":
+            assert p.data_seed(evaluation.contestant) == p.data_seed(evaluation.rival), name
+            assert (ROOT / f"corpus/annotations/{name}.jsonl").exists()
+
+
 def test_parameters_changed_by_hand_are_not_lost(checkout):
     profiles.use("ci", force=False)
     changed = Path("params.yaml").read_text().replace("epochs: 2", "epochs: 3")
@@ -408,7 +423,7 @@ def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
     assert sorted(line.split()[0].removesuffix(":") for line in done.stderr.splitlines()[1:]) == sorted(keys)
 
 
-@pytest.mark.parametrize("name", ["laptop", "ci"])
+@pytest.mark.parametrize("name", ["laptop", "ci", "laptop-ablations", "pretrained"])
 def test_the_inputs_of_the_profiles_that_need_no_dumps_exist(checkout, name):
     (checkout / "corpus").symlink_to(ROOT / "corpus")
     profiles.use(name, force=False)
