@@ -286,6 +286,13 @@ def test_every_container_gives_the_same_rows(tmp_path, name):
     assert prompt_files.read(path) == [text for _, text in test_sets.read(path)] == [ASKED, "Why, “so”?"]
 
 
+def test_a_parquet_file_is_recognized_by_its_first_bytes(tmp_path):
+    path = tmp_path / "train.arrow"
+    path.write_bytes(FILES["train-00000-of-00001.parquet"])
+    found, _ = read(path)
+    assert [row.title for row in found] == [ASKED, "Why, “so”?"]
+
+
 @pytest.mark.parametrize(
     "name", [name for name in FILES if not name.endswith(("lines.json", ".csv", ".tsv", ".jsonl", ".ndjson"))]
 )
