@@ -17,7 +17,7 @@ from lima.text import shingles, spelling, tfidf
 from lima.text.shingles import SimilarPair
 from lima.text.tfidf import Distance
 
-PARTS = ("train", "dialogues", "dev", "test", "crowd", "openings")
+PARTS = ("train", "dialogues", "dev", "test", "crowd", "openings", "scripts")
 TRAINED = ("train", "dialogues")
 
 
@@ -96,7 +96,7 @@ def part(row: Authored) -> str:
     """The use of a line: a response makes it a training example, else its kind or group decides."""
     if row.messages[-1].role == "assistant":
         return "dialogues" if len(row.messages) > 2 else "train"
-    special = {"opening": "openings", "askreddit": "crowd"}.get(row.kind)
+    special = {"opening": "openings", "askreddit": "crowd", "script": "scripts"}.get(row.kind)
     return special or ("dev" if row.group == "A" else "test")
 
 

@@ -104,13 +104,21 @@ class Credit(Record):
 
 
 class Prompt(Record):
-    """A prompt for contestants; its last turn is the user's."""
+    """A prompt for contestants; its last turn is the user's. All turns of a scripted dialogue are the user's."""
 
     id: str
     messages: tuple[Turn, ...]
     tags: tuple[str, ...]
     provenance: Provenance
     constraints: tuple[Constraint, ...] = ()  # verifiable instructions (appendix E)
+
+
+SCRIPTED = "kind:script"  # tag of a scripted dialogue, whose turns are all the user's (§6)
+
+
+def is_script(record: Candidate | Prompt) -> bool:
+    """Whether the record is a scripted dialogue: a contestant answers its turns one after the other."""
+    return SCRIPTED in record.tags
 
 
 def first_prompt(record: Example | Prompt) -> str:

@@ -35,6 +35,7 @@ class Split:
     answered: bool  # whether each row must end with a response
     apart_from: tuple[str, ...]  # names of splits with which it may not share a prompt
     near: Mapping[str, str]  # id of a row → near-duplicate in a test split, and the similarity
+    scripted: bool = False  # whether each row is a scripted dialogue
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,10 @@ def row_expectations(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnValuesToBeUnique(column="id", notes="ids are unique")
     yield gxe.ExpectColumnValuesToBeUnique(column="prompt", notes="prompts are unique, ignoring case and punctuation")
     roles, ends = ("^s?(?:ua)+$", "assistant") if split.answered else ("^s?(?:ua)*u$", "user")
-    yield gxe.ExpectColumnValuesToMatchRegex(
-        column="roles",
-        regex=roles,
-        notes=f"turns alternate, begin with the user (after at most one system turn) and end with the {ends}",
-    )
+    order = f"turns alternate, begin with the user (after at most one system turn) and end with the {ends}"
+    if split.scripted:
+        roles, order = "^s?u+$", "all turns are the user's (after at most one system turn)"
+    yield gxe.ExpectColumnValuesToMatchRegex(column="roles", regex=roles, notes=order)
     lengths = {"prompt_chars": bounds.prompt_chars}
     if split.answered:
         lengths["response_chars"] = bounds.response_chars

@@ -137,6 +137,7 @@ class Params(Section):
             ("dev", self.prompts.dev),
             ("test", self.prompts.test),
             ("adversarial", self.prompts.adversarial),
+            ("dialogues", self.prompts.dialogues),
         ):
             named += [(f"prompts.{part}", "sources", name.split("/")[0]) for name in sets]
         for arm, a in self.arms.items():

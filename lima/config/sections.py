@@ -166,6 +166,7 @@ class Prompts(Section):
     dev: dict[str, PositiveInt]
     test: dict[str, PositiveInt]
     adversarial: dict[str, PositiveInt]
+    dialogues: dict[str, PositiveInt]
 
 
 class DataCard(Section):

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from lima.curation import hashing
 from lima.curation.sampling import TooFewExamples
 from lima.errors import LimaError
-from lima.records import Prompt
+from lima.records import Prompt, is_script
 from lima.text import normalize
 
 
 class SharedPrompt(LimaError):
     """A prompt occurs in both dev and test; the message names it."""
+
+
+class WrongKind(LimaError):
+    """A scripted dialogue is drawn as a prompt, or a prompt as a scripted dialogue."""
 
 
 def draw(
@@ -68,6 +72,30 @@ def check_disjoint(dev: Sequence[Prompt], test: Sequence[Prompt]) -> None:
             raise SharedPrompt(
                 f"dev and test share {len(shared)} prompt(s) by {name}, first {pair}; use other sites under prompts in "
                 f"params.yaml, or delete one of the two (a prompt that selects the checkpoint cannot test it)"
+            )
+
+
+def check_kinds(prompts: Mapping[str, Sequence[Prompt]], dialogues: Sequence[Prompt]) -> None:
+    """Check that scripted dialogues are exactly in the set `dialogues`.
+
+    Args:
+        prompts: the other sets by name.
+
+    Raises:
+        WrongKind: the message names the prompt.
+    """
+    for name, rows in prompts.items():
+        for row in rows:
+            if is_script(row):
+                raise WrongKind(
+                    f"prompts.{name} draws the scripted dialogue {row.id}; draw scripts under prompts.dialogues, and "
+                    "leave their tag out of the other sets in params.yaml"
+                )
+    for row in dialogues:
+        if not is_script(row):
+            raise WrongKind(
+                f"prompts.dialogues draws {row.id}, which is not a scripted dialogue; use a group with the tag script, "
+                "such as dialogues/B/script"
             )
 
 

@@ -47,15 +47,19 @@ def pieces(dumps: Path) -> list[Shard]:
 
 
 def candidate(row: Written, *, tags: tuple[str, ...], provenance: Provenance) -> Candidate:
-    """Return the candidate of a line: the system turn, the first exchange or a prompt alone, and the later turns."""
+    """Return the candidate of a line: the system turn, the first exchange or a prompt alone, and the later turns.
+
+    All turns of a scripted dialogue but the first are later turns.
+    """
     system = row.messages[0].content if row.messages[0].role == "system" else ""
     first, *later = row.messages[bool(system) :]
+    answered = bool(later) and later[0].role == "assistant"
     return Candidate(
         id=f"{provenance.source}/{provenance.site}/{provenance.id}",
         title=first.content,
         description="",
-        response=later[0].content if later else "",
-        later_turns=tuple(later[1:]),
+        response=later[0].content if answered else "",
+        later_turns=tuple(later[answered:]),
         markup="markdown",
         score=None,
         response_score=None,

@@ -28,8 +28,8 @@ def pool_file(source: str, pool: str) -> Path:
 
 
 def reserved_passages(folder: str) -> Iterator[Passage]:
-    """Yield the dev and test prompts, and the public test sets in `folder`."""
-    for split in ("dev", "test"):
+    """Yield the dev and test prompts, the scripted dialogues, and the public test sets in `folder`."""
+    for split in ("dev", "test", "dialogues"):
         prompts = jsonl.read(storage.result_dir("prompts") / f"{split}.jsonl", Prompt)
         yield from decontamination.passages(prompts, split=split)
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))

@@ -1,4 +1,4 @@
-"""Sample the dev, test and adversarial prompts: `python -m lima.stages.prompts`."""
+"""Sample the dev, test and adversarial prompts and the scripted dialogues: `python -m lima.stages.prompts`."""
 
 from collections.abc import Mapping
 
@@ -26,15 +26,17 @@ def sample(counts: Mapping[str, int], *, seed: int) -> list[Prompt]:
 @storage.alone("prompts")
 def main() -> None:
     params = config.load().prompts
-    dev, test, adversarial = (
-        sample(counts, seed=params.seed) for counts in (params.dev, params.test, params.adversarial)
+    dev, test, adversarial, dialogues = (
+        sample(counts, seed=params.seed) for counts in (params.dev, params.test, params.adversarial, params.dialogues)
     )
-    prompt_selection.check_disjoint(dev, test + adversarial)
+    prompt_selection.check_disjoint(dev, test + adversarial + dialogues)
+    prompt_selection.check_kinds({"dev": dev, "test": test, "adversarial": adversarial}, dialogues)
     with storage.publish("prompts") as folder:
         jsonl.write(folder / "dev.jsonl", dev)
         jsonl.write(folder / "test.jsonl", test)
         jsonl.write(folder / "adversarial.jsonl", adversarial)
-    print(f"prompts: {len(dev)} dev, {len(test)} test, {len(adversarial)} adversarial")
+        jsonl.write(folder / "dialogues.jsonl", dialogues)
+    print(f"prompts: {len(dev)} dev, {len(test)} test, {len(adversarial)} adversarial, {len(dialogues)} dialogues")
 
 
 if __name__ == "__main__":

@@ -29,19 +29,36 @@ def main(arm: str) -> None:
     examples = config.entry(params.arms, "arm", arm).examples
     mixed, prompts = storage.result_dir("mix", arm), storage.result_dir("prompts")
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
-    dev, test = (list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test"))
-    prompt_splits = [("dev", dev), ("test", test)]
+    dev, test, dialogues = (
+        list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test", "dialogues")
+    )
+    prompt_splits = [("dev", dev), ("test", test), ("dialogues", dialogues)]
     splits = {
         "train": Split(
-            train, examples, True, ("held_out", "dev", "test"), near(train, prompt_splits, params.proofreading)
+            train,
+            examples,
+            True,
+            ("held_out", "dev", "test", "dialogues"),
+            near(train, prompt_splits, params.proofreading),
         ),
         "held_out": Split(
-            held_out, params.mix.held_out, True, ("dev", "test"), {}
+            held_out, params.mix.held_out, True, ("dev", "test", "dialogues"), {}
         ),  # its prompts are not used in tests
         "dev": Split(
-            dev, count_per_site(params.prompts.dev), False, ("test",), near(dev, prompt_splits[1:], params.proofreading)
+            dev,
+            count_per_site(params.prompts.dev),
+            False,
+            ("test", "dialogues"),
+            near(dev, prompt_splits[1:], params.proofreading),
         ),
-        "test": Split(test, count_per_site(params.prompts.test), False, (), {}),
+        "test": Split(
+            test,
+            count_per_site(params.prompts.test),
+            False,
+            ("dialogues",),
+            near(test, prompt_splits[2:], params.proofreading),
+        ),
+        "dialogues": Split(dialogues, count_per_site(params.prompts.dialogues), False, (), {}, scripted=True),
     }
     v = params.validate_
     bounds = Bounds(

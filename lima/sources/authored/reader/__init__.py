@@ -1,7 +1,7 @@
 """Prompts and examples written by the project's two groups of authors, in JSONL of our own (LIMA §2.2).
 
 A line is an `Authored`. Group A writes training examples, which end with the assistant, and dev prompts, which end with
-the user; group B writes test prompts only.
+the user; group B writes test prompts and scripted dialogues, which contain the user's turns only.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ __all__ = ["DRAFT", "MARKS", "Authored", "Origin", "pieces", "read"]
 MARKS = ("format", "dialogue")  # notes that become tags, by which an arm can leave examples out (appendix E, §6)
 # how the note of a sensitive test prompt begins → the tag by which rates are reported, as in the paper (§4.3)
 INTENTS = {"open ill intent;": "open", "implicit intent;": "implicit", "delicate;": "delicate"}
+SCRIPT = "script"  # kind of a scripted dialogue
 DRAFT = "draft:"  # how the note of a line begins that nobody has edited yet
 
 
@@ -45,11 +46,13 @@ class Authored(hand_written.Written):
     @model_validator(mode="after")
     def is_a_dialogue(self) -> Self:
         for number, turn in enumerate(self.messages):
-            due = "assistant" if number % 2 else "user"
+            due = "assistant" if number % 2 and self.kind != SCRIPT else "user"
             if turn.role != due:
                 raise ValueError(f"message {number + 1} is the {turn.role}'s; it is the {due}'s turn")
             if not turn.content.strip():
                 raise ValueError(f"message {number + 1} has no text")
+        if self.group == "A" and self.kind == SCRIPT:
+            raise ValueError("group A writes no scripts; set the group to B")
         if self.group == "B" and self.messages[-1].role == "assistant":
             raise ValueError("group B writes test prompts, which end with the user")
         return self
