@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows import dvc, results
-from lima import config
+from lima import config, storage
 from lima.config import profiles
 
 
@@ -19,6 +19,7 @@ def reproduce(profile: str = "") -> None:
         profiles.use(profile, force=False)
     params = config.load()
     profiles.check_paths(params)
+    profiles.create_annotation_files(params, storage.annotations)
     try:
         dvc.repro()
     except dvc.StageFailed as error:

@@ -5,13 +5,16 @@ import sys
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lima.annotation import commands as annotation_commands
 from lima.display import visible_json
 from lima.errors import LimaError, file_fault
+
+if TYPE_CHECKING:
+    from lima.config import Params
 
 app = typer.Typer(
     help="Build a fine-tuning set from raw community dumps, train on it and report the result. "
@@ -376,21 +379,37 @@ def use_profile(
     name: Annotated[str, typer.Argument(help="A name listed by `lima profile list`.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite manual changes in params.yaml.")] = False,
 ) -> None:
-    """Replace params.yaml by a profile."""
+    """Replace params.yaml by a profile, and create missing annotation files of its evaluations."""
+    from lima import config
     from lima.config import profiles
 
     profiles.use(name, force=force)
+    _create_annotation_files(config.load())
     typer.echo(f"params.yaml now contains the profile {name}; run `dvc repro` to update the results")
 
 
 @profile.command("check")
 def check_profile() -> None:
-    """Validate params.yaml and check that every input it names exists; exit with status 1 and a list of errors."""
+    """Validate params.yaml, check that every input it names exists, and create missing annotation files.
+
+    Exits with status 1 and a list of errors.
+    """
     from lima import config
     from lima.config import profiles
 
-    profiles.check_paths(config.load())
+    params = config.load()
+    profiles.check_paths(params)
+    _create_annotation_files(params)
     typer.echo("params.yaml is valid, and every input it names exists")
+
+
+def _create_annotation_files(params: "Params") -> None:
+    from lima import storage
+    from lima.config import profiles
+
+    if created := profiles.create_annotation_files(params, storage.annotations):
+        files = "1 empty annotation file" if len(created) == 1 else f"{len(created)} empty annotation files"
+        typer.echo(f"created {files} for new evaluations: {', '.join(map(str, created))}")
 
 
 @profile.command("show")

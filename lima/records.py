@@ -218,6 +218,20 @@ class Response(Record):
     usage: Usage | None = None  # None without a server
 
 
+class AnswerLikelihood(Record):
+    """Log-likelihood of a recorded answer under a contestant's model, given the prompt; natural logarithm."""
+
+    prompt_id: str
+    sample: NonNegativeInt
+    log_likelihood: float  # sum over the scored tokens, without the end token
+    tokens: PositiveInt  # scored
+    truncated: bool  # whether the end of the answer was not scored
+
+    @property
+    def per_token(self) -> float:
+        return self.log_likelihood / self.tokens
+
+
 class Unanswered(Record):
     """A request to a contestant that failed, with the reason: one line of unanswered.jsonl."""
 

@@ -40,7 +40,7 @@ def result_dir(stage: str, key: str = "") -> Path:
 
 
 def responses(contestant: str, prompts: str) -> Path:
-    """Responses of a contestant to a set of prompts, test or adversarial."""
+    """Responses of a contestant to a set of prompts: test, adversarial or dialogues."""
     return result_dir("sample", contestant) / ("responses.jsonl" if prompts == "test" else f"{prompts}.jsonl")
 
 

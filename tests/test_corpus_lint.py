@@ -37,6 +37,8 @@ GOOD = [
     row("b-2", "-.-. ---", group="B", kind="unseen"),
     row("crowd", "Which smell takes you back to childhood?", group="B", kind="askreddit"),
     row("open", "I'd like to talk about whales.", group="B", kind="opening"),
+    row("script", "Where does the Rhine rise?", group="B", kind="script")
+    | {"messages": [{"role": "user", "content": text} for text in ("Where does the Rhine rise?", "And the Rhone?")]},
 ]
 
 
@@ -62,6 +64,7 @@ def test_a_valid_corpus_has_no_errors_and_its_lines_are_split_by_their_use(tmp_p
         "test": ["b-1", "b-2"],
         "crowd": ["crowd"],
         "openings": ["open"],
+        "scripts": ["script"],
     }
 
 
@@ -185,3 +188,17 @@ def test_the_shipped_corpus_has_no_errors_and_no_near_duplicate_prompts():
     assert result.unseen is not None
     assert result.unseen.mean < result.unseen.others / 2
     assert result.unseen.farther > 0.9
+
+
+def test_only_a_script_of_group_b_has_several_user_turns_in_a_row(tmp_path, settings):
+    turns = [{"role": "user", "content": text} for text in ("Where does the Elbe rise?", "And the Oder?")]
+    wrong = [
+        row("prompt", "x", group="B") | {"messages": turns},
+        row("script-a", "x", kind="script") | {"messages": turns},
+        row("answered", "x", "y", group="B", kind="script"),
+    ]
+    found = errors(lint(tmp_path, settings, *GOOD, *wrong))
+    assert [rule for rule, _ in found] == ["schema"] * 3
+    assert ["message 2 is the user's; it is the assistant's turn" in message for _, message in found] == [1, 0, 0]
+    assert ["group A writes no scripts; set the group to B" in message for _, message in found] == [0, 1, 0]
+    assert ["message 2 is the assistant's; it is the user's turn" in message for _, message in found] == [0, 0, 1]

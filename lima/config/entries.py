@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from lima import readers
 from lima.chat_types import ALL_OPTIONS, Option
@@ -98,13 +106,19 @@ class Arm(Section):
         return self.model_copy(update={"data_seed": None, "train_seed": None})
 
 
-class ArmContestant(Section):
+class SampledContestant(Section):
+    """A contestant whose responses are generated."""
+
+    samples: PositiveInt | None = None  # responses per prompt; None: sample.samples
+
+
+class ArmContestant(SampledContestant):
     kind: Literal["arm"]
     arm: str
     reads: str
 
 
-class BaseContestant(Section):
+class BaseContestant(SampledContestant):
     kind: Literal["base"]
     model: str
     reads: str
@@ -155,7 +169,7 @@ class ServedModel(Section):
     prices: Prices | None = None  # None: the cost is unknown, unless the server reports it
 
 
-class EndpointContestant(ServedModel):
+class EndpointContestant(ServedModel, SampledContestant):
     reads: str
 
 
@@ -197,12 +211,21 @@ RULE_TASKS: tuple[Task, ...] = ("attack", "constraint")
 class Evaluation(Section):
     """A comparison of two contestants: by pairs of responses, or by judging the responses of both one at a time."""
 
-    task: Literal["pairwise", "rating", "grade", "safety", "attack", "constraint"]
+    task: Task
     contestant: str
     rival: str
-    prompts: Literal["test", "adversarial"]  # a file of data/prompts
+    prompts: Literal["test", "adversarial", "dialogues"]  # a file of data/prompts
     only: list[str] = Field(default_factory=list)  # SOURCE, SOURCE/SITE or SOURCE/SITE/TAG; empty: all prompts
     most: PositiveInt | None = None  # prompts, drawn with judge.seed; None: all
     samples: PositiveInt | None = None  # responses per prompt; None: all that were sampled
     panel: str
     template: str  # file with the instructions for models
+
+    @model_validator(mode="after")
+    def scripts_are_graded_as_dialogues(self) -> Self:
+        if (self.task == "dialogue") != (self.prompts == "dialogues"):
+            raise ValueError(
+                f"task {self.task} with prompts {self.prompts}; the task dialogue judges the prompts dialogues, and "
+                "the other tasks judge test or adversarial"
+            )
+        return self

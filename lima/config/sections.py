@@ -283,9 +283,26 @@ class RequestSettings(Section):
     budget: Budget
 
 
+class DialogueSampling(Section):
+    """How scripted dialogues are sampled, beside `decoding`."""
+
+    turns: PositiveInt  # user turns of a script that are answered; later ones are left out
+    max_tokens: PositiveInt
+
+
+class LikelihoodSettings(Section):
+    """Recorded answers whose likelihood under each local contestant is computed."""
+
+    answers: str  # file of recorded responses to test prompts
+    most: PositiveInt | None  # answers, drawn with decoding.seed; null: all
+    max_tokens: PositiveInt
+
+
 class Sample(RequestSettings):
     samples: PositiveInt
     decoding: Decoding
+    dialogues: DialogueSampling
+    likelihood: LikelihoodSettings
 
 
 class Canaries(Section):

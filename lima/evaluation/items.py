@@ -1,7 +1,7 @@
 """Items of an evaluation: one response to a prompt, or a pair of responses (LIMA §4)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,13 +9,14 @@ from lima import jsonl, storage
 from lima.config.entries import Evaluation
 from lima.curation import hashing
 from lima.errors import LimaError
+from lima.inference import scripted_dialogues
 from lima.records import Prompt, Response
 
 Position = tuple[str, int, int]  # prompt id, sample, turn
 
 
 class Item(NamedTuple):
-    prompt: Prompt
+    prompt: Prompt  # of a response in a dialogue: the conversation before it
     responses: tuple[Response, ...]  # one; for a pair the contestant's and the rival's
 
     @property
@@ -35,7 +36,7 @@ class Items:
 
     items: list[Item]
     unanswered: dict[str, list[str]]  # contestant → ids of prompts without any response
-    incomplete: list[Position]  # samples of prompts that both answered, without the other side's response
+    incomplete: list[Position]  # of pairs: samples of prompts that both answered, without the other side's response
 
 
 class DuplicateResponse(LimaError):
@@ -100,6 +101,7 @@ def collect(prompts: Sequence[Prompt], responses: Mapping[str, Sequence[Response
 
     Raises:
         DuplicateResponse: the message names contestant, prompt and sample.
+        IncompleteDialogue: a response in a dialogue without a response to an earlier turn.
     """
     by_contestant = {
         name: _by_position(name, [r for r in responses[name] if _is_judged(r, evaluation)])
@@ -114,16 +116,34 @@ def collect(prompts: Sequence[Prompt], responses: Mapping[str, Sequence[Response
     order = {prompt.id: number for number, prompt in enumerate(prompts)}
     a, b = (by_contestant[name] for name in (evaluation.contestant, evaluation.rival))
     both = {prompt.id for prompt in prompts} - {prompt for missing in unanswered.values() for prompt in missing}
-    incomplete = sorted(position for position in a.keys() ^ b.keys() if position[0] in both)
+    paired = evaluation.task == "pairwise"
+    incomplete = sorted(position for position in a.keys() ^ b.keys() if paired and position[0] in both)
 
     def ordered(positions: Iterable[Position]) -> list[Position]:
         return sorted((p for p in positions if p[0] in order), key=lambda p: (order[p[0]], *p[1:]))
 
-    if evaluation.task == "pairwise":
+    if evaluation.task == "dialogue":
+        items = [item for side in (a, b) for item in _turns(prompts, side, ordered(side))]
+    elif paired:
         items = [Item(prompts[order[p[0]]], (a[p], b[p])) for p in ordered(a.keys() & b.keys())]
     else:
         items = [Item(prompts[order[p[0]]], (side[p],)) for side in (a, b) for p in ordered(side)]
     return Items(items, unanswered, incomplete)
+
+
+def _turns(
+    scripts: Sequence[Prompt], responses: Mapping[Position, Response], ordered: Sequence[Position]
+) -> Iterator[Item]:
+    """One item per response of a contestant, in the order of the scripts and turns; its prompt is the conversation."""
+    by_id = {script.id: script for script in scripts}
+    if ordered:
+        judged = [responses[position] for position in ordered]
+        scripted_dialogues.check(scripts, judged, contestant=judged[0].contestant)
+    for script_id, sample, turn in ordered:
+        replies = [responses[script_id, sample, earlier].text for earlier in range(turn)]
+        messages = scripted_dialogues.conversation(by_id[script_id], replies)
+        prompt = by_id[script_id].model_copy(update={"messages": messages})
+        yield Item(prompt, (responses[script_id, sample, turn],))
 
 
 def _is_judged(response: Response, evaluation: Evaluation) -> bool:

@@ -1,33 +1,17 @@
 """Log-likelihood that a model assigns to recorded answers, for a comparison of contestants that needs no judge."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from lima.inference.model import Checkpoint, bos_ids, render
-from lima.records import Prompt, Response
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Log-likelihood of one answer given its prompt, without the end token; natural logarithm."""
-
-    prompt_id: str
-    sample: int
-    total: float  # sum over the scored tokens
-    tokens: int  # scored
-    truncated: bool  # whether the end of the answer was not scored
-
-    @property
-    def per_token(self) -> float:
-        return self.total / self.tokens
+from lima.records import AnswerLikelihood, Prompt, Response
 
 
 @torch.inference_mode()
 def score(
     checkpoint: Checkpoint, prompts: Sequence[Prompt], responses: Sequence[Response], *, max_tokens: int
-) -> Iterator[Likelihood]:
+) -> Iterator[AnswerLikelihood]:
     """Score answers one at a time, in their order; those to other prompts and empty ones are left out.
 
     Args:
@@ -53,4 +37,10 @@ def score(
             logits_to_keep=len(scored) + 1,
         ).logits[0, :-1]  # (scored, vocabulary); the last position predicts the token after the answer
         losses = torch.nn.functional.cross_entropy(logits.float(), ids[0, -len(scored) :], reduction="sum")
-        yield Likelihood(response.prompt_id, response.sample, -float(losses), len(scored), len(scored) < len(answer))
+        yield AnswerLikelihood(
+            prompt_id=response.prompt_id,
+            sample=response.sample,
+            log_likelihood=-float(losses),
+            tokens=len(scored),
+            truncated=len(scored) < len(answer),
+        )

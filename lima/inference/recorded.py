@@ -18,10 +18,13 @@ Format = Literal["lima", "alpaca-eval", "mt-bench", "arena-hard"]
 FAILED = "$ERROR$"  # what FastChat and Arena-Hard record in place of an answer after a failed request
 
 
-def read(path: Path, prompts: Sequence[Prompt], *, contestant: str) -> list[Response]:
+def read(path: Path, prompts: Sequence[Prompt], *, contestant: str, required: bool = True) -> list[Response]:
     """Read the recorded responses to these prompts, in the order of the prompts, renamed to the contestant.
 
     Responses to other prompts are ignored. Reasoning blocks are removed.
+
+    Args:
+        required: whether a file without a response to any of the prompts is an error.
 
     Raises:
         LimaError: an unknown format, answers of several models, a duplicate, or no response to any of the prompts.
@@ -37,7 +40,7 @@ def read(path: Path, prompts: Sequence[Prompt], *, contestant: str) -> list[Resp
     if duplicates:
         prompt_id, sample, _ = duplicates[0]
         raise LimaError(f"duplicate response to prompt {prompt_id} (sample {sample}) in {path}; keep one of the lines")
-    if not responses:
+    if required and not responses:
         raise LimaError(
             f"no response to any of the {len(prompts)} prompts among the {len(recorded)} in {path}; check its prompt_id"
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,37 +29,24 @@ def main(arm: str) -> None:
     examples = config.entry(params.arms, "arm", arm).examples
     mixed, prompts = storage.result_dir("mix", arm), storage.result_dir("prompts")
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
-    dev, test, dialogues = (
-        list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test", "dialogues")
-    )
-    prompt_splits = [("dev", dev), ("test", test), ("dialogues", dialogues)]
+    scripts = ("dialogues",) if params.prompts.dialogues else ()
+    rows = {name: list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test", *scripts)}
+    lint = params.proofreading
     splits = {
-        "train": Split(
-            train,
-            examples,
-            True,
-            ("held_out", "dev", "test", "dialogues"),
-            near(train, prompt_splits, params.proofreading),
-        ),
-        "held_out": Split(
-            held_out, params.mix.held_out, True, ("dev", "test", "dialogues"), {}
-        ),  # its prompts are not used in tests
-        "dev": Split(
-            dev,
-            count_per_site(params.prompts.dev),
-            False,
-            ("test", "dialogues"),
-            near(dev, prompt_splits[1:], params.proofreading),
-        ),
-        "test": Split(
-            test,
-            count_per_site(params.prompts.test),
-            False,
-            ("dialogues",),
-            near(test, prompt_splits[2:], params.proofreading),
-        ),
-        "dialogues": Split(dialogues, count_per_site(params.prompts.dialogues), False, (), {}, scripted=True),
+        "train": Split(train, examples, True, ("held_out", *rows), near(train, rows, lint)),
+        "held_out": Split(held_out, params.mix.held_out, True, tuple(rows), {}),  # its prompts are not used in tests
     }
+    counts = {"dev": params.prompts.dev, "test": params.prompts.test, "dialogues": params.prompts.dialogues}
+    for number, (name, asked) in enumerate(rows.items(), start=1):
+        later = dict(list(rows.items())[number:])
+        splits[name] = Split(
+            asked,
+            count_per_site(counts[name]),
+            False,
+            tuple(later),
+            near(asked, later, lint),
+            scripted=name in scripts,
+        )
     v = params.validate_
     bounds = Bounds(
         (1, v.max_prompt_chars),
@@ -91,11 +78,11 @@ def main(arm: str) -> None:
 
 
 def near(
-    rows: Sequence[Example | Prompt], prompt_splits: Sequence[tuple[str, Sequence[Prompt]]], params: CorpusLint
+    rows: Sequence[Example | Prompt], prompt_splits: Mapping[str, Sequence[Prompt]], params: CorpusLint
 ) -> dict[str, str]:
     """Map ids of rows to the near-duplicate of their prompt in other splits, with the thresholds of corpus lint."""
     texts = {row.id: first_prompt(row) for row in rows}
-    others = {f"{name}: {row.id}": first_prompt(row) for name, prompts in prompt_splits for row in prompts}
+    others = {f"{name}: {row.id}": first_prompt(row) for name, prompts in prompt_splits.items() for row in prompts}
     pairs = shingles.near_duplicates(texts, others, chars=params.shingle_chars, min_jaccard=params.max_jaccard)
     return {id_: f"{pair.second}, Jaccard {pair.jaccard:.2f}" for id_, pair in pairs.items()}
 

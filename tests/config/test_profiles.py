@@ -447,3 +447,20 @@ def test_the_flow_checks_the_inputs_before_any_stage(checkout):
 def test_a_missing_file_says_where_to_start(checkout):
     with pytest.raises(ParamsError, match=r"params\.yaml not found in .*; run from the repository root"):
         config.load()
+
+
+def test_a_new_evaluation_gets_an_empty_annotation_file_and_others_stay(checkout):
+    profiles.use("ci", force=False)
+    params = config.load()
+    kept = checkout / "lima-base.jsonl"
+    kept.write_text("{}\n")
+    created = profiles.create_annotation_files(params, lambda key: checkout / f"{key}.jsonl")
+    assert {path.stem for path in created} == params.evaluations.keys() - {"lima-base"}
+    assert {path.read_text() for path in created} == {""}
+    assert kept.read_text() == "{}\n"
+
+
+def test_profile_use_creates_the_annotation_files_of_its_evaluations(checkout):
+    done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], capture_output=True, text=True)
+    assert "empty annotation files for new evaluations" in done.stdout
+    assert (checkout / "corpus/annotations/lima-base-dialogues.jsonl").read_text() == ""

@@ -42,7 +42,7 @@ def build() -> Path:
     for pool, first in (("kept", 0), ("unfiltered", 20)):  # of physics, ten are in both
         rows = [example("wikihow", site, first + n) for site, size in SIZES.items() for n in range(size)]
         jsonl.write(Path(f"data/filter/wikihow/{pool}.jsonl"), rows)
-    for split in ("dev", "test"):
+    for split in ("dev", "test", "dialogues"):
         jsonl.write(Path(f"data/prompts/{split}.jsonl"), [])
     Path("tests.jsonl").write_text('{"prompt": "Nothing that is asked elsewhere"}\n')
     write_scrape([candidate(example("wikihow", site, n)) for site, size in SIZES.items() for n in range(20 + size)])

@@ -203,8 +203,8 @@ def test_what_is_tested_is_neither_trained_on_nor_held_out_and_goes_to_a_file(ch
     assert (funnel.drawn, funnel.left) == (23, 0)
 
 
-@pytest.mark.parametrize("split", ["dev", "test"])
-def test_dev_and_test_prompts_are_both_part_of_decontamination(checkout, split):
+@pytest.mark.parametrize("split", ["dev", "test", "dialogues"])
+def test_each_set_of_prompts_is_part_of_decontamination(checkout, split):
     asked = example("wikihow", "physics", 3)
     prompt = Prompt(id="authored/A/1", messages=asked.messages[:1], tags=(), provenance=asked.provenance)
     jsonl.write(Path(f"data/prompts/{split}.jsonl"), [prompt])

@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl
-from lima.curation.prompt_selection import SharedPrompt
+from lima.curation.prompt_selection import SharedPrompt, WrongKind
 from lima.curation.sampling import TooFewExamples
 from lima.records import Prompt, Provenance, Turn
 from lima.stages import prompts
@@ -26,10 +26,10 @@ def checkout(tmp_path, monkeypatch):
     write("reddit", [prompt("reddit", "AskReddit", number) for number in range(5)])
 
 
-def write_params(dev, test, adversarial=None) -> None:
+def write_params(dev, test, adversarial=None, dialogues=None) -> None:
     yaml = YAML()
     values = yaml.load(SHIPPED)
-    values["prompts"] |= {"dev": dev, "test": test, "adversarial": adversarial or {}}
+    values["prompts"] |= {"dev": dev, "test": test, "adversarial": adversarial or {}, "dialogues": dialogues or {}}
     yaml.dump(values, Path("params.yaml"))
 
 
@@ -46,7 +46,7 @@ def test_each_site_gives_the_number_that_params_ask_for(checkout, capsys):
     prompts.main()
     assert sites("dev") == ["authored/A"] * 3
     assert sites("test") == ["authored/B"] * 4 + ["reddit/AskReddit"] * 2
-    assert capsys.readouterr().out == "prompts: 3 dev, 6 test, 0 adversarial\n"
+    assert capsys.readouterr().out == "prompts: 3 dev, 6 test, 0 adversarial, 0 dialogues\n"
 
 
 def test_the_adversarial_suite_lies_apart_and_shares_no_prompt_with_dev(checkout):
@@ -80,3 +80,29 @@ def test_a_prompt_of_dev_and_test_stops_the_stage(checkout):
     with pytest.raises(SharedPrompt, match="1 prompt"):
         prompts.main()
     assert not Path("data/prompts").exists()
+
+
+def script(number: int, text: str = "") -> Prompt:
+    turns = tuple(Turn(role="user", content=content) for content in (text or f"script {number}?", "And then?"))
+    return prompt("dialogues", "B", number).model_copy(update={"messages": turns, "tags": ("kind:script",)})
+
+
+def test_scripted_dialogues_are_a_set_of_their_own_and_share_no_prompt_with_dev(checkout):
+    write("dialogues", [script(number) for number in range(3)])
+    write_params({"authored/A": 1}, {"authored/B": 1}, dialogues={"dialogues/B/script": 2})
+    prompts.main()
+    assert (sites("test"), sites("dialogues")) == (["authored/B"], ["dialogues/B"] * 2)
+    write("dialogues", [script(number, f"authored A {number}?") for number in range(5)])
+    write_params({"authored/A": 5}, {"authored/B": 1}, dialogues={"dialogues/B/script": 5})
+    with pytest.raises(SharedPrompt):
+        prompts.main()
+
+
+def test_scripts_are_drawn_as_dialogues_only_and_nothing_else_is(checkout):
+    write("dialogues", [script(1), prompt("dialogues", "B", 2)])
+    write_params({"authored/A": 1}, {"dialogues/B": 2})
+    with pytest.raises(WrongKind, match=r"prompts\.test draws the scripted dialogue dialogues/B/1; draw scripts under"):
+        prompts.main()
+    write_params({"authored/A": 1}, {"authored/B": 1}, dialogues={"dialogues/B": 2})
+    with pytest.raises(WrongKind, match=r"prompts\.dialogues draws dialogues/B/2, which is not a scripted dialogue"):
+        prompts.main()

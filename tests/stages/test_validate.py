@@ -64,12 +64,13 @@ def checkout(tmp_path, monkeypatch):
     values = yaml.load(shipped)
     values["arms"]["lima"]["examples"] = {"stack_exchange_other": 4}
     values["mix"]["held_out"] = {"stack_exchange_other": 1}
-    values["prompts"] |= {"dev": {"stack_exchange_other/A": 1}, "test": {"stack_exchange_other/B": 2}}
+    values["prompts"] |= {"dev": {"stack_exchange_other/A": 1}, "test": {"stack_exchange_other/B": 2}, "dialogues": {}}
     yaml.dump(values, Path("params.yaml"))
     jsonl.write(Path("data/mix/lima/train.jsonl"), [example(n) for n in range(4)])
     jsonl.write(Path("data/mix/lima/held_out.jsonl"), [example(9)])
     jsonl.write(Path("data/prompts/dev.jsonl"), [asked(10, "A")])
     jsonl.write(Path("data/prompts/test.jsonl"), [asked(11, "B"), asked(12, "B")])
+    jsonl.write(Path("data/prompts/dialogues.jsonl"), [])
     base = Path("data/base") / values["train"]["model"]
     base.mkdir(parents=True)
     added = [{"content": text, "special": text != "  "} for text in ("<s>", "</s>", "<|im_end|>", "  ")]
@@ -311,3 +312,25 @@ def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
         and r"x/0 [/red]\x1b[2J‹U+202E›" in done.stderr
         and "Traceback" not in done.stderr
     )
+
+
+def script(number: int, *texts: str) -> Prompt:
+    messages = tuple(Turn(role="user", content=text) for text in texts)
+    return asked(number, "B").model_copy(
+        update={"id": f"dialogues/B/{number}", "messages": messages, "tags": ("kind:script",)}
+    )
+
+
+def test_scripted_dialogues_share_no_opening_with_other_splits_and_contain_user_turns_only(checkout):
+    values = YAML(typ="safe").load(Path("params.yaml"))
+    values["prompts"]["dialogues"] = {"stack_exchange_other/B": 3}
+    YAML().dump(values, Path("params.yaml"))
+    trained, tested = example(1).messages[0].content, asked(11, "B").messages[0].content
+    answered = script(23, "Why?").model_copy(update={"messages": example(9).messages})
+    jsonl.write(
+        Path("data/prompts/dialogues.jsonl"), [script(21, trained, "And?"), script(22, tested, "And?"), answered]
+    )
+    shut()
+    assert failed("train", "no prompt is also in held_out or dev or test or dialogues") == ("x/1",)
+    assert failed("test", "no prompt is also in dialogues") == (asked(11, "B").id,)
+    assert failed("dialogues", "all turns are the user's (after at most one system turn)") == (answered.id,)

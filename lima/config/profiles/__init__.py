@@ -6,7 +6,7 @@ a `kind`; in other sections single keys are replaced.
 """
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -74,6 +74,21 @@ def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
     unfinished.replace(target)
 
 
+def create_annotation_files(params: Params, path_of: Callable[[str], Path]) -> list[Path]:
+    """Create an empty file for the annotations of each evaluation without one; return the new files.
+
+    The stage judge depends on the file, whether or not people judge the evaluation.
+
+    Args:
+        path_of: returns the file of an evaluation.
+    """
+    missing = [path for key in params.evaluations if not (path := path_of(key)).exists()]
+    for path in missing:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return missing
+
+
 def check_paths(params: Params) -> None:
     """Check that every input that params.yaml names exists, before any stage runs.
 
@@ -102,6 +117,7 @@ def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
         elif isinstance(contestant, EndpointContestant):
             yield f"contestants.{name}.reads", contestant.reads, "a file"
     yield "filter.reviews", params.filter.reviews, "the decisions"
+    yield "sample.likelihood.answers", params.sample.likelihood.answers, "recorded responses, or an empty file,"
     yield "filter.edits", params.filter.edits, "the edits"
     yield "mix.test_sets", params.mix.test_sets, "the test sets"
 
