@@ -41,6 +41,8 @@ arms = typer.Typer(help="Arms: training recipes, and what they are compared with
 app.add_typer(arms, name="arms")
 
 app.add_typer(annotation_commands.app, name="annotate")
+mlflow = typer.Typer(help="Runs in MLflow.", no_args_is_help=True)
+app.add_typer(mlflow, name="mlflow")
 
 
 def _print_version(requested: bool) -> None:
@@ -176,6 +178,66 @@ def plan(
     typer.echo(training_plan.render(arm, params, machine))
     if not any(f.fits for f in training_plan.plan(arm, params, machine).fits):
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
+    second: Annotated[str, typer.Argument(help="Another arm.")],
+) -> None:
+    """Show what differs between two arms: recipe, data (with shared examples), metrics and evaluations."""
+    from lima import arm_comparison, config
+
+    typer.echo(arm_comparison.render(arm_comparison.compare(config.load(), first, second)))
+
+
+@app.command()
+def trace(
+    record: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="An example or prompt, SOURCE/SITE/ID, or an answer, CONTESTANT:ID#SAMPLE."),
+    ],
+) -> None:
+    """Trace an answer or example back to checkpoint, training set, validation, raw record, author and license."""
+    from lima import config, lineage
+
+    typer.echo(lineage.trace(config.load(), record).render())
+
+
+@app.command()
+def export(
+    arm: Annotated[str, typer.Argument(help="An arm whose checkpoint the stage select has chosen.")],
+    out: Annotated[Path, typer.Option(help="A new folder; it gets the folders model and dataset.")],
+    base_license: Annotated[
+        str | None, typer.Option(help="License of the base model. [default: as its package or model card states]")
+    ] = None,
+) -> None:
+    """Write the selected checkpoint and its training data as Hugging Face folders with cards."""
+    from lima import config
+    from lima import export as exporting
+
+    typer.echo(exporting.export(config.load(), arm, out, base_license=base_license))
+
+
+@app.command()
+def serve(
+    arm: Annotated[str, typer.Argument(help="An arm whose checkpoint the stage select has chosen.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    show: Annotated[bool, typer.Option("--show", help="Print the command and do not run it.")] = False,
+) -> None:
+    """Serve the selected checkpoint with an OpenAI-compatible API: vLLM if installed, else transformers."""
+    import shlex
+
+    from lima import config
+    from lima import export as exporting
+
+    config.entry(config.load().arms, "arm", arm)
+    folder = Path(exporting.selected(arm).checkpoint)
+    command = exporting.serve_command(folder, name=arm, host=host, port=port)
+    typer.echo(shlex.join(command))
+    if not show:
+        os.execv(command[0], command)  # noqa: S606 - a list of arguments, no shell
 
 
 @app.command()
@@ -361,6 +423,16 @@ def chat(
     from lima.annotation import terminal_chat
 
     terminal_chat.run(config.load(), contestants)
+
+
+@mlflow.command("publish")
+def publish_runs() -> None:
+    """Create or complete the run of each trained arm from the files that the stages wrote."""
+    from lima import config, mlflow_runs, tracking
+
+    for line in mlflow_runs.publish(config.load()):
+        typer.echo(line)
+    typer.echo(f"published to {tracking.location()}")
 
 
 @profile.command("list")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from lima import config, storage
+from lima import config, mlflow_runs, storage
 from lima.config import Params
 from lima.errors import run_command
 from lima.evaluation import attack_rates, constraint_rates
@@ -27,13 +27,8 @@ from lima.reporting.dropped_rows import DroppedRows
 def main() -> None:
     params = config.load()
     figures = write(params)
-    from lima import tracking  # imports mlflow: seconds
-
     for arm in params.arms:
-        with tracking.join(results.run_id(arm)) as run:
-            run.metrics(metrics.run_metrics(params, figures, arm), step=0)
-            run.artifact(storage.REPORTS / "report.html")
-            run.artifact(storage.REPORTS / "answers.html")
+        mlflow_runs.log_report(arm, metrics.run_metrics(params, figures, arm))
     print(
         f"report: {len(figures['arms'])} arms, {len(figures['evaluations'])} evaluations; {storage.REPORTS}/report.html"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lima import config, jsonl, storage
+from lima import config, jsonl, mlflow_runs, storage
 from lima.config import Params
 from lima.config.entries import BaselineAnnotator, Evaluation
 from lima.errors import LimaError, run_command
@@ -56,7 +56,7 @@ def main(arm: str) -> None:
         jsonl.write(folder / "responses.jsonl", responses)
         jsonl.write(folder / "chosen.json", [chosen])
     discard_unused(kept, used)
-    show_in_mlflow(trained, scores)
+    mlflow_runs.log_selection(arm)
     print(f"{arm}: epoch {chosen.epoch}, {chosen.why}")
 
 
@@ -164,16 +164,6 @@ def score(metrics: EpochMetrics, generated: list[Response], judgments: list[Judg
         lose=lose / n,
         score=(win - lose) / n,
     )
-
-
-def show_in_mlflow(trained: Path, scores: list[EpochScore]) -> None:
-    """Add every epoch's scores to the checkpoint that train logged."""
-    from lima import tracking  # imports mlflow: seconds
-
-    with tracking.join(json.loads((trained / "run.json").read_text())["run_id"]) as run:
-        for epoch in scores:
-            shares = epoch.model_dump(include={"ended", "win", "tie", "lose", "score"})
-            run.checkpoint(epoch.epoch, trained / epoch.checkpoint, shares)
 
 
 if __name__ == "__main__":

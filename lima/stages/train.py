@@ -16,8 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lima import config, jsonl, storage, tracking
+from lima import config, jsonl, mlflow_runs, storage
 from lima.errors import LimaError, run_command
+from lima.mlflow_runs import StepSpeed
 from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
 
 STOP_NOTE = b"""
@@ -27,10 +28,6 @@ stopping: saving the state after this step; press Ctrl-C again to end at once an
 
 class TrainError(LimaError):
     """Training cannot start: validation failed, or its result is outdated."""
-
-
-class TrainingRun(Record):
-    run_id: str  # of MLflow; "" if its server was not available
 
 
 class Tokens(Record):
@@ -199,48 +196,63 @@ def write(
     pace: Any,  # lima.training.throughput.Pace, whose module loads torch
 ) -> None:
     """Run training to its end and write metrics and token counts next to the checkpoints."""
-    earlier = next(jsonl.read(folder / "run.json", TrainingRun)).run_id if (folder / "run.json").exists() else ""
-    parameters = {
-        "profile": params.profile,
-        "lora": params.arms[arm].lora,
-        **params.train.model_dump(),
-        **tokens.model_dump(),
-        "peak_flops": pace.peak,
-    }
-    with tracking.start(arm, parameters, run_id=earlier) as run:
-        jsonl.write(folder / "run.json", [TrainingRun(run_id=run.id)])
-        steps, epochs = follow(arm, metrics, run, params.train.epochs * tokens.tokens, pace)
+    description = (
+        mlflow_runs.read(folder)
+        if (folder / "run.json").exists()
+        else mlflow_runs.describe(params, arm, measurements={**tokens.model_dump(), "peak_flops": pace.peak})
+    )
+    with mlflow_runs.training(arm, description, folder) as run:
+        steps, speeds, epochs = follow(arm, metrics, run, folder, params.train.epochs * tokens.tokens, pace)
     jsonl.write(folder / "tokens.json", [tokens])
     jsonl.write(folder / "steps.jsonl", steps)
+    jsonl.write(folder / "speed.jsonl", speeds)
     jsonl.write(folder / "epochs.jsonl", epochs)
     speed = sum(step.tokens for step in steps) / sum(step.seconds for step in steps)
     print(f"{arm}: loss {epochs[0].train_loss:.3f} → {epochs[-1].train_loss:.3f}, {speed:.0f} tokens/s")
 
 
 def follow(
-    arm: str, metrics: Iterable[StepMetrics | EpochMetrics], run: tracking.Run, tokens: int, pace: Any
-) -> tuple[list[StepMetrics], list[EpochMetrics]]:
-    """Show and log metrics as training yields them; steps that an earlier process logged are not logged again."""
+    arm: str,
+    metrics: Iterable[StepMetrics | EpochMetrics],
+    run: Any,  # lima.tracking.Run, whose module loads mlflow
+    folder: Path,
+    tokens: int,
+    pace: Any,
+) -> tuple[list[StepMetrics], list[StepSpeed], list[EpochMetrics]]:
+    """Show and log metrics as training yields them; steps that an earlier process logged are not logged again.
+
+    The throughput of each step is appended to speed.jsonl at once: it cannot be measured again after a restart.
+    """
+    description, path = mlflow_runs.read(folder), folder / "speed.jsonl"
+    measured = mlflow_runs.resume_speeds(path)
     steps: list[StepMetrics] = []
+    speeds: list[StepSpeed] = []
     epochs: list[EpochMetrics] = []
-    logged = run.last_step("loss")
+    seconds = 0.0
+    logged = run.last_step("step/loss")
     with tqdm(total=tokens, unit="tok", unit_scale=True, desc=f"train {arm}", disable=None) as bar:
         for metric in metrics:
             if isinstance(metric, StepMetrics):
-                steps.append(metric)
+                seconds += metric.seconds
                 speed = pace.of_step(metric)
+                steps.append(metric)
+                earlier = measured.get(metric.step)
+                if earlier and earlier.tokens_per_second == speed["tokens_per_second"]:  # else the step was run again
+                    speeds.append(earlier)
+                else:
+                    speeds.append(StepSpeed(step=metric.step, **speed))
+                    with path.open("a", encoding="utf-8") as lines:
+                        lines.write(speeds[-1].model_dump_json() + "\n")
                 bar.update(metric.tokens)
                 bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **pace.progress_fields(speed))
                 if metric.step > logged:
-                    run.metrics(metric.model_dump(exclude={"step"}) | speed, step=metric.step)
+                    values = mlflow_runs.step_values(metric, speeds[-1])
+                    run.metrics(values, step=metric.step, time=mlflow_runs.moment(description, seconds))
             else:
                 epochs.append(metric)
-                scores = {"train_loss": metric.train_loss, "held_out_perplexity": metric.held_out_perplexity}
                 if len(steps) >= logged:
-                    run.metrics(scores, step=len(steps))
-                if metric.checkpoint:
-                    run.checkpoint(metric.epoch, storage.result_dir("train", arm) / metric.checkpoint, scores)
-    return steps, epochs
+                    mlflow_runs.log_epoch(run, arm, metric, time=mlflow_runs.moment(description, seconds))
+    return steps, speeds, epochs
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ NO_DEPENDENCY = {
     "errors",
     "jsonl",
     "locks",
+    "mlflow_runs",
     "parallel",
     "readers",
     "records",

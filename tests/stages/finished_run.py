@@ -11,12 +11,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from lima import config, jsonl
+from lima import config, jsonl, mlflow_runs
 from lima.config.entries import Evaluation
 from lima.constraint_types import Checkboxes
 from lima.curation import attribution, mixture
 from lima.curation.decontamination import PoolFunnel
 from lima.evaluation import items, rules
+from lima.evaluation.checkpoint_selection import SelectedCheckpoint
+from lima.mlflow_runs import StepSpeed
 from lima.records import (
     Dropped,
     EpochMetrics,
@@ -59,6 +61,7 @@ def settings(**overrides: object) -> dict[str, object]:
         "lima": {"pool": "kept", "without": [], "examples": {"stack_exchange_stem": 6, "authored": 4}},
         "unfiltered": {"pool": "unfiltered", "without": [], "examples": {"stack_exchange_stem": 10}},
     }
+    values["ablations"] = {"quality": ["lima", "unfiltered"]}
     values["contestants"] = {name: values["contestants"][name] for name in CONTESTANTS}
     values["evaluations"] = {
         **{name: values["evaluations"][name] | {"panel": "judges"} for name in NETS},
@@ -243,8 +246,14 @@ def _arm(p: config.Params, arm: str) -> None:
         for epoch, perplexity in perplexities.items()
     ]
     _lines(f"select/{arm}/scores.jsonl", scores)
-    _lines(f"select/{arm}/chosen.json", scores[:2][1:])
-    _json(f"train/{arm}/run.json", {"run_id": f"run-of-{arm}"})
+    chosen = SelectedCheckpoint(
+        arm=arm, epoch=2, checkpoint=f"data/train/{arm}/epoch-02", digest="b" * 64, why="the best of epochs 1 to 3"
+    )
+    _lines(f"select/{arm}/chosen.json", [chosen])
+    speeds = [StepSpeed(step=step, tokens_per_second=900.0, mfu=None, peak_memory=1e9) for step in steps]
+    _lines(f"train/{arm}/speed.jsonl", speeds)
+    description = mlflow_runs.describe(p, arm, measurements={"tokens": 900.0, "peak_flops": None})
+    _lines(f"train/{arm}/run.json", [description.model_copy(update={"run_id": f"run-of-{arm}"})])
 
 
 def _composition(p: config.Params, arm: str, train: list[Example], held_out: list[Example]) -> None:

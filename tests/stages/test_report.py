@@ -9,7 +9,7 @@ import pytest
 from judged import judged
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
-from lima import jsonl
+from lima import jsonl, mlflow_runs
 from lima.evaluation import statistics
 from lima.records import Example, Judgment, Response, Unanswered
 from lima.reporting import caveats, metrics, results, token_counts
@@ -386,13 +386,15 @@ def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkey
     p = finished_run.build()
     for arm in p.arms:
         with tracking.start(arm, {}) as run:
-            Path(f"data/train/{arm}/run.json").write_text(json.dumps({"run_id": run.id}))
+            described = mlflow_runs.read(Path(f"data/train/{arm}")).model_copy(update={"run_id": run.id})
+            jsonl.write(Path(f"data/train/{arm}/run.json"), [described])
     report.main()
     client = tracking.mlflow.MlflowClient()
     of_lima = client.get_run(results.run_id("lima"))
     assert of_lima.data.metrics["report.held_out_perplexity"] == 9.9
     assert of_lima.data.metrics["net.lima-base.always-tie"] == 0
-    assert [artifact.path for artifact in client.list_artifacts(of_lima.info.run_id)] == ["answers.html", "report.html"]
+    artifacts = Path("mlartifacts/lima") / of_lima.info.run_id / "artifacts"
+    assert {path.name for path in artifacts.iterdir()} == {"answers.html", "report.html", "lima.html"}
 
 
 def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):

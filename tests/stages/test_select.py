@@ -1,4 +1,3 @@
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import lima
 from lima import jsonl
 from lima.errors import LimaError
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
+from lima.mlflow_runs import TrainingRun
 from lima.records import EpochMetrics, EpochScore, Prompt, Provenance, Response, Turn
 from lima.stages import select
 
@@ -52,12 +52,16 @@ def published(tmp_path, monkeypatch):
     for n in (1, 2, 3):
         tiny_model.save(Path(f"data/train/lima/epoch-{n:02}"), seed=n)
     epochs(1, 2, 3)
-    Path("data/train/lima/run.json").write_text(json.dumps({"run_id": "r1"}))
+    run = TrainingRun(run_id="r1", started=0, parameters={}, tags={}, measurements={})
+    jsonl.write(Path("data/train/lima/run.json"), [run])
     told = []
 
     @contextmanager
     def join(run_id):
-        yield SimpleNamespace(checkpoint=lambda *shown: told.append((run_id, *shown)))
+        yield SimpleNamespace(
+            checkpoint=lambda *shown: told.append((run_id, *shown)),
+            register=lambda epoch, folder, *, name, alias: told.append((run_id, epoch, folder, name, alias)),
+        )
 
     monkeypatch.setattr(lima, "tracking", SimpleNamespace(join=join), raising=False)
     return told
@@ -103,10 +107,13 @@ def test_the_answers_it_rests_on_are_kept_the_bases_first(published):
 
 def test_mlflow_gets_every_epochs_folder_and_scores_in_the_run_of_training(published):
     select.main("lima")
-    assert [(run, epoch, folder) for run, epoch, folder, _ in published] == [
+    *scored, registered = published
+    assert [(run, epoch, folder) for run, epoch, folder, _ in scored] == [
         ("r1", n, Path(f"data/train/lima/epoch-{n:02}")) for n in (1, 2, 3)
     ]
-    assert published[0][3] == scores()[0].model_dump(include={"ended", "win", "tie", "lose", "score"})
+    shares = scores()[0].model_dump(include={"ended", "win", "tie", "lose", "score"})
+    assert published[0][3] == {f"epoch/dev_{name}": share for name, share in shares.items()}
+    assert registered == ("r1", chosen().epoch, Path(chosen().checkpoint), "lima-lima", "selected")
 
 
 def test_only_the_configured_epochs_are_looked_at(published):

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima import jsonl, storage
+from lima import jsonl, mlflow_runs, storage
 from lima.config import ParamsError
 from lima.config.entries import RandomModel
 from lima.errors import LimaError
+from lima.mlflow_runs import StepSpeed
 from lima.records import EpochMetrics, Example, FailedExpectation, Provenance, StepMetrics, Turn, ValidationResult
 from lima.stages import train
 from lima.stages.train import TrainError
@@ -88,6 +89,7 @@ def test_training_writes_a_checkpoint_an_epoch_and_its_metrics(checkout, capsys)
         "epoch-03",
         "epochs.jsonl",
         "run.json",
+        "speed.jsonl",
         "steps.jsonl",
         "tokens.json",
     ]
@@ -99,7 +101,11 @@ def test_training_writes_a_checkpoint_an_epoch_and_its_metrics(checkout, capsys)
         weights = (RESULT / epoch.checkpoint / "model.safetensors").read_bytes()
         assert hashlib.sha256(weights).hexdigest() == epoch.digest
     assert len({epoch.digest for epoch in epochs}) == 3
-    assert json.loads((RESULT / "run.json").read_text()) == {"run_id": ""}
+    described = mlflow_runs.read(RESULT)
+    assert described.run_id == ""
+    assert (described.parameters["train.epochs"], described.parameters["sources.authored"]) == ("3", "5")
+    assert (described.tags["arm"], described.tags["size"]) == ("lima", "5")
+    assert described.tags["data"] == hashlib.sha256((MIXED / "train.jsonl").read_bytes()).hexdigest()
     said = capsys.readouterr()
     assert said.out.startswith(f"lima: loss {epochs[0].train_loss:.3f} → {epochs[-1].train_loss:.3f}, ")
     assert said.err.count("warning: MLflow is not available") == 1
@@ -391,6 +397,10 @@ def result():
     for path in sorted(RESULT.rglob("*")):
         if path.name == "steps.jsonl":
             found[path.name] = [metric.model_dump(exclude={"seconds"}) for metric in jsonl.read(path, StepMetrics)]
+        elif path.name == "speed.jsonl":
+            found[path.name] = [speed.step for speed in jsonl.read(path, StepSpeed)]
+        elif path.name == "run.json":
+            found[path.name] = (mlflow_runs.read(RESULT).parameters, mlflow_runs.read(RESULT).tags)
         elif path.is_file():
             found[str(path)] = path.read_bytes()
     return found
