@@ -176,7 +176,7 @@ def _composition(card: Card) -> dict[str, str]:
     }
 
 
-def _results(params: Params, arm: str, measured: Mapping[str, Any]) -> dict[str, str]:
+def _results(params: Params, arm: str, measured: dict[str, Any]) -> dict[str, str]:
     """Metrics of the selected epoch, and shares of the report; empty without a selection."""
     trained, selected = storage.result_dir("train", arm), storage.result_dir("select", arm)
     if not (selected / "chosen.json").exists():
@@ -200,7 +200,7 @@ def _results(params: Params, arm: str, measured: Mapping[str, Any]) -> dict[str,
     return values | {name: f"{value:.3f}" for name, value in figures.items() if name.startswith(shares)}
 
 
-def _evaluations(params: Params, arms: tuple[str, str], measured: Mapping[str, Any]) -> Iterator[Evaluated]:
+def _evaluations(params: Params, arms: tuple[str, str], measured: dict[str, Any]) -> Iterator[Evaluated]:
     """Pairwise evaluations with a checkpoint of one of the arms; direct comparisons of both come first."""
     first, second = (set(contestants_of(params, arm)) for arm in arms)
 

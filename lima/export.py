@@ -133,10 +133,11 @@ def stated_license(source: Model) -> str | None:
     match source:
         case PackagedModel(package=package):
             try:
-                about = importlib.metadata.metadata(package.replace("_", "-"))
+                about = importlib.metadata.metadata(package.replace("_", "-")).json
             except importlib.metadata.PackageNotFoundError:
                 return None
-            return about.get("License-Expression") or about.get("License")
+            license = about.get("license_expression") or about.get("license")
+            return str(license) if license else None
         case FolderModel(path=path):
             return _card_license(Path(path) / "README.md")
         case RandomModel():
