@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from lima.errors import LimaError
 
 Item = TypeVar("Item")
+Array = npt.NDArray[np.float64]
 
 
 class TooFewExamples(LimaError):
@@ -37,17 +39,25 @@ def draw(
     chances = probabilities(sizes, temperature=temperature)
     used = dict.fromkeys(sizes, 0)
     drawn: list[Item] = []
-    remaining: list[str] = []
+    remaining, shares = list(chances), np.array(list(chances.values()))
+    cumulative = _cumulative(shares)
     while len(drawn) < count:
-        if not remaining:  # at the start, and after a pool became empty
-            remaining = [name for name in chances if used[name] < sizes[name]]
-            shares = np.array([chances[name] for name in remaining])
-            cumulative = (shares / shares.sum()).cumsum()
-            cumulative /= cumulative[-1]
         # as rng.choice(len(remaining), p=…), which checks and sums the probabilities at each call
-        name = remaining[cumulative.searchsorted(rng.random(), side="right")]
+        position = int(cumulative.searchsorted(rng.random(), side="right"))
+        name = remaining[position]
         drawn.append(pools[name][used[name]])
         used[name] += 1
         if used[name] == sizes[name]:
-            remaining = []
+            del remaining[position]
+            shares = np.delete(shares, position)
+            cumulative = _cumulative(shares)
     return drawn
+
+
+def _cumulative(shares: Array) -> Array:
+    """Cumulative probabilities, the last one 1."""
+    if not shares.size:
+        return shares
+    cumulative: Array = (shares / shares.sum()).cumsum()
+    normalized: Array = cumulative / cumulative[-1]
+    return normalized

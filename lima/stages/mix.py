@@ -1,5 +1,6 @@
 """Sample an arm's training set from the filtered examples (LIMA §2): `python -m lima.stages.mix ARM`."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,20 @@ def reserved_passages(folder: str) -> Iterator[Passage]:
     yield from (Passage(place, text) for place, text in test_sets.read(Path(folder)))
 
 
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which would visit all examples again and again; they have no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @storage.alone("mix")
+@without_garbage_collection()
 def main(arm: str) -> None:
     params = config.load()
     recipe = config.entry(params.arms, "arm", arm)
