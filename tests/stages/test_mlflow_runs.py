@@ -119,12 +119,13 @@ def logged_by_the_stages(params):
         mlflow_runs.log_report(arm, run_metrics(params, figures, arm))
 
 
-def test_a_deleted_store_comes_back_equal_and_publishing_again_changes_nothing(checkout, template):
+def test_a_lost_store_comes_back_equal_and_publishing_again_changes_nothing(checkout, template, tmp_path, monkeypatch):
     logged_by_the_stages(checkout)
     logged = tables()
-    Path("mlflow.db").unlink()
-    shutil.rmtree("mlartifacts")
-    shutil.copy(template, "mlflow.db")
+    other = tmp_path / "other"  # another path: MLflow keeps the deleted file of an address open
+    shutil.copytree(".", other, ignore=shutil.ignore_patterns("other", "mlflow.db", "mlartifacts"))
+    shutil.copy(template, other / "mlflow.db")
+    monkeypatch.chdir(other)
     mlflow_runs.publish(checkout)
     assert tables() == logged
     lines = mlflow_runs.publish(checkout)
