@@ -80,7 +80,7 @@ def settings(**overrides: object) -> dict[str, object]:
             "always-tie": {"kind": "baseline", "rule": "always-tie"},
         }
     }
-    values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}, "adversarial": {}}
+    values["prompts"] |= {"dev": {"authored/A": 2}, "test": {"authored/B": PROMPTS}, "adversarial": {}, "dialogues": {}}
     values["mix"] |= {"most_per_site": {}, "held_out": {"stack_exchange_stem": 2}}
     values["report"] |= {"bootstrap": 500, "side_by_side": 4}
     return values | overrides
