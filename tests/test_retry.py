@@ -15,7 +15,7 @@ MODEL = {"kind": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "m", "key_
 def params(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values = YAML().load(LAPTOP)
-    values["panels"]["baselines"]["model"] = MODEL
+    values["panels"]["preference"]["model"] = MODEL
     YAML().dump(values, Path("params.yaml"))
     return config.load()
 

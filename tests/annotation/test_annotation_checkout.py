@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(LAPTOP)
-    values["panels"]["baselines"]["people"] = {"kind": "people"}
+    values["panels"]["preference"]["people"] = {"kind": "people"}
     for evaluation in values["evaluations"].values():
         evaluation["template"] = "pairwise"
     yaml.dump(values, tmp_path / "params.yaml")

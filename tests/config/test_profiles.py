@@ -1,4 +1,5 @@
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,15 +136,15 @@ WRONG = {
     "an annotator that begins with a hyphen": (
         "    longest: {",
         "    -longest: {",
-        r"panels\.baselines: '-longest' .* 'longest'",
+        r"panels\.preference: '-longest' .* 'longest'",
     ),
     "a baseline for a task on single responses": (
         "panel: rules, template: lima/evaluation/prompts/constraint.md",
-        "panel: baselines, template: lima/evaluation/prompts/constraint.md",
-        r"panels\.baselines\.longest: a baseline cannot judge the task constraint of evaluation lima-base-constraints",
+        "panel: preference, template: lima/evaluation/prompts/constraint.md",
+        r"panels\.preference\.longest: a baseline cannot judge the task constraint of evaluation lima-base-constraints",
     ),
     "rules for pairs": (
-        "lima-base: {task: pairwise, contestant: lima, rival: base, prompts: test, panel: baselines",
+        "lima-base: {task: pairwise, contestant: lima, rival: base, prompts: test, panel: preference",
         "lima-base: {task: pairwise, contestant: lima, rival: base, prompts: test, panel: rules",
         r"panels\.rules\.rules: rules cannot judge the task pairwise of evaluation lima-base, only",
     ),
@@ -278,7 +279,7 @@ NEW_CONTESTANT = (
 )
 NEW_COMPARISON = (
     "evaluations:\n  longer-lima: {task: pairwise, contestant: lima, rival: longer-arm, prompts: test, "
-    "panel: baselines, template: lima/evaluation/prompts/pairwise.md}\n"
+    "panel: preference, template: lima/evaluation/prompts/pairwise.md}\n"
 )
 
 
@@ -433,7 +434,8 @@ def test_the_inputs_of_the_profiles_that_need_no_dumps_exist(checkout, name):
 def test_make_reproduce_checks_the_inputs_before_any_stage():
     recipe = (ROOT / "Makefile").read_text().partition("\nreproduce: ")[2].partition("\n\n")[0]
     commands = [line.removeprefix("\t@") for line in recipe.splitlines()[1:]]
-    assert commands[:2] == ["lima profile check", "dvc repro"]
+    assert commands[0] == "lima profile check"
+    assert re.match(r"start=\$\$SECONDS; dvc repro &&", commands[1])
 
 
 def test_the_flow_checks_the_inputs_before_any_stage(checkout):

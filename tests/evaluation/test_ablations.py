@@ -211,7 +211,7 @@ def test_pairs_that_share_a_model_do_not_cover_the_seeds(rivals, covers):
 
 def test_baselines_and_unusable_annotators_support_no_conclusion_about_quality():
     arms = {name: SEEDED[name] for name in ("small", "large")}
-    entry = {"task": "pairwise", "contestant": "large", "rival": "small", "panel": "baselines"}
+    entry = {"task": "pairwise", "contestant": "large", "rival": "small", "panel": "preference"}
     p = params(arms, {"a": entry}, quantity=["small", "large"])
     judgments = {"a": {"longest": pairs("a", "large", "small", ["win"] * 8, "longest")}}
     [table] = ablations.ablations(p, judgments)

@@ -18,7 +18,7 @@ EVALUATION = {
     "contestant": "lima",
     "rival": "c",
     "prompts": "test",
-    "panel": "baselines",
+    "panel": "preference",
     "template": "pairwise.md",
 }
 
