@@ -35,7 +35,7 @@ def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):
     assert p.arms["more"].examples == expected
     assert p.arms["more"].without == p.arms["lima"].without
     assert p.contestants["more"].reads == "data/select/more"
-    assert added.evaluations == ("more-lima", "more-base-constraints", "more-base-attacks")
+    assert added.evaluations == ("more-lima", "more-base-constraints", "more-base-attacks", "more-base-dialogues")
     assert (p.evaluations["more-lima"].contestant, p.evaluations["more-lima"].rival) == ("more", "lima")
     assert p.evaluations["more-base-attacks"].prompts == "adversarial"
     assert p.ablations["size"] == ["lima", "more"]
@@ -56,6 +56,7 @@ def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
         "lima-2-authors",
         "lima-2-base-constraints",
         "lima-2-base-attacks",
+        "lima-2-base-dialogues",
     ]
     add(NewArm("unfiltered-2", copied="unfiltered", data_seed=18, train_seed=18))
     # unfiltered is compared with lima and with lima-2; the repetition with the repetition of equal seeds

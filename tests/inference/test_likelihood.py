@@ -31,7 +31,7 @@ def test_the_likelihood_is_the_product_of_the_probabilities_of_the_tokens(checkp
             logits = checkpoint.model(torch.tensor([ids])).logits[0, -1]
         total += float(torch.log_softmax(logits, 0)[token])
         ids.append(token)
-    assert result.total == pytest.approx(total, rel=1e-5)
+    assert result.log_likelihood == pytest.approx(total, rel=1e-5)
     assert (result.tokens, result.truncated) == (3, False)
     assert result.per_token == pytest.approx(total / 3, rel=1e-5)
 
@@ -40,7 +40,7 @@ def test_a_long_answer_is_truncated_and_says_so(checkpoint):
     given = len(model.render(checkpoint.tokenizer, PROMPT))
     (whole,), (cut,) = scored(checkpoint, "Yes"), scored(checkpoint, "Yes, but", max_tokens=given + 3)
     assert (cut.tokens, cut.truncated) == (3, True)
-    assert cut.total == pytest.approx(whole.total, rel=1e-5)
+    assert cut.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-5)
     assert scored(checkpoint, "Yes", max_tokens=given) == []
 
 
