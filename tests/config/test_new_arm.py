@@ -40,7 +40,7 @@ def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):
     assert p.evaluations["more-base-attacks"].prompts == "adversarial"
     assert p.ablations["size"] == ["lima", "more"]
     assert p.uncompared_arms() == {}
-    assert [file.read_bytes() for file in added.files] == [b""] * 3
+    assert [file.read_bytes() for file in added.files] == [b""] * 4
     assert {file.stem for file in added.files} == set(added.evaluations)
 
 
@@ -49,7 +49,7 @@ def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
     p = config.load()
     assert p.repetitions("lima") == ["lima", "lima-2"]
     assert p.ablations["quality"] == ["lima", "unfiltered", "lima-2"]
-    # as lima: with the base model, unfiltered and the authors, and two evaluations of single responses
+    # as lima: with the base model, unfiltered and the authors, and three evaluations of single responses
     assert [e for e in p.evaluations if "lima-2" in e] == [
         "lima-2-base",
         "lima-2-unfiltered",
