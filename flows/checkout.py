@@ -26,7 +26,8 @@ def prepare() -> dict[str, str]:
     folder = Path(os.environ.get(CHECKOUT) or Path.cwd()).resolve()
     if not (folder / "dvc.yaml").exists():
         raise CheckoutError(
-            f"{CHECKOUT} is not a checkout of this project: {folder}; clone it there, then start the worker"
+            f"not a checkout of this project: {folder}; start the worker with `make worker`, or set {CHECKOUT} to a "
+            "clone"
         )
     if commit := os.environ.get(COMMIT, ""):
         switch(folder, commit)

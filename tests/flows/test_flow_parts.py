@@ -175,7 +175,10 @@ def test_uncommitted_changes_and_a_missing_commit_are_errors(clones, monkeypatch
 
 def test_a_folder_without_the_project_is_an_error(clones, tmp_path, monkeypatch):
     monkeypatch.setenv(checkout.CHECKOUT, str(tmp_path))
-    with pytest.raises(checkout.CheckoutError, match="LIMA_CHECKOUT is not a checkout of this project"):
+    with pytest.raises(
+        checkout.CheckoutError,
+        match=r"not a checkout of this project: .*; start the worker with `make worker`, or set LIMA_CHECKOUT",
+    ):
         checkout.prepare()
 
 
@@ -229,7 +232,12 @@ def test_evaluations_of_a_finished_contestant_are_chosen_by_rival(params):
     with pytest.raises(evaluate.EvaluationError, match=r"contestant lima has no checkpoint: data/select/lima; run"):
         evaluate.chosen(params, "lima", [])
     Path("data/select/lima").mkdir(parents=True)
-    assert evaluate.chosen(params, "lima", ["base"]) == ["lima-base", "lima-base-constraints", "lima-base-attacks"]
+    assert evaluate.chosen(params, "lima", ["base"]) == [
+        "lima-base",
+        "lima-base-constraints",
+        "lima-base-attacks",
+        "lima-base-dialogues",
+    ]
     with pytest.raises(evaluate.EvaluationError, match="contestant base has no evaluation with authors; add one"):
         evaluate.chosen(params, "base", ["authors"])
 

@@ -54,6 +54,7 @@ def orchestrated(clone, tmp_path_factory):
     api = f"http://127.0.0.1:{port}/api"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     env |= {"PREFECT_HOME": str(place), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1", "COLUMNS": "200"}
+    env |= {"LIMA_CHECKOUT": str(clone)}  # as infra/worker.sh does
     env |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     prefect = [sys.executable, "-m", "prefect"]
 
