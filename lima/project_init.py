@@ -31,6 +31,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/authored/group_a_dev.jsonl",
     "corpus/authored/group_a_train.jsonl",
     "corpus/authored/group_b_test.jsonl",
+    "corpus/dialogues/scripts.jsonl",
     "corpus/edits/none.jsonl",
     "corpus/recorded/authors.jsonl",
     "corpus/reviews/decisions.jsonl",
@@ -40,7 +41,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
 SHARE = "share/lima"  # where a wheel installs FILES, below the environment's folder
 IGNORED = "/lima\n/data/\n/work/\n/reports/\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n.publish/\n"
 LICENSES = {"stack_exchange": "CC BY-SA", "natural_instructions": "Apache-2.0"}  # of the published dumps
-RESERVED = ("authored", "adversarial")  # sources of every project
+RESERVED = ("authored", "adversarial", "dialogues")  # sources of every project
 HELD_OUT = 2  # examples per source for perplexity, as in the profile laptop
 MARGIN = 1.1  # examples needed per example of the arm: mix drops overlaps with test prompts and held-out examples
 PER_SITE = 1  # examples per task of Super-Natural Instructions, §2.1
@@ -214,12 +215,14 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         *(_source(s, choices, root) for s in proposal.sources),
         "  authored: {reader: authored, dumps: corpus/authored, license: MIT}  # dev and test prompts",
         "  adversarial: {reader: suite, dumps: corpus/adversarial, license: MIT}  # prompts only",
+        "  dialogues: {reader: authored, dumps: corpus/dialogues, license: MIT}  # scripted dialogues",
         "",
         "# Thresholds of a single source, which replace those of its reader in the section filter: {min_chars: 600}.",
         "source_filters:",
         *(_source_filter(s) for s in proposal.sources),
         "  authored: {}",
         "  adversarial: {}",
+        "  dialogues: {}",
         "",
         "# Training recipes, one per arm. examples: training examples drawn from each source.",
         "arms:",
@@ -263,7 +266,7 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         "train:",
         f"  model: {model}",
         "proofreading:",
-        "  folders: [corpus/authored]",
+        "  folders: [corpus/authored, corpus/dialogues]",
     ]
     return profiles.overlay(
         "\n".join(changes) + "\n",

@@ -9,7 +9,7 @@ from dvc.repo import Repo
 ROOT = Path(__file__).parents[2]
 JUDGE = {
     *("judge@lima-base", "judge@lima-unfiltered", "judge@lima-authors"),
-    *("judge@lima-base-constraints", "judge@lima-base-attacks"),
+    *("judge@lima-base-constraints", "judge@lima-base-attacks", "judge@lima-base-dialogues"),
 }
 
 
