@@ -110,7 +110,7 @@ def test_ingredients_stay_and_part_from_the_steps_by_a_heading(tmp_path):
     [
         (page(method(1, "Boiling"), title=""), "there is no h1 with a title"),
         (page(method(1, "Boiling"), crumbs=""), "there are no breadcrumbs that name its category"),
-        (page(method(1, "Boiling"), head=""), "there is no canonical link that tells its address"),
+        (page(method(1, "Boiling"), head=""), "there is no canonical link with its address"),
         (page(INTRO, CUT), "it has no steps"),
         (page(method(1, "Boiling"), head=HEAD.replace("www.", "de.")), "another site, de.wikihow.com"),
         (page(head=HEAD.replace("Boil", "User:Boil")), "a page of User: https://www.wikihow.com/User:Boil-an-Egg"),
