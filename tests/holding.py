@@ -13,10 +13,18 @@ from lima import storage
 from lima.errors import run_command
 
 
+def stay(running) -> None:
+    running.set()
+    time.sleep(60)
+
+
 def main(stage: str, key: str, child: str = "") -> None:
     with storage.exclusive(stage, key):
         if child == "fork":
-            multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()
+            forked = multiprocessing.get_context("fork")
+            running = forked.Event()
+            forked.Process(target=stay, args=(running,)).start()
+            running.wait()  # until the child has run the hooks of the fork
         elif child == "exec":
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
         print("held", flush=True)

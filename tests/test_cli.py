@@ -26,7 +26,14 @@ def test_version_prints_the_version_of_the_package():
 
 
 def test_profile_list_marks_the_current_profile():
-    assert lima("profile", "list").stdout.splitlines() == ["  ci", "* laptop", "  paper-65b", "  paper-7b"]
+    assert lima("profile", "list").stdout.splitlines() == [
+        "  ci",
+        "* laptop",
+        "  laptop-ablations",
+        "  paper-65b",
+        "  paper-7b",
+        "  pretrained",
+    ]
 
 
 @pytest.mark.parametrize("words", [("profile", "use", "desktop"), ("inspect", "no-such-dump.7z")])

@@ -316,9 +316,8 @@ def test_a_shut_gate_ends_the_command_with_a_status_and_no_traceback(checkout):
 
 def script(number: int, *texts: str) -> Prompt:
     messages = tuple(Turn(role="user", content=text) for text in texts)
-    return asked(number, "B").model_copy(
-        update={"id": f"dialogues/B/{number}", "messages": messages, "tags": ("kind:script",)}
-    )
+    origin = provenance(number, "B")
+    return Prompt(id=f"dialogues/B/{number}", messages=messages, tags=("kind:script",), provenance=origin)
 
 
 def test_scripted_dialogues_share_no_opening_with_other_splits_and_contain_user_turns_only(checkout):
