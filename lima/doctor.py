@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 
 def diagnose() -> list[Finding]:
-    """Run every check. Checks of the project are left out where there is no params.yaml."""
+    """Run every check. Without a params.yaml the checks of the project are skipped."""
     findings = [python(sys.version_info[:3]), *packages(), disk(Path.cwd()), memory(), gpu(), cores()]
     findings += [dvc_remote(Path(".dvc")), *servers(os.environ), *locked(storage.WORK / "locks")]
     if not Path("params.yaml").exists():

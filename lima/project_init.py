@@ -39,7 +39,8 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/test_sets/short_tasks.csv",
 )
 SHARE = "share/lima"  # where a wheel installs FILES, below the environment's folder
-IGNORED = "/lima\n/data/\n/work/\n/reports/\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n.publish/\n"
+IGNORED_AT_ROOT = ("lima", "data/", "work/", "reports/", "mlflow.db*", "mlartifacts/")
+IGNORED = "".join([*(f"/{name}\n" for name in IGNORED_AT_ROOT), "__pycache__/\n", ".publish/\n"])
 LICENSES = {"stack_exchange": "CC BY-SA", "natural_instructions": "Apache-2.0"}  # of the published dumps
 RESERVED = ("authored", "adversarial", "dialogues")  # sources of every project
 HELD_OUT = 2  # examples per source for perplexity, as in the profile laptop

@@ -259,7 +259,7 @@ class JudgeReply(Record):
     first: str | None  # pairwise: the contestant shown first; None for other tasks
     value: str | None  # pairwise: "first", "second" or "tie"; other tasks: a value of the task; None if there is none
     text: str  # the annotator's words; "" for a rule, and without a reply
-    reason: MissingReason | None = None  # why there is no value
+    reason: MissingReason | None = None  # why value is None
     detail: str = ""  # the server's message, redacted
     usage: Usage | None = None  # None without a request
 
@@ -277,7 +277,7 @@ class Judgment(Record):
     contestant: str
     rival: str | None = None  # pairwise only
     value: str | None  # one of the task's values; of a pair the contestant's outcome: win, tie or lose
-    reason: MissingReason | None = None  # why there is no value
+    reason: MissingReason | None = None  # why value is None
     detail: str = ""  # of a constraint: the first violation
     replies: tuple[JudgeReply, ...] = ()
 

@@ -85,7 +85,7 @@ class Chat:
 
     def _retry(self) -> None:
         if not any(self._messages.values()):
-            raise ChatError("there is no response to repeat; write a message first")
+            raise ChatError("no response to repeat; write a message first")
         self._sample += 1
         for messages in self._messages.values():
             if messages and messages[-1].role == "assistant":
@@ -106,7 +106,7 @@ class Chat:
         if not argument:
             raise ChatError("/save needs a file; write /save FILE.jsonl")
         if not any(self._messages.values()):
-            raise ChatError("there is no conversation to save; write a message first")
+            raise ChatError("no conversation to save; write a message first")
         path = Path(argument)
         known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
             instructions.
 
     Raises:
-        LimaError: files are missing, the weights have changed, or there is no end token.
+        LimaError: files are missing, the weights have changed, or the end token is missing.
     """
     if not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
         raise LimaError(

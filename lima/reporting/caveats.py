@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 from lima.chat_types import counts
 from lima.config import Params
-from lima.config.entries import ArmContestant, BaselineAnnotator, EndpointAnnotator, RandomModel, RecordedContestant
-from lima.evaluation import reliability
-from lima.evaluation.reliability import Bounds
+from lima.config.entries import ArmContestant, BaselineAnnotator, RandomModel, RecordedContestant
 from lima.evaluation.statistics import USABLE, Preference
 from lima.reporting import paper
 from lima.reporting.metrics import Preferences, ended
@@ -38,7 +36,6 @@ def caveats(p: Params, results: Results, measured: Preferences, lengths: Mapping
         *_base(p),
         *_annotators(p, measured),
         *_unusable(measured),
-        *_unreliable(p, results),
         *_uncompared(p),
         *_epochs(p),
         *_size(p, results),
@@ -100,23 +97,6 @@ def _unusable(measured: Preferences) -> Iterator[Caveat]:
                 "Some of its verdicts are not usable and count for neither side: "
                 f"{'; '.join(_without_verdict(name, values[name]) for name in partly)}.",
             )
-
-
-def _unreliable(p: Params, results: Results) -> Iterator[Caveat]:
-    """Caveats for models whose judgments or canaries show that they cannot judge."""
-    bounds = Bounds(**p.report.usability.model_dump())
-    for evaluation, by_annotator in results.judgments.items():
-        for name, judgments in by_annotator.items():
-            if judgments and isinstance(p.panels[p.evaluations[evaluation].panel][name], EndpointAnnotator):
-                measured = reliability.measure(
-                    judgments, lengths={}, canaries=results.canaries[evaluation].get(name, [])
-                )
-                usability = reliability.usable(measured, bounds)
-                if not usability.usable:
-                    yield Caveat(
-                        f"That {name} can judge {evaluation}.",
-                        f"The annotator is not usable there: {'; '.join(usability.reasons)}.",
-                    )
 
 
 def _without_verdict(comparison: str, value: Preference) -> str:

@@ -30,8 +30,7 @@ def main(key: str) -> None:
     panel = params.panels[evaluation.panel]
     judgments: dict[str, list[Judgment]] = {}
     results: dict[str, list[CanaryResult]] = {}
-    # people and models judge only those attacks that the rules cannot decide
-    asked = [item for item in judged.items if evaluation.task != "attack" or rules.is_undecided(item)]
+    asked = without_rules(judged, evaluation)
     models = sum(isinstance(annotator, EndpointAnnotator) for annotator in panel.values())
     tests = read_canaries(evaluation, params.judge) if models else []
     with tqdm(total=len(asked) * len(panel) + len(tests) * models, desc=key, disable=None) as bar:
@@ -66,6 +65,17 @@ def main(key: str) -> None:
             )
 
 
+def without_rules(judged: Items, evaluation: Evaluation) -> list[Item]:
+    """The items for other annotators than rules: undecided attacks, and prompts with constraints."""
+    match evaluation.task:
+        case "attack":
+            return [item for item in judged.items if rules.is_undecided(item)]
+        case "constraint":
+            return [item for item in judged.items if item.prompt.constraints]
+        case _:
+            return judged.items
+
+
 def cost(key: str) -> str:
     """Return a line for each model of an evaluation: calls, tokens and cost of its missing replies, as an estimate."""
     from lima.inference import chat_session  # imports openai
@@ -73,20 +83,23 @@ def cost(key: str) -> str:
     params = config.load()
     evaluation = config.entry(params.evaluations, "evaluation", key)
     judged = items.read(evaluation, seed=params.judge.seed)
-    asked = [item for item in judged.items if evaluation.task != "attack" or rules.is_undecided(item)]
-    asked += [Item(canary.prompt, canary.responses) for canary in read_canaries(evaluation, params.judge)]
+    asked = without_rules(judged, evaluation)
+    canary_items = [Item(canary.prompt, canary.responses) for canary in read_canaries(evaluation, params.judge)]
     lines = []
     for name, annotator in params.panels[evaluation.panel].items():
         if isinstance(annotator, EndpointAnnotator):
-            requests = annotators.requests(asked, annotator, evaluation, seed=params.judge.seed)
+            requests = annotators.requests([*asked, *canary_items], annotator, evaluation, seed=params.judge.seed)
             flat = [request for orders in requests for _, request in orders]
             lines.append(f"{key}, {name}: {chat_session.estimate(flat, annotator)}")
     return "\n".join(lines) or f"{key}: no model in the panel {evaluation.panel}, so it costs nothing"
 
 
 def read_canaries(evaluation: Evaluation, judge: Judge) -> list[Canary]:
-    """The canaries of an evaluation on the test prompts; none on other prompts, which have no reference answers."""
-    if evaluation.prompts != "test" or not judge.canaries.per_kind:
+    """The canaries of an evaluation on the test prompts.
+
+    Other prompts have no reference answers, and the task constraint has no canaries.
+    """
+    if evaluation.prompts != "test" or evaluation.task == "constraint" or not judge.canaries.per_kind:
         return []
     prompts = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
     references = recorded.read(Path(judge.canaries.references), prompts, contestant=canaries.REFERENCE)

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from lima import jsonl
 from lima.config import ParamsError
+from lima.constraint_types import Checkboxes
 from lima.errors import LimaError
 from lima.evaluation.canaries import KINDS, CanaryResult
 from lima.evaluation.pairwise import outcome
@@ -213,3 +214,21 @@ def test_the_cost_of_an_evaluation_counts_what_is_not_cached(checkout):
         judge.main("lima-base")
         assert judge.cost("lima-base").startswith("lima-base, model: 10 cached, 0 calls, ")
         assert len(server.asked) == 10
+
+
+def test_a_model_may_judge_constraints_which_have_no_canaries(checkout):
+    prompts = list(jsonl.read(Path("data/prompts/test.jsonl"), Prompt))
+    constrained = Checkboxes(constraint="checkboxes", count=9, ticked=4)
+    rows = [prompts[0].model_copy(update={"constraints": (constrained,)}), *prompts[1:]]
+    jsonl.write(Path("data/prompts/test.jsonl"), rows)
+    with serving(lambda *_: said("VERDICT: VIOLATED")) as server:
+        entry = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "max_tokens": 99}
+        set_params(annotators=["longest"], canaries=2)
+        values = YAML().load(Path("params.yaml"))
+        values["panels"]["rules"]["model"] = entry
+        values["evaluations"]["lima-base-constraints"]["template"] = "constraint"
+        YAML().dump(values, Path("params.yaml"))
+        judge.main("lima-base-constraints")
+    path = Path("data/judge/lima-base-constraints/model/judgments.jsonl")
+    judged = [(j.contestant, j.prompt_id, j.value) for j in jsonl.read(path, Judgment)]
+    assert judged == [("lima", NAMES[0], "violated"), ("base", NAMES[0], "violated")]

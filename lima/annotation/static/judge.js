@@ -266,7 +266,7 @@ async function undo() {
   try {
     const reply = await get(`${api}/items/${item ? item.assignment : "end"}/previous`);
     if (reply.item) showItem(reply.item);
-    else saved("There is no earlier item");
+    else saved("This is the first item");
   } catch (error) {
     notice(error.message);
   } finally {
