@@ -2,80 +2,70 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from lima.annotation import agreement, quality
+from lima.annotation import agreement, pages, quality
 from lima.annotation.questions import CONTROLS, Question
-from lima.annotation.sessions import Confirmed, Known, MaybeVisitor, Visitor
+from lima.annotation.server import CurrentServer
+from lima.annotation.sessions import Admin, Body, Confirmed, MaybeVisitor
 from lima.annotation.study import Study
 
 WORTH = 10  # items listed as worth labelling next
 EXCERPT = 100  # characters of a prompt
+router = APIRouter()
 
 
-class Invitations(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Invitations(Body):
     number: int = Field(ge=1, le=200)
 
 
-def administrator(visitor: Known) -> Visitor:
-    """The session of an administrator. Raises HTTPException for everyone else."""
-    if visitor.role != "admin":
-        raise HTTPException(403, "only administrators may do this; open an administrator's link")
-    return visitor
+@router.get("/admin")
+def admin(visitor: MaybeVisitor, server: CurrentServer) -> HTMLResponse:
+    if visitor is None or visitor.role != "admin":
+        return pages.refused_page(server, visitor)
+    study = server.study
+    parts = [_part(study, name) for name in study.evaluations]
+    return pages.page(server, "admin.html", visitor, parts=parts, phase=study.phase, open_access=server.open_access)
 
 
-Admin = Annotated[Visitor, Depends(administrator)]
+@router.post("/api/admin/invitations")
+def invite(body: Invitations, _: Admin, server: CurrentServer) -> dict[str, list[str]]:
+    return {"tokens": [server.study.store.invite("person") for _ in range(body.number)]}
 
 
-def add_routes(app: FastAPI, study: Study, *, open_access: bool) -> None:
-    @app.get("/admin")
-    def admin(visitor: MaybeVisitor) -> HTMLResponse:
-        page: HTMLResponse
-        if visitor is None or visitor.role != "admin":
-            page = app.state.page("welcome.html", visitor, open_access=open_access and visitor is None)
-            page.status_code = 403
-            return page
-        parts = [_part(study, name) for name in study.evaluations]
-        page = app.state.page("admin.html", visitor, parts=parts, phase=study.phase, open_access=open_access)
-        return page
-
-    @app.post("/api/admin/invitations")
-    def invite(body: Invitations, _: Admin) -> dict[str, list[str]]:
-        return {"tokens": [study.store.invite("person") for _ in range(body.number)]}
-
-    @app.get("/api/admin/agreement/{slug}")
-    def agreement_table(slug: str, _: Admin) -> dict[str, Any]:
-        evaluation = study.slugs.get(slug)
-        if evaluation is None:
-            raise HTTPException(404, "unknown task; reload the page")
-        questions = {
-            (q.prompt_id, q.sample, q.turn, q.contestant): (q.prompt_id, q.sample, q.turn, q.contestant, q.digest)
-            for q in evaluation.questions
-        }
-        current = set(questions.values())
-        people = {
-            person: {item: value for item, value in labels.items() if item in current}
-            for person, labels in agreement.labels_of_people(study.annotations(evaluation.name)).items()
-        }
-        judges = {
-            judge: {questions[position]: value for position, value in values.items() if position in questions}
-            for judge, values in evaluation.judges.items()
-        }
-        rows = agreement.in_process(evaluation.task, people, judges, study.settings)
-        return {"rows": [asdict(row) for row in rows], "confidence": study.settings.confidence}
-
-    @app.post("/api/admin/end-pilot")
-    def end_pilot(body: Confirmed, _: Admin) -> dict[str, bool]:
-        study.store.set_meta("phase", "main")
-        return {"ok": body.confirm}
+@router.get("/api/admin/agreement/{slug}")
+def agreement_table(slug: str, _: Admin, server: CurrentServer) -> dict[str, object]:
+    study = server.study
+    evaluation = study.slugs.get(slug)
+    if evaluation is None:
+        raise HTTPException(404, "unknown task; reload the page")
+    questions = {
+        (q.prompt_id, q.sample, q.turn, q.contestant): (q.prompt_id, q.sample, q.turn, q.contestant, q.digest)
+        for q in evaluation.questions
+    }
+    current = set(questions.values())
+    people = {
+        person: {item: value for item, value in labels.items() if item in current}
+        for person, labels in agreement.labels_of_people(study.annotations(evaluation.name)).items()
+    }
+    judges = {
+        judge: {questions[position]: value for position, value in values.items() if position in questions}
+        for judge, values in evaluation.judges.items()
+    }
+    rows = agreement.in_process(evaluation.task, people, judges, study.settings)
+    return {"rows": [asdict(row) for row in rows], "confidence": study.settings.confidence}
 
 
-def _part(study: Study, name: str) -> dict[str, Any]:
+@router.post("/api/admin/end-pilot")
+def end_pilot(body: Confirmed, _: Admin, server: CurrentServer) -> dict[str, bool]:
+    server.study.store.set_meta("phase", "main")
+    return {"ok": body.confirm}
+
+
+def _part(study: Study, name: str) -> dict[str, object]:
     """What the page shows of one evaluation."""
     evaluation = study.evaluations[name]
     records = study.annotations(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import log
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from lima import jsonl, storage
 from lima.annotation.store import now
@@ -39,7 +39,25 @@ CREATE TABLE candidates (
 CREATE VIRTUAL TABLE texts USING fts5 (title, prompt, response, content = 'candidates', content_rowid = 'number');
 CREATE INDEX by_status ON candidates (status, turn, margin);
 """
-COLUMNS = ("number", "id", "digest", "site", "status", "detail", "score", "length", "title", "prompt", "response")
+
+
+class IndexedCandidate(TypedDict):
+    """The columns of a candidate that pages show."""
+
+    number: int
+    id: str
+    digest: str
+    site: str
+    status: str
+    detail: str
+    score: int | None
+    length: int
+    title: str
+    prompt: str
+    response: str
+
+
+COLUMNS = tuple(IndexedCandidate.__annotations__)
 
 
 class SelectionError(LimaError):
@@ -84,12 +102,12 @@ class Index:
             "site": self.rows("SELECT site, count(*) FROM candidates GROUP BY site ORDER BY 2 DESC, site"),
         }
 
-    def search(self, query: Query, reviewed: Sequence[str], *, most: int) -> list[dict[str, Any]]:
+    def search(self, query: Query, reviewed: Sequence[str], *, most: int) -> list[IndexedCandidate]:
         """Candidates in the order of the queue: one of each site in turn, within a site the most uncertain first.
 
         Uncertain are those closest to a threshold of the rules.
         """
-        conditions, values = ["status = ?"], [query.status]
+        conditions, values = ["status = ?"], list[object]([query.status])
         for condition, value in (
             ("site = ?", query.site or None),
             ("score >= ?", query.min_score),
@@ -98,19 +116,23 @@ class Index:
         ):
             if value is not None:
                 conditions.append(condition)
-                values.append(value)  # type: ignore[arg-type]
+                values.append(value)
         if not query.reviewed and reviewed:
             conditions.append("digest NOT IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(list(reviewed)))
         order = f"SELECT {', '.join(COLUMNS)} FROM candidates WHERE {' AND '.join(conditions)} "  # noqa: S608  constants
         rows = self.rows(f"{order} ORDER BY turn, margin, id LIMIT ? OFFSET ?", *values, most, query.offset)
-        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        return [_indexed(row) for row in rows]
 
-    def get(self, number: int) -> dict[str, Any]:
+    def get(self, number: int) -> IndexedCandidate:
         rows = self.rows(f"SELECT {', '.join(COLUMNS)} FROM candidates WHERE number = ?", number)  # noqa: S608
         if not rows:
             raise SelectionError("unknown candidate; reload the page")
-        return dict(zip(COLUMNS, rows[0], strict=True))
+        return _indexed(rows[0])
+
+
+def _indexed(row: tuple[Any, ...]) -> IndexedCandidate:
+    return cast(IndexedCandidate, dict(zip(COLUMNS, row, strict=True)))
 
 
 def _phrase(text: str) -> str | None:
@@ -227,9 +249,30 @@ class Decisions:
     def all(self) -> dict[str, Review]:
         return read_reviews(self.path)
 
-    def decide(self, row: dict[str, Any], **values: Any) -> Review:
+    def decide(
+        self,
+        row: IndexedCandidate,
+        *,
+        decision: Literal["accept", "reject"],
+        reason: str,
+        person: str,
+        seconds: float,
+        prompt: str | None,
+        response: str | None,
+    ) -> Review:
         """Store a decision about a row of the index; it replaces an earlier one about the same texts."""
-        review = Review(id=row["id"], digest=row["digest"], status=row["status"], time=now(), **values)
+        review = Review(
+            id=row["id"],
+            digest=row["digest"],
+            decision=decision,
+            reason=reason,
+            prompt=prompt,
+            response=response,
+            person=person,
+            time=now(),
+            seconds=seconds,
+            status=row["status"],
+        )
         with self._lock:
             reviews = self.all()
             reviews.pop(review.digest, None)
