@@ -1,4 +1,8 @@
-"""JSON Lines files: validated reading with the location of every error, and atomic writing."""
+"""JSON Lines files: validated reading with the location of every error, and atomic writing.
+
+Readers skip blank lines. A file that is a dependency of a stage has one blank line if it has no records, because DVC
+warns of an empty file at every command.
+"""
 
 import json
 import os
@@ -14,6 +18,7 @@ from lima.errors import LimaError
 from lima.records import Record
 
 R = TypeVar("R", bound=Record)
+NO_RECORDS = "\n"  # content of a dependency without records
 ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')  # `write` puts the id first
 
 
@@ -44,7 +49,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.exists():
         raise LimaError(f"{path} not found; run the stage that writes it")
     with path.open("rb") as lines:
-        yield from enumerate(lines, start=1)
+        yield from ((number, line) for number, line in enumerate(lines, start=1) if not line.isspace())
 
 
 def _record(path: Path, number: int, line: bytes, kind: type[R]) -> R:
@@ -55,11 +60,20 @@ def _record(path: Path, number: int, line: bytes, kind: type[R]) -> R:
         raise MalformedLine(f"{path}:{number} is not a valid {kind.__name__}: {reason}") from error
 
 
-def write(path: Path, records: Iterable[Record]) -> int:
+def create(path: Path) -> None:
+    """Create a file without records, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(NO_RECORDS, encoding="utf-8")
+
+
+def write(path: Path, records: Iterable[Record], *, is_dependency: bool = False) -> int:
     """Write records to a file atomically: an existing file is replaced only after all lines are on disk.
 
+    Args:
+        is_dependency: of a stage; without records the file gets a blank line.
+
     Returns:
-        The number of lines.
+        The number of records.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -68,6 +82,8 @@ def write(path: Path, records: Iterable[Record]) -> int:
         for record in records:
             out.write(record.model_dump_json() + "\n")
             count += 1
+        if is_dependency and not count:
+            out.write(NO_RECORDS)
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(path)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ruamel.yaml import YAML
 
 import lima
-from lima import threshold_preview
+from lima import jsonl, threshold_preview
 from lima.config import Params, check, profiles
 from lima.config.sections import Filter
 from lima.errors import LimaError
@@ -395,8 +395,7 @@ def write(proposal: Plan, choices: Choices, root: Path, *, force: bool) -> list[
     (root / ".gitignore").write_text(IGNORED, encoding="utf-8")
     annotations = [f"corpus/annotations/{name}.jsonl" for name, *_ in _evaluations(proposal)]
     for name in annotations:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        jsonl.create(root / name)
     link_package(root)
     _initialize(root)
     return ["params.yaml", ".gitignore", *FILES, *annotations]

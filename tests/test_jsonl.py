@@ -60,6 +60,28 @@ def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
         list(jsonl.read(tmp_path / "turns.jsonl", Turn))
 
 
+def test_blank_lines_are_skipped_and_counted_in_the_line_number_of_an_error(tmp_path):
+    path = tmp_path / "turns.jsonl"
+    path.write_text('\n{"role": "user", "content": "a"}\n \t\r\n{"role": "user", "content": "b"}\n\n')
+    assert [turn.content for turn in jsonl.read(path, Turn)] == ["a", "b"]
+    path.write_text(path.read_text() + "broken\n")  # after five lines
+    with pytest.raises(jsonl.MalformedLine, match=r"turns\.jsonl:6 is not a valid Turn"):
+        list(jsonl.read(path, Turn))
+
+
+def test_a_dependency_without_records_is_not_an_empty_file(tmp_path):
+    path = tmp_path / "new/turns.jsonl"
+    jsonl.create(path)
+    assert path.stat().st_size > 0
+    assert list(jsonl.read(path, Turn)) == []
+    assert jsonl.write(path, [], is_dependency=True) == 0
+    assert path.read_text() == "\n"
+    assert jsonl.write(path, [Turn(role="user", content="a")], is_dependency=True) == 1
+    assert path.read_text() == '{"role":"user","content":"a"}\n'
+    assert jsonl.write(path, []) == 0
+    assert path.read_bytes() == b""
+
+
 def example(id_: str) -> Example:
     origin = Provenance(source="s", site="", id=id_, url="", author="", license="", digest="")
     return Example(id=id_, messages=(), tags=(), provenance=origin)

@@ -285,7 +285,7 @@ class Decisions:
             reviews = self.all()
             if reviews.pop(digest, None) is None:
                 return False
-            jsonl.write(self.path, reviews.values())
+            jsonl.write(self.path, reviews.values(), is_dependency=True)
             return True
 
     def pace(self) -> float | None:

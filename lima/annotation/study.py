@@ -380,9 +380,9 @@ def write_annotations(study: Study, folder: Path) -> None:
     for evaluation in sorted(names):
         path = folder / f"{evaluation}.jsonl"
         records = study.annotations(evaluation)
-        text = "".join(record.model_dump_json() + "\n" for record in records)
+        text = "".join(record.model_dump_json() + "\n" for record in records) or jsonl.NO_RECORDS
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            jsonl.write(path, records)
+            jsonl.write(path, records, is_dependency=True)
         study.known_files[path] = _state(path)
 
 

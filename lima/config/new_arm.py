@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from lima import jsonl
 from lima.config import Params, check, entry, load
 from lima.config.entries import Arm, ArmContestant, Evaluation
 from lima.config.section import usable_key
@@ -143,8 +144,7 @@ def _write(path: Path, text: str, new: NewArm, evaluations: list[str], axes: lis
     files = [ANNOTATIONS / f"{name}.jsonl" for name in evaluations]
     created = [file for file in files if not file.exists()]
     for file in created:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+        jsonl.create(file)
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

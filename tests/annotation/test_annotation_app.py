@@ -261,7 +261,7 @@ def test_withdrawal_deletes_the_lines_before_it_is_confirmed(opened, tmp_path):
     assert (tmp_path / "annotations/secret-evaluation.jsonl").read_text().count("ann") == 1
     assert c.post("/api/withdraw", json={"confirm": True}).json() == {"deleted": 1}
     assert c.get(api).status_code == 401
-    assert (tmp_path / "annotations/secret-evaluation.jsonl").read_text() == ""
+    assert (tmp_path / "annotations/secret-evaluation.jsonl").read_text() == "\n"
 
 
 # --- rendering of hostile texts ---

@@ -68,7 +68,7 @@ def test_commands_export_import_and_withdraw(folder):
     run("simulate", "--people", "1")
     assert "12 annotations" in run("export", "lima-base", "--out", "out.json", "--format", "argilla")
     assert "judgments deleted" in run("withdraw", "simulated-1")
-    assert (folder / "corpus/annotations/lima-base.jsonl").read_text() == ""
+    assert (folder / "corpus/annotations/lima-base.jsonl").read_text() == "\n"
     assert "0 annotations imported" in run("import", "out.json")  # withdrawn people are not imported again
     links = run("invite", "2", "--address", "http://192.0.2.1:8765/").split()
     assert len(set(links)) == 2 and all(link.startswith("http://192.0.2.1:8765/join#") for link in links)

@@ -147,7 +147,7 @@ def test_undo_deletes_the_decision(client):
     client.post(f"{API}/candidates/{number}", json={"decision": "accept", "seconds": 1.0})
     assert client.post(f"{API}/candidates/{number}/undo", json={}).json() == {"undone": True}
     assert client.post(f"{API}/candidates/{number}/undo", json={}).json() == {"undone": False}
-    assert Path("reviews.jsonl").read_text() == ""
+    assert Path("reviews.jsonl").read_text() == "\n"
 
 
 def test_texts_are_rendered_without_html(client):

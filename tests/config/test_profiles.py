@@ -451,18 +451,18 @@ def test_a_missing_file_says_where_to_start(checkout):
         config.load()
 
 
-def test_a_new_evaluation_gets_an_empty_annotation_file_and_others_stay(checkout):
+def test_a_new_evaluation_gets_a_file_without_annotations_and_others_stay(checkout):
     profiles.use("ci", force=False)
     params = config.load()
     kept = checkout / "lima-base.jsonl"
     kept.write_text("{}\n")
     created = profiles.create_annotation_files(params, lambda key: checkout / f"{key}.jsonl")
     assert {path.stem for path in created} == params.evaluations.keys() - {"lima-base"}
-    assert {path.read_text() for path in created} == {""}
+    assert {path.read_text() for path in created} == {"\n"}
     assert kept.read_text() == "{}\n"
 
 
 def test_profile_use_creates_the_annotation_files_of_its_evaluations(checkout):
     done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], capture_output=True, text=True)
     assert "empty annotation files for new evaluations" in done.stdout
-    assert (checkout / "corpus/annotations/lima-base-dialogues.jsonl").read_text() == ""
+    assert (checkout / "corpus/annotations/lima-base-dialogues.jsonl").read_text() == "\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from lima import jsonl
 from lima.config import Params, check
 from lima.config.entries import EndpointContestant, FolderModel, GgufModel, RecordedContestant
 from lima.errors import LimaError
@@ -75,7 +76,7 @@ def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
 
 
 def create_annotation_files(params: Params, path_of: Callable[[str], Path]) -> list[Path]:
-    """Create an empty file for the annotations of each evaluation without one; return the new files.
+    """Create a file without annotations for each evaluation that has no file; return the new files.
 
     The stage judge depends on the file, whether or not people judge the evaluation.
 
@@ -84,8 +85,7 @@ def create_annotation_files(params: Params, path_of: Callable[[str], Path]) -> l
     """
     missing = [path for key in params.evaluations if not (path := path_of(key)).exists()]
     for path in missing:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        jsonl.create(path)
     return missing
 
 
