@@ -18,6 +18,10 @@ class LimaError(Exception):
         return visible(super().__str__())  # escaped: values come from dumps, responses and servers
 
 
+class Stopped(Exception):
+    """The work was ended by a request, such as SIGTERM; it has not failed."""
+
+
 ADVICE = {  # errno of a file system error → what the user can do
     errno.EACCES: "change its permissions, or run as a user who may read and write it",
     errno.EPERM: "change its permissions, or run as a user who may read and write it",

@@ -38,7 +38,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lima.display import visible_line
-from lima.errors import LimaError
+from lima.errors import LimaError, Stopped
 
 EXPERIMENT = "lima"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages then show models and training runs
@@ -235,7 +235,8 @@ def start(
 ) -> Iterator[Run]:
     """Start a run with parameters and tags, or resume the run `run_id`.
 
-    Its final status is FINISHED, or FAILED if the block raises. `started` is in milliseconds since 1970.
+    Its final status is FINISHED; KILLED if the work is stopped on request; FAILED if the block raises otherwise.
+    `started` is in milliseconds since 1970.
     """
     run = Run(run_id)
     if run_id:
@@ -244,10 +245,15 @@ def start(
         _open(run, name, parameters, tags or {}, started)
         run.tags({RUN_TAG: run.id})
     opened = run.id
-    status = "FAILED"
+    status = "FINISHED"
     try:
         yield run
-        status = "FINISHED"
+    except (Stopped, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    except BaseException:
+        status = "FAILED"
+        raise
     finally:
         run._attempt(lambda c: c.set_terminated(opened, status))
 

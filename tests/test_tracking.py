@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lima import tracking
+from lima.errors import Stopped
 
 # MLflow's tables are declared in a way that SQLAlchemy 2.1 calls outdated
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -51,10 +52,14 @@ def test_a_run_holds_parameters_metrics_by_step_and_ends_finished(store):
     assert store.get_experiment(found.info.experiment_id).name == "lima"
 
 
-def test_a_run_whose_work_fails_ends_failed_and_the_error_goes_on(store):
-    with pytest.raises(KeyboardInterrupt), tracking.start("lima", {}) as run:
-        raise KeyboardInterrupt
-    assert store.get_run(run.id).info.status == "FAILED"
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED"), (Stopped, "KILLED")],
+)
+def test_a_run_that_fails_ends_failed_and_one_that_is_stopped_ends_killed(store, raised, status):
+    with pytest.raises(raised), tracking.start("lima", {}) as run:
+        raise raised
+    assert store.get_run(run.id).info.status == status
 
 
 def test_an_epochs_checkpoint_is_one_logged_model_whoever_scores_it(store):

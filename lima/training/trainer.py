@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from lima.config.sections import Train
-from lima.errors import LimaError
+from lima.errors import LimaError, Stopped
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import precision
 from lima.training.loss import LossModel
@@ -32,7 +32,7 @@ class TrainingError(LimaError):
     """Raised when training cannot continue: the loss is not finite or too large, or no token is supervised."""
 
 
-class TrainingInterrupted(Exception):
+class TrainingInterrupted(Stopped):
     """Raised after a requested stop, once the training state is saved."""
 
 
