@@ -450,12 +450,22 @@ def list_profiles() -> None:
 def use_profile(
     name: Annotated[str, typer.Argument(help="A name listed by `lima profile list`.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite manual changes in params.yaml.")] = False,
+    accept_gemma_terms: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gemma-terms",
+            help="For the profile pretrained: start from Gemma 3 270M in Python packages, not from a model of the hub; "
+            "you accept https://ai.google.dev/gemma/terms.",
+        ),
+    ] = False,
 ) -> None:
     """Replace params.yaml by a profile, and create missing annotation files of its evaluations."""
     from lima import config
     from lima.config import profiles
 
-    profiles.use(name, force=force)
+    if accept_gemma_terms and name == profiles.PRETRAINED:
+        name = profiles.GEMMA
+    profiles.use(name, force=force, accept_gemma_terms=accept_gemma_terms)
     _create_annotation_files(config.load())
     typer.echo(f"params.yaml now contains the profile {name}; run `dvc repro` to update the results")
 

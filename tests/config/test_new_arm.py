@@ -66,7 +66,7 @@ def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
 
 @pytest.mark.parametrize("name", profiles.names())
 def test_only_lists_of_ablations_change_in_every_profile(checkout, name):
-    profiles.use(name, force=True)
+    profiles.use(name, force=True, accept_gemma_terms=True)
     before = Path("params.yaml").read_text()
     arm = next(iter(config.load().arms))
     axes = [axis for axis, arms in config.load().ablations.items() if arm in arms]

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from lima import config
+from lima.cli import app
 from lima.config import ParamsError, profiles
+from lima.config.entries import GemmaModel
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
 def test_every_profile_makes_usable_parameters_that_know_their_name(checkout, name):
-    profiles.use(name, force=False)
+    profiles.use(name, force=False, accept_gemma_terms=True)
     assert config.load().profile == name
 
 
@@ -75,6 +78,28 @@ def test_parameters_changed_by_hand_are_not_lost(checkout):
 def test_profiles_are_listed_where_params_yaml_is_missing(checkout):
     done = subprocess.run([sys.executable, "-m", "lima.cli", "profile", "list"], capture_output=True, text=True)
     assert done.stdout.split() == profiles.names()
+
+
+def use(*words):
+    return CliRunner().invoke(app, ["profile", "use", *words])
+
+
+@pytest.mark.parametrize("name", ["pretrained", "pretrained-gemma"])
+def test_gemma_is_used_only_if_its_terms_are_accepted(checkout, name):
+    profiles.use("laptop", force=False)
+    refused = use("pretrained-gemma")
+    assert refused.exit_code == 1 and "https://ai.google.dev/gemma/terms" in str(refused.exception)
+    assert config.load().profile == "laptop"
+    assert use(name, "--accept-gemma-terms").exit_code == 0
+    assert config.load().models == {"gemma-3-270m": GemmaModel(kind="gemma", terms_accepted=True)}
+
+
+def test_parameters_that_do_not_accept_gemmas_terms_are_an_error(checkout):
+    use("pretrained", "--accept-gemma-terms")
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("terms_accepted: true", "terms_accepted: false"))
+    with pytest.raises(ParamsError, match="terms_accepted"):
+        config.load()
 
 
 def test_an_unknown_profile_is_an_error_that_lists_the_profiles(checkout):
@@ -319,7 +344,7 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
 
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
 def test_every_profile_compares_each_of_its_arms(checkout, name):
-    profiles.use(name, force=False)
+    profiles.use(name, force=False, accept_gemma_terms=True)
     assert config.load().uncompared_arms() == {}
 
 
@@ -424,10 +449,10 @@ def test_all_inputs_that_do_not_exist_are_listed_with_status_1(checkout):
     assert sorted(line.split()[0].removesuffix(":") for line in done.stderr.splitlines()[1:]) == sorted(keys)
 
 
-@pytest.mark.parametrize("name", ["laptop", "ci", "laptop-ablations", "pretrained"])
+@pytest.mark.parametrize("name", ["laptop", "ci", "laptop-ablations", "pretrained", "pretrained-gemma"])
 def test_the_inputs_of_the_profiles_that_need_no_dumps_exist(checkout, name):
     (checkout / "corpus").symlink_to(ROOT / "corpus")
-    profiles.use(name, force=False)
+    profiles.use(name, force=False, accept_gemma_terms=True)
     profiles.check_paths(config.load())
 
 

