@@ -1,4 +1,7 @@
-"""Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`, or under `accelerate launch`.
+"""Fine-tune the base model on an arm's examples: `python -m lima.stages.train ARM`.
+
+The training processes are started by the command `train.launch` of params.yaml or, where one is set, of LIMA_LAUNCH,
+such as one with the rank of a node. The module may also be run under `accelerate launch` or `torchrun` directly.
 
 After an interruption, run the same command again to resume. The training state is in work/train/ARM; it is used only
 if the inputs of a training step are unchanged.
@@ -6,6 +9,7 @@ if the inputs of a training step are unchanged.
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -21,6 +25,9 @@ from lima.errors import LimaError, run_command
 from lima.mlflow_runs import StepSpeed
 from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
 
+LAUNCH = "LIMA_LAUNCH"
+# set in processes that a launch command started: by this module, by torchrun and by `accelerate launch`
+LAUNCHED = ("LIMA_LAUNCHED", "RANK", "ACCELERATE_MIXED_PRECISION")
 STOP_NOTE = b"""
 stopping: saving the state after this step; press Ctrl-C again to end at once and lose the steps since the last state
 """
@@ -38,6 +45,23 @@ class Tokens(Record):
     cut_tokens: int  # dropped, since they exceed max_tokens
     tokens: int
     supervised_tokens: int
+
+
+def start(arm: str) -> None:
+    """Train in this process, or replace it by the launch command, which runs this module in each of its processes.
+
+    Raises:
+        TrainError: the program of the launch command does not exist.
+    """
+    command = shlex.split(os.environ.get(LAUNCH) or config.load().train.launch)
+    if command == ["python"] or any(name in os.environ for name in LAUNCHED):
+        return main(arm)
+    os.environ[LAUNCHED[0]] = "1"
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    program = shutil.which(command[0], path=programs)
+    if program is None:
+        raise TrainError(f"program not found: {command[0]}, of the launch command; correct train.launch or {LAUNCH}")
+    os.execv(program, [*command, "-m", "lima.stages.train", arm])  # noqa: S606 - no shell
 
 
 @storage.alone("train")
@@ -256,4 +280,4 @@ def follow(
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(start)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from lima import config, readers
-from lima.config.sections import Filter
+from lima.config.sections import Filter, Train
 
 ROOT = Path(__file__).parents[2]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -198,10 +198,16 @@ def test_every_parameter_is_read_by_code():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(node.attr)
-    # dvc.yaml reads train.launch, a contestant's `reads` and an evaluation's template; a discriminator is read by
+    # dvc.yaml reads a contestant's `reads` and an evaluation's template; a discriminator is read by
     # pydantic itself; filter has a section for each reader, read by the reader's name
-    by_the_graph = {"launch", "reads", "template", "kind", *readers.BUILT_IN}
+    by_the_graph = {"reads", "template", "kind", *readers.BUILT_IN}
     assert sorted(fields(config.Params) - read - by_the_graph) == []
+
+
+def test_training_runs_again_for_each_parameter_that_changes_its_result():
+    parameters = GRAPH["train"]["do"]["params"]
+    keys = {name.removeprefix("train.") for name in parameters if name.startswith("train.")}
+    assert set(Train.model_fields) - keys == {"launch", "state_steps", "max_loss"}
 
 
 def test_each_reader_has_its_section_of_the_filter():

@@ -460,3 +460,37 @@ def test_a_kill_in_the_middle_leaves_the_older_result_as_it_was(forking):
     train.main("lima")
     assert not (RESULT / "old").exists()
     assert [path.name for path in RESULT.glob("epoch-*")] == ["epoch-01"]
+
+
+LAUNCHER = f"""#!{sys.executable}
+import os, sys
+print("launched", *sys.argv[1:], os.environ["LIMA_LAUNCHED"])
+"""
+
+
+def launched(checkout, command, **variables):
+    program = checkout / "launcher"
+    program.write_text(LAUNCHER)
+    program.chmod(0o755)
+    set_params(launch=command)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = [sys.executable, "-m", "lima.stages.train", "lima"]
+    return subprocess.run(words, env=env | variables, capture_output=True, text=True, timeout=120)
+
+
+def test_the_launch_command_starts_the_training_processes(checkout):
+    done = launched(checkout, "./launcher --config_file 'a b.yaml'")
+    assert done.stdout == "launched --config_file a b.yaml -m lima.stages.train lima 1\n"
+
+
+def test_a_variable_replaces_the_launch_command_of_one_node(checkout):
+    done = launched(checkout, "accelerate launch", LIMA_LAUNCH="./launcher --machine_rank 1")
+    assert done.stdout == "launched --machine_rank 1 -m lima.stages.train lima 1\n"
+
+
+def test_a_launch_command_without_a_program_is_an_error(checkout):
+    done = launched(checkout, "no-such-launcher --x 1")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: program not found: no-such-launcher, of the launch command; correct train.launch or LIMA_LAUNCH\n",
+    )
