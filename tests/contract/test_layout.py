@@ -198,9 +198,9 @@ def test_every_parameter_is_read_by_code():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(node.attr)
-    # dvc.yaml reads a contestant's `reads` and an evaluation's template; a discriminator is read by
-    # pydantic itself; filter has a section for each reader, read by the reader's name
-    by_the_graph = {"reads", "template", "kind", *readers.BUILT_IN}
+    # dvc.yaml reads a contestant's `reads` and an evaluation's template; pydantic itself reads a discriminator and the
+    # consent to a model's terms; filter has a section for each reader, read by the reader's name
+    by_the_graph = {"reads", "template", "kind", "terms_accepted", *readers.BUILT_IN}
     assert sorted(fields(config.Params) - read - by_the_graph) == []
 
 
