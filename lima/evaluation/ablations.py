@@ -16,6 +16,7 @@ from lima.config import Params
 from lima.config.entries import ArmContestant, BaselineAnnotator
 from lima.config.sections import Report
 from lima.evaluation.statistics import holm
+from lima.evaluation.statistics.estimates import Interval
 from lima.evaluation.statistics.preference import net_preference
 from lima.evaluation.statistics.seeds import SeedEstimate, seed_difference, seed_mean
 from lima.records import Judgment, Task
@@ -224,18 +225,22 @@ def _of_scores(p: Params, levels: Sequence[Level], judgments: Sequence[Judgment]
         level.name: np.array([[np.mean(values[arm][prompt]) for prompt in shared] for arm in level.arms])
         for _, level in kept
     }
-    confidence = p.report.confidence
+    confidence, task = p.report.confidence, judgments[0].task
     measured = [
         replace(
             full,
-            mean=seed_mean(tables[full.name], confidence=confidence) if len(shared) > 1 else None,
+            mean=_within(seed_mean(tables[full.name], confidence=confidence), values_of(task))
+            if len(shared) > 1
+            else None,
             by_seed=tuple(_mean(values.get(arm, {}), shared) for arm in full.arms),
         )
         for full, _ in kept
     ]
     reference = tables[kept[0][0].name]
     differences = {
-        level.name: _difference(seed_difference(tables[level.name], reference, confidence=confidence), p.report)
+        level.name: _difference(
+            seed_difference(tables[level.name], reference, confidence=confidence), p.report, differences_of(task)
+        )
         if len(shared) > 1
         else NOTHING
         for _, level in kept[1:]
@@ -307,7 +312,7 @@ def _pair_difference(
         covers_seeds=len(pairs) > 1 and sides == [len(pairs)] * 2,  # pairs that share a model are not independent
     )
     if len(pairs) > 1:
-        return _difference(estimate, report)
+        return _difference(estimate, report, values_of("pairwise"))
     [values] = pairs.values()
     net = net_preference(
         {prompt: values[prompt] for prompt in shared}, confidence=report.confidence, power=report.power
@@ -329,12 +334,32 @@ def _error(estimate: SeedEstimate) -> float:
     return float(np.hypot(estimate.prompt_error, estimate.seed_error))
 
 
-def _difference(estimate: SeedEstimate, report: Report) -> Difference:
-    """Add the p-value of the t-test and the smallest detectable difference. Without a spread there is neither."""
+def values_of(task: Task) -> Interval:
+    """The range of a mean of a task's values."""
+    return Interval(min(NUMBERS[task].values()), max(NUMBERS[task].values()))
+
+
+def differences_of(task: Task) -> Interval:
+    """The range of the difference of two means of a task's values."""
+    space = values_of(task)
+    return Interval(space.low - space.high, space.high - space.low)
+
+
+def _within(estimate: SeedEstimate, space: Interval) -> SeedEstimate:
+    return replace(estimate, interval=estimate.interval.within(space))
+
+
+def _difference(estimate: SeedEstimate, report: Report, space: Interval) -> Difference:
+    """Add the p-value of the t-test and the smallest detectable difference. Without a spread there is neither.
+
+    The interval is intersected with `space`, the range of the estimate.
+    """
     error = _error(estimate)
     p_value = 2 * float(scipy.stats.t.sf(abs(estimate.value) / error, estimate.degrees)) if error else None
     return Difference(
-        estimate, p_value, smallest_detectable(estimate, confidence=report.confidence, power=report.power)
+        _within(estimate, space),
+        p_value,
+        smallest_detectable(estimate, confidence=report.confidence, power=report.power),
     )
 
 

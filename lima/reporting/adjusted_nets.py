@@ -13,6 +13,8 @@ from lima.records import Judgment
 from lima.reporting.measures import Evaluations, Measured, response_lengths
 from lima.reporting.results import Results
 
+NETS = Interval(-1.0, 1.0)  # range of win − lose
+
 
 @dataclass(frozen=True)
 class AdjustedNet:
@@ -86,6 +88,7 @@ def _joined(
                     np.array([nets[people][prompt] for prompt in both], float),
                     np.array([nets[model][prompt] for prompt in both], float),
                     np.array([nets[model][prompt] for prompt in others], float),
+                    space=NETS,
                     confidence=confidence,
                 )
             except NotEstimable as error:

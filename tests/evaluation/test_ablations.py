@@ -228,6 +228,17 @@ def test_values_without_a_spread_determine_no_difference():
     assert (contrast.verdict, contrast.smallest, contrast.p_value) == ("not estimable", None, None)
 
 
+def test_intervals_stay_within_the_range_of_the_values():
+    # seeds that differ by 4 points: 1 degree of freedom, a reach of 12.7 standard errors
+    tables = {"small": [1, 1, 2, 1], "small-2": [5, 6, 5, 5], "large": [6, 6, 5, 6], "large-2": [2, 1, 2, 2]}
+    p = params(SEEDED, RATED, quantity=["small", "large"])
+    [table] = ablations.ablations(p, rated(tables))
+    intervals = [level.mean.interval for level in table.levels]
+    assert [(interval.low, interval.high) for interval in intervals] == [(1, 6), (1, 6)]
+    [contrast] = table.contrasts
+    assert (contrast.estimate.interval.low, contrast.estimate.interval.high) == (-5, 5)
+
+
 def test_an_ablation_without_judgments_of_its_reference_has_no_table():
     p = params(SEEDED, RATED, quantity=["small", "large"])
     only_large = {"large-small": {"gpt": ratings("large-small", "large", TABLES["large"])}}

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from lima.evaluation.statistics.clusters import clustered_error, clustered_mean
-from lima.evaluation.statistics.estimates import InvalidObservations, NotEstimable, NothingToMeasure
+from lima.evaluation.statistics.estimates import Interval, InvalidObservations, NotEstimable, NothingToMeasure
 from lima.evaluation.statistics.length_control import length_controlled
 from lima.evaluation.statistics.power import (
     flip_rate,
@@ -202,6 +202,9 @@ def test_tables_of_different_prompts_or_with_missing_values_raise():
 # --- prediction-powered inference ------------------------------------------------------------------------------------
 
 
+NETS = Interval(-1.0, 1.0)
+
+
 def labels(generator, size: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
     human = generator.choice([1.0, 0.0, -1.0], size=size, p=[0.5, 0.2, 0.3])  # mean 0.2
     guess = generator.choice([1.0, 0.0, -1.0], size=size, p=[0.8, 0.1, 0.1])  # mean 0.7: a biased model
@@ -210,7 +213,7 @@ def labels(generator, size: int, accuracy: float) -> tuple[np.ndarray, np.ndarra
 
 def test_the_tuned_estimate_has_the_least_variance_and_corrects_the_models_bias():
     human, model = labels(rng(13), 4000, 0.7)
-    estimate = prediction_powered_mean(human[:400], model[:400], model[400:], confidence=0.95)
+    estimate = prediction_powered_mean(human[:400], model[:400], model[400:], space=NETS, confidence=0.95)
 
     def variance(weight: float) -> float:
         return weight**2 * model[400:].var(ddof=1) / 3600 + (human[:400] - weight * model[:400]).var(ddof=1) / 400
@@ -230,7 +233,7 @@ def test_the_interval_covers_the_human_mean_and_is_narrower_than_without_the_mod
     generator, covered, ratio, simulations = rng(14), 0, [], 800
     for _ in range(simulations):
         human, model = labels(generator, 300, 0.8)
-        estimate = prediction_powered_mean(human[:30], model[:30], model[30:], confidence=0.95)
+        estimate = prediction_powered_mean(human[:30], model[:30], model[30:], space=NETS, confidence=0.95)
         covered += estimate.interval.low <= 0.2 <= estimate.interval.high
         alone = estimate.human_interval
         ratio.append((estimate.interval.high - estimate.interval.low) / (alone.high - alone.low))
@@ -238,14 +241,29 @@ def test_the_interval_covers_the_human_mean_and_is_narrower_than_without_the_mod
     assert np.mean(ratio) < 0.8
 
 
+def test_limits_outside_the_range_of_the_labels_are_restricted_to_it():
+    human = np.array([1.0] * 11 + [0.0])
+    model, unlabelled = np.array([1.0] * 11 + [0.0]), np.array([1.0] * 38 + [0.0] * 2)
+    wide = prediction_powered_mean(human, model, unlabelled, space=Interval(-9.0, 9.0), confidence=0.95)
+    estimate = prediction_powered_mean(human, model, unlabelled, space=NETS, confidence=0.95)
+    assert wide.interval.high > 1 and wide.human_interval.high > 1
+    assert (estimate.value, estimate.interval) == (wide.value, Interval(wide.interval.low, 1.0))
+    assert estimate.human_interval == Interval(wide.human_interval.low, 1.0)
+
+
+def test_labels_without_a_spread_have_no_interval():
+    with pytest.raises(NotEstimable, match="no spread among the labels of 12 prompts"):
+        prediction_powered_mean(np.ones(12), np.ones(12), np.ones(40), space=NETS, confidence=0.95)
+
+
 def test_a_model_without_information_leaves_the_human_mean():
     human = np.array([1.0, -1.0, 1.0, 0.0, 1.0])
-    estimate = prediction_powered_mean(human, np.zeros(5), np.zeros(40), confidence=0.95)
+    estimate = prediction_powered_mean(human, np.zeros(5), np.zeros(40), space=Interval(-2.0, 2.0), confidence=0.95)
     assert (estimate.tuning, estimate.value, estimate.equivalent) == (0.0, human.mean(), 5.0)
     low, high = scipy.stats.ttest_1samp(human, 0).confidence_interval(0.95)
     assert (estimate.human_interval.low, estimate.human_interval.high) == pytest.approx((low, high), abs=1e-9)
     with pytest.raises(NotEstimable, match="2 human"):
-        prediction_powered_mean(human[:2], human[:2], human, confidence=0.95)
+        prediction_powered_mean(human[:2], human[:2], human, space=NETS, confidence=0.95)
 
 
 # --- length control --------------------------------------------------------------------------------------------------

@@ -30,6 +30,18 @@ class Interval:
     low: float
     high: float
 
+    def within(self, space: "Interval") -> "Interval":
+        """Restrict a confidence interval to the parameter space, the range of possible values.
+
+        Both limits are projected onto the space. The parameter lies in the space, so the interval contains it exactly
+        if it did before: the coverage does not change.
+        """
+        return Interval(space.clip(self.low), space.clip(self.high))
+
+    def clip(self, value: float) -> float:
+        """The nearest value of the interval. An estimate comes nearer to a parameter of the interval, or stays."""
+        return min(max(value, self.low), self.high)
+
 
 @dataclass(frozen=True)
 class Estimate:

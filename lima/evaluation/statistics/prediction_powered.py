@@ -23,7 +23,7 @@ class PredictionPowered:
 
 
 def prediction_powered_mean(
-    human: Numbers, model: Numbers, unlabelled: Numbers, *, confidence: float
+    human: Numbers, model: Numbers, unlabelled: Numbers, *, space: Interval, confidence: float
 ) -> PredictionPowered:
     """PPI++ estimate of the mean human label over all prompts.
 
@@ -33,13 +33,18 @@ def prediction_powered_mean(
     second term corrects it. Valid if the labelled prompts are a random sample of all. The quantile is Student's t with
     n − 2 degrees of freedom, because λ is estimated from the labelled prompts too.
 
+    θ and the t limits can lie outside the parameter space, the range of the labels: −1 to 1 for win, tie and loss. θ is
+    projected onto it, which moves it nearer to the mean, and the interval is intersected with it, which keeps its
+    coverage (`Interval.within`).
+
     Args:
         human: mean human label of each labelled prompt, shape (labelled,).
         model: mean model label of the same prompts, shape (labelled,).
         unlabelled: mean model label of each other prompt, shape (unlabelled,).
+        space: lowest and highest possible label.
 
     Raises:
-        NotEstimable: fewer than three labelled or two other prompts.
+        NotEstimable: fewer than three labelled or two other prompts, or no spread: the t interval would have no width.
     """
     human, model, unlabelled = (np.asarray(values, float) for values in (human, model, unlabelled))
     if human.shape != model.shape or human.ndim != 1 or unlabelled.ndim != 1:
@@ -54,16 +59,18 @@ def prediction_powered_mean(
     rectified = human - tuning * model
     value = tuning * float(unlabelled.mean()) + float(rectified.mean())
     squared = tuning**2 * float(unlabelled.var(ddof=1)) / size + float(rectified.var(ddof=1)) / n
+    if squared == 0:
+        raise NotEstimable(f"no spread among the labels of {n} prompts; label more prompts")
     alone = float(human.var(ddof=1)) / n
     return PredictionPowered(
-        value=value,
-        interval=_interval(value, squared, n - 2, confidence),
+        value=space.clip(value),
+        interval=_interval(value, squared, n - 2, confidence).within(space),
         tuning=tuning,
         human=float(human.mean()),
-        human_interval=_interval(float(human.mean()), alone, n - 1, confidence),
+        human_interval=_interval(float(human.mean()), alone, n - 1, confidence).within(space),
         labelled=n,
         unlabelled=size,
-        equivalent=n * alone / squared if squared else float(n),
+        equivalent=n * alone / squared,
     )
 
 
