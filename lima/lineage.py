@@ -22,7 +22,7 @@ from lima.sources import json_rows, registry
 from lima.sources.base import DumpError, ReadStats, digest
 
 LINES = (".jsonl", ".ndjson", ".json", ".gz", ".zst")  # files with one record per line, plain or compressed
-PROMPTS = ("dev", "test", "adversarial")
+PROMPTS = ("dev", "test", "adversarial", "dialogues")
 SHOWN = 100  # characters of a text
 WHOLE_BYTES = 2**26  # bytes; a larger file is not compared as a whole
 
@@ -76,7 +76,9 @@ def _answer(params: Params, contestant: str, rest: str) -> Lineage:
         )
     for response in responses:
         lineage.add(
-            "answer", f"{contestant}, sample {response.sample}, ended by {response.finish}: {_short(response.text)}"
+            "answer",
+            f"{contestant}, sample {response.sample}{_turn(response)}, ended by {response.finish}: "
+            f"{_short(response.text)}",
         )
     for evaluation, judgment in _judgments(params, contestant, prompt_id):
         outcome = judgment.value or f"no value ({judgment.reason})"
@@ -255,7 +257,7 @@ def _prompts() -> Iterator[tuple[str, int, Prompt]]:
 
 
 def _responses(contestant: str) -> Iterator[Response]:
-    for name in ("test", "adversarial"):
+    for name in ("test", "adversarial", "dialogues"):
         path = storage.responses(contestant, name)
         if path.exists():
             yield from jsonl.read(path, Response)
@@ -286,6 +288,10 @@ def _dropped(params: Params, id_: str) -> tuple[str, Dropped] | None:
 def _suggestion(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _turn(response: Response) -> str:
+    return f", response {response.turn + 1} of the dialogue" if response.turn else ""
 
 
 def _short(text: str) -> str:

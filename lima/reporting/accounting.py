@@ -28,9 +28,8 @@ class Account:
 def accounts(results: Results) -> list[Account]:
     """One account for each contestant and each annotator of an evaluation that used an endpoint."""
     rows = []
-    for name, responses in results.responses.items():
-        every = [*responses, *results.adversarial_responses.get(name, [])]
-        rows.append(_account("answers", name, (response.usage for response in every)))
+    for name, responses in results.every_response().items():
+        rows.append(_account("answers", name, (response.usage for response in responses)))
     for evaluation, by_annotator in results.judgments.items():
         for annotator, judgments in by_annotator.items():
             usages = (reply.usage for judgment in judgments for reply in judgment.replies)

@@ -102,8 +102,7 @@ def response_lengths(results: Results) -> dict[tuple[str, Position], int]:
     """Characters of each response, by contestant and position."""
     return {
         (name, (response.prompt_id, response.sample, response.turn)): len(response.text)
-        for answers in (results.responses, results.adversarial_responses)
-        for name, responses in answers.items()
+        for name, responses in results.every_response().items()
         for response in responses
     }
 

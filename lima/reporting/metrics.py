@@ -13,11 +13,12 @@ from lima.evaluation.pairwise import OUTCOMES
 from lima.evaluation.statistics import USABLE, Preference
 from lima.records import Judgment, Response
 from lima.reporting import measures
+from lima.reporting.answer_likelihood import Likelihood
 from lima.reporting.measures import Evaluations, Measured
 from lima.reporting.response_form import ResponseForm
 from lima.reporting.results import Results, contestants_of
 
-Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, evaluations, adversarial, forms and data
+Metrics = dict[str, dict[str, dict[str, Any]]]  # the JSON below arms, evaluations, …
 Preferences = dict[str, dict[str, Preference]]  # pairwise evaluation → annotator
 DECIMALS = 6  # of a number in metrics.json
 
@@ -31,6 +32,7 @@ class Findings:
     response_forms: Mapping[str, ResponseForm]  # by contestant with responses
     attack_rates: Mapping[str, Sequence[AttackRate]]  # contestant → rate of each group of the adversarial suite
     constraint_rates: Mapping[str, ConstraintRate]  # contestant → share of satisfied constraints
+    likelihoods: Mapping[str, Likelihood]  # of the recorded answers, by contestant with weights
 
     @property
     def measured(self) -> Preferences:
@@ -84,6 +86,7 @@ def metrics(p: Params, findings: Findings) -> Metrics:
             for name, groups in findings.attack_rates.items()
         },
         "forms": {name: {"kept": rounded(rate.share)} for name, rate in findings.constraint_rates.items()},
+        "likelihood": {name: _likelihood(row) for name, row in findings.likelihoods.items()},
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
             for name, source in findings.results.sources.items()
@@ -109,6 +112,7 @@ def run_metrics(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
     for name in contestants_of(p, arm):
         values |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
         values |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
+        values |= {f"likelihood.{key}": value for key, value in figures["likelihood"].get(name, {}).items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -145,6 +149,12 @@ def _arm(p: Params, results: Results, arm: str) -> dict[str, object]:
     }
     responses = [response for name in contestants_of(p, arm) for response in results.responses[name]]
     return figures | ({"ended": rounded(ended(responses))} if responses else {})
+
+
+def _likelihood(row: Likelihood) -> dict[str, float]:
+    """Log-likelihood per token, perplexity, and the gain over the base model if that has scored the same tokens."""
+    figures = {"per_token": rounded(row.per_token), "perplexity": rounded(row.perplexity)}
+    return figures | ({"gain": rounded(row.difference.value)} if row.difference else {})
 
 
 def _evaluated(measured: Measured) -> dict[str, object]:

@@ -52,8 +52,26 @@ PREFERENCES = (
 )
 GRADES = {"fail": 0.12, "pass": 0.38, "excellent": 0.50}  # 50 test prompts, §4.3
 SAFE = 0.80  # of 30 sensitive test prompts, §4.3
-DIALOGUES = {"fail": 15 / 42, "pass": 8 / 42, "excellent": 19 / 42}  # without dialogues in training, §6
-DIALOGUES_TRAINED = {"fail": 1 / 46, "pass": 10 / 46, "excellent": 35 / 46}  # with 30 dialogues, §6
+
+
+@dataclass(frozen=True)
+class PaperDialogues:
+    """Grades of the responses in ten live conversations (§6)."""
+
+    name: str
+    responses: int
+    excellent: int
+    passed: int
+    failed: int
+    failed_dialogues: int | None  # that fail within FAILED_WITHIN exchanges; None: not specified
+
+
+FAILED_WITHIN = 3  # exchanges, §6
+DIALOGUES = (
+    PaperDialogues("LIMA, no dialogues in training", 42, 19, 8, 15, 6),
+    PaperDialogues("LIMA, 30 dialogues in training", 46, 35, 10, 1, None),
+)
+DIALOGUES_COMPARED = (7, 3, 0)  # of ten: with dialogues in training better, equal, worse, §6
 RATINGS = {"wikiHow": 3.49, "filtered Stack Exchange": 3.83, "unfiltered Stack Exchange": 3.33}  # 7B models, §5
 AGREEMENT = {  # tie-discounted, of 50 shared comparisons, §4.2
     "crowd – crowd": 0.82,

@@ -16,6 +16,7 @@ from lima.evaluation.statistics.estimates import Numbers
 from lima.records import JudgeReply, Judgment, Prompt, Response
 from lima.reporting import templating
 from lima.reporting.breakdown import labels
+from lima.reporting.dialogues import Place, given_grades, note
 from lima.reporting.measures import Evaluations, Measured
 from lima.reporting.results import Results
 
@@ -33,9 +34,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Answer:
-    contestant: str
-    note: str  # sample, turn, tokens, truncated
+    asked: Text | None  # the user's turn before a response in a dialogue; None for other prompts
+    note: str  # sample, tokens, truncated
+    grades: tuple[tuple[str, str], ...]  # of a dialogue: annotator and grade
     text: Text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One contestant's answer to one prompt, or its responses in one dialogue."""
+
+    contestant: str
+    trace: str  # id for `lima trace`
+    answers: tuple[Answer, ...]  # in the order of the turns
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,9 @@ class Chip:
 class Entry:
     number: int  # from 1
     prompt: Prompt
+    is_dialogue: bool
     labels: tuple[str, ...]
-    answers: tuple[Answer, ...]
+    columns: tuple[Column, ...]
     opinions: tuple[Opinion, ...]  # of people, models and rules
     baselines: tuple[Opinion, ...]
     chips: tuple[Chip, ...]
@@ -116,9 +128,8 @@ def cut_length(characters: Numbers, sizes: Numbers, available: float) -> int:
 
 
 def _texts(results: Results) -> Iterator[str]:
-    for answers in (results.responses, results.adversarial_responses):
-        for responses in answers.values():
-            yield from (response.text for response in responses)
+    for responses in results.every_response().values():
+        yield from (response.text for response in responses)
     for by_annotator in results.judgments.values():
         for judgments in by_annotator.values():
             yield from (reply.text for judgment in judgments for reply in judgment.replies if reply.text)
@@ -145,22 +156,25 @@ def _render(p: Params, results: Results, evaluations: Evaluations, *, limit: int
 
 
 def entries(p: Params, results: Results, evaluations: Evaluations, *, limit: int | None) -> Iterator[Entry]:
-    """One entry for each prompt with an answer: the test prompts, then the adversarial ones.
+    """One entry for each prompt with an answer: the test prompts, then the adversarial ones and the dialogues.
 
     Args:
         limit: characters to which each text is cut, None for no limit.
     """
-    answers: dict[str, list[Response]] = {}
-    for by_contestant in (results.responses, results.adversarial_responses):
-        for responses in by_contestant.values():
-            for response in responses:
-                answers.setdefault(response.prompt_id, []).append(response)
+    answers: dict[str, dict[tuple[str, int], list[Response]]] = {}
+    for name, responses in results.every_response().items():
+        for response in responses:
+            by_sample = answers.setdefault(response.prompt_id, {})
+            by_sample.setdefault((name, response.sample), []).append(response)
+    grades = given_grades(results, evaluations)
     judged: dict[str, list[tuple[Measured, Judgment]]] = {}
     for name, by_annotator in evaluations.items():
         for annotator, measured in by_annotator.items():
             for judgment in results.judgments[name][annotator]:
                 judged.setdefault(judgment.prompt_id, []).append((measured, judgment))
-    prompts = [prompt for prompt in (*results.test, *results.adversarial) if prompt.id in answers]
+    scripts = {script.id for script in results.dialogues}
+    every = (*results.test, *results.adversarial, *results.dialogues)
+    prompts = [prompt for prompt in every if prompt.id in answers]
     names = {name: str(position) for position, name in enumerate(evaluations)}
     annotators = list(dict.fromkeys(annotator for by in evaluations.values() for annotator in by))
     for number, prompt in enumerate(prompts, start=1):
@@ -169,8 +183,12 @@ def entries(p: Params, results: Results, evaluations: Evaluations, *, limit: int
         yield Entry(
             number=number,
             prompt=prompt,
+            is_dialogue=prompt.id in scripts,
             labels=tuple(labels(prompt)),
-            answers=tuple(_answer(response, limit) for response in answers[prompt.id]),
+            columns=tuple(
+                _column(prompt, responses, grades, limit, is_dialogue=prompt.id in scripts)
+                for responses in answers[prompt.id].values()
+            ),
             opinions=tuple(_opinion(measured, judgment, limit) for measured, judgment in read),
             baselines=tuple(_opinion(m, judgment, limit) for m, judgment in pairs if m.kind == "baseline"),
             chips=tuple(_chips(read)),
@@ -189,14 +207,30 @@ def _cut(text: str, limit: int | None) -> Text:
     return Text(text, 0) if limit is None or len(text) <= limit else Text(text[:limit], len(text) - limit)
 
 
-def _answer(response: Response, limit: int | None) -> Answer:
-    notes = [
-        f"sample {response.sample + 1}" if response.sample else "",
-        f"response {response.turn + 1}" if response.turn else "",
-        f"{response.tokens:,} tokens" if response.tokens is not None else "",
-        "truncated" if response.finish == "length" else "",
-    ]
-    return Answer(response.contestant, " · ".join(filter(None, notes)), _cut(response.text, limit))
+def _column(
+    prompt: Prompt,
+    responses: Sequence[Response],
+    grades: Mapping[Place, tuple[tuple[str, str], ...]],
+    limit: int | None,
+    *,
+    is_dialogue: bool,
+) -> Column:
+    """The responses of one contestant and sample; those of a dialogue with the turns before them."""
+    first = responses[0]
+    asked = [turn.content for turn in prompt.messages if turn.role == "user"] if is_dialogue else []
+    return Column(
+        contestant=first.contestant,
+        trace=f"{first.contestant}:{prompt.id}#{first.sample}",
+        answers=tuple(
+            Answer(
+                asked=_cut(asked[response.turn], None) if is_dialogue else None,
+                note=note(response),
+                grades=grades.get((response.contestant, prompt.id, response.sample, response.turn), ()),
+                text=_cut(response.text, limit),
+            )
+            for response in sorted(responses, key=lambda response: response.turn)
+        ),
+    )
 
 
 def _value(measured: Measured, judgment: Judgment) -> str:

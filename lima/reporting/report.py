@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 
 from lima.chat_types import counts
 from lima.config import Params
-from lima.evaluation.dialogue_rates import DialogueRates
 from lima.evaluation.pairwise import OUTCOMES, outcome
 from lima.records import Prompt
 from lima.redaction import redact
@@ -23,6 +22,7 @@ from lima.reporting import (
     answers,
     breakdown,
     conclusions,
+    dialogues,
     figures,
     metrics,
     paper,
@@ -104,7 +104,9 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
             if m.reliability
             for row in m.reliability.canaries
         ],
-        failures=first_failures,
+        dialogue_tables=dialogues.tables(results, evaluations, confidence=p.report.confidence),
+        shown_dialogues=dialogues.shown(results, evaluations, most=p.report.side_by_side),
+        likelihoods=findings.likelihoods,
         counts=counts,
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),
@@ -150,11 +152,6 @@ def side_by_side(p: Params, results: Results) -> list[SideBySide]:
         )
         for prompt in prompts
     ]
-
-
-def first_failures(rates: DialogueRates) -> list[tuple[int, int]]:
-    """Failing exchanges, from 1, each with the number of dialogues in which it is the first."""
-    return sorted(Counter(first for first in rates.first_failures.values() if first is not None).items())
 
 
 def annotators_of(evaluations: Evaluations) -> dict[str, str]:

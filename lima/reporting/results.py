@@ -14,6 +14,7 @@ from lima.config.entries import ArmContestant
 from lima.errors import LimaError
 from lima.evaluation.canaries import CanaryResult
 from lima.records import (
+    AnswerLikelihood,
     EpochMetrics,
     EpochScore,
     Example,
@@ -77,9 +78,19 @@ class Results:
     responses: dict[str, list[Response]]  # by contestant, to the test prompts
     adversarial: list[Prompt]
     adversarial_responses: dict[str, list[Response]]  # by contestant, to the adversarial prompts
-    unanswered: dict[str, list[Unanswered]]  # by contestant, to both sets
+    dialogues: list[Prompt]  # scripts
+    dialogue_responses: dict[str, list[Response]]  # by contestant, in the order of scripts and turns
+    likelihoods: dict[str, list[AnswerLikelihood]]  # of the recorded answers, by contestant with weights
+    unanswered: dict[str, list[Unanswered]]  # by contestant, to all sets
     judgments: dict[str, dict[str, list[Judgment]]]  # by evaluation and annotator
     canaries: dict[str, dict[str, list[CanaryResult]]]  # by evaluation and annotator; of models only
+
+    def every_response(self) -> dict[str, list[Response]]:
+        """All responses of each contestant: to the test prompts, the adversarial ones and the scripts."""
+        return {
+            name: [*answers, *self.adversarial_responses.get(name, []), *self.dialogue_responses.get(name, [])]
+            for name, answers in self.responses.items()
+        }
 
     def chosen_epoch(self, arm: str) -> EpochMetrics:
         """Training metrics of the selected epoch."""
@@ -94,6 +105,7 @@ def read(p: Params) -> Results:
     """Read all results. Raises MissingResult."""
     test = list(jsonl.read(storage.result_dir("prompts") / "test.jsonl", Prompt))
     adversarial = list(jsonl.read(storage.result_dir("prompts") / "adversarial.jsonl", Prompt))
+    dialogues = list(jsonl.read(storage.result_dir("prompts") / "dialogues.jsonl", Prompt))
     return Results(
         sources={name: source(name) for name in p.sources},
         arms={name: _arm(name) for name in p.arms},
@@ -102,6 +114,9 @@ def read(p: Params) -> Results:
         responses={name: _responses(name, "test", test) for name in p.contestants},
         adversarial=adversarial,
         adversarial_responses={name: _responses(name, "adversarial", adversarial) for name in p.contestants},
+        dialogues=dialogues,
+        dialogue_responses={name: _responses(name, "dialogues", dialogues) for name in p.contestants},
+        likelihoods={name: scored for name in p.contestants if (scored := _likelihoods(name))},
         unanswered={
             name: list(jsonl.read(storage.result_dir("sample", name) / "unanswered.jsonl", Unanswered))
             for name in p.contestants
@@ -126,6 +141,10 @@ def _responses(contestant: str, file: str, prompts: Sequence[Prompt]) -> list[Re
     ids = {prompt.id for prompt in prompts}
     responses = jsonl.read(storage.responses(contestant, file), Response)
     return [response for response in responses if response.prompt_id in ids]
+
+
+def _likelihoods(contestant: str) -> list[AnswerLikelihood]:
+    return list(jsonl.read(storage.result_dir("sample", contestant) / "likelihood.jsonl", AnswerLikelihood))
 
 
 def run_id(arm: str) -> str:

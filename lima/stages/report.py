@@ -11,6 +11,7 @@ from lima.errors import run_command
 from lima.evaluation import attack_rates, constraint_rates
 from lima.records import Judgment, Task
 from lima.reporting import (
+    answer_likelihood,
     data_card,
     measures,
     metrics,
@@ -51,6 +52,7 @@ def write(params: Params) -> metrics.Metrics:
         constraint_rates=constraint_rates.constraint_rates(
             prescribed(written, params.rule_annotators()), confidence=params.report.confidence
         ),
+        likelihoods=answer_likelihood.measure(params, written.likelihoods, confidence=params.report.confidence),
     )
     figures = metrics.metrics(params, findings)
     count = token_counts.counter(storage.result_dir("base", params.train.model))

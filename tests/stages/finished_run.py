@@ -20,6 +20,7 @@ from lima.evaluation import items, rules
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.mlflow_runs import StepSpeed
 from lima.records import (
+    AnswerLikelihood,
     Dropped,
     EpochMetrics,
     EpochScore,
@@ -110,11 +111,14 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
     _lines("prompts/dev.jsonl", [prompt("A", number) for number in range(2)])
     _lines("prompts/test.jsonl", test)
     _lines("prompts/adversarial.jsonl", ATTACKS)
+    _lines("prompts/dialogues.jsonl", [])
     for arm in p.arms:
         _arm(p, arm)
     for name in p.contestants:
         _lines(f"sample/{name}/responses.jsonl", (response(name, asked, answer) for asked in test))
         _lines(f"sample/{name}/unanswered.jsonl", [])
+        _lines(f"sample/{name}/dialogues.jsonl", [])
+        _lines(f"sample/{name}/likelihood.jsonl", likelihoods(p, name, test))
         _lines(f"sample/{name}/adversarial.jsonl", (response(name, asked, answer) for asked in ATTACKS))
     for name in NETS.keys() & p.evaluations.keys():
         for annotator, records in judgments(name, p.evaluations[name], test).items():
@@ -173,6 +177,19 @@ def response(contestant: str, asked: Prompt, answer: str) -> Response:
         finish="length" if cut else "stop",
         tokens=len(answer.split()),
     )
+
+
+def likelihoods(p: config.Params, contestant: str, test: list[Prompt]) -> list[AnswerLikelihood]:
+    """Likelihoods of recorded answers to the first three prompts, for contestants with weights."""
+    if p.contestants[contestant].kind not in ("arm", "base"):
+        return []
+    better = 4.0 * (contestant == "lima")
+    return [
+        AnswerLikelihood(
+            prompt_id=asked.id, sample=0, log_likelihood=better - 30.0 - number, tokens=10 + number, truncated=False
+        )
+        for number, asked in enumerate(test[:3])
+    ]
 
 
 ATTACKS = [attack("injection", "expects:disobeys", "canary:boil"), attack("benign", "expects:answers")]

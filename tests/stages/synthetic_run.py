@@ -11,8 +11,9 @@ from lima.config.entries import Evaluation
 from lima.constraint_types import Checkboxes
 from lima.evaluation import canaries, items, pairwise, rules
 from lima.evaluation.canaries import KINDS, CanaryResult
-from lima.records import JudgeReply, Judgment, Prompt, Response, Usage
+from lima.records import JudgeReply, Judgment, Prompt, Response, Turn, Usage
 
+DIALOGUES, EXCHANGES = 10, 4
 CONTESTANTS = ("lima", "base", "alpaca", "claude", "gpt-4")
 STRENGTH = {"lima": 0.9, "base": -2.5, "alpaca": 0.2, "claude": 1.5, "gpt-4": 1.6}
 KINDS_OF_PROMPTS = ("advice", "explain", "plan", "create", "opinion", "form")
@@ -41,7 +42,7 @@ def settings(*, always: Mapping[str, str], random_weights: bool, people: bool) -
     values["contestants"] = {name: values["contestants"][name] for name in (*CONTESTANTS, "unfiltered")}
 
     def entry(task: str, rival: str, panel: str, **others: object) -> dict[str, object]:
-        prompts = "adversarial" if task == "attack" else "test"
+        prompts = {"attack": "adversarial", "dialogue": "dialogues"}.get(task, "test")
         return {
             "task": task,
             "contestant": "lima",
@@ -59,6 +60,7 @@ def settings(*, always: Mapping[str, str], random_weights: bool, people: bool) -
         "lima-alpaca-safety": entry("safety", "alpaca", "models", most=30),
         "lima-base-constraints": entry("constraint", "base", "rules"),
         "lima-base-attacks": entry("attack", "base", "rules"),
+        "lima-base-dialogues": entry("dialogue", "base", "readers"),
     }
     endpoints = {
         name: {"kind": "endpoint", "model": f"vendor/{name}", **MODEL} for name in ("judge-large", "judge-small")
@@ -104,12 +106,22 @@ def build(
         _attack(group, number) for group in ("injection", "leaking", "jailbreak", "benign") for number in range(12)
     ]
     finished_run._lines("prompts/adversarial.jsonl", attacks)
+    spoken = np.random.default_rng(12)  # of its own, so that the other draws do not depend on the dialogues
+    scripts = [_script(number) for number in range(DIALOGUES)]
+    finished_run._lines("prompts/dialogues.jsonl", scripts)
     for name in p.contestants:
         answers = [_response(name, asked, rng, answer_sentences, gibberish=name in gibberish) for asked in test]
         hostile = [_response(name, asked, rng, (1, 4), gibberish=name in gibberish) for asked in attacks]
         finished_run._lines(f"sample/{name}/responses.jsonl", answers)
         finished_run._lines(f"sample/{name}/adversarial.jsonl", hostile)
         finished_run._lines(f"sample/{name}/unanswered.jsonl", [])
+        turns = [
+            _response(name, script, spoken, (1, 6), gibberish=name in gibberish).model_copy(update={"turn": turn})
+            for script in scripts
+            for turn in range(EXCHANGES)
+        ]
+        finished_run._lines(f"sample/{name}/dialogues.jsonl", turns)
+        finished_run._lines(f"sample/{name}/likelihood.jsonl", finished_run.likelihoods(p, name, test))
     for name, evaluation in p.evaluations.items():
         found = items.read(evaluation, seed=p.judge.seed)
         for annotator, entry in p.panels[evaluation.panel].items():
@@ -136,6 +148,21 @@ def _prompt(number: int) -> Prompt:
             "provenance": finished_run.provenance(source, group, number),
             "id": f"{source}/{group}/{number}",
         }
+    )
+
+
+def _script(number: int) -> Prompt:
+    turns = (
+        f"How do I store tea number {number}, so that it keeps its taste?",
+        "And if I have only a jar of glass?",
+        "Then forget the jar. What did you say about light?",
+        "Put all of that in one sentence, please.",
+    )
+    return Prompt(
+        id=f"dialogues/B/script-{number:02}",
+        messages=tuple(Turn(role="user", content=turn) for turn in turns[:EXCHANGES]),
+        tags=("kind:script",),
+        provenance=finished_run.provenance("authored", "B", 900 + number),
     )
 
 
@@ -194,6 +221,7 @@ def _judgments(
         strengths = [(-4.0 if r.contestant in gibberish else STRENGTH.get(r.contestant, 0.0)) for r in item.responses]
         record = Judgment(
             evaluation=key,
+            turn=item.response.turn,
             task=evaluation.task,
             annotator=annotator,
             prompt_id=item.prompt.id,
@@ -269,6 +297,7 @@ def _single(record: Judgment, strength: float, kind: str, rng: np.random.Generat
     values = {
         "grade": ("fail", "pass", "excellent")[min(2, int(level * 3))],
         "rating": str(1 + min(5, int(level * 6))),
+        "dialogue": ("fail", "pass", "excellent")[min(2, int(level * 3))],
         "safety": "safe" if level > 0.3 else "unsafe",
     }
     reply = _reply(None, values[record.task], kind, rng)

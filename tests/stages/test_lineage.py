@@ -56,6 +56,16 @@ def test_an_answer_leads_to_checkpoint_validation_and_raw_record(params):
     assert sections["raw record"][-1] == "corpus/authored/b.jsonl:6"  # the prompts are numbered from 0, lines from 1
 
 
+def test_a_response_of_a_dialogue_is_traced_like_an_answer(params):
+    script = finished_run.prompt("B", 77).model_copy(update={"tags": ("kind:script",)})
+    jsonl.write(Path("data/prompts/dialogues.jsonl"), [script])
+    turns = [finished_run.response("lima", script, "Four.").model_copy(update={"turn": turn}) for turn in (0, 1)]
+    jsonl.write(Path("data/sample/lima/dialogues.jsonl"), turns)
+    sections = lineage.trace(params, f"lima:{script.id}#0").sections
+    assert sections["answer"][1] == "lima, sample 0, response 2 of the dialogue, ended by stop: Four."
+    assert sections["prompt"][0].startswith(f"{script.id} in data/prompts/dialogues.jsonl:1: ")
+
+
 def test_an_answer_of_the_base_model_leads_to_its_folder(params):
     sections = lineage.trace(params, "base:authored/B/5#0").sections
     assert sections["checkpoint"][0].endswith("not fine-tuned")

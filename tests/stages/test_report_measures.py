@@ -1,20 +1,24 @@
 import copy
 import dataclasses
+import math
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import synthetic_run
 from parsed_page import HOSTILE, Page, asks_nothing_of_the_network
 
 from lima import jsonl
-from lima.records import JudgeReply, Judgment, Usage
+from lima.records import AnswerLikelihood, JudgeReply, Judgment, Usage
 from lima.reporting import (
     accounting,
     adjusted_nets,
     annotator_agreement,
+    answer_likelihood,
     breakdown,
     conclusions,
+    dialogues,
     measures,
     metrics,
     prompt_browser,
@@ -111,6 +115,96 @@ def test_dialogues_count_as_failed_from_their_first_failing_exchange():
     assert found["fail"].sides["a"].value == 1 / 4
 
 
+def graded(run, grades):
+    """The run with judge-large's grades of dialogues replaced: (script, contestant) → a grade for each exchange."""
+    p, written, _ = run
+    written = copy.deepcopy(written)
+    written.judgments["lima-base-dialogues"]["judge-large"] = [
+        judgment.model_copy(update={"turn": turn})
+        for (script, contestant), values in grades.items()
+        for turn, value in enumerate(values)
+        for judgment in single(
+            "dialogue", {(f"dialogues/B/script-{script:02}", contestant): value}, evaluation="lima-base-dialogues"
+        )
+    ]
+    return p, written, measure(p, written)
+
+
+def test_the_report_lists_the_grade_of_each_response_and_the_first_failing_exchange(run):
+    grades = {
+        (0, "lima"): ["excellent", "pass", "fail", "pass"],
+        (1, "lima"): ["pass", "pass", "pass", "fail"],
+        (2, "lima"): ["pass", None, "fail"],
+        (0, "base"): ["fail", "excellent"],
+    }
+    _, written, evaluations = graded(run, grades)
+    [table] = [
+        t for t in dialogues.tables(written, evaluations, confidence=0.95) if t.measured.annotator == "judge-large"
+    ]
+    courses = {(course.contestant, script): course for (script, _), row in table.courses.items() for course in row}
+    shown = {who: (course.letters, course.first_failure) for who, course in courses.items()}
+    assert shown == {
+        ("lima", "dialogues/B/script-00"): ("E P F P", "3"),
+        ("lima", "dialogues/B/script-01"): ("P P P F", "4"),
+        ("lima", "dialogues/B/script-02"): ("P – F", "open"),
+        ("base", "dialogues/B/script-00"): ("F E", "1"),
+    }
+    lima, base = table.rows
+    # 1 of the 2 determined dialogues fails within three exchanges
+    assert (lima.failed[0], len(lima.rates.first_failures), lima.responses, base.responses) == (1, 2, 10, 2)
+
+
+def test_each_turn_of_a_conversation_has_its_response_and_its_grades(run):
+    _, written, evaluations = graded(run, {(0, "lima"): ["excellent", None]})
+    item = dialogues.shown(written, evaluations, most=1)[0]
+    lima, base = item.conversations[:2]
+    assert [len(side.exchanges) for side in (lima, base)] == [synthetic_run.EXCHANGES] * 2
+    first, second = lima.exchanges[:2]
+    assert "How do I store tea number 0" in first.asked and "a jar of glass" in second.asked
+    assert ("judge-large", "excellent") in first.grades
+    assert ("judge-large", "no grade: unparsed") in second.grades
+    assert all(who != "judge-large" for exchange in base.exchanges for who, _ in exchange.grades)
+
+
+def test_the_browser_has_the_dialogues_with_their_turns(run):
+    p, written, evaluations = run
+    rows = list(prompt_browser.entries(p, written, evaluations, limit=None))
+    dialogue = next(row for row in rows if row.is_dialogue)
+    assert len(rows) == len(written.test) + len(written.adversarial) + len(written.dialogues)
+    column = dialogue.columns[0]
+    assert column.trace == f"lima:{dialogue.prompt.id}#0"
+    assert [answer.asked.shown for answer in column.answers] == [turn.content for turn in dialogue.prompt.messages]
+    assert all(answer.grades for answer in column.answers)
+    assert all(answer.asked is None for answer in rows[0].columns[0].answers)
+
+
+def likelihood(values, tokens=10):
+    return [
+        AnswerLikelihood(prompt_id=f"p{n}", sample=0, log_likelihood=value, tokens=tokens, truncated=n == 0)
+        for n, value in enumerate(values)
+    ]
+
+
+def test_the_likelihood_of_recorded_answers_is_a_mean_over_tokens_paired_with_the_base(run):
+    scored = {"lima": likelihood([-20, -30, -40]), "base": likelihood([-25, -36, -41])}
+    rows = answer_likelihood.measure(run[0], scored, confidence=0.95)
+    assert rows["lima"].per_token == -3  # −90 / 30
+    assert rows["lima"].perplexity == pytest.approx(math.exp(3))
+    assert rows["lima"].difference.value == pytest.approx(0.4)  # (5 + 6 + 1) / 30
+    # with equal tokens, the paired t interval of 0.5, 0.6, 0.1
+    low, high = scipy.stats.ttest_1samp([0.5, 0.6, 0.1], 0).confidence_interval(0.95)
+    interval = rows["lima"].difference.interval
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert (rows["lima"].reference, rows["base"].difference, rows["lima"].truncated) == ("base", None, 1)
+
+
+def test_models_with_different_tokens_have_no_difference_and_one_answer_no_interval(run):
+    scored = {"lima": likelihood([-20, -30]), "base": likelihood([-25, -36], tokens=12)}
+    assert answer_likelihood.measure(run[0], scored, confidence=0.95)["lima"].difference is None
+    [row] = answer_likelihood.measure(run[0], {"lima": likelihood([-20])}, confidence=0.95).values()
+    assert (row.per_token, row.interval) == (-2, None)
+
+
 def test_an_annotator_of_attacks_is_scored_together_with_the_rules(here):
     p = synthetic_run.build(prompts=12)
     panels = p.panels["rules"] | {"judge-large": p.panels["judges"]["judge-large"]}
@@ -185,8 +279,9 @@ def test_costs_are_sums_over_answers_and_replies(here):
     p = synthetic_run.build(prompts=12)
     written = results.read(p)
     usage = Usage(model="m", prompt_tokens=10, completion_tokens=5, cost=None, seconds=2.0, attempts=3)
-    answers = written.responses["claude"]
-    written.responses["claude"] = [response.model_copy(update={"usage": usage}) for response in answers[:2]]
+    test, dialogue = written.responses["claude"][0], written.dialogue_responses["claude"][0]
+    written.responses["claude"] = [test.model_copy(update={"usage": usage})]
+    written.dialogue_responses["claude"] = [dialogue.model_copy(update={"usage": usage})]
     written.adversarial_responses["claude"] = []
     row = next(row for row in accounting.accounts(written) if row.name == "claude")
     assert (row.calls, row.attempts, row.prompt_tokens, row.completion_tokens, row.cost) == (2, 6, 20, 10, None)
@@ -234,7 +329,7 @@ def browser(p, written, evaluations, max_bytes=5_000_000):
 
 def test_the_browser_shows_every_prompt_and_the_judges_words(run):
     page = browser(*run)
-    assert page.count('<details class="item"') == 20 + 48
+    assert page.count('<details class="item"') == 20 + 48 + synthetic_run.DIALOGUES
     assert "VERDICT: A" in page
     assert "I would use this one." in page
 

@@ -47,7 +47,19 @@ def clustered_mean(values: ByPrompt, *, confidence: float) -> Estimate:
     Raises:
         NotEstimable: fewer than two prompts.
     """
-    sums, sizes = totals(values)
+    return clustered_ratio(*totals(values), confidence=confidence)
+
+
+def clustered_ratio(sums: Numbers, sizes: Numbers, *, confidence: float) -> Estimate:
+    """Σ sums / Σ sizes with the t interval of `clustered_mean`; its count is Σ sizes.
+
+    Args:
+        sums: total of the values of each prompt, shape (prompts,).
+        sizes: number of the values of each prompt, shape (prompts,).
+
+    Raises:
+        NotEstimable: fewer than two prompts.
+    """
     mean = float(sums.sum() / sizes.sum())
     reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(sums) - 1)) * clustered_error(sums, sizes)
     return Estimate(mean, Interval(mean - reach, mean + reach), int(sizes.sum()), len(sums))

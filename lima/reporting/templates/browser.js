@@ -45,6 +45,14 @@
     const used = Object.entries(state()).filter(([name, value]) => value && !(name === "order" && value === "file"));
     history.replaceState(null, "", used.length ? "#" + new URLSearchParams(used) : location.pathname);
   };
+  const linked = () => {
+    const item = /^#p-\d+$/.test(location.hash) ? byId(location.hash.slice(1)) : null;
+    if (item) {
+      item.open = true;
+      requestAnimationFrame(() => item.scrollIntoView());
+    }
+    return item;
+  };
   const restore = () => {
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
       const field = fields.includes(name) ? byId(name) : null;
@@ -68,6 +76,6 @@
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.addEventListener("reset", () => setTimeout(apply));
   controls.hidden = false;
-  restore();
+  if (!linked()) restore();
   apply();
 })();
