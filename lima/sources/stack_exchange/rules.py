@@ -4,7 +4,8 @@
 score is at least 10", of 1,200 to 4,096 characters, not in the first person, not referring to other answers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from lima.config.sections import Filter, StackExchangeFilter
 from lima.curation import decisions, hashing, style, titles
@@ -53,7 +54,7 @@ def decide(
     return (
         decisions.out_of_bounds(candidate, response, min_chars=settings.min_chars, max_chars=settings.max_chars)
         or mostly_quoted(candidate, response, most=settings.max_quoted_share)
-        or style_fault(candidate, response, to_marked(candidate, candidate.response))
+        or style_fault(candidate, response, partial(to_marked, candidate, candidate.response))
         or with_prompt(
             candidate, response, share=settings.title_share, seed=seed, to_markdown=to_markdown, to_marked=to_marked
         )
@@ -65,15 +66,22 @@ def mostly_quoted(candidate: Candidate, response: str, *, most: float) -> Droppe
     return decisions.dropped(candidate, "mostly_quoted", f"{share:.2f}, at most {most}") if share > most else None
 
 
-def style_fault(candidate: Candidate, response: str, marked: str) -> Dropped | None:
-    """First violated style rule. `marked` is the response with `lima.text.removal_marks` at removed content."""
-    for reason, words in (
-        ("first_person", style.first_person(response)),
-        ("refers_to_site", style.site_reference(response)),
-        ("refers_to_missing", style.dangling_reference(marked, links_known=candidate.markup == "html")),
-        ("title_not_self_contained", titles.missing_context(candidate.title)),
-    ):
-        if words:
+def style_fault(candidate: Candidate, response: str, marked: Callable[[], str]) -> Dropped | None:
+    """First violated style rule; rules after it are not evaluated.
+
+    Args:
+        candidate: The candidate.
+        response: Its response as Markdown.
+        marked: Returns the response with `lima.text.removal_marks` at removed content.
+    """
+    rules: tuple[tuple[str, Callable[[], str | None]], ...] = (
+        ("first_person", lambda: style.first_person(response)),
+        ("refers_to_site", lambda: style.site_reference(response)),
+        ("refers_to_missing", lambda: style.dangling_reference(marked(), links_known=candidate.markup == "html")),
+        ("title_not_self_contained", lambda: titles.missing_context(candidate.title)),
+    )
+    for reason, evidence in rules:
+        if words := evidence():
             return decisions.dropped(candidate, reason, words)
     return None
 
