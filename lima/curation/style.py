@@ -6,9 +6,35 @@ answer with "as Bob wrote above" teaches a model to write so. docs/data.md lists
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lima.text import prose, removal_marks
 from lima.text.removal_marks import Marked
+
+
+class Phrase(NamedTuple):
+    """A pattern with its literal prefilter: a text without any of the words is not searched, since nothing matches.
+
+    Words of capital letters occur as such, others in any case. Without words every text is searched.
+    """
+
+    pattern: re.Pattern[str]
+    words: tuple[str, ...]
+
+    def occurs_in(self, vocabulary: str) -> bool:
+        """Whether the pattern may match a text, given its `words_of`."""
+        return not self.words or any(word in vocabulary for word in self.words)
+
+
+# "ı", "İ" (in lower case "i" with a dot above) and "ſ" match "i" and "s" where case is ignored
+LOOKALIKES = str.maketrans({"ı": "i", "\u0307": None, "ſ": "s"})
+
+
+def words_of(text: str) -> str:
+    """The text followed by the text in lower case, in which the words of phrases are looked up."""
+    lower = text.lower()
+    return f"{text}\n{lower if text.isascii() else lower.translate(LOOKALIKES)}"
+
 
 # Case-sensitive: "ME" is not a pronoun. Contractions begin with the same word: "I'm". Only the singular, as in the
 # paper's examples: of the 400 Stack Exchange answers released, 75 contain "we" (as in proofs) and 1 contains "my".
@@ -62,52 +88,152 @@ OTHER_ANSWERS = r"(?:other|another|previous|accepted|earlier|existing|top|above|
 ANSWERS = r"(?:answers?|answerers?|responders?|posters?|repl(?:y|ies))"
 
 REFERENCES = tuple(
-    re.compile(pattern, re.MULTILINE)
-    for pattern in (
-        r"(?i)\bas\s+(?:\S+\s+){0,2}?mentioned\b",
-        rf"\b(?:[Aa]s|[Ll]ike)\s+{PERSON}{ADVERBS}\s+{SAID}\b{IN_A_WORK}",
-        rf"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*{SAID}\s+(?:above|below|here|earlier|in\s+(?:the|his|her|their|an?)\s+(?:other\s+)?(?:answers?|comments?))\b",
-        rf"\b[Aa]s\s+(?:[a-z]\w+\s+(?:commented|already\s+{SAID})|(?:already|previously|was|has\s+been)\s+{SAID})\b",
-        rf"(?i){CLAUSE}as\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested)\b",
-        r"(?i)\bas\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested|commented|posted)\s+(?:by|in|above|before|earlier|here)\b"
-        r"|\bwhat(?:['’]s|\s+has)\s+(?:already\s+)?been\s+(?:said|mentioned|written)\b",
-        r"(?i)\bstack\s*exchange\b|\b(?:stackoverflow|math\s?overflow|mathoverflow|ask\s?ubuntu|serverfault)\b",
-        r"\b(?:Stack\s?[Oo]verflow)\b",  # in lower case with a space it means the error
-        rf"(?i)\b{OTHER_ANSWERS}\s+{ANSWERS}\b|\b(?:top|highest)[\s-]+(?:voted|rated)\s+answers?\b",
-        r"(?i)\banswers?\s+(?:above|already\s+given|(?:given|posted|provided)\s+(?:by|here|above)|so\s+far)\b"
-        r"|\banswers?\s+(?:below|here)\b(?!\s+(?:the|an?|is|are|depends?)\b)|\b(?:at|see|read)\s+(?:this|that|my|his|her)\s+answer\b",
-        rf"(?i)\b(?:your|my|\w+['’]s)\s+comments?\b|\bcomments?\s+(?:above|below)\b{IN_CODE}(?!\s+(?:the|each|every|it|a)\b)"
-        r"|\b(?:this|the)\s+comments?\s+(?:by|from|of\s+yours|of\s+(?-i:[A-Z]\w*)|on\s+(?:the|your)\s+(?:question|answer|post))\b",
-        rf"(?i)\b(?:in|from|per|see|read|reading)\s+(?:(?:the|your|his|her|their|other|some|earlier|those)\s+)?comments\b{IN_CODE}",
-        r"(?i)\bin\s+a\s+(?:\w+\s+)?comment\s*(?:$|[,.;:)]|you\b|to\s+(?:the|your|this)\b|(?:above|below|here)\b(?!\s+(?:the|an?|each|every|it)\b))",
-        rf"(?i)\b(?:leave|leaving|add|post|write|drop)\s+(?:me\s+|us\s+)?a\s+comment\b{IN_CODE}|\b(?:for|than)\s+a\s+comment\b|\bcommenters?\b",
-        r"\bOP\b(?![- ]?amp)|\bO\.P\.|(?i:\boriginal\s+(?:poster|post|question)\b|\bthe\s+asker\b)",
-        r"(?i)\b(?:previous|linked|related|duplicate|similar|original)\s+(?:post|thread)\b",
-        r"(?i)\b(?:linked|related|duplicate|previous)\s+questions?\b|\b(?:by|in|to|from|see)\s+(?:the\s+)?other\s+questions?\b|\bother\s+questions?\s+(?:here|on\s+(?:this|the)\b|about|with\s+the\s+tag)",
-        r"(?i)\b(?:duplicate|repeat)\s+of\s+(?:this|that|an?\s+(?:old|older|earlier|existing)|another|(?:the|your)\s+question)\b",
-        r"(?i)\banother\s+question\b(?!,?\s+(?:really|entirely|altogether|of|is)\b)|\bthere\s+(?:are|is)\s+already\b[^.\n]{0,30}\bquestions?\b",
-        r"(?i)\b(?:question|title)\s+(?:of|in|from)\s+(?:the|your)\s+(?:title|question)\b|\b\w+\.SE\b",
-        r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b(?:[Oo]n|this|another|suitable)\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
+    Phrase(re.compile(pattern, re.MULTILINE), tuple(words.split()))
+    for words, pattern in (
+        (
+            "mentioned",
+            r"(?i)\bas\s+(?:\S+\s+){0,2}?mentioned\b",
+        ),
+        (
+            "",
+            rf"\b(?:[Aa]s|[Ll]ike)\s+{PERSON}{ADVERBS}\s+{SAID}\b{IN_A_WORK}",
+        ),
+        (
+            "",
+            rf"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*{SAID}\s+(?:above|below|here|earlier|in\s+(?:the|his|her|their|an?)\s+(?:other\s+)?(?:answers?|comments?))\b",
+        ),
+        (
+            "",
+            rf"\b[Aa]s\s+(?:[a-z]\w+\s+(?:commented|already\s+{SAID})|(?:already|previously|was|has\s+been)\s+{SAID})\b",
+        ),
+        (
+            "said noted pointed stated suggested",
+            rf"(?i){CLAUSE}as\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested)\b",
+        ),
+        (
+            "said noted pointed stated suggested commented posted mentioned written",
+            r"(?i)\bas\s+(?:already\s+|previously\s+)?(?:said|noted|pointed\s+out|stated|suggested|commented|posted)\s+(?:by|in|above|before|earlier|here)\b"
+            r"|\bwhat(?:['’]s|\s+has)\s+(?:already\s+)?been\s+(?:said|mentioned|written)\b",
+        ),
+        (
+            "stack overflow ubuntu serverfault",
+            r"(?i)\bstack\s*exchange\b|\b(?:stackoverflow|math\s?overflow|mathoverflow|ask\s?ubuntu|serverfault)\b",
+        ),
+        (
+            "overflow",
+            r"\b(?:Stack\s?[Oo]verflow)\b",  # in lower case with a space it means the error
+        ),
+        (
+            "answer responder poster repl",
+            rf"(?i)\b{OTHER_ANSWERS}\s+{ANSWERS}\b|\b(?:top|highest)[\s-]+(?:voted|rated)\s+answers?\b",
+        ),
+        (
+            "answer",
+            r"(?i)\banswers?\s+(?:above|already\s+given|(?:given|posted|provided)\s+(?:by|here|above)|so\s+far)\b"
+            r"|\banswers?\s+(?:below|here)\b(?!\s+(?:the|an?|is|are|depends?)\b)|\b(?:at|see|read)\s+(?:this|that|my|his|her)\s+answer\b",
+        ),
+        (
+            "comment",
+            rf"(?i)\b(?:your|my|\w+['’]s)\s+comments?\b|\bcomments?\s+(?:above|below)\b{IN_CODE}(?!\s+(?:the|each|every|it|a)\b)"
+            r"|\b(?:this|the)\s+comments?\s+(?:by|from|of\s+yours|of\s+(?-i:[A-Z]\w*)|on\s+(?:the|your)\s+(?:question|answer|post))\b",
+        ),
+        (
+            "comment",
+            rf"(?i)\b(?:in|from|per|see|read|reading)\s+(?:(?:the|your|his|her|their|other|some|earlier|those)\s+)?comments\b{IN_CODE}",
+        ),
+        (
+            "comment",
+            r"(?i)\bin\s+a\s+(?:\w+\s+)?comment\s*(?:$|[,.;:)]|you\b|to\s+(?:the|your|this)\b|(?:above|below|here)\b(?!\s+(?:the|an?|each|every|it)\b))",
+        ),
+        (
+            "comment",
+            rf"(?i)\b(?:leave|leaving|add|post|write|drop)\s+(?:me\s+|us\s+)?a\s+comment\b{IN_CODE}|\b(?:for|than)\s+a\s+comment\b|\bcommenters?\b",
+        ),
+        (
+            "OP O.P. original asker",
+            r"\bOP\b(?![- ]?amp)|\bO\.P\.|(?i:\boriginal\s+(?:poster|post|question)\b|\bthe\s+asker\b)",
+        ),
+        (
+            "post thread",
+            r"(?i)\b(?:previous|linked|related|duplicate|similar|original)\s+(?:post|thread)\b",
+        ),
+        (
+            "question",
+            r"(?i)\b(?:linked|related|duplicate|previous)\s+questions?\b|\b(?:by|in|to|from|see)\s+(?:the\s+)?other\s+questions?\b|\bother\s+questions?\s+(?:here|on\s+(?:this|the)\b|about|with\s+the\s+tag)",
+        ),
+        (
+            "duplicate repeat",
+            r"(?i)\b(?:duplicate|repeat)\s+of\s+(?:this|that|an?\s+(?:old|older|earlier|existing)|another|(?:the|your)\s+question)\b",
+        ),
+        (
+            "question",
+            r"(?i)\banother\s+question\b(?!,?\s+(?:really|entirely|altogether|of|is)\b)|\bthere\s+(?:are|is)\s+already\b[^.\n]{0,30}\bquestions?\b",
+        ),
+        (
+            "question title .se",
+            r"(?i)\b(?:question|title)\s+(?:of|in|from)\s+(?:the|your)\s+(?:title|question)\b|\b\w+\.SE\b",
+        ),
+        (
+            "SE cited",
+            r"\bSE\s+(?:sites?|network|questions?|answers?|posts?)\b|\b(?:[Oo]n|this|another|suitable)\s+SE\b|\b[Cc]ited\s+(?:\w+\s+)?(?:answer|question|post)\b",
+        ),
         # "Bob already gave a good answer"
-        r"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*(?:gave|given|posted|provided|written)\s+(?:you\s+)?(?:an?|the)\s+(?:[\w-]+\s+){0,2}answers?\b",
-        r"(?i)\bbased\s+(?:off|off\s+of|on)\s+an?\s+(?:\w+\s+)?question\s+(?:on|from|at)\b",
-        r"(?i)^\W*answered\s+by\b|\bhas\s+(?:already\s+)?been\s+(?:well\s+|already\s+)?answered\b|\balready\s+discussed\b",
-        r"(?i)\b(?:participants|people|users|folks|everyone|anyone|others|members|posters)\s+here\b|\bto\s+post\s+code\b",
+        (
+            "answer",
+            r"\b[A-Z@]\w+\s+(?:has\s+|already\s+)*(?:gave|given|posted|provided|written)\s+(?:you\s+)?(?:an?|the)\s+(?:[\w-]+\s+){0,2}answers?\b",
+        ),
+        (
+            "question",
+            r"(?i)\bbased\s+(?:off|off\s+of|on)\s+an?\s+(?:\w+\s+)?question\s+(?:on|from|at)\b",
+        ),
+        (
+            "answered discussed",
+            r"(?i)^\W*answered\s+by\b|\bhas\s+(?:already\s+)?been\s+(?:well\s+|already\s+)?answered\b|\balready\s+discussed\b",
+        ),
+        (
+            "participants people users folks everyone anyone others members posters post",
+            r"(?i)\b(?:participants|people|users|folks|everyone|anyone|others|members|posters)\s+here\b|\bto\s+post\s+code\b",
+        ),
         # "above" in the first sentence refers to another answer
-        r"(?i)\A[^.!?:\n]{0,200}?\b(?:the|as|given|mentioned|noted|discussed|described|stated)\s+above\b",
-        r"(?i)\b(?:right|correct|best|proper|wrong)\s+(?:site|forum|place|community|exchange|stack)\s+(?:for\s+(?:this|that|my)|to\s+ask)\b",
-        r"(?i)\bthis\s+question\s+(?:is|was|came)\s+(?:inspired|related|based|motivated|prompted|similar|a\s+follow)\b",
-        r"(?i)\b(?:in|on|for|from|of|to)\s+this\s+(?:site|forum|community)\b|\bmeta\s+(?:post|site)\b",
-        r"(?i)\bcommunity[\s-]+wiki\b|\bfeel\s+free\s+to\s+edit\b|\bedit(?:ing)?\s+(?:this|my|the)\s+(?:answer|post)\b"
-        r"|\b(?:accept|upvote)\s+(?:this|my|an|the|your)\s+answer\b|\bwhat\s+(?:other\s+people|others)\b[^.\n]{0,25}\b(?:say|think)\b[^.\n]{0,12}\bhere\b",
-        r"(?i)^\W*(?:edit|update|addendum|edited)\b\s*(?:#?\d+|\([^)\n]*\)|(?:to|after|based|from)\s[^\n:.]{0,40})?\W{0,3}:",
-        r"^\W*(?:EDIT(?:ED)?|Edit(?:ed)?|UPDATE|ADDENDUM|Addendum)\W*$",
-        r"(?i)\b(?:up|down)-?\s?vot(?:e|es|ed|ing|er|ers)\b",
+        (
+            "",
+            r"(?i)\A[^.!?:\n]{0,200}?\b(?:the|as|given|mentioned|noted|discussed|described|stated)\s+above\b",
+        ),
+        (
+            "site forum place community exchange stack",
+            r"(?i)\b(?:right|correct|best|proper|wrong)\s+(?:site|forum|place|community|exchange|stack)\s+(?:for\s+(?:this|that|my)|to\s+ask)\b",
+        ),
+        (
+            "question",
+            r"(?i)\bthis\s+question\s+(?:is|was|came)\s+(?:inspired|related|based|motivated|prompted|similar|a\s+follow)\b",
+        ),
+        (
+            "site forum community meta",
+            r"(?i)\b(?:in|on|for|from|of|to)\s+this\s+(?:site|forum|community)\b|\bmeta\s+(?:post|site)\b",
+        ),
+        (
+            "community edit answer other",
+            r"(?i)\bcommunity[\s-]+wiki\b|\bfeel\s+free\s+to\s+edit\b|\bedit(?:ing)?\s+(?:this|my|the)\s+(?:answer|post)\b"
+            r"|\b(?:accept|upvote)\s+(?:this|my|an|the|your)\s+answer\b|\bwhat\s+(?:other\s+people|others)\b[^.\n]{0,25}\b(?:say|think)\b[^.\n]{0,12}\bhere\b",
+        ),
+        (
+            "edit update addendum",
+            r"(?i)^\W*(?:edit|update|addendum|edited)\b\s*(?:#?\d+|\([^)\n]*\)|(?:to|after|based|from)\s[^\n:.]{0,40})?\W{0,3}:",
+        ),
+        (
+            "edit update addendum",
+            r"^\W*(?:EDIT(?:ED)?|Edit(?:ed)?|UPDATE|ADDENDUM|Addendum)\W*$",
+        ),
+        (
+            "vot",
+            r"(?i)\b(?:up|down)-?\s?vot(?:e|es|ed|ing|er|ers)\b",
+        ),
     )
 )
 # "Bob's answer", "quid's answer", but not "the tutor's answer" or "students' answers"
-OWNED = re.compile(
-    r"(?:\b(\w+)\s+)?(?<![\w.@-])(@?\w[\w.-]*)['’]s?\s+(?:(?:excellent|great|good|nice)\s+)?[Aa]nswers?\b"
+OWNED = Phrase(
+    re.compile(r"(?:\b(\w+)\s+)?(?<![\w.@-])(@?\w[\w.-]*)['’]s?\s+(?:(?:excellent|great|good|nice)\s+)?[Aa]nswers?\b"),
+    ("answer",),
 )
 SPACED = re.compile(r"\S+")
 DETERMINERS = frozenset(
@@ -127,7 +253,7 @@ NO_OWNERS = frozenset(
     )
 )
 ARTICLES = frozenset(("the", "a", "an", "each", "every", "any", "no"))
-MENTION = re.compile(r"(?:^|(?:\b(\w+))?[\s(])@([A-Za-z][\w-]*)(\(|\.\w|\s+\w+)?", re.MULTILINE)
+MENTION = Phrase(re.compile(r"(?:^|(?:\b(\w+))?[\s(])@([A-Za-z][\w-]*)(\(|\.\w|\s+\w+)?", re.MULTILINE), ("@",))
 # words after "@" that are not names: CSS, annotations, documentation tags
 AT_WORDS = frozenset(
     SPACED.findall(
@@ -155,59 +281,120 @@ PLACES = tuple(
         re.compile(
             rf"\b(?:[Tt]his|[Tt]he|[Yy]our)\s+{word}\b(?!\s+(?:office|code|card|pool|count|processing|\w+ation|\w+ing)\b)"
         ),
-        re.compile(rf"(?i)\b{word}(?:s|ing|ed)?\b"),
+        Phrase(re.compile(rf"(?i)\b{word}(?:s|ing|ed)?\b"), (word,)),
     )
     for word in ("post", "thread")
 )
 
 # "that video" refers to the question only if the word occurs once
 SHOWN_ONCE = tuple(
-    (re.compile(rf"\b[Tt]hat\s+(?:[A-Z]\w+\s+){{0,2}}{word}\b"), re.compile(rf"(?i)\b{word}s?\b"))
+    (
+        re.compile(rf"\b[Tt]hat\s+(?:[A-Z]\w+\s+){{0,2}}{word}\b"),
+        Phrase(re.compile(rf"(?i)\b{word}s?\b"), (word.partition("\\")[0],)),
+    )
     for word in ("page", "article", "video", "picture", "photo", "screen\\s?shot", "diagram")
 )
 
+IN_PICTURE = "pic image photo screen diagram figure illustration video"  # words of PICTURE
 PICTURE = r"(?:pictures?|pics?|images?|photos?|screen\s?shots?|diagrams?|figures?|illustrations?|videos?)"
 # references to a link or an image, wherever one was removed
 CERTAIN = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"\b{PICTURE}\s+(?:above|below|to\s+the\s+(?:left|right))\b|\b(?:see|above|below|attached|linked)\s+(?:the\s+)?{PICTURE}\b",
-        rf"[(\[]\s*{PICTURE}\s*(?:source|credits?|by|from|via|:)|\bclick\s+(?:on\s+)?(?:the\s+|this\s+)?{PICTURE}\b",
-        r"\b(?:article|page|paper)\s+(?:referenced|linked)\b|\blinked\s+(?:article|page|paper|document|site|video)\b|\blinked\s+(?:in|from)\s+(?:the|your|this)\b",
-        r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b|\byour\s+links?\b",
+    Phrase(re.compile(pattern, re.IGNORECASE), tuple(words.split()))
+    for words, pattern in (
+        (
+            IN_PICTURE,
+            rf"\b{PICTURE}\s+(?:above|below|to\s+the\s+(?:left|right))\b|\b(?:see|above|below|attached|linked)\s+(?:the\s+)?{PICTURE}\b",
+        ),
+        (
+            IN_PICTURE,
+            rf"[(\[]\s*{PICTURE}\s*(?:source|credits?|by|from|via|:)|\bclick\s+(?:on\s+)?(?:the\s+|this\s+)?{PICTURE}\b",
+        ),
+        (
+            "referenced linked",
+            r"\b(?:article|page|paper)\s+(?:referenced|linked)\b|\blinked\s+(?:article|page|paper|document|site|video)\b|\blinked\s+(?:in|from)\s+(?:the|your|this)\b",
+        ),
+        (
+            "link referenced",
+            r"\blinks?\s+(?:you|that\s+you)\s+(?:provided|gave|posted|shared|included)\b|\byou\s+(?:linked|referenced)\b|\byour\s+links?\b",
+        ),
         # "For more details, see the Yeast Guide.": the text of a link
-        r"\bfor\s+(?:more|further|additional)\s+(?:\w+\s+)?(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
-        r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult|there\s+(?:is|are))\b|"
-        r"\b(?:suggested|recommended|further)\s+reading\s+(?:is\s+)?(?:on|at|from)\b",
-        r"\b(?:summary|article|guide|details|information|discussion|explanation|overview|tutorial)\b[^.\n]{0,30}"
-        r"\bcan\s+be\s+(?:seen|found|read)\b",
-        r"\bhere(?:'s|’s|\s+is)\s+(?:a|another|the)\s+(?:\w+\s+)?link\b|\b(?:found|see|follow|check\s+out|via|at|to)\s+this\s+link\b",
-        r"\bclick\s+here\b|\b(?:read|see|find)\s+more\s+here\b",
-        r"\b(?:see|read|check(?:\s+out)?|visit|consult)\s+(?:also\s+)?(?:the\s+)?following\s+(?:[\w-]+\s+)?"
-        r"(?:articles?|links?|pages?|(?:web\s?)?sites?|resources?|papers?|posts?|videos?|references?|sources?|blogs?)\b",
-        r"\bsourced?\s+from\s*(?:\Z|\n|and\b)",
+        (
+            "detail info images reading examples",
+            r"\bfor\s+(?:more|further|additional)\s+(?:\w+\s+)?(?:details?|information|info|images|reading|examples)\b[^.\n]{0,60}?"
+            r"\b(?:see|check|visit|read|refer|look\s+(?:at|in|here)|consult|there\s+(?:is|are))\b|"
+            r"\b(?:suggested|recommended|further)\s+reading\s+(?:is\s+)?(?:on|at|from)\b",
+        ),
+        (
+            "summary article guide detail info discussion explanation overview tutorial",
+            r"\b(?:summary|article|guide|details|information|discussion|explanation|overview|tutorial)\b[^.\n]{0,30}"
+            r"\bcan\s+be\s+(?:seen|found|read)\b",
+        ),
+        (
+            "link",
+            r"\bhere(?:'s|’s|\s+is)\s+(?:a|another|the)\s+(?:\w+\s+)?link\b|\b(?:found|see|follow|check\s+out|via|at|to)\s+this\s+link\b",
+        ),
+        (
+            "click more",
+            r"\bclick\s+here\b|\b(?:read|see|find)\s+more\s+here\b",
+        ),
+        (
+            "following",
+            r"\b(?:see|read|check(?:\s+out)?|visit|consult)\s+(?:also\s+)?(?:the\s+)?following\s+(?:[\w-]+\s+)?"
+            r"(?:articles?|links?|pages?|(?:web\s?)?sites?|resources?|papers?|posts?|videos?|references?|sources?|blogs?)\b",
+        ),
+        (
+            "source",
+            r"\bsourced?\s+from\s*(?:\Z|\n|and\b)",
+        ),
     )
 )
 # references only if a link or an image is near; else they refer to the text: "To see this, apply …"
 LIKELY = tuple(
-    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
-    for pattern in (
-        rf"\b{PICTURE}\s+(?:here|shows?)\b|\b(?:following|this|these)\s+{PICTURE}\b",
-        r"\b(?:this|these|the|following|above)\s+links?\b",
-        r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more|info(?:rmation)?|details)"
-        r"\s+(?:is\s+|are\s+)?here\b",
-        r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
-        r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?"
-        r"(?:links?|articles?|pages?|posts?|papers?|guides?|tutorials?|videos?|lists?|tables?|pictures?|images?)\b",
-        r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
-        r"\b(?:white\s?paper|article|page|paper|pdf|code|source|log|schematic|link|site|list|table|graph|chart)s?\s+(?:is|are)\s+"
-        r"(?:(?:given|shown|linked|posted)\s+)?(?:below|above|attached)\b",
-        r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|site|blog|post|thread|paper|pdf|piece)\b",
+    Phrase(re.compile(pattern, re.IGNORECASE | re.MULTILINE), tuple(words.split()))
+    for words, pattern in (
+        (
+            IN_PICTURE,
+            rf"\b{PICTURE}\s+(?:here|shows?)\b|\b(?:following|this|these)\s+{PICTURE}\b",
+        ),
+        (
+            "link",
+            r"\b(?:this|these|the|following|above)\s+links?\b",
+        ),
+        (
+            "here",
+            r"\b(?:see|look|click|found|available|explained|described|discussed|read|shown|listed|more|info(?:rmation)?|details)"
+            r"\s+(?:is\s+|are\s+)?here\b",
+        ),
+        (
+            "see here",
+            r"\bsee\s+(?:this|these)\b|\b(?:can|could|may)\s+(?:find|read|see|get)\b[^.\n]{0,40}\bhere\b",
+        ),
+        (
+            "here",
+            r"\bhere(?:'s|’s|\s+is|\s+are)\s+(?:a|an|the|some|another)\s+(?:\w+\s+)?"
+            r"(?:links?|articles?|pages?|posts?|papers?|guides?|tutorials?|videos?|lists?|tables?|pictures?|images?)\b",
+        ),
+        (
+            "reading detail info",
+            r"\bfor\s+(?:more|further|additional)\s+(?:reading|details|info(?:rmation)?)\b(?=\W*$)",
+        ),
+        (
+            "below above attached",
+            r"\b(?:white\s?paper|article|page|paper|pdf|code|source|log|schematic|link|site|list|table|graph|chart)s?\s+(?:is|are)\s+"
+            r"(?:(?:given|shown|linked|posted)\s+)?(?:below|above|attached)\b",
+        ),
+        (
+            "article page site blog post thread paper pdf piece",
+            r"\bthis\s+(?:wikipedia\s+)?(?:article|page|website|site|blog|post|thread|paper|pdf|piece)\b",
+        ),
     )
 )
-ELSEWHERE = re.compile(
-    r"\blinks?\s+(?:above|below|here)\b|\b(?:above|below|following|first|second|third|last|top|same)\s+links?\b",
-    re.IGNORECASE,
+ELSEWHERE = Phrase(
+    re.compile(
+        r"\blinks?\s+(?:above|below|here)\b|\b(?:above|below|following|first|second|third|last|top|same)\s+links?\b",
+        re.IGNORECASE,
+    ),
+    ("link",),
 )
 DOCUMENT = (
     r"(?:links?|sources?|articles?|pages?|wiki|web\s?sites?|sites?|videos?|info(?:rmation)?|details?|blogs?|posts?|blogposts?|refs?|"
@@ -261,10 +448,13 @@ CAPTION = re.compile(
 )
 SENTENCE_END = re.compile(r"[.!?]\s")
 # a line that only announces links
-HANGING = re.compile(
-    r"^\W*(?:see(?:\s+also)?|also\s+see|more\s+info(?:rmation)?|(?:further|related|suggested|recommended|additional)\s+reading|"
-    r"(?:read|learn)\s+more|related|(?:(?:helpful|useful|relevant|related|external|some|more)\s+)*(?:links?|resources))\W*$",
-    re.IGNORECASE | re.MULTILINE,
+HANGING = Phrase(
+    re.compile(
+        r"^\W*(?:see(?:\s+also)?|also\s+see|more\s+info(?:rmation)?|(?:further|related|suggested|recommended|additional)\s+reading|"
+        r"(?:read|learn)\s+more|related|(?:(?:helpful|useful|relevant|related|external|some|more)\s+)*(?:links?|resources))\W*$",
+        re.IGNORECASE | re.MULTILINE,
+    ),
+    ("see", "more", "reading", "related", "link", "resource"),
 )
 UNFINISHED = re.compile(r"\S*[:;]\s*\Z")  # announces a removed image or link, or is cut off
 # a sentence that announces the address on the next line
@@ -281,10 +471,14 @@ def first_person(markdown: str) -> str | None:
 def site_reference(markdown: str) -> str | None:
     """The first reference to other answers, comments, users or the site, with its context."""
     text = prose.own_words(removal_marks.removed(markdown))
-    places = tuple(phrase for phrase, word in PLACES if len(word.findall(text)) == 1)
-    spans = [match.span() for pattern in (*REFERENCES, *places) if (match := pattern.search(text))]
-    spans += [match.span() for match in OWNED.finditer(text) if _owner_is_person(match)]
-    spans += [match.span() for match in MENTION.finditer(text) if _mentions_person(match)]
+    vocabulary = words_of(text)
+    places = [place for place, word in PLACES if word.occurs_in(vocabulary) and len(word.pattern.findall(text)) == 1]
+    patterns = [phrase.pattern for phrase in REFERENCES if phrase.occurs_in(vocabulary)]
+    spans = [match.span() for pattern in (*patterns, *places) if (match := pattern.search(text))]
+    if OWNED.occurs_in(vocabulary):
+        spans += [match.span() for match in OWNED.pattern.finditer(text) if _owner_is_person(match)]
+    if MENTION.occurs_in(vocabulary):
+        spans += [match.span() for match in MENTION.pattern.finditer(text) if _mentions_person(match)]
     return _context(text, *min(spans)) if spans else None
 
 
@@ -305,13 +499,19 @@ def dangling_reference(marked: str, *, links_known: bool) -> str | None:
     """
     text, links, cuts = removal_marks.read(marked)
     visible = prose.own_words_in_place(text)
-    once = (phrase for phrase, word in SHOWN_ONCE if len(word.findall(visible)) == 1)
-    spans = [match.span() for pattern in (*CERTAIN, HANGING, *once) if (match := pattern.search(visible))]
-    for pattern in (*LIKELY, ELSEWHERE):
-        for match in pattern.finditer(visible):
+    vocabulary = words_of(visible)
+    once = [
+        shown for shown, word in SHOWN_ONCE if word.occurs_in(vocabulary) and len(word.pattern.findall(visible)) == 1
+    ]
+    certain = [phrase.pattern for phrase in (*CERTAIN, HANGING) if phrase.occurs_in(vocabulary)]
+    spans = [match.span() for pattern in (*certain, *once) if (match := pattern.search(visible))]
+    for phrase in (*LIKELY, ELSEWHERE):
+        if not phrase.occurs_in(vocabulary):
+            continue
+        for match in phrase.pattern.finditer(visible):
             begin, end = match.span()
             near = any(begin - NEAR <= place <= end + 2 * NEAR for place in (*cuts, *(link[0] for link in links)))
-            if not links_known or near or (pattern is ELSEWHERE and (links or cuts)):
+            if not links_known or near or (phrase is ELSEWHERE and (links or cuts)):
                 spans.append((begin, end))
     spans += _required_links(Marked(text, links, cuts), visible)
     spans += _image_sentences(text, cuts)
