@@ -33,23 +33,39 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
         LimaError: the file does not exist.
         MalformedLine: a line is not a valid record.
     """
-    for number, line in _lines(path):
+    for number, line in lines(path):
         yield _record(path, number, line, kind)
+
+
+def read_range(path: Path, kind: type[R], *, start: int, stop: int, number: int) -> Iterator[R]:
+    """Read the records of the lines from byte `start` to byte `stop`, of which the first has the given number."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop:
+            line = file.readline()
+            if not line.isspace():
+                yield _record(path, number, line, kind)
+            start, number = start + len(line), number + 1
 
 
 def pick(path: Path, kind: type[R], ids: Collection[str]) -> Iterator[R]:
     """Read the records with the given ids, in file order; other lines are not decoded."""
     wanted = {to_json(id_) for id_ in ids}
-    for number, line in _lines(path):
+    for number, line in lines(path):
         if (match := ID.match(line)) and match[1] in wanted:
             yield _record(path, number, line, kind)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines(path: Path, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a file with their numbers, blank ones only if `blank`.
+
+    Raises:
+        LimaError: the file does not exist.
+    """
     if not path.exists():
         raise LimaError(f"{path} not found; run the stage that writes it")
-    with path.open("rb") as lines:
-        yield from ((number, line) for number, line in enumerate(lines, start=1) if not line.isspace())
+    with path.open("rb") as file:
+        yield from ((number, line) for number, line in enumerate(file, start=1) if blank or not line.isspace())
 
 
 def _record(path: Path, number: int, line: bytes, kind: type[R]) -> R:
@@ -75,15 +91,21 @@ def write(path: Path, records: Iterable[Record], *, is_dependency: bool = False)
     Returns:
         The number of records.
     """
+    encoded = (record.model_dump_json().encode() + b"\n" for record in records)
+    return write_lines(path, encoded, is_dependency=is_dependency)
+
+
+def write_lines(path: Path, encoded: Iterable[bytes], *, is_dependency: bool = False) -> int:
+    """Write lines to a file as `write` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     count = 0
-    with unfinished.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(record.model_dump_json() + "\n")
+    with unfinished.open("wb") as out:
+        for line in encoded:
+            out.write(line)
             count += 1
         if is_dependency and not count:
-            out.write(NO_RECORDS)
+            out.write(NO_RECORDS.encode())
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(path)

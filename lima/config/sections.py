@@ -120,6 +120,8 @@ class NearDuplicates(Section):
 
 class Filter(Section):
     seed: NonNegativeInt
+    workers: PositiveInt
+    retries: NonNegativeInt
     unfiltered_reservoir: PositiveInt
     reviews: str
     edits: str

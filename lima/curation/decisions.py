@@ -1,6 +1,7 @@
 """Outcomes of filtering a candidate, and all reasons for dropping one (LIMA §2)."""
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from lima.records import Candidate, Dropped, Example, Prompt, Turn
 
@@ -76,7 +77,14 @@ def setting(reason: str, reader: str) -> str | None:
     return path and path.replace("READER", reader)
 
 
-def dropped(candidate: Candidate, reason: str, detail: str) -> Dropped:
+class Identified(Protocol):
+    """A candidate, or what is left of it."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def dropped(candidate: Identified, reason: str, detail: str) -> Dropped:
     assert reason in REASONS, f"unknown reason: {reason}; add it to REASONS"
     return Dropped(reason=reason, detail=detail, place=candidate.id, raw="")
 

@@ -51,6 +51,11 @@ def apply_edits(outcomes: Iterable[tuple[Candidate, Outcome]], edits: EditsById)
         for place, edit in pending.pop(candidate.id, []):
             outcome = apply_edit(outcome, edit, place=place)
         yield candidate, outcome
+    require_none(pending)
+
+
+def require_none(pending: EditsById) -> None:
+    """Raise EditError if there are edits, whose ids no candidate has."""
     if pending:
         place, edit = next(iter(pending.values()))[0]
         raise EditError(

@@ -1,9 +1,9 @@
 """The rules common to all sources, and the results of filtering a source (LIMA §2)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import PositiveInt
 
@@ -46,10 +46,28 @@ class PersonalData(Record):
     masked: dict[str, PositiveInt]  # items by kind
 
 
-class Accepted(NamedTuple, Generic[Kind]):
-    candidate: Candidate
-    record: Kind
-    masked: Counter[str]
+class Accepted(Record, Generic[Kind]):
+    """A record that passed the rules, with what its order and the choice between near duplicates depend on."""
+
+    id: str  # of the candidate
+    site: str
+    score: int | None
+    response_score: int | None
+    record: Kind  # with masked personal data
+    masked: dict[str, PositiveInt]  # masked items by kind
+
+
+def accepted(candidate: Candidate, record: Kind, *, reader: str) -> Accepted[Kind]:
+    """The accepted record of a candidate. Personal data are masked, except in hand-written sources."""
+    masked, counts = (record, Counter[str]()) if reader in HAND_WRITTEN else pii.mask_record(record)
+    return Accepted[Kind](
+        id=candidate.id,
+        site=candidate.provenance.site,
+        score=candidate.score,
+        response_score=candidate.response_score,
+        record=masked,
+        masked=dict(counts),
+    )
 
 
 class FilterResults:
@@ -57,7 +75,7 @@ class FilterResults:
 
     def __init__(self, *, reader: str, settings: Filter) -> None:
         self._has_votes = reader in ("stack_exchange", "reddit")
-        self._hand_written = reader in HAND_WRITTEN
+        self._reader = reader
         self._settings = settings
         self._kept: list[Accepted[Example]] = []
         self._prompts: list[Accepted[Prompt]] = []
@@ -71,12 +89,26 @@ class FilterResults:
         for candidate, outcome in outcomes:
             match outcome:
                 case Example():
-                    self._kept.append(Accepted(candidate, *self._masked(outcome)))
+                    self.add(accepted(candidate, outcome, reader=self._reader))
                 case Prompt():
-                    self._prompts.append(Accepted(candidate, *self._masked(outcome)))
+                    self.add_prompt(accepted(candidate, outcome, reader=self._reader))
                 case Dropped():
                     yield self._counted(outcome)
-        if self._hand_written:
+        yield from self.without_duplicates()
+
+    def add(self, example: Accepted[Example]) -> None:
+        self._kept.append(example)
+
+    def add_prompt(self, prompt: Accepted[Prompt]) -> None:
+        self._prompts.append(prompt)
+
+    def count_dropped(self, reasons: Mapping[str, int]) -> None:
+        """Count dropped candidates whose records are elsewhere."""
+        self._dropped.update(reasons)
+
+    def without_duplicates(self) -> Iterator[Dropped]:
+        """Remove near duplicates, once all records are added, and yield them."""
+        if self._reader in HAND_WRITTEN:
             return
         self._kept, repeated = self._distinct(self._kept)
         self._prompts, repeated_prompts = self._distinct(self._prompts)
@@ -84,7 +116,7 @@ class FilterResults:
 
     def kept(self) -> list[Example]:
         """Examples by site, best first within a site: by votes if the source has them, else shuffled."""
-        return [accepted.record for accepted in sorted(self._kept, key=lambda accepted: self._rank(accepted.candidate))]
+        return [accepted.record for accepted in sorted(self._kept, key=self._rank)]
 
     def prompts(self) -> list[Prompt]:
         return sorted((accepted.record for accepted in self._prompts), key=attrgetter("id"))
@@ -99,9 +131,6 @@ class FilterResults:
         reasons = {reason: self._dropped[reason] for reason in REASONS if self._dropped[reason]}
         return Funnel(source=source, offered=offered, kept=len(self._kept), prompts=len(self._prompts), dropped=reasons)
 
-    def _masked(self, record: Kind) -> tuple[Kind, Counter[str]]:
-        return (record, Counter()) if self._hand_written else pii.mask_record(record)
-
     def _counted(self, drop: Dropped) -> Dropped:
         self._dropped[drop.reason] += 1
         return drop
@@ -113,16 +142,16 @@ class FilterResults:
         repeated: list[Dropped] = []
         for item in sorted(accepted, key=_preference):
             if duplicate := index.find(item.record):
-                repeated.append(decisions.dropped(item.candidate, "near_duplicate", str(duplicate)))
+                repeated.append(decisions.dropped(item, "near_duplicate", str(duplicate)))
             else:
                 distinct.append(item)
         return distinct, repeated
 
-    def _rank(self, candidate: Candidate) -> tuple[str, float, str]:
+    def _rank(self, kept: Accepted[Example]) -> tuple[str, float, str]:
         if self._has_votes:
-            return candidate.provenance.site, -float(candidate.score or 0), candidate.id
-        return candidate.provenance.site, hashing.hash_uniform(self._settings.seed, candidate.id), candidate.id
+            return kept.site, -float(kept.score or 0), kept.id
+        return kept.site, hashing.hash_uniform(self._settings.seed, kept.id), kept.id
 
 
 def _preference(accepted: Accepted[Kind]) -> tuple[int, int, str]:
-    return -(accepted.candidate.response_score or 0), -len(accepted.record.messages[-1].content), accepted.record.id
+    return -(accepted.response_score or 0), -len(accepted.record.messages[-1].content), accepted.record.id

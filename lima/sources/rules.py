@@ -101,6 +101,11 @@ def rules(reader: str) -> Rules:
     return PluginRules(reader)
 
 
+def whole_sites(reader: str) -> bool:
+    """Whether the candidates of a site must be offered to the rules together: WHOLE_SITES of the rules."""
+    return getattr(rules(reader), "WHOLE_SITES", False)
+
+
 class PluginRules:
     """The rules of a reader of another package: its own `decide`, else conversations are used unchanged."""
 

@@ -18,6 +18,8 @@ from lima.text.html_to_markdown import to_markdown, to_marked
 FILTER = Filter.model_validate(
     {
         "seed": 17,
+        "workers": 1,
+        "retries": 0,
         "unfiltered_reservoir": 5,
         "edits": "none.jsonl",
         "reviews": "none.jsonl",

@@ -5,7 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import config, jsonl
-from lima.curation.edits import EditError
+from lima.errors import LimaError
 from lima.records import Candidate, Dropped, Example, Funnel, Prompt, Provenance
 from lima.sources import rules
 from lima.stages import filter as stage
@@ -142,5 +142,5 @@ def test_an_edit_changes_what_is_kept_and_nothing_else(checkout):
 def test_an_edit_that_does_not_fit_stops_the_stage_and_names_its_line(checkout):
     change = {"id": f"{SOURCE}/beer/2", "field": "response", "before": "Hops", "after": "", "why": "x"}
     Path("edits.jsonl").write_text(json.dumps(change) + "\n")
-    with pytest.raises(EditError, match=r"^edits\.jsonl:1: 'Hops' occurs 0 times in the response of "):
+    with pytest.raises(LimaError, match=r"^edits\.jsonl:1: 'Hops' occurs 0 times in the response of "):
         stage.main(SOURCE)

@@ -17,7 +17,9 @@ from lima.curation.decisions import Convert, Outcome, Outcomes
 from lima.records import Candidate
 from lima.text import language as language_of
 
-__all__ = ["outcomes", "unfiltered"]
+__all__ = ["WHOLE_SITES", "outcomes", "unfiltered"]
+
+WHOLE_SITES = True  # a task, which is a site here, is decided as a whole
 
 # " ." may begin a file name, so the punctuation mark must be followed by white space
 APART = re.compile(r"(?<=\w) (?:[.,;?!](?=\s|$)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b)|\( \w|\w \)")
