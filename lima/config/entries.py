@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from lima import readers
+from lima import reader_names
 from lima.chat_types import ALL_OPTIONS, Option
 from lima.config.section import Section
 from lima.records import Task
@@ -83,8 +83,8 @@ Model = Annotated[
 
 
 def _known_reader(name: str) -> str:
-    if name not in readers.names():
-        raise ValueError(readers.unknown(name))
+    if name not in reader_names.names():
+        raise ValueError(reader_names.unknown(name))
     return name
 
 

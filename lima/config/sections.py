@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lima import readers
+from lima import reader_names
 from lima.config.entries import BaselineAnnotator, EndpointAnnotator
 from lima.config.section import OpenShare, Section, Share
 
@@ -145,20 +145,21 @@ class Filter(Section):
         """Move the sections of readers of other packages into `plugins`; other unknown keys remain errors."""
         if not isinstance(values, Mapping):
             return values
-        moved = {name: values[name] for name in readers.plugins() if name in values and name not in cls.model_fields}
+        plugins = [name for name in reader_names.plugins() if name not in cls.model_fields]
+        moved = {name: values[name] for name in plugins if name in values}
         return (
             {**{key: value for key, value in values.items() if key not in moved}, "plugins": moved} if moved else values
         )
 
     def of_reader(self, reader: str) -> ReaderFilter:
-        if reader not in readers.BUILT_IN:
+        if reader not in reader_names.BUILT_IN:
             return self.plugins.get(reader, PluginFilter())
         section: ReaderFilter = getattr(self, reader)
         return section
 
     def with_reader(self, reader: str, section: ReaderFilter) -> Self:
         """Return a copy with another section for a reader."""
-        if reader not in readers.BUILT_IN:
+        if reader not in reader_names.BUILT_IN:
             return self.model_copy(update={"plugins": {**self.plugins, reader: section}})
         return self.model_copy(update={reader: section})
 

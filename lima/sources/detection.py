@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lima import readers
+from lima import reader_names
 from lima.sources import chat_layouts as layouts
 from lima.sources import containers, json_rows, lines, registry
 from lima.sources.base import DumpError, files
@@ -47,7 +47,7 @@ def detect(path: Path) -> str:
 
 def _plugin(file: Path) -> str | None:
     """The reader of another package that recognizes a file."""
-    for name in sorted(readers.plugins()):
+    for name in sorted(reader_names.plugins()):
         recognizes = getattr(registry.source(name), "recognizes", None)
         if recognizes is not None and recognizes(file):
             return name

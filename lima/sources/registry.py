@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from lima import readers
+from lima import reader_names
 from lima.records import Candidate, Dropped
 from lima.sources.base import DumpError, ReadFunction, Shards, Source
 
@@ -20,11 +20,11 @@ def source(name: str) -> Source:
     Raises:
         DumpError: The name is unknown, or the module lacks a part of `Source`.
     """
-    if name in readers.BUILT_IN:
+    if name in reader_names.BUILT_IN:
         return cast(Source, import_module(f"lima.sources.{name}.reader"))
-    if name not in readers.plugins():
-        raise DumpError(readers.unknown(name))
-    module = readers.plugin(name)
+    if name not in reader_names.plugins():
+        raise DumpError(reader_names.unknown(name))
+    module = reader_names.plugin(name)
     if missing := [part for part in ("read", "pieces") if not callable(getattr(module, part, None))]:
         raise DumpError(f"the reader {name!r} has no {' and no '.join(missing)}; see docs/sources.md")
     return cast(Source, module)
@@ -51,10 +51,10 @@ def pieces(name: str) -> Shards:
 
 def plugin_files(name: str) -> list[Path]:
     """Return the code of a reader of another package: all files of its top-level package; [] for a built-in one."""
-    if name in readers.BUILT_IN:
+    if name in reader_names.BUILT_IN:
         return []
     source(name)
-    top = sys.modules[readers.plugins()[name].module.partition(".")[0]]
+    top = sys.modules[reader_names.plugins()[name].module.partition(".")[0]]
     folders = [Path(folder) for folder in getattr(top, "__path__", ())]
     return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in CODE) or [
         Path(str(top.__file__))

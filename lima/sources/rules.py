@@ -5,13 +5,13 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from lima import readers
+from lima import reader_names
 from lima.config.sections import Filter, PluginFilter
 from lima.curation import conversations
 from lima.curation.conversations import HAND_WRITTEN
 from lima.curation.decisions import REASONS, Convert, Outcome, Outcomes
 from lima.curation.filters import common_rejection, with_common_rules
-from lima.readers import ReaderError
+from lima.reader_names import ReaderError
 from lima.records import Candidate, Dropped, Example
 from lima.text import pii
 
@@ -96,7 +96,7 @@ def unfiltered(
 
 def rules(reader: str) -> Rules:
     """Import the rules of a built-in reader, or return those of a reader of another package."""
-    if reader in readers.BUILT_IN:
+    if reader in reader_names.BUILT_IN:
         return cast(Rules, import_module(f"lima.sources.{reader}.rules"))
     return PluginRules(reader)
 
@@ -143,7 +143,7 @@ def _plugin_rule(reader: str, settings: Filter, *, to_markdown: Convert) -> Call
     """
     section = settings.of_reader(reader)
     thresholds = section.thresholds() if isinstance(section, PluginFilter) else {}
-    decide: DecideFunction | None = getattr(readers.plugin(reader), "decide", None)
+    decide: DecideFunction | None = getattr(reader_names.plugin(reader), "decide", None)
     if decide is None:
         if thresholds:
             raise ReaderError(

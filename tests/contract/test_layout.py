@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from lima import config, readers
+from lima import config, reader_names
 from lima.config.sections import Filter, Train
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ NO_DEPENDENCY = {
     "locks",
     "mlflow_runs",
     "parallel",
-    "readers",
+    "reader_names",
     "records",
     "redaction",
     "storage",
@@ -43,7 +43,9 @@ DATA = {
 # modules and folders of modules that a stage imports by a name of params.yaml
 IMPORTED_BY_NAME = {
     stage: {
-        f"lima/sources/${{item.reader}}/{part}": [ROOT / f"lima/sources/{name}/{part}" for name in readers.BUILT_IN]
+        f"lima/sources/${{item.reader}}/{part}": [
+            ROOT / f"lima/sources/{name}/{part}" for name in reader_names.BUILT_IN
+        ]
     }
     for stage, part in (("scrape", "reader"), ("filter", "rules.py"))
 }
@@ -129,7 +131,7 @@ def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
     assert listed == needed | by_name.keys()
 
 
-@pytest.mark.parametrize("name", readers.BUILT_IN)
+@pytest.mark.parametrize("name", reader_names.BUILT_IN)
 @pytest.mark.parametrize(("part", "other"), [("reader", "rules.py"), ("rules.py", "reader")])
 def test_the_code_of_a_source_imports_neither_another_source_nor_its_own_other_part(name, part, other):
     """So that a changed rule does not scrape, and a changed reader filters only if the candidates change."""
@@ -143,7 +145,7 @@ def test_every_reader_has_a_folder_and_every_folder_a_reader():
     folders = {
         path.parent.name for path in (ROOT / "lima/sources").glob("*/__init__.py") if not path.parent.is_symlink()
     }
-    assert folders == set(readers.BUILT_IN)
+    assert folders == set(reader_names.BUILT_IN)
     assert all((ROOT / f"lima/sources/{name}/{part}").exists() for name in folders for part in ("reader", "rules.py"))
 
 
@@ -200,7 +202,7 @@ def test_every_parameter_is_read_by_code():
                 read.add(node.attr)
     # dvc.yaml reads a contestant's `reads` and an evaluation's template; pydantic itself reads a discriminator and the
     # consent to a model's terms; filter has a section for each reader, read by the reader's name
-    by_the_graph = {"reads", "template", "kind", "terms_accepted", *readers.BUILT_IN}
+    by_the_graph = {"reads", "template", "kind", "terms_accepted", *reader_names.BUILT_IN}
     assert sorted(fields(config.Params) - read - by_the_graph) == []
 
 
@@ -211,7 +213,7 @@ def test_training_runs_again_for_each_parameter_that_changes_its_result():
 
 
 def test_each_reader_has_its_section_of_the_filter():
-    assert set(readers.BUILT_IN) <= set(Filter.model_fields)
+    assert set(reader_names.BUILT_IN) <= set(Filter.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lima import readers
+from lima import reader_names
 from lima.curation import attribution
 from lima.display import visible_line
 from lima.records import Credit, Example, Provenance, Turn
@@ -135,4 +135,4 @@ def test_credits_are_read_from_the_csv_that_they_were_written_to():
 
 
 def test_every_reader_has_a_note_on_changes():
-    assert attribution.CHANGES.keys() == set(readers.BUILT_IN)
+    assert attribution.CHANGES.keys() == set(reader_names.BUILT_IN)

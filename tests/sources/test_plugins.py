@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima import config, jsonl, readers
+from lima import config, jsonl, reader_names
 from lima.config import ParamsError
 from lima.records import Candidate, Dropped, Example, Funnel
 from lima.sources import registry
@@ -76,9 +76,9 @@ def package(tmp_path, monkeypatch):
     for name, text in POSTS.items():
         (tmp_path / f"dump/{name}.post").write_text(text)
     monkeypatch.syspath_prepend(site)
-    readers.plugins.cache_clear()
+    reader_names.plugins.cache_clear()
     yield site / "usenet_posts/reader.py"
-    readers.plugins.cache_clear()
+    reader_names.plugins.cache_clear()
     for name in ("usenet_posts.reader", "usenet_posts"):
         sys.modules.pop(name, None)
 
@@ -194,13 +194,13 @@ def test_a_module_that_is_not_a_reader_is_an_error(package):
 def test_a_reader_that_cannot_be_imported_is_an_error(package):
     package.write_text("import nntp_archive")
     with pytest.raises(
-        readers.ReaderError, match=r"the reader 'usenet' .* cannot be imported: No module named 'nntp_ar"
+        reader_names.ReaderError, match=r"the reader 'usenet' .* cannot be imported: No module named 'nntp_ar"
     ):
         registry.source("usenet")
 
 
 def test_names_of_readers_are_listed_without_importing_one(package):
-    assert readers.names() == [*readers.BUILT_IN, "usenet"]
+    assert reader_names.names() == [*reader_names.BUILT_IN, "usenet"]
     assert "usenet_posts" not in sys.modules
 
 
