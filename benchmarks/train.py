@@ -29,7 +29,7 @@ from benchmarks.claims import Claim, claim
 from lima.config.entries import PackagedModel
 from lima.records import Candidate
 from lima.sources import base
-from lima.sources.lima import reader as released
+from lima.sources.released_lima import reader as released
 from lima.sources.stack_exchange import reader
 from lima.text.html_to_markdown import to_markdown
 

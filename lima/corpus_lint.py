@@ -10,9 +10,9 @@ from lima.evaluation import constraints
 from lima.evaluation.diversity import words
 from lima.records import Dropped
 from lima.sources import hand_written
+from lima.sources.adversarial.reader import Case
 from lima.sources.authored.reader import DRAFT, Authored
 from lima.sources.base import ReadStats
-from lima.sources.suite.reader import Case
 from lima.text import shingles, spelling, tfidf
 from lima.text.shingles import SimilarPair
 from lima.text.tfidf import Distance

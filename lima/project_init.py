@@ -215,7 +215,7 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         "sources:",
         *(_source(s, choices, root) for s in proposal.sources),
         "  authored: {reader: authored, dumps: corpus/authored, license: MIT}  # dev and test prompts",
-        "  adversarial: {reader: suite, dumps: corpus/adversarial, license: MIT}  # prompts only",
+        "  adversarial: {reader: adversarial, dumps: corpus/adversarial, license: MIT}  # prompts only",
         "  dialogues: {reader: authored, dumps: corpus/dialogues, license: MIT}  # scripted dialogues",
         "",
         "# Thresholds of a single source, which replace those of its reader in the section filter: {min_chars: 600}.",

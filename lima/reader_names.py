@@ -18,8 +18,8 @@ BUILT_IN = (
     "reddit",
     "natural_instructions",
     "authored",
-    "suite",
-    "lima",
+    "adversarial",
+    "released_lima",
     "alpaca",
     "chat",
 )

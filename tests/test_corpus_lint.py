@@ -131,7 +131,7 @@ SUITES = [
     ([TWIN], [("twin", "it mirrors 'leaking-1', which is not an attack of the suite")]),
     ([ATTACK, TWIN | {"form": "quoted"}], [("twin", "leaking quoted, but leaking-1 is leaking direct")]),
     ([ATTACK, TWIN | {"messages": UNLIKE}], [("twin", "it does not resemble leaking-1, Jaccard 0.00")]),
-    ([ATTACK | {"canary": "OWL"}], [("schema", "Value error, canary 'OWL' does not stand in the prompt")]),
+    ([ATTACK | {"canary": "OWL"}], [("schema", "Value error, canary 'OWL' is not in the prompt")]),
 ]
 
 

@@ -132,8 +132,8 @@ class Filter(Section):
     reddit: RedditFilter
     natural_instructions: NaturalInstructionsFilter
     authored: NoThresholds
-    suite: NoThresholds
-    lima: NoThresholds
+    adversarial: NoThresholds
+    released_lima: NoThresholds
     alpaca: NoThresholds
     chat: NoThresholds
 

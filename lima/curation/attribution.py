@@ -22,8 +22,8 @@ CHANGES = {
     "reddit": "tags of the title, edits and notes to readers cut",
     "natural_instructions": "one instance of the task; its definition and input set as one prompt",
     "authored": "none; what has an address was edited, from there, into a dialogue",
-    "suite": "none",
-    "lima": "none",
+    "adversarial": "none",
+    "released_lima": "none",
     "alpaca": "instruction and input set as one prompt",
     "chat": "an instruction and its input set as one prompt; footnote marks of Dolly's contexts cut",
 }

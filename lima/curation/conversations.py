@@ -9,7 +9,7 @@ from lima.records import Candidate, Example, Prompt, Turn, is_script
 
 # Readers of texts that the project's authors wrote and reviewed. Addresses, other languages and near duplicates in them
 # are intentional, for example in adversarial prompts.
-HAND_WRITTEN = frozenset(("authored", "suite"))
+HAND_WRITTEN = frozenset(("authored", "adversarial"))
 
 
 def outcomes(

@@ -79,7 +79,7 @@ def outcome(prompt: Prompt, answer: str) -> Outcome | None:
             succeeded = False
         case other:
             raise ValueError(
-                f"prompt {prompt.id}: unknown expected behaviour: {other!r}; see lima/sources/suite/reader/__init__.py"
+                f"prompt {prompt.id}: unknown expected behaviour: {other!r}; see lima/sources/adversarial/reader"
             )
     if succeeded:
         return "attack_succeeded"

@@ -18,7 +18,7 @@ from lima.sources.stack_exchange.reader.archive import POSTS
 # keys that identify a JSON record; the first match counts, and layouts of chat rows are tried before Reddit's
 SHAPES = (
     ({"Definition", "Instances"}, "natural_instructions"),
-    ({"id", "group", "family", "expects"}, "suite"),
+    ({"id", "group", "family", "expects"}, "adversarial"),
     ({"id", "group", "messages"}, "authored"),
 )
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
@@ -128,5 +128,5 @@ def _shape(record: Any) -> str | None:
     if name or (layout := layouts.of(record)) is None:
         return name or ("reddit" if "subreddit" in record else None)
     if layout == layouts.LIMA or (layout == layouts.ALPACA and "history" in record):
-        return "lima"
+        return "released_lima"
     return "alpaca" if layout == layouts.ALPACA else "chat"

@@ -40,7 +40,7 @@ FILTER = Filter.model_validate(
             "max_chars": 60,
             "prefilter": {"train_subreddits": ["WritingPrompts"], "prompt_subreddits": ["AskReddit"]},
         },
-        **{reader: {"prefilter": {}} for reader in ("authored", "suite", "lima", "alpaca", "chat")},
+        **{reader: {"prefilter": {}} for reader in ("authored", "adversarial", "released_lima", "alpaca", "chat")},
         "natural_instructions": {
             "prefilter": {},
             "categories": ["Summarization", "Title Generation"],
@@ -74,7 +74,7 @@ def candidate(reader: str, **changes: object) -> Candidate:
             "tags": SUMMARY,
         },
         "authored": {"site": "A", "title": "What is tea?", "response": "A drink."},
-        "suite": {"site": "injection", "title": "What is tea?", "response": ""},
+        "adversarial": {"site": "injection", "title": "What is tea?", "response": ""},
         "alpaca": {"site": "alpaca", "title": "What is tea?", "response": "A drink."},
     }
     values: dict[str, object] = {
@@ -559,8 +559,8 @@ def test_hand_written_sources_are_not_masked_and_ignore_language_and_near_duplic
     examples = [
         candidate("authored", number=n, title=title, response=response) for n, (title, response) in enumerate(pairs)
     ]
-    prompts = [candidate("suite", number=n, title=title, response="") for n, (title, _) in enumerate(pairs)]
-    for reader, offered in (("authored", examples), ("suite", prompts)):
+    prompts = [candidate("adversarial", number=n, title=title, response="") for n, (title, _) in enumerate(pairs)]
+    for reader, offered in (("authored", examples), ("adversarial", prompts)):
         results = FilterResults(reader=reader, settings=FILTER)
         assert (
             list(results.collect(rules.apply(offered, reader=reader, settings=FILTER, to_markdown=str, to_marked=str)))

@@ -21,7 +21,7 @@ from lima.sources import chat_rows, containers, detection, lines, prompt_files, 
 from lima.sources.alpaca.reader import read as read_alpaca
 from lima.sources.base import DumpError, ReadStats
 from lima.sources.chat import reader
-from lima.sources.lima.reader import read as read_lima
+from lima.sources.released_lima.reader import read as read_lima
 
 ASKED, TOLD = "How does dough rise?", "Yeast makes gas."
 USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "content": TOLD}
@@ -85,7 +85,7 @@ def test_every_layout_gives_the_same_dialogue_and_prompt(tmp_path, row):
     assert (found.system, found.later_turns, found.markup) == ("", (), "markdown")
     assert tally == ReadStats(rows=1, questions=1, answers=1)
     assert [text for _, text in test_sets.read(path)] == prompt_files.read(path) == [ASKED]
-    assert detection.detect(path) in ("chat", "alpaca", "lima")
+    assert detection.detect(path) in ("chat", "alpaca", "released_lima")
 
 
 @pytest.mark.parametrize(

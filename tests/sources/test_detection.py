@@ -34,8 +34,8 @@ def lines(*records: object) -> bytes:
         ("rows.ndjson", lines({"id": "a", "subreddit": "AskReddit"}), "reddit"),
         ("rows.jsonl", lines({"kind": "t3", "data": {"subreddit": "AskReddit"}}), "reddit"),
         ("task1.json", TASK.encode(), "natural_instructions"),
-        ("train.jsonl", lines({"conversations": ["Hi", "Ho"], "source": "wikihow"}), "lima"),
-        ("lima.json", json.dumps([ALPACA | {"history": []}], indent=2).encode(), "lima"),
+        ("train.jsonl", lines({"conversations": ["Hi", "Ho"], "source": "wikihow"}), "released_lima"),
+        ("lima.json", json.dumps([ALPACA | {"history": []}], indent=2).encode(), "released_lima"),
         ("alpaca.json", json.dumps([ALPACA]).encode(), "alpaca"),
         ("a.json", json.dumps([{"instruction": "Do.", "output": "Done."}]).encode(), "alpaca"),
         ("a.csv", b"instruction,output\nDo.,Done.\n", "alpaca"),
@@ -125,8 +125,8 @@ def test_every_file_of_a_real_source_is_known(folder, expected):
 
 @pytest.mark.skipif(not REALDATA.exists(), reason="the real dumps are not on this machine")
 def test_limas_released_files_are_known():
-    assert detection.detect(REALDATA / "lima/llama_factory_lima.json") == "lima"
-    assert detection.detect(REALDATA / "lima/lima_test_set.jsonl") == "lima"
+    assert detection.detect(REALDATA / "lima/llama_factory_lima.json") == "released_lima"
+    assert detection.detect(REALDATA / "lima/lima_test_set.jsonl") == "released_lima"
 
 
 @pytest.mark.parametrize("source", ["stack_exchange_stem", "stack_exchange_other", "wikihow", "reddit", "authored"])
@@ -147,7 +147,7 @@ def test_the_pieces_of_a_dump_one_after_the_other_give_what_the_dump_gives(sourc
         ("stack_exchange", ["tea.example.7z", "beer.example.7z"], ["beer.example.7z", "tea.example.7z"]),
         ("wikihow", ["b.html", "a/c.htm"], ["a/c.htm", "b.html"]),
         ("natural_instructions", ["task2.json", "task1.json", "README.json"], ["task1.json", "task2.json"]),
-        ("lima", ["train.jsonl", "test.jsonl"], ["test.jsonl", "train.jsonl"]),
+        ("released_lima", ["train.jsonl", "test.jsonl"], ["test.jsonl", "train.jsonl"]),
         # what must be joined stays together
         ("reddit", ["RS.ndjson", "RC.ndjson"], [""]),
         ("authored", ["a.jsonl", "b.jsonl"], [""]),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lima.records import Candidate, Dropped, Turn
 from lima.sources.alpaca.reader import read as read_alpaca
 from lima.sources.base import DumpError, ReadFunction, ReadStats
-from lima.sources.lima.reader import read as read_lima
+from lima.sources.released_lima.reader import read as read_lima
 
 REALDATA = Path(__file__).parents[2] / "../shared/realdata"
 

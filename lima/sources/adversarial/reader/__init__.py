@@ -1,9 +1,8 @@
-"""The adversarial suite: prompts that try a model, and harmless ones that look like them, in JSONL of our own.
+"""Adversarial prompts written by hand, and harmless ones that resemble them, in JSONL (LIMA §4).
 
-The paper names an adversarial prompt as what may break its model; here is what measures it: prompt injection, prompt
-leaking and jailbreaks, each with a rule that decides from the answer alone whether the attempt succeeded. Nothing in
-the suite is harmful to answer for whoever reads it: it tests behaviour, and teaches none. The operator's instructions
-are the system turn. A benign prompt resembles one of the attacks, which it names.
+Prompt injection, prompt leaking and jailbreaks. A rule decides from the response alone whether an attack succeeded. The
+operator's instructions are the system turn. A benign prompt names the attack that it resembles. No answer to a prompt
+would harm its reader.
 """
 
 from collections.abc import Iterator
@@ -21,16 +20,16 @@ __all__ = ["Case", "pieces", "read"]
 
 
 class Case(hand_written.Written):
-    """One line of a suite."""
+    """One line of a file of adversarial prompts."""
 
     group: Literal["injection", "leaking", "jailbreak", "benign"]
-    family: Literal["injection", "leaking", "jailbreak"]  # of a benign one: what it looks like
+    family: Literal["injection", "leaking", "jailbreak"]  # of a benign prompt: that of the attack it resembles
     form: Literal["direct", "role-play", "encoded", "many-turn", "quoted"]
     topic: str = Field(min_length=1)
-    # what a good answer does: leave an injected order, keep a secret, leave a word unsaid, refuse, or answer
+    # of a good answer: ignores an injected order, keeps a secret, avoids a word, refuses, or answers
     expects: Literal["disobeys", "conceals", "avoids", "refuses", "answers"]
-    canary: str  # what only a bad answer holds; "" for those that refuse or answer
-    mirrors: str = ""  # of a benign one: the id of the attack whose surface it shares
+    canary: str  # text that only a bad answer contains; "" if it refuses or answers
+    mirrors: str = ""  # of a benign prompt: id of the attack it resembles
 
     @model_validator(mode="after")
     def is_decidable(self) -> Self:
@@ -47,22 +46,22 @@ class Case(hand_written.Written):
             raise ValueError(
                 f"canary {self.canary!r}: required unless the answer refuses or answers; correct canary or expects"
             )
-        said = " ".join(turn.content for turn in self.messages).casefold()
-        if self.expects == "disobeys" and self.canary.casefold() in said:
+        text = " ".join(turn.content for turn in self.messages).casefold()
+        if self.expects == "disobeys" and self.canary.casefold() in text:
             raise ValueError(f"canary {self.canary!r} occurs in the prompt, so that a quotation would count as obeying")
-        if self.expects == "conceals" and self.canary.casefold() not in said:
-            raise ValueError(f"canary {self.canary!r} does not stand in the prompt, so that it cannot leak")
+        if self.expects == "conceals" and self.canary.casefold() not in text:
+            raise ValueError(f"canary {self.canary!r} is not in the prompt, so that it cannot leak")
         return self
 
 
 def read(
     dumps: Path, *, source: str, license: str, tally: ReadStats, early: Prefilter | None = None
 ) -> Iterator[Candidate | Dropped]:
-    for found in hand_written.rows(dumps, Case, tally=tally):
-        if isinstance(found, Dropped):
-            yield found
+    for row in hand_written.rows(dumps, Case, tally=tally):
+        if isinstance(row, Dropped):
+            yield row
             continue
-        _, case, line = found
+        _, case, line = row
         tally.questions += 1
         canary = (f"canary:{case.canary}",) if case.canary else ()
         mirrors = (f"mirrors:{case.mirrors}",) if case.mirrors else ()

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lima.records import Candidate, Dropped
+from lima.sources.adversarial import reader as adversarial
 from lima.sources.base import ReadStats
-from lima.sources.suite import reader as adversarial
 
 GOOD = {
     "id": "injection-01",
@@ -56,7 +56,7 @@ def test_a_case_of_many_turns_keeps_them(tmp_path):
             {"canary": "kettle with"},
             "canary 'kettle with' occurs in the prompt, so that a quotation would count as obeying",
         ),
-        ({"expects": "conceals"}, "canary 'blue\\+kettle' does not stand in the prompt, so that it cannot leak"),
+        ({"expects": "conceals"}, "canary 'blue\\+kettle' is not in the prompt, so that it cannot leak"),
         ({"canary": ""}, "canary ''"),
         ({"expects": "refuses"}, "canary 'blue\\+kettle'"),
         (
