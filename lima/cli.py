@@ -165,7 +165,7 @@ def plan(
 ) -> None:
     """Estimate time, memory and disk for training an arm; exit with status 1 if no configuration fits."""
     from lima import config, training_plan
-    from lima.training.resources import PEAKS
+    from lima.training.cost_formulas import PEAKS
 
     if gpus < 1:
         raise LimaError(

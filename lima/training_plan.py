@@ -11,8 +11,8 @@ from lima.config.entries import HubModel
 from lima.errors import LimaError
 from lima.records import Example
 from lima.reporting import paper
-from lima.training import resources
-from lima.training.resources import STRATEGIES, Shape, Strategy
+from lima.training import cost_formulas
+from lima.training.cost_formulas import STRATEGIES, Shape, Strategy
 
 GIB = 2**30
 LIBRARIES = 2 * GIB  # memory of CUDA, NCCL and torch without tensors; an assumption
@@ -68,7 +68,7 @@ class Plan:
 def plan(arm: str, params: Params, machine: Machine) -> Plan:
     shape = shape_of(params)
     examples, tokens, supervised, counted = tokens_of(arm, params)
-    epoch_flops = resources.flops(tokens, supervised, body=shape.body, head=shape.head)
+    epoch_flops = cost_formulas.flops(tokens, supervised, body=shape.body, head=shape.head)
     seconds = params.train.epochs * epoch_flops / (machine.total_gpus * machine.peak * machine.mfu)
     return Plan(
         examples=examples,
@@ -77,14 +77,14 @@ def plan(arm: str, params: Params, machine: Machine) -> Plan:
         counted=counted,
         steps=params.train.epochs * -(-examples // params.train.batch_size),
         parameters=shape.parameters,
-        disk=resources.disk(shape.parameters, params.train),
+        disk=cost_formulas.disk(shape.parameters, params.train),
         hours=seconds / 3600,
         fits=[fit(shape, strategy, params, machine) for strategy in STRATEGIES],
     )
 
 
 def fit(shape: Shape, strategy: Strategy, params: Params, machine: Machine) -> Fit:
-    gpu, host = resources.memory(shape, strategy, params.train, gpus=machine.total_gpus)
+    gpu, host = cost_formulas.memory(shape, strategy, params.train, gpus=machine.total_gpus)
     return Fit(strategy, gpu + LIBRARIES, host * machine.gpus, gpu + LIBRARIES <= machine.memory * GIB)
 
 

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from lima import cli, training_plan
 from lima.config import check, profiles
-from lima.training import resources
-from lima.training.resources import STRATEGIES, Shape
+from lima.training import cost_formulas
+from lima.training.cost_formulas import STRATEGIES, Shape
 from lima.training_plan import LLAMA, Machine
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def test_the_shape_of_an_unsupported_config_raises_with_the_missing_key():
 
 def test_bytes_of_states_per_gpu_by_strategy():
     psi = SEVEN.parameters
-    by_name = {s.name: resources.states(SEVEN, s, gpus=8, bf16=True) for s in STRATEGIES}
+    by_name = {s.name: cost_formulas.states(SEVEN, s, gpus=8, bf16=True) for s in STRATEGIES}
     assert by_name["a copy per GPU"] == (18 * psi, 0)  # 4 + 4 + 8, and 2 in bf16
     assert by_name["ZeRO-2"] == (2 * psi + 16 * psi / 8, 0)
     assert by_name["ZeRO-2, optimizer in RAM"] == (2 * psi, 16 * psi / 8)
@@ -57,9 +57,9 @@ def test_bytes_of_states_per_gpu_by_strategy():
 
 def test_bytes_of_activations_per_token():
     # 8·576 + 3·576 + 2·192 + 4·1536 = 12,864 numbers of 4 bytes in each of 30 layers
-    assert resources.activations(SMOLLM, 10, bf16=False, recompute=False) == 10 * 30 * 4 * 12_864
+    assert cost_formulas.activations(SMOLLM, 10, bf16=False, recompute=False) == 10 * 30 * 4 * 12_864
     # recomputed: an input of 576 numbers a layer, and one layer whole
-    assert resources.activations(SMOLLM, 10, bf16=False, recompute=True) == 10 * 4 * (30 * 576 + 12_864)
+    assert cost_formulas.activations(SMOLLM, 10, bf16=False, recompute=True) == 10 * 4 * (30 * 576 + 12_864)
 
 
 def test_tokens_steps_and_hours_of_the_papers_arm(paper):

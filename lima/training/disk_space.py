@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from lima.config.sections import Train
 from lima.errors import LimaError
-from lima.training import resources
+from lima.training import cost_formulas
 from lima.training.training_state import incompatible_states
 
 
@@ -26,7 +26,7 @@ def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
     """
     working.mkdir(parents=True, exist_ok=True)
     result.parent.mkdir(parents=True, exist_ok=True)
-    needed = resources.disk(parameters(base), recipe)
+    needed = cost_formulas.disk(parameters(base), recipe)
     used = used_bytes(working / "states") + used_bytes(working / "result")
     free = shutil.disk_usage(working).free + used
     if needed > free:
@@ -38,7 +38,7 @@ def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
             f"{_or_remove(incompatible_states(working))}"
         )
     if result.parent.stat().st_dev != working.stat().st_dev:
-        needed, free = resources.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
+        needed, free = cost_formulas.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
         if needed > free:
             raise InsufficientDiskSpace(
                 f"not enough disk space in {result.parent.resolve()}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB "

@@ -25,8 +25,8 @@ MODULES_WITHOUT_EFFECT = frozenset(  # on a training step
     (
         "allocator",
         "base_model",
+        "cost_formulas",
         "fingerprint",
-        "resources",
         "throughput",
         "disk_space",
         "selfcheck",

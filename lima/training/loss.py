@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from lima.errors import LimaError
+from lima.training.cost_formulas import FP32, SLICE
 from lima.training.packing import Batch
 from lima.training.protocols import CausalLM
-from lima.training.resources import FP32, SLICE
 from lima.training.tokenization import IGNORED
 
 ALIGNED = 8  # tokens

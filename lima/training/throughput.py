@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from lima.records import StepMetrics
+from lima.training.cost_formulas import PEAKS, flops
 from lima.training.protocols import CausalLM
-from lima.training.resources import PEAKS, flops
 
 SIDE, TRIES = 512, 5  # size and number of the matrix products that measure a CPU's speed
 
