@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lima.config.sections import Train
+from lima.training.logit_chunks import CHUNK_BYTES, FP32
 
-FP32, BF16 = 4, 2  # bytes
-SLICE = 96 * 2**20  # bytes of a chunk of fp32 logits: smaller chunks are slower, larger ones only need memory
+BF16 = 2  # bytes
 LIVE = 1e9  # parameters that ZeRO-3 gathers at most; DeepSpeed's default of stage3_max_live_parameters
 # Dense bf16 tensor-core peaks in FLOP/s, without sparsity, from NVIDIA's data sheets.
 PEAKS = {
@@ -144,7 +144,7 @@ def activations(shape: Shape, tokens: int, *, bf16: bool, recompute: bool) -> fl
 
 def head(shape: Shape) -> float:
     """Bytes at the output head: an fp32 gradient before accumulation, and at most three chunks of logits."""
-    return float(FP32 * shape.head + 3 * SLICE)
+    return float(FP32 * shape.head + 3 * CHUNK_BYTES)
 
 
 def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tuple[float, float]:

@@ -1,4 +1,9 @@
-"""Chunked fused linear cross-entropy: logits are materialised one chunk of tokens at a time.
+"""Training loss (§3): mean cross-entropy over the supervised tokens of a step.
+
+A step divides the loss summed over its micro-batches on all processes by the number of their supervised tokens, so that
+each supervised token of a step has the same weight. The paper does not specify this.
+
+The sum is a chunked fused linear cross-entropy: logits are materialised one chunk of tokens at a time.
 
 The logits of all supervised tokens over a vocabulary of 49,152 need 200 kB a token, several times over. Each chunk
 yields its loss and its gradient in one pass; its logits are then dropped. Logits are laid out as (vocabulary, tokens),
@@ -6,21 +11,18 @@ because a product that is much wider than high is slower on a CPU (the output he
 Chunks are multiples of eight tokens, so that rows of logits are aligned for vector loads (the product takes 1.3 times
 as long without).
 
-All losses are natural logarithms, summed over supervised tokens.
+All losses are natural logarithms.
 """
 
-from math import ceil
 from typing import Any
 
 import torch
 
 from lima.errors import LimaError
-from lima.training.cost_formulas import FP32, SLICE
+from lima.training.logit_chunks import ALIGNED, chunk_tokens
 from lima.training.packing import Batch
 from lima.training.protocols import CausalLM
 from lima.training.tokenization import IGNORED
-
-ALIGNED = 8  # tokens
 
 
 class UnsupportedHead(LimaError):
@@ -58,6 +60,22 @@ class LossModel(torch.nn.Module):
             hidden[0, predicting.to(device)], labels[predicting + 1].to(device)
         )
         return loss_sum
+
+
+def mean_loss(loss_sum: float, supervised: int) -> float:
+    """Loss of a step or an evaluation: its summed loss divided by the number of its supervised tokens."""
+    return loss_sum / supervised
+
+
+def backward_factor(supervised: int, *, ranks: int) -> float:
+    """Factor of a micro-batch's summed loss before backward(), so that a step's gradient is that of its mean loss.
+
+    Gradients are averaged over the processes; `ranks` turns the average into the sum.
+
+    Args:
+        supervised: Supervised tokens of the whole step, on all processes.
+    """
+    return ranks / supervised
 
 
 def fuse_output_head(model: CausalLM) -> None:
@@ -114,13 +132,6 @@ def logits_of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (weight @ hidden.T).float()
 
 
-def slice_tokens(tokens: int, *, vocabulary: int) -> int:
-    """Tokens of a chunk: a multiple of ALIGNED. Chunks are as few as SLICE bytes allow, and equal except the last."""
-    most = max(SLICE // (FP32 * vocabulary * ALIGNED), 1)
-    groups = max(ceil(tokens / ALIGNED), 1)
-    return ceil(groups / ceil(groups / most)) * ALIGNED
-
-
 def _aligned(rows: torch.Tensor) -> torch.Tensor:
     """Pad with rows of zeros to a multiple of ALIGNED rows."""
     zeros = rows.new_zeros(-len(rows) % ALIGNED, *rows.shape[1:])
@@ -163,7 +174,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
             matrix = weight.to(dtype)
             grad_hidden = torch.empty_like(rows) if needs_grad else None
             grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad and weight.requires_grad else None
-            size = slice_tokens(len(rows), vocabulary=len(weight))
+            size = chunk_tokens(len(rows), vocabulary=len(weight))
             for start in range(0, len(rows), size):
                 chunk, label, cap_slope = rows[start : start + size], targets[:, start : start + size], None
                 logits = logits_of(chunk, matrix)  # (vocabulary, tokens of the chunk)

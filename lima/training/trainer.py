@@ -1,7 +1,6 @@
 """Training loop (§3): AdamW, linear learning rate, loss on responses only, one checkpoint per epoch.
 
-Not specified in the paper: fp32 master weights and Adam states, gradient clipping, and a step's loss as the sum over
-its supervised tokens on all processes divided by their number. Losses are natural logarithms.
+Not specified in the paper: fp32 master weights and Adam states, and gradient clipping.
 """
 
 import math
@@ -19,7 +18,7 @@ from lima.config.sections import Train
 from lima.errors import LimaError, Stopped
 from lima.records import EpochMetrics, StepMetrics
 from lima.training import precision
-from lima.training.loss import LossModel
+from lima.training.loss import LossModel, backward_factor, mean_loss
 from lima.training.packing import micro_batches_of_rank, pack, plan, split
 from lima.training.protocols import CausalLM
 from lima.training.tokenization import Encoded
@@ -155,12 +154,12 @@ def fit(
                 states.save(loss_model, optimizer, progress)
             if result.stop:
                 raise TrainingInterrupted(f"stopped at step {progress.steps}")
-        mean_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
+        held_out_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
         checkpoint, digest = save(progress.epoch, loss_model)
         epoch_metrics = EpochMetrics(
             epoch=progress.epoch,
             train_loss=progress.train_loss(),
-            held_out_perplexity=math.exp(mean_loss),
+            held_out_perplexity=math.exp(held_out_loss),
             checkpoint=checkpoint,
             digest=digest,
         )
@@ -267,11 +266,10 @@ def train_step(
         torch.manual_seed(dropout_seed(recipe.seed, step.number, index * ranks + rank))
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(loss_model):
             loss_sum = weight * loss_model(pack(part))
-            # gradients are averaged over the processes; the factor `ranks` turns the mean into the sum
-            accelerator.backward(loss_sum * (ranks / step.supervised))
+            accelerator.backward(loss_sum * backward_factor(step.supervised, ranks=ranks))
         totals[0] += loss_sum.detach()
     totals = accelerator.reduce(totals, "sum")
-    loss = float(totals[0]) / step.supervised
+    loss = mean_loss(float(totals[0]), step.supervised)
     grad_norm = float(accelerator.clip_grad_norm_(loss_model.parameters(), recipe.max_grad_norm))
     _refuse_divergence(loss, grad_norm, step, recipe)
     optimizer.step()
@@ -313,4 +311,4 @@ def evaluate(
     with torch.no_grad():
         for part, weight in micro_batches_of_rank(parts, rank=rank, ranks=ranks):
             loss_sum += weight * loss_model(pack([examples[index] for index in part]))
-    return float(accelerator.reduce(loss_sum, "sum")) / tokens
+    return mean_loss(float(accelerator.reduce(loss_sum, "sum")), tokens)

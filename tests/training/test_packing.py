@@ -8,7 +8,8 @@ import torch
 from families import FAMILIES, build
 
 from lima.training import attention
-from lima.training.loss import LossModel, UnsupportedHead, fuse_output_head, slice_tokens
+from lima.training.logit_chunks import chunk_tokens
+from lima.training.loss import LossModel, UnsupportedHead, fuse_output_head
 from lima.training.packing import pack
 from lima.training.tokenization import IGNORED, Encoded
 
@@ -75,7 +76,7 @@ def test_loss_and_gradients_equal_those_of_transformers(family):
 def test_the_loss_does_not_depend_on_the_chunk_size(monkeypatch):
     loss_model = LossModel(build("llama", RECIPE)).eval()
     whole = loss_model(pack(EXAMPLES)).item(), gradients(loss_model, [pack(EXAMPLES)])
-    monkeypatch.setattr("lima.training.loss.SLICE", 9 * 60 * 4)  # nine tokens' logits over 60 words in fp32
+    monkeypatch.setattr("lima.training.logit_chunks.CHUNK_BYTES", 9 * 60 * 4)  # nine tokens, 60 words, fp32
     seen = []
     monkeypatch.setattr("lima.training.loss.logits_of", lambda rows, matrix: seen.append(len(rows)) or matrix @ rows.T)
     sliced = loss_model(pack(EXAMPLES)).item(), gradients(loss_model, [pack(EXAMPLES)])
@@ -88,12 +89,12 @@ def test_the_loss_does_not_depend_on_the_chunk_size(monkeypatch):
     ("tokens", "slices"), [(0, []), (8, [8]), (512, [512]), (520, [520]), (536, [272, 264]), (1168, [392, 392, 384])]
 )
 def test_chunks_are_few_and_of_similar_length(tokens, slices):
-    size = slice_tokens(tokens, vocabulary=48_000)  # 524 tokens' logits take 96 MiB
+    size = chunk_tokens(tokens, vocabulary=48_000)  # 524 tokens' logits take 96 MiB
     assert [min(size, tokens - start) for start in range(0, tokens, size)] == slices
 
 
 def test_a_chunk_has_at_least_eight_tokens():
-    assert slice_tokens(80, vocabulary=10**8) == 8
+    assert chunk_tokens(80, vocabulary=10**8) == 8
 
 
 def test_logits_are_computed_for_supervised_tokens_only(monkeypatch):
