@@ -40,7 +40,7 @@ def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):
     assert p.evaluations["more-base-attacks"].prompts == "adversarial"
     assert p.ablations["size"] == ["lima", "more"]
     assert p.uncompared_arms() == {}
-    assert [file.read_bytes() for file in added.files] == [b""] * 4
+    assert [file.read_bytes() for file in added.files] == [b"\n"] * 4
     assert {file.stem for file in added.files} == set(added.evaluations)
 
 
