@@ -46,4 +46,5 @@ def scrape(source: str) -> None:
             for run in shown.values():
                 run.wait()
         stage.publish(jobs, [reply.result() for reply in replies], params)
+    dvc.repro("code")  # the digests of modules that the commit records
     dvc.commit(f"scrape@{source}")

@@ -33,6 +33,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/authored/group_b_test.jsonl",
     "corpus/dialogues/scripts.jsonl",
     "corpus/edits/none.jsonl",
+    "corpus/judgments/README.md",
     "corpus/recorded/authors.jsonl",
     "corpus/reviews/decisions.jsonl",
     "corpus/test_sets/household_quiz.jsonl",
@@ -250,7 +251,7 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
             for name, task, rival, prompts, panel in _evaluations(proposal)
         ),
         "",
-        "# Panels of annotators: baseline, rules, people, or endpoint (an OpenAI-compatible server).",
+        "# Panels of annotators: baseline, rules, people, recorded, or endpoint (an OpenAI-compatible server).",
         "panels:",
         "  pairs:",
         *(f"    {rule}: {{kind: baseline, rule: {rule}}}" for rule in ("longest", "random", "always-tie")),

@@ -21,6 +21,7 @@ from lima.config.entries import (
     Contestant,
     Evaluation,
     Model,
+    RecordedAnnotator,
     RulesAnnotator,
     Source,
 )
@@ -207,6 +208,11 @@ class Params(Section):
                     wrong.append(
                         f"panels.{evaluation.panel}.{annotator}: a baseline cannot judge the task {evaluation.task} of "
                         f"evaluation {name}; give the evaluation another panel"
+                    )
+                if isinstance(entry, RecordedAnnotator) and evaluation.task != "pairwise":
+                    wrong.append(
+                        f"panels.{evaluation.panel}.{annotator}: recorded judgments are about pairs, but the task of "
+                        f"evaluation {name} is {evaluation.task}; give the evaluation another panel"
                     )
                 if isinstance(entry, RulesAnnotator) and evaluation.task not in RULE_TASKS:
                     wrong.append(

@@ -209,14 +209,30 @@ class PeopleAnnotator(Section):
     kind: Literal["people"]
 
 
+def _below_judgments(path: str) -> str:
+    if not path.startswith(f"{JUDGMENTS}/") or ".." in path.split("/"):
+        raise ValueError(f"the file {path} is not below {JUDGMENTS}/, on which the stage judge depends; move it there")
+    return path
+
+
+class RecordedAnnotator(Section):
+    """Judgments of pairs in a format of AlpacaEval, MT-Bench or Arena-Hard; for pairwise evaluations only."""
+
+    kind: Literal["recorded"]
+    reads: Annotated[str, AfterValidator(_below_judgments)]
+    names: dict[str, str] = Field(default_factory=dict)  # contestant → its name in the file; without entry the same
+
+
 class EndpointAnnotator(ServedModel):
     max_tokens: PositiveInt
     system_turn: bool = True  # False: the instructions are part of the user turn, for servers without a system turn
 
 
 Annotator = Annotated[
-    BaselineAnnotator | RulesAnnotator | PeopleAnnotator | EndpointAnnotator, Field(discriminator="kind")
+    BaselineAnnotator | RulesAnnotator | PeopleAnnotator | RecordedAnnotator | EndpointAnnotator,
+    Field(discriminator="kind"),
 ]
+JUDGMENTS = "corpus/judgments"  # folder of recorded judgments
 RULE_TASKS: tuple[Task, ...] = ("attack", "constraint")
 
 

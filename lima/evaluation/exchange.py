@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from lima import jsonl
 from lima.errors import LimaError
@@ -29,6 +29,11 @@ ARENA_SCORES = {"first": "A>B", "second": "B>A", "tie": "A=B"}
 MT_BENCH_WINNERS = {"model_1", "model_2", "tie", "error"}
 
 
+class RecordedJudgment(NamedTuple):
+    judgment: Judgment
+    texts: dict[str, str]  # the judged responses by contestant; only AlpacaEval's files have them
+
+
 def detect_judgments(row: Row) -> Format | None:
     """The format of a file of judgments, from its first object; None if it is not one."""
     if {"instruction", "output_1", "output_2", "preference"} <= row.keys():
@@ -42,7 +47,7 @@ def detect_judgments(row: Row) -> Format | None:
 
 def read_judgments(
     path: Path, prompts: Sequence[Prompt], *, evaluation: str, annotator: str | None = None, rival: str | None = None
-) -> list[Judgment]:
+) -> list[RecordedJudgment]:
     """Read recorded judgments of pairs, those of prompts of this project only.
 
     Args:
@@ -66,7 +71,7 @@ def read_judgments(
         "arena-hard": lambda row: _from_arena_hard(row, rival),
     }
     ids, texts = recorded.prompt_ids(prompts), recorded.by_text(prompts)
-    judgments, counts = [], dict[tuple[str, ...], int]()
+    judgments, counts = list[RecordedJudgment](), dict[tuple[str, ...], int]()
     for number, row in enumerate(rows, start=1):
         try:
             fields = readers[form](row)
@@ -74,14 +79,15 @@ def read_judgments(
             raise jsonl.MalformedLine(
                 f"{path}: judgment {number} cannot be read: {error!r}; correct the file"
             ) from error
-        question = fields.pop("question")
+        question, texts_of = fields.pop("question"), fields.pop("texts", {})
         matched = texts.get(question, []) if form == "alpaca-eval" else [ids[question]] if question in ids else []
         for prompt_id in matched:
             name = annotator or fields["annotator"]
             pair = (name, prompt_id, fields["contestant"], fields["rival"], str(fields["turn"]))
             sample = counts[pair] = counts.get(pair, -1) + 1
             values = {**fields, "annotator": name, "prompt_id": prompt_id, "sample": sample}
-            judgments.append(Judgment(evaluation=evaluation, task="pairwise", **values))
+            judgment = Judgment(evaluation=evaluation, task="pairwise", **values)
+            judgments.append(RecordedJudgment(judgment, texts_of))
     if not judgments:
         raise LimaError(
             f"none of the {len(rows)} judgments in {path} is about one of the {len(prompts)} prompts; check its ids or "
@@ -97,11 +103,13 @@ def _from_alpaca_eval(row: Row) -> dict[str, Any]:
         raise ValueError(f"the preference {preference} is not between 1 and 2")
     value = None if missing else "tie" if preference in (0, 1.5) else "win" if preference > 1.5 else "lose"
     words = row.get("raw_completion", row.get("preference_raw_completion"))
+    contestant, rival = str(row.get("generator_2") or "output_2"), str(row.get("generator_1") or "output_1")
     return {
         "question": recorded.instruction(row).strip(),
         "annotator": str(row.get("annotator") or "alpaca-eval"),
-        "contestant": str(row.get("generator_2") or "output_2"),
-        "rival": str(row.get("generator_1") or "output_1"),
+        "contestant": contestant,
+        "rival": rival,
+        "texts": {contestant: str(row["output_2"]), rival: str(row["output_1"])},
         "turn": 0,
         "value": value,
         "reason": "unparsed" if missing else None,
@@ -409,7 +417,8 @@ def import_file(
     """
     rows = jsonl.objects(source)
     if rows and detect_judgments(rows[0]):
-        judgments = read_judgments(source, prompts, evaluation=evaluation, annotator=name, rival=rival)
+        found = read_judgments(source, prompts, evaluation=evaluation, annotator=name, rival=rival)
+        judgments = [recorded_judgment.judgment for recorded_judgment in found]
         jsonl.write(out, judgments)
         return f"{len(judgments)} of {len(rows)} judgments are about prompts of the set; written to {out}"
     responses = recorded.read(source, prompts, contestant=name or source.stem)

@@ -78,7 +78,7 @@ def _joined(
     """People's net with the help of each model's judgments of the other prompts (prediction-powered inference)."""
     nets = {annotator: _by_prompt(records) for annotator, records in judgments.items()}
     for people in (annotator for annotator in nets if by_annotator[annotator].kind == "people"):
-        for model in (annotator for annotator in nets if by_annotator[annotator].kind == "endpoint"):
+        for model in (annotator for annotator in nets if by_annotator[annotator].kind in ("endpoint", "recorded")):
             both = sorted(nets[people].keys() & nets[model].keys())
             others = sorted(nets[model].keys() - nets[people].keys())
             raw = float(np.mean(list(nets[people].values())))

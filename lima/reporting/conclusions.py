@@ -89,7 +89,7 @@ def _conclusion(
 def _who(measured: Measured) -> str:
     if measured.kind == "people":
         return "One person" if measured.persons == 1 else "People"
-    return f"The model judge {measured.annotator}"
+    return f"The {'recorded' if measured.kind == 'recorded' else 'model'} judge {measured.annotator}"
 
 
 def _no_authority(p: Params, measured: Sequence[Measured]) -> str:
@@ -206,7 +206,9 @@ def _limits(
         sentences.append(
             f"{value.n - value.usable:,} of {value.n:,} judgments have no value and count for neither side."
         )
-    unusable = [m.annotator for m in measured if m.kind == "endpoint" and m.judgments and not m.is_authority]
+    unusable = [
+        m.annotator for m in measured if m.kind in ("endpoint", "recorded") and m.judgments and not m.is_authority
+    ]
     if unusable:
         sentences.append(f"Not used, because unusable: {', '.join(unusable)}.")
     return sentences

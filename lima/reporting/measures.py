@@ -22,7 +22,7 @@ from lima.evaluation.statistics.ratings import mean_difference, mean_rating
 from lima.records import Judgment, Task
 from lima.reporting.results import Results
 
-AnnotatorKind = Literal["people", "endpoint", "rules", "baseline"]
+AnnotatorKind = Literal["people", "endpoint", "recorded", "rules", "baseline"]
 Value = Callable[[Judgment], float | None]  # the number that a judgment contributes to a score; None: nothing
 Key = tuple[str, int, int, str | None]  # prompt, sample, turn, person
 PAIR = ""  # key of missing judgments about a pair

@@ -40,6 +40,7 @@ from lima.reporting.token_counts import Count
 KIND_NAMES: dict[AnnotatorKind, str] = {
     "people": "people",
     "endpoint": "model judge",
+    "recorded": "recorded judgments",
     "rules": "rules",
     "baseline": "baseline rule",
 }

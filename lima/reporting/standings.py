@@ -41,7 +41,8 @@ def rankings(results: Results, evaluations: Evaluations, report: Report) -> list
         m.annotator: m for by in evaluations.values() for m in by.values() if m.task == "pairwise" and m.judgments
     }
     order = sorted(
-        annotators, key=lambda name: ("people", "endpoint", "rules", "baseline").index(annotators[name].kind)
+        annotators,
+        key=lambda name: ("people", "endpoint", "recorded", "rules", "baseline").index(annotators[name].kind),
     )
     found = [_ranking(name, results, evaluations, report) for name in order]
     return [ranking for ranking in found if ranking is not None]

@@ -7,13 +7,14 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.chat_types import counts
-from lima.config.entries import EndpointAnnotator, Evaluation, PeopleAnnotator, RulesAnnotator
+from lima.config.entries import EndpointAnnotator, Evaluation, PeopleAnnotator, RecordedAnnotator, RulesAnnotator
 from lima.config.sections import Judge
 from lima.errors import LimaError, run_command
-from lima.evaluation import annotators, canaries, items, rules
+from lima.evaluation import annotators, canaries, items, recorded_judgments, rules
 from lima.evaluation.annotators import annotate, stale_annotations, without_value
 from lima.evaluation.canaries import Canary, CanaryResult
 from lima.evaluation.items import Item, Items
+from lima.evaluation.recorded_judgments import Recorded
 from lima.inference import recorded
 from lima.records import Judgment, Prompt
 
@@ -30,6 +31,7 @@ def main(key: str) -> None:
     panel = params.panels[evaluation.panel]
     judgments: dict[str, list[Judgment]] = {}
     results: dict[str, list[CanaryResult]] = {}
+    read: dict[str, Recorded] = {}
     asked = without_rules(judged, evaluation)
     models = sum(isinstance(annotator, EndpointAnnotator) for annotator in panel.values())
     tests = read_canaries(evaluation, params.judge) if models else []
@@ -37,6 +39,12 @@ def main(key: str) -> None:
         for name, annotator in panel.items():
             if isinstance(annotator, RulesAnnotator):
                 judgments[name] = rules.judge(judged.items, evaluation=evaluation, key=key, name=name)
+                continue
+            if isinstance(annotator, RecordedAnnotator):
+                read[name] = recorded_judgments.judge(
+                    judged.items, evaluation=evaluation, key=key, name=name, annotator=annotator
+                )
+                judgments[name] = read[name].judgments
                 continue
             known = tests if isinstance(annotator, EndpointAnnotator) else []
             records = annotate(
@@ -57,6 +65,13 @@ def main(key: str) -> None:
             jsonl.write(folder / name / "canaries.jsonl", results.get(name, []))
     for line in messages(key, judged, judgments):
         print(line)
+    for name, found in read.items():
+        if found.unjudged or found.other_pairs or found.other_responses:
+            print(
+                f"{key}: recorded judgments of {name}: {found.unjudged} of {len(judged.items)} items have none; "
+                f"{found.other_pairs} are about other contestants and {found.other_responses} about other responses, "
+                "and do not count"
+            )
     if any(isinstance(annotator, PeopleAnnotator) for annotator in panel.values()):
         stale = stale_annotations(judged.items, storage.annotations(key))
         if stale:

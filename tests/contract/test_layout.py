@@ -55,6 +55,12 @@ def definition(stage: str) -> dict:
     return GRAPH[stage].get("do", GRAPH[stage])
 
 
+def module(dependency: str) -> str:
+    """The module of which the stage code writes this digest; another dependency is itself."""
+    match = re.fullmatch(r"data/code/(.+)\.sha256", dependency)
+    return f"lima/{match[1]}.py" if match else dependency
+
+
 def tracked() -> list[str]:
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     return subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
@@ -103,7 +109,7 @@ def own_closure(path: Path) -> set[str]:
 def test_a_stage_has_one_name_everywhere(stage):
     assert (ROOT / f"lima/stages/{stage}.py").exists()
     assert (ROOT / f"tests/stages/test_{stage}.py").exists()
-    assert stage in {field.alias or name for name, field in config.Params.model_fields.items()}
+    assert stage == "code" or stage in {field.alias or name for name, field in config.Params.model_fields.items()}
     assert f"-m lima.stages.{stage}" in definition(stage)["cmd"]
     outs = [out if isinstance(out, str) else next(iter(out)) for out in definition(stage)["outs"]]
     folder = "reports" if stage == "report" else f"data/{stage}"
@@ -120,15 +126,29 @@ def test_prefect_runs_the_stages_of_dvc_yaml():
     assert stages(ROOT / "dvc.yaml") == list(GRAPH)
 
 
-@pytest.mark.parametrize("stage", GRAPH)
+@pytest.mark.parametrize("stage", [stage for stage in GRAPH if stage != "code"])
 def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
     """For code imported by name at run time, dvc.yaml lists its file or folder and the imports outside of it."""
     needed = closure(ROOT / f"lima/stages/{stage}.py") | {f"lima/stages/{stage}.py"}
     by_name = IMPORTED_BY_NAME.get(stage, {})
     for path in (path for paths in by_name.values() for path in paths):
         needed |= {name for name in own_closure(path) if not (ROOT / name).is_relative_to(path)}
-    listed = {dep for dep in definition(stage)["deps"] if dep.startswith("lima/")}
+    listed = {name for dep in definition(stage)["deps"] if (name := module(dep)).startswith("lima/")}
     assert listed == needed | by_name.keys()
+
+
+def test_a_stage_depends_on_the_digest_of_a_module_without_comments_and_not_on_its_bytes():
+    """Except the code of sources, which may be linked from another package."""
+    assert definition("code")["deps"] == ["lima"]
+    by_bytes = {dep for stage in GRAPH for dep in definition(stage)["deps"] if dep.startswith("lima/")}
+    assert by_bytes == {*DATA.values(), *(name for names in IMPORTED_BY_NAME.values() for name in names)}
+
+
+def test_no_stage_reads_docstrings_or_source_code():
+    """A changed docstring does not run a stage again."""
+    dependencies = {module(dep) for stage in GRAPH for dep in definition(stage)["deps"] if "code/" in dep}
+    readers_of_source = re.compile(r"__doc__|getsource|getdoc|use_attribute_docstrings")
+    assert [name for name in sorted(dependencies) if readers_of_source.search((ROOT / name).read_text())] == []
 
 
 @pytest.mark.parametrize("name", reader_names.BUILT_IN)

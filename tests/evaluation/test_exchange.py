@@ -160,7 +160,7 @@ JUDGMENTS = [j.model_copy(update={"sample": int(number > 2)}) for number, j in e
 def test_exported_judgments_of_two_orders_are_read_again(tmp_path, form):
     path = tmp_path / "judgments.jsonl"
     exchange.write(path, exchange.judgment_rows(JUDGMENTS, PROMPTS, {}, form), form)
-    read = exchange.read_judgments(path, PROMPTS, evaluation="e")
+    read = [found.judgment for found in exchange.read_judgments(path, PROMPTS, evaluation="e")]
     plain = [
         j.model_copy(
             update={
@@ -180,7 +180,7 @@ def test_exported_preferences_are_read_again_without_the_orders(tmp_path):
     exchange.write(path, exchange.judgment_rows(JUDGMENTS, PROMPTS, TEXTS, "alpaca-eval"), "alpaca-eval")
     rows = json.loads(path.read_text())
     assert rows[0]["output_1"] == "base 0" and rows[0]["output_2"] == "lima 0"
-    read = exchange.read_judgments(path, PROMPTS, evaluation="e")
+    read = [found.judgment for found in exchange.read_judgments(path, PROMPTS, evaluation="e")]
     assert [(j.prompt_id, j.sample, j.contestant, j.rival, j.annotator, j.value) for j in read] == [
         (j.prompt_id, j.sample, "lima", "base", "gpt-4", j.value) for j in JUDGMENTS
     ]
@@ -207,7 +207,7 @@ ANNOTATION = {
 )
 def test_a_preference_of_alpaca_eval_is_that_of_the_second_output(tmp_path, preference, value):
     path = save(tmp_path / "annotations.json", [ANNOTATION | {"preference": preference}])
-    (read,) = exchange.read_judgments(path, PROMPTS, evaluation="e")
+    ((read, _),) = exchange.read_judgments(path, PROMPTS, evaluation="e")
     assert (read.contestant, read.rival, read.value) == ("alpaca", "gpt-4", value)
     assert read.reason == (None if value else "unparsed")
 
@@ -232,7 +232,7 @@ def mt_bench(first, second, **others):
 )
 def test_winners_of_mt_bench_name_models_and_not_positions(tmp_path, first, second, value, reason, replies):
     path = save(tmp_path / "pair.jsonl", [mt_bench(first, second)])
-    (read,) = exchange.read_judgments(path, NUMBERED, evaluation="e", annotator="judge")
+    ((read, _),) = exchange.read_judgments(path, NUMBERED, evaluation="e", annotator="judge")
     assert (read.prompt_id, read.turn, read.annotator) == ("mt/1", 1, "judge")
     assert (read.contestant, read.rival, read.value, read.reason) == ("llama", "vicuna", value, reason)
     assert [(reply.first, reply.value) for reply in read.replies] == list(
@@ -254,7 +254,7 @@ def test_games_of_arena_hard_show_the_baseline_first(tmp_path, scores, value):
     games = [{"user_prompt": "?", "judgment": "words", "score": score} for score in scores]
     row = {"question_id": "81", "model": "lima", "judge": "gpt-4-1106", "games": games}
     path = save(tmp_path / "lima.jsonl", [row])
-    (read,) = exchange.read_judgments(path, NUMBERED, evaluation="e", rival="gpt-4-0314")
+    ((read, _),) = exchange.read_judgments(path, NUMBERED, evaluation="e", rival="gpt-4-0314")
     assert (read.contestant, read.rival, read.value) == ("lima", "gpt-4-0314", value)
     assert [reply.first for reply in read.replies] == ["gpt-4-0314", "lima"]
     with pytest.raises(LimaError, match="the file does not name the baseline model; name it with --rival"):

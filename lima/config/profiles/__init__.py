@@ -15,7 +15,13 @@ from ruamel.yaml.comments import CommentedMap
 
 from lima import jsonl
 from lima.config import Params, check
-from lima.config.entries import EndpointContestant, FolderModel, GgufModel, RecordedContestant
+from lima.config.entries import (
+    EndpointContestant,
+    FolderModel,
+    GgufModel,
+    RecordedAnnotator,
+    RecordedContestant,
+)
 from lima.errors import LimaError
 
 FOLDER = files(__name__)
@@ -127,6 +133,10 @@ def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
             yield f"contestants.{name}.reads", contestant.reads, "the recorded responses"
         elif isinstance(contestant, EndpointContestant):
             yield f"contestants.{name}.reads", contestant.reads, "a file"
+    for name, panel in params.panels.items():
+        for annotator, entry in panel.items():
+            if isinstance(entry, RecordedAnnotator):
+                yield f"panels.{name}.{annotator}.reads", entry.reads, "the recorded judgments"
     yield "filter.reviews", params.filter.reviews, "the decisions"
     yield "sample.likelihood.answers", params.sample.likelihood.answers, "recorded responses, or an empty file,"
     yield "filter.edits", params.filter.edits, "the edits"
