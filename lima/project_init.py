@@ -31,6 +31,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/authored/group_a_dev.jsonl",
     "corpus/authored/group_a_train.jsonl",
     "corpus/authored/group_b_test.jsonl",
+    "corpus/dialogues/openings.jsonl",
     "corpus/dialogues/scripts.jsonl",
     "corpus/edits/none.jsonl",
     "corpus/judgments/README.md",

@@ -278,8 +278,15 @@ class Judgment(Record):
     rival: str | None = None  # pairwise only
     value: str | None  # one of the task's values; of a pair the contestant's outcome: win, tie or lose
     reason: MissingReason | None = None  # why value is None
-    detail: str = ""  # of a constraint: the first violation
+    detail: str = ""  # of a constraint: the first violation; of a live conversation: "off_subject"
     replies: tuple[JudgeReply, ...] = ()
+
+
+class LiveExchange(Record):
+    """One exchange of a conversation that a person holds with a contestant (§6)."""
+
+    asked: str  # the person's turn
+    response: str
 
 
 class Annotation(Record):
@@ -297,12 +304,13 @@ class Annotation(Record):
     texts: str  # SHA-256 of the judged responses, hexadecimal: joined by a null character, the contestant's first
     first: str | None  # pairwise: the contestant shown first
     value: str | None  # as in Judgment; None if the person skipped the item
-    reason: str = ""  # of a skipped item
+    reason: str = ""  # of a skipped item; "off_subject": a response in a live conversation leaves the subject
     comment: str = ""
     seconds: NonNegativeFloat
     time: str  # ISO 8601, UTC
     kind: Literal["main", "attention", "repeat", "adjudication"] = "main"  # adjudication: of people who differ
     simulated: bool = False  # by a program, for tests and demonstrations
+    exchange: LiveExchange | None = None  # of a live conversation: the exchange whose response is judged
 
 
 class FailedExpectation(Record):

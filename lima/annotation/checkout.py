@@ -39,6 +39,8 @@ def load_evaluations(params: Params, names: Sequence[str] = ()) -> list[StudyEva
     evaluations = []
     for name in names:
         evaluation = params.evaluations[name]
+        if evaluation.prompts == "conversations":
+            continue
         needed = [storage.responses(side, evaluation.prompts) for side in (evaluation.contestant, evaluation.rival)]
         needed.append(storage.result_dir("prompts") / f"{evaluation.prompts}.jsonl")
         if not all(path.exists() for path in needed):

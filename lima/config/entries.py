@@ -242,7 +242,7 @@ class Evaluation(Section):
     task: Task
     contestant: str
     rival: str
-    prompts: Literal["test", "adversarial", "dialogues"]  # a file of data/prompts
+    prompts: Literal["test", "adversarial", "dialogues", "conversations"]  # a file of data/prompts, or live
     only: list[str] = Field(default_factory=list)  # SOURCE, SOURCE/SITE or SOURCE/SITE/TAG; empty: all prompts
     most: PositiveInt | None = None  # prompts, drawn with judge.seed; None: all
     samples: PositiveInt | None = None  # responses per prompt; None: all that were sampled
@@ -251,9 +251,13 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def scripts_are_graded_as_dialogues(self) -> Self:
-        if (self.task == "dialogue") != (self.prompts == "dialogues"):
+        if (self.task == "dialogue") != (self.prompts in ("dialogues", "conversations")):
             raise ValueError(
-                f"task {self.task} with prompts {self.prompts}; the task dialogue judges the prompts dialogues, and "
-                "the other tasks judge test or adversarial"
+                f"task {self.task} with prompts {self.prompts}; the task dialogue judges the prompts dialogues or "
+                "conversations, and the other tasks judge test or adversarial"
+            )
+        if self.prompts == "conversations" and (self.only or self.most or self.samples):
+            raise ValueError(
+                "only, most and samples select sampled responses; remove them, live conversations have no samples"
             )
         return self

@@ -37,6 +37,17 @@ class CorpusLint(Section):
     seed: NonNegativeInt
 
 
+class ConversationSettings(Section):
+    """Rules of the conversations that people hold with contestants."""
+
+    openings: str
+    per_person: PositiveInt
+    paired: bool
+    exchanges: PositiveInt
+    max_chars: PositiveInt
+    timeout: PositiveFloat
+
+
 class AnnotationSettings(Section):
     """Rules of a study in which people judge items."""
 
@@ -56,3 +67,4 @@ class AnnotationSettings(Section):
     max_body_kilobytes: PositiveInt
     confidence: OpenShare
     resamples: PositiveInt
+    conversations: ConversationSettings

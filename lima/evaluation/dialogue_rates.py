@@ -1,6 +1,6 @@
-"""Grades of scripted dialogues: shares of responses, and the first failing exchange of each dialogue (LIMA §6)."""
+"""Grades of dialogues, scripted or live: shares, and the first failing exchange of each dialogue (LIMA §6)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median_low
@@ -11,6 +11,7 @@ from lima.evaluation.tasks import GRADE_VALUES
 from lima.records import Judgment
 
 FAIL = GRADE_VALUES.index("fail")
+OFF_SUBJECT = "off_subject"  # detail of a judgment
 Dialogue = tuple[str, int]  # prompt id, sample
 Grades = Mapping[int, int | None]  # turn → index in GRADE_VALUES; None without a grade
 
@@ -25,6 +26,7 @@ class DialogueRates:
     shares: Mapping[str, Estimate]  # of each grade among the graded responses; empty if there are none
     first_failures: Mapping[Dialogue, int | None]  # number of the first failing exchange, from 1; None: no failure
     undetermined: tuple[Dialogue, ...]  # dialogues with a missing grade before any failure; not in first_failures
+    off_subject: int  # responses in live conversations that leave the subject
 
     def failed_within(self, exchanges: int, *, confidence: float) -> tuple[int, Interval] | None:
         """Number of dialogues that fail within the first exchanges, with the Wilson interval of their share.
@@ -40,7 +42,7 @@ class DialogueRates:
 
 @dataclass(frozen=True)
 class DialogueComparison:
-    """Number of dialogues in which a contestant has a higher, equal or lower mean grade than a rival."""
+    """Number of dialogues in which a contestant is better than, equal to or worse than a rival."""
 
     win: int
     tie: int
@@ -56,9 +58,11 @@ def dialogue_rates(judgments: Iterable[Judgment], *, confidence: float) -> dict[
     Args:
         judgments: of one evaluation of the task dialogue by one annotator.
     """
+    known = list(judgments)
+    off_subject = Counter(judgment.contestant for judgment in known if judgment.detail == OFF_SUBJECT)
     return {
-        contestant: _rates(dialogues, confidence=confidence)
-        for contestant, dialogues in grades_by_dialogue(judgments).items()
+        contestant: _rates(dialogues, off_subject[contestant], confidence=confidence)
+        for contestant, dialogues in grades_by_dialogue(known).items()
     }
 
 
@@ -80,6 +84,12 @@ def compare_dialogues(judgments: Iterable[Judgment], contestant: str, rival: str
     )
 
 
+def count_preferences(preferences: Iterable[Judgment]) -> DialogueComparison:
+    """Count people's preferences between paired live conversations; skipped pairs are left out."""
+    values = Counter(preference.value for preference in preferences)
+    return DialogueComparison(win=values["win"], tie=values["tie"], lose=values["lose"])
+
+
 def grades_by_dialogue(judgments: Iterable[Judgment]) -> dict[str, dict[Dialogue, dict[int, int | None]]]:
     """Return the grade of each response by contestant, dialogue and turn, in the order of the turns."""
     values: dict[str, dict[Dialogue, dict[int, list[int]]]] = defaultdict(lambda: defaultdict(dict))
@@ -97,7 +107,7 @@ def grades_by_dialogue(judgments: Iterable[Judgment]) -> dict[str, dict[Dialogue
     }
 
 
-def _rates(dialogues: Mapping[Dialogue, Grades], *, confidence: float) -> DialogueRates:
+def _rates(dialogues: Mapping[Dialogue, Grades], off_subject: int, *, confidence: float) -> DialogueRates:
     known = {
         f"{prompt}/{sample}": [grade for grade in grades.values() if grade is not None]
         for (prompt, sample), grades in dialogues.items()
@@ -111,6 +121,7 @@ def _rates(dialogues: Mapping[Dialogue, Grades], *, confidence: float) -> Dialog
         shares={name: _share(known, index, confidence) for index, name in enumerate(GRADE_VALUES)} if graded else {},
         first_failures={dialogue: first for dialogue, first in firsts.items() if first != 0},
         undetermined=tuple(dialogue for dialogue, first in firsts.items() if first == 0),
+        off_subject=off_subject,
     )
 
 

@@ -12,7 +12,13 @@ from lima.config import Params
 from lima.config.entries import Annotator, ArmContestant, BaseContestant, EndpointAnnotator, EndpointContestant
 from lima.config.sections import Report
 from lima.evaluation import reliability
-from lima.evaluation.dialogue_rates import DialogueComparison, DialogueRates, compare_dialogues, dialogue_rates
+from lima.evaluation.dialogue_rates import (
+    DialogueComparison,
+    DialogueRates,
+    compare_dialogues,
+    count_preferences,
+    dialogue_rates,
+)
 from lima.evaluation.reliability import Bounds, Position, Reliability, Usability
 from lima.evaluation.statistics import Interval, Preference, measure_preference
 from lima.evaluation.statistics.estimates import Estimate, NotEstimable, NothingToMeasure
@@ -55,7 +61,8 @@ class Measured:
     preference: Preference | None  # pairwise only
     scores: tuple[Score, ...]  # other tasks
     dialogues: Mapping[str, DialogueRates]  # of the task dialogue, by contestant
-    compared: DialogueComparison | None  # of the task dialogue
+    compared: DialogueComparison | None  # of the task dialogue, by mean grade
+    preferred: DialogueComparison | None  # between paired live conversations; None without a pair
 
     @property
     def is_authority(self) -> bool:
@@ -122,6 +129,7 @@ def _measured(
     pairwise = task == "pairwise"
     counted = with_rules(p, results, name, judgments, entry) if task == "attack" else judgments
     sides = (evaluation.contestant, evaluation.rival)
+    pairs = results.preferences.get(name, {}).get(annotator, [])
     return Measured(
         evaluation=name,
         task=task,
@@ -136,6 +144,7 @@ def _measured(
         scores=() if pairwise else tuple(scores(task, counted, sides, confidence=p.report.confidence)),
         dialogues=dialogue_rates(judgments, confidence=p.report.confidence) if task == "dialogue" else {},
         compared=compare_dialogues(judgments, *sides) if task == "dialogue" else None,
+        preferred=count_preferences(pairs) if pairs else None,
     )
 
 

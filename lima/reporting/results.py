@@ -84,6 +84,7 @@ class Results:
     unanswered: dict[str, list[Unanswered]]  # by contestant, to all sets
     judgments: dict[str, dict[str, list[Judgment]]]  # by evaluation and annotator
     canaries: dict[str, dict[str, list[CanaryResult]]]  # by evaluation and annotator; of models only
+    preferences: dict[str, dict[str, list[Judgment]]]  # between paired live conversations; of people only
 
     def every_response(self) -> dict[str, list[Response]]:
         """All responses of each contestant: to the test prompts, the adversarial ones and the scripts."""
@@ -123,17 +124,23 @@ def read(p: Params) -> Results:
         },
         judgments=_judged(p, "judgments.jsonl", Judgment),
         canaries=_judged(p, "canaries.jsonl", CanaryResult),
+        preferences=_judged(p, "preferences.jsonl", Judgment, prompts="conversations"),
     )
 
 
-def _judged(p: Params, file: str, kind: type[R]) -> dict[str, dict[str, list[R]]]:
-    """Records of a file of the stage judge, by evaluation and annotator."""
+def _judged(p: Params, file: str, kind: type[R], *, prompts: str = "") -> dict[str, dict[str, list[R]]]:
+    """Records of a file of the stage judge, by evaluation and annotator.
+
+    Args:
+        prompts: of the evaluations whose file is read; "" for all.
+    """
     return {
         name: {
             annotator: list(jsonl.read(storage.result_dir("judge", name) / annotator / file, kind))
             for annotator in p.panels[evaluation.panel]
         }
         for name, evaluation in p.evaluations.items()
+        if prompts in ("", evaluation.prompts)
     }
 
 

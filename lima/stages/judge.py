@@ -7,24 +7,31 @@ from tqdm import tqdm
 
 from lima import config, jsonl, storage
 from lima.chat_types import counts
-from lima.config.entries import EndpointAnnotator, Evaluation, PeopleAnnotator, RecordedAnnotator, RulesAnnotator
+from lima.config.entries import (
+    Annotator,
+    EndpointAnnotator,
+    Evaluation,
+    PeopleAnnotator,
+    RecordedAnnotator,
+    RulesAnnotator,
+)
 from lima.config.sections import Judge
 from lima.errors import LimaError, run_command
-from lima.evaluation import annotators, canaries, items, recorded_judgments, rules
+from lima.evaluation import annotators, canaries, items, live_conversations, recorded_judgments, rules
 from lima.evaluation.annotators import annotate, stale_annotations, without_value
 from lima.evaluation.canaries import Canary, CanaryResult
 from lima.evaluation.items import Item, Items
 from lima.evaluation.recorded_judgments import Recorded
 from lima.inference import recorded
-from lima.records import Judgment, Prompt
+from lima.records import Annotation, Judgment, Prompt
 
 
 @storage.alone("judge")
 def main(key: str) -> None:
     params = config.load()
     evaluation = config.entry(params.evaluations, "evaluation", key)
-    judged = items.read(evaluation, seed=params.judge.seed)
-    if not judged.items:
+    judged = read_items(key, evaluation, seed=params.judge.seed)
+    if not judged.items and evaluation.prompts != "conversations":
         sides = (evaluation.contestant, evaluation.rival)
         files = " and ".join(str(storage.responses(side, evaluation.prompts)) for side in sides)
         raise LimaError(f"evaluation {key}: {' and '.join(sides)} have no answered prompt in common; see {files}")
@@ -46,6 +53,9 @@ def main(key: str) -> None:
                 )
                 judgments[name] = read[name].judgments
                 continue
+            if isinstance(annotator, PeopleAnnotator) and evaluation.prompts == "conversations":
+                judgments[name] = live_conversations.grades(read_annotations(key), key=key, annotator=name)
+                continue
             known = tests if isinstance(annotator, EndpointAnnotator) else []
             records = annotate(
                 [*asked, *(Item(canary.prompt, canary.responses) for canary in known)],
@@ -63,6 +73,8 @@ def main(key: str) -> None:
         for name, records in judgments.items():
             jsonl.write(folder / name / "judgments.jsonl", records)
             jsonl.write(folder / name / "canaries.jsonl", results.get(name, []))
+            if evaluation.prompts == "conversations":
+                jsonl.write(folder / name / "preferences.jsonl", preferences(key, name, panel[name]))
     for line in messages(key, judged, judgments):
         print(line)
     for name, found in read.items():
@@ -72,12 +84,34 @@ def main(key: str) -> None:
                 f"{found.other_pairs} are about other contestants and {found.other_responses} about other responses, "
                 "and do not count"
             )
-    if any(isinstance(annotator, PeopleAnnotator) for annotator in panel.values()):
+    if evaluation.prompts != "conversations" and any(isinstance(a, PeopleAnnotator) for a in panel.values()):
         stale = stale_annotations(judged.items, storage.annotations(key))
         if stale:
             print(
                 f"{key}: {stale} annotations in {storage.annotations(key)} are about other responses and do not count"
             )
+
+
+def read_items(key: str, evaluation: Evaluation, *, seed: int) -> Items:
+    """The items of an evaluation: sampled responses, or the responses of live conversations, if there are any yet."""
+    if evaluation.prompts != "conversations":
+        return items.read(evaluation, seed=seed)
+    return live_conversations.items(read_annotations(key))
+
+
+def read_annotations(key: str) -> list[Annotation]:
+    """People's annotations of an evaluation. Raises LimaError if their file is missing."""
+    path = storage.annotations(key)
+    if not path.exists():
+        raise LimaError(f"{path} not found; create an empty file, or run `lima annotate --only {key}`")
+    return list(jsonl.read(path, Annotation))
+
+
+def preferences(key: str, name: str, annotator: Annotator) -> list[Judgment]:
+    """People's preferences between paired live conversations; none of other annotators."""
+    if not isinstance(annotator, PeopleAnnotator):
+        return []
+    return live_conversations.preferences(read_annotations(key), key=key, annotator=name)
 
 
 def without_rules(judged: Items, evaluation: Evaluation) -> list[Item]:
@@ -97,7 +131,7 @@ def cost(key: str) -> str:
 
     params = config.load()
     evaluation = config.entry(params.evaluations, "evaluation", key)
-    judged = items.read(evaluation, seed=params.judge.seed)
+    judged = read_items(key, evaluation, seed=params.judge.seed)
     asked = without_rules(judged, evaluation)
     canary_items = [Item(canary.prompt, canary.responses) for canary in read_canaries(evaluation, params.judge)]
     lines = []
@@ -135,6 +169,8 @@ def messages(key: str, judged: Items, judgments: dict[str, list[Judgment]]) -> S
             f"{key}: {len(judged.incomplete)} samples are skipped: the other contestant has none "
             f"(sample {sample} of {prompt}, …)"
         )
+    if not judged.items:
+        lines.append(f"{key}: no live conversations yet; hold them with `lima annotate --only {key}`")
     for name, records in judgments.items():
         reasons = without_value(records)
         if reasons:

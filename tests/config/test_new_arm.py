@@ -35,12 +35,18 @@ def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):
     assert p.arms["more"].examples == expected
     assert p.arms["more"].without == p.arms["lima"].without
     assert p.contestants["more"].reads == "data/select/more"
-    assert added.evaluations == ("more-lima", "more-base-constraints", "more-base-attacks", "more-base-dialogues")
+    assert added.evaluations == (
+        "more-lima",
+        "more-base-constraints",
+        "more-base-attacks",
+        "more-base-dialogues",
+        "more-base-conversations",
+    )
     assert (p.evaluations["more-lima"].contestant, p.evaluations["more-lima"].rival) == ("more", "lima")
     assert p.evaluations["more-base-attacks"].prompts == "adversarial"
     assert p.ablations["size"] == ["lima", "more"]
     assert p.uncompared_arms() == {}
-    assert [file.read_bytes() for file in added.files] == [b"\n"] * 4
+    assert [file.read_bytes() for file in added.files] == [b"\n"] * 5
     assert {file.stem for file in added.files} == set(added.evaluations)
 
 
@@ -49,7 +55,7 @@ def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
     p = config.load()
     assert p.repetitions("lima") == ["lima", "lima-2"]
     assert p.ablations["quality"] == ["lima", "unfiltered", "lima-2"]
-    # as lima: with the base model, unfiltered and the authors, and three evaluations of single responses
+    # as lima: with the base model, unfiltered and the authors, and four evaluations of single responses
     assert [e for e in p.evaluations if "lima-2" in e] == [
         "lima-2-base",
         "lima-2-unfiltered",
@@ -57,6 +63,7 @@ def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
         "lima-2-base-constraints",
         "lima-2-base-attacks",
         "lima-2-base-dialogues",
+        "lima-2-base-conversations",
     ]
     add(NewArm("unfiltered-2", copied="unfiltered", data_seed=18, train_seed=18))
     # unfiltered is compared with lima and with lima-2; the repetition with the repetition of equal seeds

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 JUDGE = {
     *("judge@lima-base", "judge@lima-unfiltered", "judge@lima-authors"),
     *("judge@lima-base-constraints", "judge@lima-base-attacks", "judge@lima-base-dialogues"),
+    "judge@lima-base-conversations",
 }
 
 
@@ -40,6 +41,7 @@ def dependencies(tmp_path_factory) -> dict[str, set[Path]]:
         ("lima/reporting/templates/card.html", {"report"}),
         ("lima/sources/wikihow/reader/page.py", {"scrape@wikihow"}),  # the reader of another source
         ("lima/sources/wikihow/rules.py", {"filter@wikihow"}),
+        ("lima/evaluation/live_conversations.py", JUDGE),
         ("lima/sources/stack_exchange/comments.py", set()),  # read by `lima dialogues`
         ("lima/evaluation/constraints/prose.py", JUDGE),
         ("lima/training/throughput.py", set()),  # what training shows, not what it writes

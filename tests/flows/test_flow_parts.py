@@ -237,6 +237,7 @@ def test_evaluations_of_a_finished_contestant_are_chosen_by_rival(params):
         "lima-base-constraints",
         "lima-base-attacks",
         "lima-base-dialogues",
+        "lima-base-conversations",
     ]
     with pytest.raises(evaluate.EvaluationError, match="contestant base has no evaluation with authors; add one"):
         evaluate.chosen(params, "base", ["authors"])

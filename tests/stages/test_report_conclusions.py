@@ -36,6 +36,7 @@ def measured(annotator, kind, outcomes, *, usability=YES):
         scores=(),
         dialogues={},
         compared=None,
+        preferred=None,
     )
 
 
