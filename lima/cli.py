@@ -415,14 +415,16 @@ def import_evaluation(
 @app.command()
 def chat(
     contestants: Annotated[
-        list[str], typer.Argument(help="Contestants of kind arm or base, or folders in Hugging Face format.")
+        list[str],
+        typer.Argument(help="Contestants of kind arm, base or endpoint, or folders in Hugging Face format."),
     ],
+    blind: Annotated[bool, typer.Option("--blind", help="Show letters in random order instead of names.")] = False,
 ) -> None:
-    """Chat with checkpoints in the terminal, streamed, with the decoding of the stage sample."""
+    """Chat with contestants in the terminal, side by side and streamed, with the decoding of the stage sample."""
     from lima import config
     from lima.annotation import terminal_chat
 
-    terminal_chat.run(config.load(), contestants)
+    terminal_chat.run(config.load(), contestants, blind=blind)
 
 
 @mlflow.command("publish")

@@ -1,7 +1,7 @@
 """The web application of `lima annotate`: its routers, middleware and error responses."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,25 +10,39 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from lima.annotation import admin, judging, pages, security, sessions
+from lima.annotation import admin, conversation_routes, judging, pages, security, sessions
+from lima.annotation.conversations import Conversations, LiveEvaluation
+from lima.annotation.live_replies import LiveReplies, Replies
 from lima.annotation.server import Mirror, Server
 from lima.annotation.store import Conflict, StudyError
 from lima.annotation.study import Study
 
 
-def create(study: Study, *, open_access: bool, annotations: Path) -> FastAPI:
+def create(
+    study: Study,
+    *,
+    open_access: bool,
+    annotations: Path,
+    live: Sequence[LiveEvaluation] = (),
+    source: Replies | None = None,
+) -> FastAPI:
     """The application.
 
     Args:
         open_access: on loopback only: anyone may choose a pseudonym, and everyone is an administrator.
         annotations: folder of the JSONL files that mirror the database.
+        live: evaluations whose contestants people talk to.
+        source: of these contestants' replies; required if there are any.
     """
     mirror = Mirror(study, annotations)
+    conversations = Conversations(study, live)
+    replies = LiveReplies(conversations, source, stored=mirror.changed.set)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         task = asyncio.create_task(mirror.run())
         yield
+        await replies.close()
         task.cancel()
         mirror.write()
 
@@ -39,8 +53,8 @@ def create(study: Study, *, open_access: bool, annotations: Path) -> FastAPI:
         max_body=1000 * study.settings.max_body_kilobytes,
     )
     app.mount("/static", StaticFiles(packages=[("lima.annotation", "static")]), name="static")
-    app.state.server = Server(study, mirror, open_access)
-    for router in (pages.router, sessions.router, judging.router, admin.router):
+    app.state.server = Server(study, mirror, open_access, conversations, replies)
+    for router in (pages.router, sessions.router, judging.router, conversation_routes.router, admin.router):
         app.include_router(router)
     _add_error_responses(app)
     return app

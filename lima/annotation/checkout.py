@@ -6,9 +6,14 @@ import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from lima import config, jsonl, locks, storage
+from lima.annotation.contestant_replies import open_replies
+from lima.annotation.conversations import LiveEvaluation, read_openings
 from lima.annotation.questions import Question, StudyEvaluation
+from lima.annotation.reply_worker import ReplyWorker
 from lima.annotation.store import Store
 from lima.annotation.study import Study, read_annotations, write_annotations
 from lima.config import Params
@@ -20,6 +25,7 @@ from lima.records import Judgment, Task
 
 FOLDER = storage.WORK / "annotation"
 KEEP_ALIVE = 75  # seconds for which an idle connection stays open: longer than most items take
+SHUTDOWN = 2  # seconds for which responses that are being streamed may delay the end of the server
 DATABASE = FOLDER / "study.sqlite"
 
 
@@ -54,6 +60,38 @@ def load_evaluations(params: Params, names: Sequence[str] = ()) -> list[StudyEva
         if questions:
             evaluations.append(StudyEvaluation(name, evaluation.task, questions, _judges(name)))
     return evaluations
+
+
+def load_live(params: Params, names: Sequence[str] = ()) -> list[LiveEvaluation]:
+    """The evaluations whose contestants people talk to.
+
+    Args:
+        names: evaluations to load; if empty all whose panels have people.
+
+    Raises:
+        LimaError: the file of openings is missing, or a name is given whose contestants cannot reply.
+    """
+    evaluations = []
+    for name, evaluation in params.evaluations.items():
+        if evaluation.prompts != "conversations" or name not in (names or params.evaluations):
+            continue
+        if not names and not has_people(params, name):
+            continue
+        try:
+            open_replies(params, [evaluation.contestant, evaluation.rival])
+        except LimaError as error:
+            if names:
+                raise
+            print(f"note: no live conversations of {name}: {error}", file=sys.stderr)
+            continue
+        openings = read_openings(Path(params.annotation.conversations.openings))
+        evaluations.append(LiveEvaluation(name, evaluation.contestant, evaluation.rival, openings))
+    return evaluations
+
+
+def contestants_of(evaluations: Sequence[LiveEvaluation]) -> list[str]:
+    """The names of the contestants that people talk to."""
+    return list(dict.fromkeys(side for each in evaluations for side in (each.contestant, each.rival)))
 
 
 def has_people(params: Params, name: str) -> bool:
@@ -101,7 +139,8 @@ def opened(params: Params, names: Sequence[str] = ()) -> Iterator[Study]:
     for name in names:
         config.entry(params.evaluations, "evaluation", name)
     evaluations = load_evaluations(params, names)
-    if missing := set(names) - {evaluation.name for evaluation in evaluations}:
+    live = {name for name in names if params.evaluations[name].prompts == "conversations"}
+    if missing := set(names) - {evaluation.name for evaluation in evaluations} - live:
         raise LimaError(f"no responses for the evaluation {min(missing)}; run `dvc repro sample`")
     with locks.hold(FOLDER / "study.lock", folder=FOLDER):
         store = Store(DATABASE)
@@ -124,7 +163,11 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
 
     open_access = host in LOOPBACK
     with opened(params, names) as study:
-        app = create(study, open_access=open_access, annotations=storage.ANNOTATIONS)
+        live = load_live(params, names)
+        source = ReplyWorker(
+            partial(open_replies, params, contestants_of(live)), timeout=params.annotation.conversations.timeout
+        )
+        app = create(study, open_access=open_access, annotations=storage.ANNOTATIONS, live=live, source=source)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         selection_routes.add_routes(app, params, FOLDER)
         _check_port(host, port)
@@ -138,7 +181,7 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
                 "front of it, or use a trusted network",
                 flush=True,
             )
-        if not study.evaluations:
+        if not study.evaluations and not live:
             print("no responses to judge yet; run `dvc repro sample`", file=sys.stderr)
         for name in study.evaluations:
             if not has_people(params, name):
@@ -158,6 +201,7 @@ def serve(params: Params, *, names: Sequence[str], host: str, port: int, browser
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=SHUTDOWN,
         )
 
 

@@ -36,6 +36,11 @@ NUMERIC_REFERENCE = re.compile(r"&amp;(#x?[0-9A-Fa-f]{1,6};)")  # latex2mathml w
 @lru_cache(CACHED)
 def to_html(text: str) -> str:
     """HTML of a Markdown text. HTML in it is shown as text, and control characters are made visible."""
+    return partial_html(text)
+
+
+def partial_html(text: str) -> str:
+    """As `to_html` without the cache, for a text that is still being written."""
     return str(_markdown().render(visible(text)))
 
 

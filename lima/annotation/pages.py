@@ -5,7 +5,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lima.annotation import markdown, security
-from lima.annotation.questions import CONTROLS, SKIP_REASONS
+from lima.annotation.questions import CONTROLS, SKIP_REASONS, Control
 from lima.annotation.server import CurrentServer, Server
 from lima.annotation.sessions import MaybeVisitor, Visitor
 from lima.annotation.study import MAX_COMMENT
@@ -17,6 +17,9 @@ TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+)
+CONVERSATION = Control(
+    "Talk with a model", "You hold a conversation and grade each answer.", CONTROLS["dialogue"].choices
 )
 router = APIRouter()
 
@@ -40,10 +43,20 @@ def home(visitor: MaybeVisitor, server: CurrentServer) -> HTMLResponse:
     study = server.study
     progress = {slug: study.progress(visitor.person, evaluation) for slug, evaluation in study.slugs.items()}
     tasks = [
-        {"slug": slug, "control": CONTROLS[evaluation.task], "progress": progress[slug]}
+        {"address": f"/tasks/{slug}", "control": CONTROLS[evaluation.task], "progress": progress[slug]}
         for slug, evaluation in study.slugs.items()
     ]
-    finished = bool(tasks) and all(each.judged >= each.available for each in progress.values())
+    live = server.conversations
+    tasks += [
+        {
+            "address": f"/conversations/{slug}",
+            "control": CONVERSATION,
+            "progress": live.progress(visitor.person, evaluation),
+        }
+        for slug, evaluation in live.slugs.items()
+    ]
+    talked = all(live.is_finished(visitor.person, evaluation) for evaluation in live.slugs.values())
+    finished = bool(tasks) and talked and all(each.judged >= each.available for each in progress.values())
     code = study.completion_code(visitor.person) if finished and not server.open_access else None
     return page(server, "home.html", visitor, tasks=tasks, code=code, phase=study.phase)
 

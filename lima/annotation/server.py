@@ -7,6 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from lima.annotation.conversations import Conversations
+from lima.annotation.live_replies import LiveReplies
 from lima.annotation.questions import StudyEvaluation
 from lima.annotation.study import Study, write_annotations
 
@@ -37,6 +39,8 @@ class Server:
     study: Study
     mirror: Mirror
     open_access: bool  # on loopback only: anyone may choose a pseudonym, and everyone is an administrator
+    conversations: Conversations
+    replies: LiveReplies
 
     def evaluation(self, slug: str) -> StudyEvaluation:
         """The evaluation of a page's address. Raises HTTPException for an unknown one."""

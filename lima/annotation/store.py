@@ -47,6 +47,14 @@ CREATE TABLE IF NOT EXISTS judgments (
   id TEXT PRIMARY KEY, assignment TEXT NOT NULL REFERENCES assignments, version INTEGER NOT NULL, request TEXT UNIQUE,
   value TEXT, reason TEXT NOT NULL, comment TEXT NOT NULL, seconds REAL NOT NULL, time TEXT NOT NULL,
   line TEXT NOT NULL, UNIQUE (assignment, version)) STRICT;
+CREATE TABLE IF NOT EXISTS conversations (
+  id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people, evaluation TEXT NOT NULL, opening TEXT NOT NULL,
+  contestant TEXT NOT NULL, ordinal INTEGER NOT NULL, ended INTEGER NOT NULL, started REAL NOT NULL,
+  UNIQUE (person, evaluation, opening, contestant), UNIQUE (person, evaluation, ordinal)) STRICT;
+CREATE TABLE IF NOT EXISTS exchanges (
+  conversation TEXT NOT NULL REFERENCES conversations, turn INTEGER NOT NULL, request TEXT NOT NULL UNIQUE,
+  asked TEXT NOT NULL, response TEXT, attempt INTEGER NOT NULL, assignment TEXT,
+  PRIMARY KEY (conversation, turn)) STRICT;
 CREATE TABLE IF NOT EXISTS imported (
   id TEXT PRIMARY KEY, evaluation TEXT NOT NULL, pseudonym TEXT NOT NULL, question TEXT NOT NULL, kind TEXT NOT NULL,
   line TEXT NOT NULL) STRICT;
@@ -236,7 +244,9 @@ class Store:
         with self.writing() as database:
             own = "SELECT id FROM assignments WHERE person = ?"
             deleted = database.execute(f"DELETE FROM judgments WHERE assignment IN ({own})", [person.id]).rowcount  # noqa: S608
-            for table in ("assignments", "sessions", "invitations", "checks"):
+            held = "SELECT id FROM conversations WHERE person = ?"
+            database.execute(f"DELETE FROM exchanges WHERE conversation IN ({held})", [person.id])  # noqa: S608
+            for table in ("assignments", "conversations", "sessions", "invitations", "checks"):
                 database.execute(f"DELETE FROM {table} WHERE person = ?", [person.id])  # noqa: S608
             database.execute("DELETE FROM imported WHERE pseudonym = ?", [person.pseudonym])
             database.execute("DELETE FROM people WHERE id = ?", [person.id])

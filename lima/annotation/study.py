@@ -42,11 +42,11 @@ class Study:
         self.store = store
         self.settings = settings
         self.evaluations = {evaluation.name: evaluation for evaluation in evaluations}
-        self.slugs = {self._keyed("slug", evaluation.name)[:10]: evaluation for evaluation in evaluations}
+        self.slugs = {self.keyed("slug", evaluation.name)[:10]: evaluation for evaluation in evaluations}
         self._disputes = {evaluation.name: disputes(evaluation) for evaluation in evaluations}
         self.known_files: dict[Path, tuple[int, int]] = {}  # files of annotations as last read: mtime, size
         self._orders = {
-            evaluation.name: sorted(evaluation.by_id, key=lambda id_: _hash(settings.seed, "pilot", id_))
+            evaluation.name: sorted(evaluation.by_id, key=lambda id_: stable_hash(settings.seed, "pilot", id_))
             for evaluation in evaluations
         }
 
@@ -128,9 +128,9 @@ class Study:
                 others = [q for q in evaluation.questions if q.id not in checked and q.id != question.id]
                 if others:
                     key = ("attention", person.pseudonym, str(ordinal))
-                    question = min(others, key=lambda q: _hash(self.settings.seed, *key, q.id))
+                    question = min(others, key=lambda q: stable_hash(self.settings.seed, *key, q.id))
                     values = [value for value in CONTROLS[evaluation.task].values() if value != "tie"]
-                    expected = values[_hash(self.settings.seed, "expected", *key) % len(values)]
+                    expected = values[stable_hash(self.settings.seed, "expected", *key) % len(values)]
                     first = self._first(person, question, main, by_item={})
                     return _assigned(person, question, "attention", ordinal, first, expected)
         first = self._first(person, question, main, by_item=self.store.order_counts(question.id))
@@ -151,10 +151,10 @@ class Study:
             and assignment.ordinal <= ordinal - self.settings.repeat_gap
         ]
         key = ("repeat", person.pseudonym)
-        return min(earlier, key=lambda a: _hash(self.settings.seed, *key, a.question), default=None)
+        return min(earlier, key=lambda a: stable_hash(self.settings.seed, *key, a.question), default=None)
 
     def _order(self, person: Person, id_: str) -> int:
-        return _hash(self.settings.seed, "order", person.pseudonym, id_)
+        return stable_hash(self.settings.seed, "order", person.pseudonym, id_)
 
     def _kind(self, person: Person, evaluation: StudyEvaluation, ordinal: int) -> Kind:
         """Attention checks and repeats are one item of each block, at a position that depends on a hash."""
@@ -165,7 +165,7 @@ class Study:
         for kind, every in blocks:
             if every:
                 block, position = divmod(ordinal, every)
-                drawn = _hash(self.settings.seed, kind, person.pseudonym, evaluation.name, str(block))
+                drawn = stable_hash(self.settings.seed, kind, person.pseudonym, evaluation.name, str(block))
                 if position == drawn % every and ordinal:
                     return kind
         return "main"
@@ -186,7 +186,7 @@ class Study:
         for counts in (by_item, Counter(assignment.first for assignment in main)):
             if counts.get(sides[0], 0) != counts.get(sides[1], 0):
                 return min(sides, key=lambda side: counts.get(side, 0))
-        return sides[_hash(self.settings.seed, "first", person.pseudonym, question.id) % 2]
+        return sides[stable_hash(self.settings.seed, "first", person.pseudonym, question.id) % 2]
 
     # --- disagreements ---
 
@@ -279,9 +279,10 @@ class Study:
 
     def completion_code(self, person: Person) -> str:
         """Code for crowd platforms, shown once a person has finished every task."""
-        return self._keyed("completion", person.pseudonym)[:10].upper()
+        return self.keyed("completion", person.pseudonym)[:10].upper()
 
-    def _keyed(self, purpose: str, text: str) -> str:
+    def keyed(self, purpose: str, text: str) -> str:
+        """A keyed digest, hexadecimal: it cannot be computed from the text without the study's secret."""
         return hmac.new(self.store.secret.encode(), f"{purpose}\0{text}".encode(), hashlib.sha256).hexdigest()
 
     # --- records ---
@@ -361,7 +362,7 @@ def _other(question: Question, first: str | None) -> str | None:
     return question.rival if first == question.contestant else question.contestant if first else None
 
 
-def _hash(seed: int, *names: str) -> int:
+def stable_hash(seed: int, *names: str) -> int:
     """The first 64 bits of SHA-256 of the seed and the names."""
     digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
     return int.from_bytes(digest[:8], "big")

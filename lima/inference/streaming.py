@@ -16,6 +16,10 @@ PLACE = Provenance(source="chat", site="", id="", url="", author="", license="",
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # a token that ends within a character
 
 
+class ContextFull(LimaError):
+    """The conversation fills the context of the model."""
+
+
 def stream_text(
     checkpoint: Checkpoint, messages: Sequence[Turn], decoding: Decoding, *, conversation: str, sample: int
 ) -> Iterator[str]:
@@ -26,13 +30,13 @@ def stream_text(
         sample: of several responses to the same messages.
 
     Raises:
-        LimaError: the messages fill the context.
+        ContextFull: the messages fill the context.
     """
     identity = f"{conversation}/{len(messages)}"
     prompt = Prompt(id=identity, messages=tuple(messages), tags=(), provenance=PLACE)
     row = GenerationRequest(prompt, sample, render(checkpoint.tokenizer, prompt))
     if len(row.ids) >= checkpoint.context:
-        raise LimaError(
+        raise ContextFull(
             f"the conversation has {len(row.ids):,} tokens, and the context {checkpoint.context:,}; start a new one"
         )
     ids: list[int] = []

@@ -1,5 +1,6 @@
 """A small study and a server for it, used by several tests."""
 
+import asyncio
 import contextlib
 import sys
 import threading
@@ -10,6 +11,7 @@ import uvicorn
 from ruamel.yaml import YAML
 
 from lima.annotation.app import create
+from lima.annotation.conversations import LiveEvaluation
 from lima.annotation.questions import Question, StudyEvaluation
 from lima.annotation.store import Store
 from lima.annotation.study import Study
@@ -51,10 +53,41 @@ def study(folder: Path, *evaluations: StudyEvaluation, **changes) -> Study:
 PLAIN = {"comprehension": False, "attention_every": 0, "repeat_every": 0}  # items only
 
 
+OPENINGS = {"opening-1": "How do I start a garden?", "opening-2": "What is **rust**?", "opening-3": "Third?"}
+
+
+def live(name="secret-talk") -> LiveEvaluation:
+    return LiveEvaluation(name, *NAMES, OPENINGS)
+
+
+class ScriptedReplies:
+    """A source of replies: each call takes the next script, a text or an exception; then the default."""
+
+    def __init__(self, *scripts, default="A **clear** answer about the subject.", pause=0.0):
+        self.scripts = list(scripts)
+        self.default = default
+        self.pause = pause
+        self.asked = []  # contestant, contents of the turns, sample
+
+    async def reply(self, contestant, messages, conversation, sample):
+        self.asked.append((contestant, [turn.content for turn in messages], sample))
+        script = self.scripts.pop(0) if self.scripts else self.default
+        if isinstance(script, Exception):
+            yield "partial "
+            raise script
+        for word in script.split(" "):
+            if self.pause:
+                await asyncio.sleep(self.pause)
+            yield f"{word} "
+
+    def close(self):
+        pass
+
+
 @contextlib.contextmanager
-def serving(study: Study, folder: Path, *, open_access=True):
+def serving(study: Study, folder: Path, *, open_access=True, live=(), source=None):
     """The address of a running server."""
-    app = create(study, open_access=open_access, annotations=folder / "annotations")
+    app = create(study, open_access=open_access, annotations=folder / "annotations", live=live, source=source)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

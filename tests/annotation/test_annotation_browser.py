@@ -3,9 +3,10 @@
 import shutil
 
 import pytest
-from sample_study import PLAIN, evaluation, question, serving, study
+from sample_study import PLAIN, ScriptedReplies, evaluation, live, question, serving, settings, study
 
 from lima.annotation.questions import CONTROLS, StudyEvaluation
+from lima.annotation.reply_worker import ReplyFailed
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -179,6 +180,116 @@ def test_hostile_answers_run_no_script_and_load_nothing(tab, tmp_path):
         assert page.title() == CONTROLS["pairwise"].title and dialogs == []
         assert [url for url in requested if not url.startswith(address)] == []
         assert page.locator("#answers script, #answers img, #answers [onload], #answers [onerror]").count() == 0
+
+
+# --- live conversations ---
+
+
+def talk(page, address):
+    """Log in and open the conversations, by keyboard."""
+    page.goto(address)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".task")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/conversations/*")
+
+
+def live_study(folder, **changes):
+    rules = {**settings().conversations.model_dump(), "per_person": 2, "exchanges": 2, **changes}
+    return study(folder, evaluation(1), **PLAIN, conversations=rules)
+
+
+def test_a_pair_of_conversations_by_keyboard_alone(tab, tmp_path):
+    s = live_study(tmp_path)
+    source = ScriptedReplies("Begin with **soil**.", "x" * 40, ReplyFailed("secret", "Timeout"), "Another one.")
+    with serving(s, tmp_path, live=[live()], source=source) as address:
+        page = tab()
+        talk(page, address)
+        page.wait_for_selector("#proceed-label:has-text('Send the first message')")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#grading")
+        assert page.locator(".bubble.assistant strong").text_content() == "soil"
+        page.keyboard.press("c")
+        page.keyboard.type("3 good points")  # digits in a comment are text
+        page.keyboard.press("Escape")
+        page.keyboard.press("3")
+        page.wait_for_selector("#message:focus")
+        page.keyboard.type("And 2 more? e")  # letters and digits in a message are text
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#grading")
+        page.keyboard.press("o")
+        page.keyboard.press("1")
+        page.wait_for_selector("#proceed-text:has-text('complete')")
+        page.keyboard.press("u")
+        page.keyboard.press("u")  # the first answer
+        page.wait_for_selector("#question:has-text('Change the grade of answer 1')")
+        page.keyboard.press("2")
+        page.wait_for_selector(".badge.pass")
+        page.keyboard.press("Enter")  # ends the first conversation
+        page.wait_for_selector("#proceed-label:has-text('Send the first message')")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#failed-text:has-text('did not answer in time')")
+        page.keyboard.press("r")
+        page.wait_for_selector("#grading")
+        page.keyboard.press("3")
+        page.wait_for_selector("#message:focus")
+        page.keyboard.press("Escape")
+        page.keyboard.press("e")
+        page.wait_for_selector("#proceed-text:has-text('End this conversation?')")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#pair")
+        page.keyboard.press("2")
+        page.wait_for_selector("#finished:not([hidden])")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".task-count:has-text('2 of 2')")
+    *graded, pair = sorted(s.annotations("secret-talk"), key=lambda record: record.task == "pairwise")
+    off_subject, revised, later = graded  # in the order of time
+    assert (revised.turn, revised.value, revised.comment) == (0, "pass", "3 good points")
+    assert (off_subject.turn, off_subject.value, off_subject.reason) == (1, "fail", "off_subject")
+    assert off_subject.exchange.asked == "And 2 more? e"
+    assert (later.turn, later.value, later.contestant != revised.contestant) == (0, "excellent", True)
+    assert pair.value == ("lose" if pair.first == pair.contestant else "win")
+
+
+def test_a_message_during_a_broken_connection_is_delivered_once(tab, tmp_path):
+    s = live_study(tmp_path)
+    source = ScriptedReplies()
+    with serving(s, tmp_path, live=[live()], source=source) as address:
+        page = tab()
+        talk(page, address)
+        lost = []
+
+        def lose_reply(route):
+            if not lost:
+                route.fetch()
+            lost.append(route)
+            route.abort()
+
+        page.wait_for_selector("#proceeding")
+        page.route("**/messages", lose_reply)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#saved[data-state=failed]")
+        page.unroute("**/messages")
+        page.reload()
+        page.wait_for_selector("#grading")
+    assert lost and len(source.asked) == 1
+
+
+def test_a_reload_follows_the_answer_that_is_being_written(tab, tmp_path):
+    s = live_study(tmp_path)
+    source = ScriptedReplies("word " * 20 + "end", pause=0.08)
+    with serving(s, tmp_path, live=[live()], source=source) as address:
+        page = tab()
+        talk(page, address)
+        page.wait_for_selector("#proceeding")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".bubble.writing .text:has-text('word')")
+        page.reload()
+        page.wait_for_selector(".bubble.writing .text:has-text('word')")
+        page.wait_for_selector("#grading")
+        assert page.locator(".bubble.assistant .text").text_content().strip().endswith("end")
+    assert len(source.asked) == 1
 
 
 def test_a_phone_shows_every_control_without_scrolling_sideways(tab, tmp_path):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lima.annotation.terminal_chat import Chat, ChatError, checkpoint_folder
+from lima.annotation.contestant_replies import checkpoint_folder
+from lima.annotation.terminal_chat import Chat, ChatError
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.records import Turn
@@ -14,7 +15,7 @@ from lima.records import Turn
 LAPTOP = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
 
 
-def echo(messages, sample):
+def echo(messages, conversation, sample):
     yield f"{len(messages)} turns, "
     yield f"sample {sample}\x1b[0m"
 

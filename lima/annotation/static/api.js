@@ -28,6 +28,21 @@ async function send(address, options) {
   return reply;
 }
 
+// Yield the JSON lines of a streamed reply as they arrive.
+export async function* lines(address) {
+  const response = await fetch(address, { credentials: "same-origin" });
+  if (!response.ok) throw new Refused(`the server answered ${response.status}`, response.status);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const part of parts) yield JSON.parse(part);
+  }
+}
+
 export function csrfToken() {
   return csrf;
 }

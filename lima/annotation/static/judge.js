@@ -1,8 +1,10 @@
 // The page on which a person judges items.
 
 import { get, post, Refused } from "./api.js";
+import { answerCase, setUpCheck, showCheck } from "./check.js";
+import { seconds, startClock } from "./clock.js";
+import { byId, element, identifier, rendered } from "./dom.js";
 
-const byId = (id) => document.getElementById(id);
 const root = byId("judge");
 const { api } = root.dataset;
 const pair = root.dataset.pair === "yes";
@@ -12,31 +14,8 @@ const PENDING = `pending:${api}`;
 
 let item = null; // shown now
 let open = null; // the state to return to after a revision
-let checking = null; // cases of the comprehension check
+let checking = false; // the comprehension check is shown
 let busy = false;
-let visibleMs = 0;
-let visibleSince = 0;
-
-// --- time during which the page was visible ---
-
-function startClock() {
-  visibleMs = 0;
-  visibleSince = document.hidden ? 0 : performance.now();
-  showClock();
-}
-
-function seconds() {
-  return (visibleMs + (visibleSince ? performance.now() - visibleSince : 0)) / 1000;
-}
-
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden && visibleSince) {
-    visibleMs += performance.now() - visibleSince;
-    visibleSince = 0;
-  } else if (!document.hidden) {
-    visibleSince = performance.now();
-  }
-});
 
 function showClock() {
   const total = Math.floor(seconds());
@@ -46,26 +25,6 @@ function showClock() {
 setInterval(showClock, 1000);
 
 // --- what is shown ---
-
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-// The server renders all texts: it escapes HTML in them, and the content policy forbids inline scripts.
-function rendered(html) {
-  const node = element("div", "text");
-  node.innerHTML = html;
-  for (const table of node.querySelectorAll("table")) {
-    const frame = element("div", "scroll");
-    frame.tabIndex = 0;
-    table.replaceWith(frame);
-    frame.append(table);
-  }
-  return node;
-}
 
 function notice(text) {
   const box = byId("notice");
@@ -85,14 +44,16 @@ function section(name) {
 
 function show(state) {
   open = state;
-  checking = null;
+  checking = state.status === "check";
   item = null;
   const { judged, available } = state.progress;
   byId("progress").max = Math.max(available, 1);
   byId("progress").value = judged;
   byId("count").textContent = available ? `${judged} of ${available}` : "";
-  if (state.status === "check") showCheck(state.cases);
-  else if (state.status === "finished") {
+  if (checking) {
+    section("check");
+    showCheck(state.cases);
+  } else if (state.status === "finished") {
     section("finished");
     byId("finished-home").focus();
   } else showItem(state.item);
@@ -128,6 +89,7 @@ function showItem(next) {
   document.activeElement?.blur();
   window.scrollTo(0, 0);
   startClock();
+  showClock();
 }
 
 function mark(value) {
@@ -139,66 +101,7 @@ function setBusy(value) {
   for (const button of document.querySelectorAll(".bar button")) button.disabled = value;
 }
 
-// --- comprehension check ---
-
-function showCheck(cases) {
-  checking = cases;
-  const place = byId("cases");
-  place.replaceChildren();
-  cases.forEach((text, index) => {
-    const field = element("fieldset", "case");
-    field.append(element("legend", "", text));
-    for (const choice of choices) {
-      const label = element("label", "option");
-      const radio = element("input");
-      radio.type = "radio";
-      radio.name = `case-${index}`;
-      radio.value = choice.dataset.value;
-      label.append(radio, element("kbd", "", choice.dataset.key), choice.querySelector("span").textContent);
-      field.append(label);
-    }
-    place.append(field);
-  });
-  section("check");
-  place.querySelector("input").focus();
-}
-
-function answerCase(key) {
-  const choice = choices.find((button) => button.dataset.key === key);
-  if (!choice) return;
-  const fields = [...document.querySelectorAll(".case")];
-  const current = fields.find((field) => field.contains(document.activeElement));
-  const field = current ?? fields.find((other) => !other.querySelector(":checked")) ?? fields[0];
-  const radio = field.querySelector(`input[value="${choice.dataset.value}"]`);
-  radio.checked = true;
-  const next = fields[fields.indexOf(field) + 1];
-  (next ? next.querySelector("input") : byId("check-form").querySelector("button")).focus();
-}
-
-byId("check-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (busy) return;
-  const answers = checking.map((_, index) => document.querySelector(`input[name="case-${index}"]:checked`)?.value ?? "");
-  try {
-    const reply = await post(`${api}/check`, { answers });
-    document.querySelectorAll(".case").forEach((field, index) => {
-      field.classList.toggle("wrong", reply.wrong.includes(index));
-    });
-    byId("check-error").hidden = !reply.wrong.length;
-    byId("check-error").textContent = "The marked cases do not fit the definitions above. Read these and try again.";
-    if (reply.wrong.length) document.querySelectorAll(".case")[reply.wrong[0]].querySelector("input").focus();
-    if (reply.next) show(reply.next);
-  } catch (error) {
-    byId("check-error").hidden = false;
-    byId("check-error").textContent = error.message;
-  }
-});
-
 // --- judgments ---
-
-function identifier() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 async function submit(value, reason) {
   if (busy || !item) return;
@@ -290,6 +193,7 @@ function skip() {
   if (toggle("skip")) byId("skip-box").querySelector("button").focus();
 }
 
+setUpCheck(api, choices, show);
 for (const button of choices) button.addEventListener("click", () => submit(button.dataset.value, ""));
 for (const button of document.querySelectorAll(".reason")) {
   button.addEventListener("click", () => submit(null, button.dataset.reason));

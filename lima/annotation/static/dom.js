@@ -1,0 +1,27 @@
+// Elements of the pages.
+
+export const byId = (id) => document.getElementById(id);
+
+export function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+// The server renders all texts: it escapes HTML in them, and the content policy forbids inline scripts.
+export function rendered(html) {
+  const node = element("div", "text");
+  node.innerHTML = html;
+  for (const table of node.querySelectorAll("table")) {
+    const frame = element("div", "scroll");
+    frame.tabIndex = 0;
+    table.replaceWith(frame);
+    frame.append(table);
+  }
+  return node;
+}
+
+export function identifier() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
