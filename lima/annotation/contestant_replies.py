@@ -36,7 +36,7 @@ def _reply(params: Params, name: str) -> Reply:
 
 def _from_endpoint(params: Params, served: EndpointContestant) -> Reply:
     def reply(messages: Sequence[Turn], conversation: str, sample: int) -> Iterator[str]:
-        from lima.inference import chat_stream  # imports openai, which takes a second
+        from lima.inference import chat_stream  # imports httpx2
 
         yield from chat_stream.stream(
             served,
