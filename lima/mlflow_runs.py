@@ -325,7 +325,7 @@ def _log_selection(run: "Run", arm: str) -> None:
 
 def _log_report(run: "Run", arm: str, values: Mapping[str, float]) -> None:
     run.update(values)
-    for name in ("report.html", "answers.html", f"cards/{arm}.html"):
+    for name in ("report.html", "answers.html", "ablations.html", f"cards/{arm}.html"):
         if (storage.REPORTS / name).exists():
             run.artifact(storage.REPORTS / name)
 

@@ -69,7 +69,14 @@ class Contrast:
     p_value: float | None  # two-sided, without correction
     adjusted: float | None  # corrected by Holm over the contrasts of the ablation
     verdict: Verdict
-    sentence: str
+    claim: str  # what the figures support, without a full stop
+    figures: str  # difference, interval, unit and prompts; "" without a claim about a difference
+    limits: tuple[str, ...]  # sentences
+
+    @property
+    def sentence(self) -> str:
+        """The claim with its figures and limits."""
+        return " ".join((f"{self.claim} ({self.figures})." if self.figures else f"{self.claim}.", *self.limits))
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def ablations(
     """
     tables = []
     for axis, arms in p.ablations.items():
-        levels = _levels(p, arms, perplexities or {})
+        levels = levels_of(p, arms, perplexities or {})
         for (task, template, annotator), evaluations in _measures(p, judgments).items():
             used = [name for name in evaluations if _concerns(p, name, levels)]
             rows = [judgment for name in used for judgment in judgments[name][annotator]]
@@ -171,7 +178,7 @@ def smallest_detectable(estimate: SeedEstimate, *, confidence: float, power: flo
     return float(quantiles.sum()) * error
 
 
-def _levels(p: Params, arms: Sequence[str], perplexities: Mapping[str, float]) -> list[Level]:
+def levels_of(p: Params, arms: Sequence[str], perplexities: Mapping[str, float]) -> list[Level]:
     """The recipes of an ablation. Repetitions belong to it even if the ablation lists only one of them."""
     levels: dict[str, Level] = {}
     for arm in arms:
@@ -377,6 +384,18 @@ def _contrasts(
     for name, difference in differences.items():
         corrected = adjusted.get(name)
         verdict = _verdict(difference, corrected, report)
+        claim, figures, limits = _conclusion(
+            name,
+            reference,
+            difference,
+            verdict,
+            report,
+            annotator=annotator,
+            unit=unit,
+            compared=len(adjusted),
+            form_only=form_only,
+            usable=usable,
+        )
         yield Contrast(
             level=name,
             reference=reference,
@@ -385,18 +404,9 @@ def _contrasts(
             p_value=difference.p_value,
             adjusted=corrected,
             verdict=verdict,
-            sentence=_sentence(
-                name,
-                reference,
-                difference,
-                verdict,
-                report,
-                annotator=annotator,
-                unit=unit,
-                compared=len(adjusted),
-                form_only=form_only,
-                usable=usable,
-            ),
+            claim=claim,
+            figures=figures,
+            limits=limits,
         )
 
 
@@ -408,7 +418,7 @@ def _verdict(difference: Difference, adjusted: float | None, report: Report) -> 
     return "higher" if difference.estimate.value > 0 else "lower"
 
 
-def _sentence(
+def _conclusion(
     level: str,
     reference: str,
     difference: Difference,
@@ -420,34 +430,38 @@ def _sentence(
     compared: int,
     form_only: bool,
     usable: bool,
-) -> str:
-    """The conclusion that the figures support, with its limits."""
+) -> tuple[str, str, tuple[str, ...]]:
+    """The claim that the figures support, the figures and the limits of the claim."""
     pair = f"{level} and {reference}"
     estimate = difference.estimate
     if not usable:
-        return f"The judgments of {annotator} do not support a conclusion about {pair}."
+        return f"The judgments of {annotator} do not support a conclusion about {pair}", "", ()
     if estimate is None or verdict == "not estimable":
-        return (
-            f"The judgments of {annotator} do not determine a difference between {pair}: too few prompts or no spread."
-        )
+        claim = f"The judgments of {annotator} do not determine a difference between {pair}"
+        return f"{claim}: too few prompts or no spread", "", ()
     low, high = estimate.interval.low, estimate.interval.high
     figures = (
-        f"difference {estimate.value:+.2f}, {report.confidence:.0%} interval {low:+.2f} to {high:+.2f}, {unit}, "
-        f"{estimate.prompts} prompts"
+        f"difference {_signed(estimate.value)}, {report.confidence:.0%} interval {_signed(low)} to {_signed(high)}, "
+        f"{unit}, {estimate.prompts} prompts"
     )
     if compared > 1:
         figures += f", test corrected for {compared} comparisons"
+    limits = []
     if verdict == "undetected":
-        parts = [f"{annotator[0].upper()}{annotator[1:]} shows no difference between {pair} ({figures})."]
+        claim = f"No difference between {pair} is shown by {annotator}"
         if difference.smallest is not None:
-            parts.append(
+            limits.append(
                 f"This does not show that they are equal: a true difference below {difference.smallest:.2f} is "
                 f"detected with a probability below {report.power:.0%}."
             )
     else:
-        parts = [f"{level} scores {verdict} than {reference} according to {annotator} ({figures})."]
+        claim = f"{level} scores {verdict} than {reference} according to {annotator}"
     if not estimate.covers_seeds:
-        parts.append("This holds for these trained models: the training seeds are too few to judge the recipes.")
+        limits.append("This holds for these trained models: the training seeds are too few to judge the recipes.")
     if form_only:
-        parts.append("A baseline measures form, not quality.")
-    return " ".join(parts)
+        limits.append("A baseline measures form, not quality.")
+    return claim, figures, tuple(limits)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")

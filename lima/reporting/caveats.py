@@ -171,10 +171,15 @@ def _priors(results: Results) -> Iterator[Caveat]:
 
 def _luck(p: Params) -> Iterator[Caveat]:
     answers = "one answer" if p.sample.samples == 1 else f"{p.sample.samples} answers"
+    single = [arm for arm in p.arms if len(p.repetitions(arm)) == 1]
+    trained = "Each arm was trained once, with one seed"
+    if len(single) < len(p.arms):
+        trained = f"One seed only: {', '.join(single)}" if single else "Each recipe was trained with several seeds"
+    both = "" if len(single) == len(p.arms) else "; those of the ablations cover both where a recipe has several seeds"
     yield Caveat(
         "That another run would have the same results.",
-        f"Each arm was trained once, with one seed, and has {answers} to each prompt. The intervals cover the choice "
-        "of prompts, not the variation between runs.",
+        f"{trained}. Each contestant has {answers} to each prompt. The intervals on this page cover the choice of "
+        f"prompts, not the variation between runs{both}.",
     )
 
 

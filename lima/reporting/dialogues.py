@@ -19,7 +19,7 @@ Value = str | None
 
 
 @dataclass(frozen=True)
-class Row:
+class DialogueRow:
     """One contestant's grades in the table of §6."""
 
     contestant: str
@@ -46,7 +46,7 @@ class DialogueTable:
     """The dialogues of one evaluation, graded by one annotator."""
 
     measured: Measured
-    rows: tuple[Row, ...]
+    rows: tuple[DialogueRow, ...]
     courses: Mapping[Dialogue, tuple[Course, ...]]
 
 
@@ -119,7 +119,7 @@ def _table(measured: Measured, judgments: Sequence[Judgment], confidence: float)
     return DialogueTable(
         measured=measured,
         rows=tuple(
-            Row(
+            DialogueRow(
                 contestant=name,
                 rates=rates,
                 responses=sum(rates.grades.values()),

@@ -73,6 +73,24 @@ DIALOGUES = (
 )
 DIALOGUES_COMPARED = (7, 3, 0)  # of ten: with dialogues in training better, equal, worse, §6
 RATINGS = {"wikiHow": 3.49, "filtered Stack Exchange": 3.83, "unfiltered Stack Exchange": 3.33}  # 7B models, §5
+RATINGS_BY_ABLATION = {  # mean ratings of 7B models, §5
+    "diversity": {name: RATINGS[name] for name in ("wikiHow", "filtered Stack Exchange")},
+    "quality": {name: RATINGS[name] for name in ("unfiltered Stack Exchange", "filtered Stack Exchange")},
+}
+ABLATIONS = {  # in words, §5
+    "diversity": (
+        "In the paper, 7B models trained on 2,000 examples, rated 1 to 6 by GPT-3.5: wikiHow 3.49, filtered Stack "
+        "Exchange 3.83, a difference of 0.34; other models, data and prompts than here."
+    ),
+    "quality": (
+        "In the paper, 7B models trained on 2,000 examples, rated 1 to 6 by GPT-3.5: unfiltered Stack Exchange 3.33, "
+        "filtered 3.83, a difference of 0.50; other models, data and prompts than here."
+    ),
+    "quantity": (
+        "In the paper, 7B models trained on 2,000 to 32,000 examples of filtered Stack Exchange, rated 1 to 6 by "
+        "GPT-3.5: the mean stays flat; other models, data and prompts than here."
+    ),
+}
 AGREEMENT = {  # tie-discounted, of 50 shared comparisons, §4.2
     "crowd – crowd": 0.82,
     "crowd – author": 0.81,

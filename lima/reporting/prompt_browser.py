@@ -41,7 +41,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Column:
+class AnswerColumn:
     """One contestant's answer to one prompt, or its responses in one dialogue."""
 
     contestant: str
@@ -85,7 +85,7 @@ class Entry:
     prompt: Prompt
     is_dialogue: bool
     labels: tuple[str, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[AnswerColumn, ...]
     opinions: tuple[Opinion, ...]  # of people, models and rules
     baselines: tuple[Opinion, ...]
     chips: tuple[Chip, ...]
@@ -214,11 +214,11 @@ def _column(
     limit: int | None,
     *,
     is_dialogue: bool,
-) -> Column:
+) -> AnswerColumn:
     """The responses of one contestant and sample; those of a dialogue with the turns before them."""
     first = responses[0]
     asked = [turn.content for turn in prompt.messages if turn.role == "user"] if is_dialogue else []
-    return Column(
+    return AnswerColumn(
         contestant=first.contestant,
         trace=f"{first.contestant}:{prompt.id}#{first.sample}",
         answers=tuple(

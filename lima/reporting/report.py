@@ -1,7 +1,7 @@
 """Render the report as a self-contained HTML file."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
@@ -31,6 +31,7 @@ from lima.reporting import (
     templating,
     token_counts,
 )
+from lima.reporting.ablation_page import Axis
 from lima.reporting.caveats import caveats
 from lima.reporting.measures import AnnotatorKind, Evaluations
 from lima.reporting.metrics import Findings, Metrics, Preferences
@@ -64,8 +65,13 @@ class SideBySide:
     verdicts: list[tuple[str, str, str]]  # evaluation, annotator, outcome
 
 
-def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> str:
-    """Render the page; `count` counts tokens."""
+def render(p: Params, findings: Findings, figures: Metrics, axes: Sequence[Axis], *, count: Count) -> str:
+    """Render the page.
+
+    Args:
+        axes: the ablations.
+        count: counts tokens.
+    """
     results, measured, evaluations = findings.results, findings.measured, findings.evaluations
     adjusted = metrics.adjusted(measured)
     accounts = accounting.accounts(results)
@@ -88,6 +94,7 @@ def render(p: Params, findings: Findings, figures: Metrics, *, count: Count) -> 
         adjusted=adjusted,
         evaluations=evaluations,
         conclusions=conclusions.conclusions(p, evaluations, adjusted, findings.response_forms),
+        axes=axes,
         forms=findings.response_forms,
         agreements=annotator_agreement.agreements(results, evaluations, confidence=p.report.confidence),
         rankings=standings.rankings(results, evaluations, p.report),
@@ -188,5 +195,5 @@ def _plots(results: Results, measured: Preferences) -> Mapping[str, object]:
         "funnel": figures.funnel(results),
         "loss": figures.loss(results),
         "epochs": {name: figures.epochs(name, arm) for name, arm in results.arms.items()},
-        "preferences": figures.preferences(measured),
+        "preferences": figures.preferences(measured) if measured else None,
     }

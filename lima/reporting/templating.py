@@ -27,6 +27,7 @@ def _environment() -> Environment:
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     environment.filters["grouped"] = lambda number: f"{number:,.0f}"
     environment.filters["fixed"] = lambda number, decimals: f"{number:.{decimals}f}".replace("-", "−")
+    environment.filters["signed"] = lambda number: f"{number:+.2f}".replace("-", "−")
     return environment
 
 

@@ -11,6 +11,7 @@ from lima.errors import run_command
 from lima.evaluation import attack_rates, constraint_rates
 from lima.records import Judgment, Task
 from lima.reporting import (
+    ablation_page,
     answer_likelihood,
     data_card,
     measures,
@@ -55,8 +56,9 @@ def write(params: Params) -> metrics.Metrics:
         likelihoods=answer_likelihood.measure(params, written.likelihoods, confidence=params.report.confidence),
     )
     figures = metrics.metrics(params, findings)
+    axes = ablation_page.axes(params, written, findings.evaluations)
     count = token_counts.counter(storage.result_dir("base", params.train.model))
-    html = report.render(params, findings, figures, count=count)
+    html = report.render(params, findings, figures, axes, count=count)
     browser = prompt_browser.render(
         params, written, findings.evaluations, max_bytes=int(params.report.page_megabytes * 1e6)
     )
@@ -65,6 +67,7 @@ def write(params: Params) -> metrics.Metrics:
     with storage.replacing(storage.REPORTS, storage.WORK / "report") as folder:
         (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "answers.html").write_text(browser, encoding="utf-8")
+        (folder / "ablations.html").write_text(ablation_page.render(params, axes), encoding="utf-8")
         (folder / "cards").mkdir()
         for arm, page in cards.items():
             (folder / "cards" / f"{arm}.html").write_text(page, encoding="utf-8")

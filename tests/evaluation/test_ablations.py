@@ -140,7 +140,7 @@ def test_an_undetected_difference_is_not_called_equality():
     [contrast] = ablations.ablations(p, rated(tables))[0].contrasts
     assert contrast.verdict == "undetected"
     assert contrast.estimate.interval.low < 0 < contrast.estimate.interval.high
-    assert contrast.sentence.startswith("Gpt shows no difference between large and small (")
+    assert contrast.sentence.startswith("No difference between large and small is shown by gpt (")
     assert (
         f"This does not show that they are equal: a true difference below {contrast.smallest:.2f} " in contrast.sentence
     )

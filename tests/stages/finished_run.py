@@ -124,7 +124,7 @@ def build(answer: str = ANSWER, **overrides: object) -> config.Params:
         for annotator, records in judgments(name, p.evaluations[name], test).items():
             _lines(f"judge/{name}/{annotator}/judgments.jsonl", records)
             _lines(f"judge/{name}/{annotator}/canaries.jsonl", [])
-    for name in ("lima-base-constraints", "lima-base-attacks"):
+    for name in [name for name in ("lima-base-constraints", "lima-base-attacks") if name in p.evaluations]:
         evaluation = p.evaluations[name]
         found = items.read(evaluation, seed=p.judge.seed)
         records = rules.judge(found.items, evaluation=evaluation, key=name, name="rules")

@@ -55,7 +55,9 @@ def asks_nothing_of_the_network(html: str) -> None:
     for _, attributes in Page(html).elements:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href", "action", "poster", "srcset", "data", "background"):
-            assert re.fullmatch(r"#[\w-]+|(cards/[\w-]+|report|answers)\.html", attributes.get(name, "#x")), attributes
+            assert re.fullmatch(r"#[\w-]+|(cards/[\w-]+|report|answers|ablations)\.html", attributes.get(name, "#x")), (
+                attributes
+            )
         assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", attributes.get("style", ""))
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style

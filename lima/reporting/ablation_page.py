@@ -1,0 +1,205 @@
+"""Page of the ablations: means and differences with intervals over prompts and seeds, and conclusions (LIMA §5).
+
+A conclusion about quality rests on people, or without them on the first usable model. Rules and baselines measure form.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from lima.config import Params
+from lima.config.entries import RandomModel
+from lima.evaluation.ablations import Ablation, Contrast, Level, ablations, levels_of
+from lima.reporting import paper, templating
+from lima.reporting.measures import AnnotatorKind, Evaluations
+from lima.reporting.results import Results
+from lima.reporting.svg import FAINT, HUES, INK, WIDTH, drawing, inline
+
+RATING = "rating"
+PAIRS = "pairwise"
+SHIFT = 0.12  # of the single seeds beside their mean, in distances between two recipes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A level of an ablation as the page describes it."""
+
+    level: Level
+    seeds: tuple[tuple[str, int, int], ...]  # arm, data seed, training seed
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One table with its figure."""
+
+    table: Ablation
+    kind: AnnotatorKind
+    template: str  # name of the prompt template, "" for rules and baselines
+    figure: Markup
+
+    @property
+    def is_authority(self) -> bool:
+        """Whether a conclusion about quality may rest on it."""
+        return self.kind in ("people", "endpoint") and self.table.usable
+
+
+@dataclass(frozen=True)
+class AxisConclusion:
+    axis: str
+    claims: tuple[Contrast, ...]  # of the first authority; empty without a conclusion
+    reason: str  # why there is no conclusion; else ""
+    others: tuple[str, ...]  # results of other annotators, and limits
+    paper: str  # "" if the paper has no such ablation
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no conclusion."""
+        return not self.claims
+
+    @property
+    def short(self) -> str:
+        """The claims without figures, or the reason."""
+        return self.reason or " ".join(f"{contrast.claim}." for contrast in self.claims)
+
+
+@dataclass(frozen=True)
+class Axis:
+    name: str
+    recipes: tuple[Recipe, ...]
+    shown: tuple[Shown, ...]  # people first, then models, rules and baselines
+    conclusion: AxisConclusion
+
+
+def axes(p: Params, results: Results, evaluations: Evaluations) -> list[Axis]:
+    """The ablations of params.yaml with their tables; those without judgments have none."""
+    unusable = frozenset(
+        (name, annotator)
+        for name, by_annotator in evaluations.items()
+        for annotator, measured in by_annotator.items()
+        if measured.judgments and not measured.usability.usable
+    )
+    perplexities = {arm: results.chosen_epoch(arm).held_out_perplexity for arm in results.arms}
+    tables = ablations(p, results.judgments, unusable=unusable, perplexities=perplexities)
+    kinds = {annotator: m.kind for by in evaluations.values() for annotator, m in by.items()}
+    order = ("people", "endpoint", "rules", "baseline")
+    found = []
+    for number, (name, arms) in enumerate(p.ablations.items()):
+        own = sorted((t for t in tables if t.axis == name), key=lambda t: order.index(kinds[t.annotator]))
+        shown = tuple(
+            Shown(
+                table=table,
+                kind=kinds[table.annotator],
+                template=_template(table) if kinds[table.annotator] in ("people", "endpoint") else "",
+                figure=_figure(table, f"ablation-{number}-{place}"),
+            )
+            for place, table in enumerate(own)
+        )
+        recipes = tuple(_recipe(p, level) for level in levels_of(p, arms, perplexities))
+        found.append(Axis(name, recipes, shown, conclude(p, name, shown)))
+    return found
+
+
+def render(p: Params, found: Sequence[Axis]) -> str:
+    return templating.render("ablations.html", p=p, axes=found, paper=paper)
+
+
+def conclude(p: Params, axis: str, shown: Sequence[Shown]) -> AxisConclusion:
+    """The conclusion about quality of one ablation, with the other measures of people and models."""
+    published = paper.ABLATIONS.get(axis, "")
+    if isinstance(p.models[p.train.model], RandomModel):
+        return AxisConclusion(axis, (), "No conclusion: the base model has random weights.", (), published)
+    authorities = [row for row in shown if row.is_authority]
+    if not authorities:
+        unusable = list(dict.fromkeys(r.table.annotator for r in shown if r.kind in ("people", "endpoint")))
+        if not shown:
+            reason = "No conclusion: no annotator has judged the reference and another recipe."
+        elif unusable:
+            reason = (
+                f"No conclusion about quality: no person has judged these recipes, and {' and '.join(unusable)} "
+                f"{'is' if len(unusable) == 1 else 'are'} unusable."
+            )
+        else:
+            reason = "No conclusion about quality: no person and no model has judged these recipes."
+        others = tuple(f"By rules, about form only: {r.table.sentence}" for r in shown if r.kind == "rules")
+        return AxisConclusion(axis, (), reason, others, published)
+    first, *rest = authorities
+    others = tuple(f"{_measure(row)}: {row.table.sentence}" for row in rest)
+    if first.kind != "people":
+        others = ("No judgment by people supports this.", *others)
+    return AxisConclusion(axis, first.table.contrasts, "", others, published)
+
+
+def _measure(shown: Shown) -> str:
+    template = f", template {shown.template}" if shown.template != shown.table.task else ""
+    return f"{shown.table.unit} by {shown.table.annotator}{template}"
+
+
+def _template(table: Ablation) -> str:
+    return table.template.rpartition("/")[2].removesuffix(".md")
+
+
+def _recipe(p: Params, level: Level) -> Recipe:
+    return Recipe(level, tuple((arm, p.data_seed(arm), p.of_arm(arm).train.seed) for arm in level.arms))
+
+
+def _figure(table: Ablation, name: str) -> Markup:
+    """Mean of each recipe with its interval, single seeds beside it; for pairs win − lose against the reference."""
+    published = paper.RATINGS_BY_ABLATION.get(table.axis, {}) if table.task == RATING else {}
+    widths = (max(len(table.levels), 2), len(published)) if published else (1,)
+    with drawing(WIDTH, 2.7) as figure:
+        panels = figure.subplots(1, len(widths), squeeze=False, sharey=bool(published), width_ratios=widths)[0]
+        _means(panels[0], table)
+        panels[0].set_title(f"here: {table.unit}, by {table.annotator}")
+        if published:
+            panels[1].plot(range(len(published)), list(published.values()), "D", color=HUES[1], markersize=5)
+            panels[1].set_xticks(range(len(published)), [label.replace(" ", "\n", 1) for label in published])
+            panels[1].set_title("in the paper, 7B")
+            for axes in panels:
+                axes.set_ylim(1, 6)
+        for axes in panels:
+            axes.margins(x=0.25)
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.spines.left.set_color(FAINT)
+        return inline(figure, name, description=f"{table.axis}, {table.unit} by {table.annotator}. {_spoken(table)}")
+
+
+def _means(axes: Axes, table: Ablation) -> None:
+    if table.task == PAIRS:
+        axes.axhline(0, color=INK, linewidth=0.6)
+    for place, level in enumerate(table.levels):
+        value, low, high = _point(table, level)
+        if low is not None and high is not None:
+            axes.plot([place, place], [low, high], color=HUES[0], linewidth=1.6)
+        if value is not None:
+            axes.plot([place], [value], "o", color=HUES[0], markersize=5.5)
+        seeds = [seed for seed in level.by_seed if seed is not None]
+        if len(seeds) > 1:
+            axes.plot([place - SHIFT] * len(seeds), seeds, "o", color=INK, markersize=4, markerfacecolor="none")
+    labels = [f"{level.name}\n{level.examples:,} examples" for level in table.levels]
+    if table.task == PAIRS:
+        labels[0] = f"{table.levels[0].name}\nreference"
+    axes.set_xticks(range(len(labels)), labels)
+
+
+def _point(table: Ablation, level: Level) -> tuple[float | None, float | None, float | None]:
+    """Value and limits of a recipe; for pairs of its difference from the reference, which is 0 by definition."""
+    estimate = level.mean
+    if table.task == PAIRS:
+        if level is table.levels[0]:
+            return 0.0, None, None
+        estimate = next(contrast.estimate for contrast in table.contrasts if contrast.level == level.name)
+    if estimate is None:
+        return None, None, None
+    return estimate.value, estimate.interval.low, estimate.interval.high
+
+
+def _spoken(table: Ablation) -> str:
+    parts = []
+    for level in table.levels:
+        value, low, high = _point(table, level)
+        if value is not None:
+            parts.append(f"{level.name} {value:.2f}" + (f" ({low:.2f} to {high:.2f})" if low is not None else ""))
+    return "; ".join(parts) + "."
