@@ -395,7 +395,7 @@ def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkey
     assert of_lima.data.metrics["report.held_out_perplexity"] == 9.9
     assert of_lima.data.metrics["net.lima-base.always-tie"] == 0
     artifacts = Path("mlartifacts/lima") / of_lima.info.run_id / "artifacts"
-    assert {path.name for path in artifacts.iterdir()} == {"answers.html", "report.html", "lima.html"}
+    assert {path.name for path in artifacts.iterdir()} == {"ablations.html", "answers.html", "report.html", "lima.html"}
 
 
 def test_the_adversarial_suite_is_told_by_contestant_and_group(plain):
