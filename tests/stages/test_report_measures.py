@@ -241,9 +241,8 @@ def test_missing_judgments_are_counted_by_reason_and_contestant():
 
 
 def test_agreement_lists_people_first_and_baselines_last(run):
-    _, written, evaluations = run
-    rows = annotator_agreement.agreements(written, evaluations, confidence=0.95)
-    assert rows[0].first == "people (a person)"
+    p, written, evaluations = run
+    rows = annotator_agreement.agreements(written, evaluations, p.report)
     pairs = {(row.first, row.second) for row in rows}
     assert ("people", "judge-large") in pairs
     assert ("longest", "random") not in pairs
@@ -262,10 +261,51 @@ def test_people_count_by_their_majority(here):
         for name in by_annotator:
             by_annotator[name] = []
     written.judgments["lima-base"] |= {"people": votes, "judge-large": [judge]}
-    rows = annotator_agreement.agreements(written, measure(p, written), confidence=0.95)
+    evaluations = measure(p, written)
+    rows = annotator_agreement.agreements(written, evaluations, p.report)
     found = {(row.first, row.second): row.estimate for row in rows}
     assert found["people", "judge-large"].value == 1
-    assert found["people (a person)", "another person"].value == pytest.approx(1 / 3)  # one of three pairs agrees
+    by_group = {(row.first, row.second): row for row in annotator_agreement.groups(written, evaluations, p.report)}
+    assert by_group["person", "person"].estimate.value == pytest.approx(1 / 3)  # one of three pairs agrees
+
+
+def test_groups_have_the_agreement_of_the_paper_with_alpha_beside_the_baselines(run):
+    p, written, evaluations = run
+    rows = annotator_agreement.groups(written, evaluations, p.report)
+    pairwise = {(row.first, row.second): row for row in rows if row.task == "pairwise"}
+    assert list(pairwise) == [
+        ("person", "person"),
+        ("person", "model"),
+        ("model", "model"),
+        ("person", "baseline"),
+        ("model", "baseline"),
+    ]
+    outcomes = [
+        {
+            (name, judgment.prompt_id): judgment.value
+            for name, by in written.judgments.items()
+            for judgment in by.get(judge, ())
+            if judgment.task == "pairwise" and judgment.value
+        }
+        for judge in ("judge-large", "judge-small")
+    ]
+    pairs = [(one, outcomes[1][item]) for item, one in outcomes[0].items() if item in outcomes[1]]
+    # 1 for equal values, ½ if exactly one is a tie
+    expected = sum(1.0 if a == b else 0.5 if "tie" in (a, b) else 0.0 for a, b in pairs) / len(pairs)
+    models = pairwise["model", "model"]
+    assert (models.estimate.value, models.estimate.count) == (pytest.approx(expected), len(pairs))
+    assert models.alpha.interval.low < models.alpha.value < models.alpha.interval.high
+    assert pairwise["model", "baseline"].alpha is None
+    assert {"grade", "dialogue", "rating"} <= {row.task for row in rows}
+
+
+def test_an_annotator_that_always_says_tie_has_half_the_agreement_and_a_kappa_of_zero(run):
+    p, written, evaluations = run
+    rows = annotator_agreement.agreements(written, evaluations, p.report)
+    row = next(row for row in rows if (row.first, row.second) == ("judge-large", "always-tie"))
+    assert row.estimate.value >= 0.5
+    assert row.kappa.value == 0
+    assert row.without_ties is None
 
 
 def test_the_ranking_orders_contestants_as_the_synthetic_annotator_prefers_them(run):
