@@ -278,8 +278,11 @@ class Judgment(Record):
     rival: str | None = None  # pairwise only
     value: str | None  # one of the task's values; of a pair the contestant's outcome: win, tie or lose
     reason: MissingReason | None = None  # why value is None
-    detail: str = ""  # of a constraint: the first violation; of a live conversation: "off_subject"
+    detail: str = ""  # of a constraint: the first violation; of a live conversation: OFF_SUBJECT
     replies: tuple[JudgeReply, ...] = ()
+
+
+OFF_SUBJECT = "off_subject"  # reason of an annotation and detail of a judgment: the response leaves the subject
 
 
 class LiveExchange(Record):
@@ -304,7 +307,7 @@ class Annotation(Record):
     texts: str  # SHA-256 of the judged responses, hexadecimal: joined by a null character, the contestant's first
     first: str | None  # pairwise: the contestant shown first
     value: str | None  # as in Judgment; None if the person skipped the item
-    reason: str = ""  # of a skipped item; "off_subject": a response in a live conversation leaves the subject
+    reason: str = ""  # of a skipped item, or OFF_SUBJECT for a response in a live conversation
     comment: str = ""
     seconds: NonNegativeFloat
     time: str  # ISO 8601, UTC

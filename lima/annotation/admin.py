@@ -12,6 +12,7 @@ from lima.annotation.questions import CONTROLS, Question
 from lima.annotation.server import CurrentServer
 from lima.annotation.sessions import Admin, Body, Confirmed, MaybeVisitor
 from lima.annotation.study import Study
+from lima.records import OFF_SUBJECT
 
 WORTH = 10  # items listed as worth labelling next
 EXCERPT = 100  # characters of a prompt
@@ -28,7 +29,10 @@ def admin(visitor: MaybeVisitor, server: CurrentServer) -> HTMLResponse:
         return pages.refused_page(server, visitor)
     study = server.study
     parts = [_part(study, name) for name in study.evaluations]
-    return pages.page(server, "admin.html", visitor, parts=parts, phase=study.phase, open_access=server.open_access)
+    live = [_live_part(study, name) for name in server.conversations.evaluations]
+    return pages.page(
+        server, "admin.html", visitor, parts=parts, live=live, phase=study.phase, open_access=server.open_access
+    )
 
 
 @router.post("/api/admin/invitations")
@@ -87,6 +91,20 @@ def _part(study: Study, name: str) -> dict[str, object]:
             for question, votes in study.worth_labelling(evaluation, WORTH)
         ],
     }
+
+
+def _live_part(study: Study, name: str) -> dict[str, object]:
+    """What the page shows of an evaluation with live conversations."""
+    records = study.annotations(name)
+    graded = [record for record in records if record.exchange is not None]
+    people = []
+    for summary in quality.summarize(graded, study.settings):
+        own = [record for record in records if record.person == summary.person]
+        conversations = {(record.prompt_id, record.contestant) for record in own if record.exchange is not None}
+        off_subject = sum(record.reason == OFF_SUBJECT for record in own)
+        preferences = sum(record.task == "pairwise" and record.value is not None for record in own)
+        people.append((summary, len(conversations), off_subject, preferences))
+    return {"name": name, "people": people}
 
 
 def _excerpt(question: Question) -> str:

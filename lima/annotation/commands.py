@@ -94,12 +94,25 @@ def withdraw(person: Annotated[str, typer.Argument(help="Pseudonym.")]) -> None:
 def simulate(
     people: Annotated[int, typer.Option(min=1, max=100, help="Number of simulated people.")] = 3,
     error: Annotated[float, typer.Option(min=0, max=1, help="Probability of a choice other than the true one.")] = 0.2,
+    exchanges: Annotated[
+        int, typer.Option(min=0, help="Exchanges of each live conversation with the contestants; 0 for none.")
+    ] = 0,
 ) -> None:
     """Fill the study with simulated people, for a demonstration; their annotations are marked as simulated."""
     from lima import config
-    from lima.annotation import checkout, crowd
+    from lima.annotation import checkout, crowd, simulated_talk
+    from lima.annotation.contestant_replies import open_replies
+    from lima.annotation.conversations import Conversations
 
-    with checkout.opened(config.load()) as study:
+    params = config.load()
+    with checkout.opened(params) as study:
         crew = [crowd.SimulatedPerson(f"simulated-{number}", error) for number in range(1, people + 1)]
         count = crowd.fill(study, crew, seed=study.settings.seed)
+        if exchanges:
+            live = checkout.load_live(params)
+            replies = open_replies(params, checkout.contestants_of(live))
+            held = simulated_talk.hold(
+                Conversations(study, live), crew, replies, exchanges=exchanges, seed=study.settings.seed
+            )
+            typer.echo(f"{held} simulated conversations")
         typer.echo(f"{count} simulated judgments; delete them with `lima annotate withdraw simulated-1` and so on")

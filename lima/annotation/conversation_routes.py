@@ -19,7 +19,7 @@ from lima.annotation.server import CurrentServer, Server
 from lima.annotation.sessions import Body, Known, MaybeVisitor
 from lima.annotation.store import Person, Saved
 from lima.annotation.study import MAX_COMMENT
-from lima.evaluation.dialogue_rates import OFF_SUBJECT
+from lima.records import OFF_SUBJECT
 
 STREAM_SECONDS = 0.25  # between two states of a response that is being written, at least
 INTERRUPTED = "The answer was interrupted. Your message is saved; try again."

@@ -21,9 +21,8 @@ from lima.annotation.store import Assignment, Conflict, Person, Saved, StudyErro
 from lima.annotation.study import MAX_COMMENT, Progress, Study, stable_hash
 from lima.config.tools import ConversationSettings
 from lima.errors import LimaError
-from lima.evaluation.dialogue_rates import OFF_SUBJECT
 from lima.evaluation.tasks import GRADE_VALUES
-from lima.records import Annotation, LiveExchange, Record, Turn
+from lima.records import OFF_SUBJECT, Annotation, LiveExchange, Record, Turn
 
 PREFERENCES = ("first", "tie", "second")  # as shown: the conversation that was held first, neither, the later one
 NOT_GRADED = "grade the last answer first"
@@ -101,6 +100,10 @@ class Conversations:
         if slug not in self.slugs:
             raise StudyError("unknown task; return to the list of tasks")
         return self.slugs[slug]
+
+    def simulated_person(self, pseudonym: str) -> Person:
+        """A person whose annotations are marked as simulated."""
+        return self._store.person(pseudonym, simulated=True)
 
     # --- the next conversation ---
 

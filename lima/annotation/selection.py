@@ -27,6 +27,7 @@ REASONS = {
     "unhelpful": "Does not answer the prompt",
     "style": "Style: rambling, rude, careless",
     "context": "Needs context that is missing",
+    "copied": "Copied from another text",
     "unsafe": "Unsafe",
     "duplicate": "Similar to another one",
     "other": "Another reason",

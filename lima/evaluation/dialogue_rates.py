@@ -8,10 +8,9 @@ from statistics import fmean, median_low
 from lima.evaluation.statistics.estimates import Estimate, Interval
 from lima.evaluation.statistics.proportions import clustered_share, wilson
 from lima.evaluation.tasks import GRADE_VALUES
-from lima.records import Judgment
+from lima.records import OFF_SUBJECT, Judgment
 
 FAIL = GRADE_VALUES.index("fail")
-OFF_SUBJECT = "off_subject"  # detail of a judgment
 Dialogue = tuple[str, int]  # prompt id, sample
 Grades = Mapping[int, int | None]  # turn → index in GRADE_VALUES; None without a grade
 

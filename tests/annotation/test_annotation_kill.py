@@ -1,4 +1,4 @@
-"""A server that is killed while people judge loses no confirmed judgment."""
+"""A server that is killed while people judge and talk loses nothing that was confirmed."""
 
 import os
 import re
@@ -8,38 +8,71 @@ import threading
 from pathlib import Path
 
 import httpx
-from sample_study import PLAIN, evaluation, study
+from sample_study import PLAIN, evaluation, live, settings, study
 
+from lima.annotation.conversations import Conversations
 from lima.annotation.study import write_annotations
 
 
-def judge_until_killed(address, name, confirmed):
+def judge(client, page, confirmed):
+    task = "/api" + re.search(r"/tasks/\w+", page)[0]
+    state = client.get(task).json()
+    while state["status"] == "item":
+        id_ = state["item"]["assignment"]
+        body = {"assignment": id_, "version": 0, "request": f"r-{id_}", "value": "first", "seconds": 1.0}
+        reply = client.post(f"{task}/judgments", json=body).json()
+        if reply["saved"]:
+            confirmed.append(id_)
+        state = reply["next"]
+
+
+def talk(client, page, confirmed):
+    """Confirmed are (conversation, turn, what): messages, answers and grades that the page showed as saved."""
+    api = "/api" + re.search(r"/conversations/\w+", page)[0]
+    for number in range(1000):
+        state = client.get(api).json()
+        if state["status"] == "pair":
+            id_ = state["pair"]["assignment"]
+            body = {"assignment": id_, "version": 0, "request": f"pair-{id_}", "value": "tie", "seconds": 1.0}
+            client.post(f"{api}/preferences", json=body)
+            continue
+        if state["status"] == "finished":
+            return
+        id_, turn = state["conversation"]["id"], len(state["conversation"]["exchanges"])
+        if turn == 2:
+            client.post(f"{api}/endings", json={"conversation": id_})
+            continue
+        body = {"conversation": id_, "turn": turn, "request": f"say-{id_}-{turn}", "text": f"message {number}"}
+        if client.post(f"{api}/messages", json=body).json()["saved"]:
+            confirmed.append((id_, turn, "message"))
+        stream = client.get(f"{api}/replies/{id_}").text.splitlines()
+        if '"response"' in stream[-1]:
+            confirmed.append((id_, turn, "answer"))
+        grade = {"version": 0, "request": f"grade-{id_}-{turn}", "value": "pass", "off_subject": False, "seconds": 1}
+        if client.post(f"{api}/grades", json={"conversation": id_, "turn": turn, **grade}).json()["saved"]:
+            confirmed.append((id_, turn, "grade"))
+
+
+def until_killed(address, name, act, confirmed):
     with httpx.Client(base_url=address, timeout=20) as client:
         try:
             client.post("/api/session", json={"pseudonym": name})
             page = client.get("/").text
             client.headers["x-csrf-token"] = re.search(r'name="csrf" content="(\w+)"', page)[1]
-            task = "/api" + re.search(r"/tasks/\w+", page)[0]
-            state = client.get(task).json()
-            while state["status"] == "item":
-                id_ = state["item"]["assignment"]
-                body = {"assignment": id_, "version": 0, "request": f"r-{id_}", "value": "first", "seconds": 1.0}
-                reply = client.post(f"{task}/judgments", json=body).json()
-                if reply["saved"]:
-                    confirmed.append(id_)
-                state = reply["next"]
+            act(client, page, confirmed)
         except httpx.TransportError:
             return  # killed
 
 
-def test_a_killed_server_loses_no_confirmed_judgment(tmp_path):
+def kill_under_load(folder, act):
+    """Kill the server twice while four people act; returns what was confirmed."""
     confirmed = []
     for kill in range(2):
-        command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(tmp_path)]
+        command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
             address = process.stdout.readline().strip()
             people = [
-                threading.Thread(target=judge_until_killed, args=(address, f"k{kill}-{n}", confirmed)) for n in range(4)
+                threading.Thread(target=until_killed, args=(address, f"k{kill}-{n}", act, confirmed)) for n in range(4)
             ]
             for person in people:
                 person.start()
@@ -51,7 +84,30 @@ def test_a_killed_server_loses_no_confirmed_judgment(tmp_path):
             for person in people:
                 person.join(20)
     assert len(confirmed) >= 30
+    return confirmed
+
+
+def test_a_killed_server_loses_no_confirmed_judgment(tmp_path):
+    confirmed = kill_under_load(tmp_path, judge)
     s = study(tmp_path, evaluation(200), **PLAIN)
     write_annotations(s, tmp_path / "annotations")
     stored = [record.id for record in s.annotations("secret-evaluation")]
     assert len(stored) == len(set(stored)) and set(confirmed) <= set(stored)
+
+
+def test_a_killed_server_loses_no_confirmed_turn_of_a_conversation(tmp_path):
+    confirmed = kill_under_load(tmp_path, talk)
+    s = study(tmp_path, evaluation(200), **PLAIN, conversations=settings().conversations.model_dump())
+    conversations = Conversations(s, [live()])
+    stored = set()
+    for id_, person in s.store.rows("SELECT id, person FROM conversations"):
+        owner = next(other for other in s.store.people() if other.id == person)
+        for exchange in conversations.exchanges(conversations.conversation(id_, owner)):
+            stored.add((id_, exchange.turn, "message"))
+            if exchange.response is None:
+                continue
+            assert exchange.response == "a b c d e "  # never a part of an answer
+            stored.add((id_, exchange.turn, "answer"))
+            if s.store.assignment(exchange.assignment, owner)[1] is not None:
+                stored.add((id_, exchange.turn, "grade"))
+    assert set(confirmed) <= stored and {what for *_, what in confirmed} == {"message", "answer", "grade"}

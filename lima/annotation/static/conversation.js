@@ -144,7 +144,7 @@ function showPair(pair) {
   place.replaceChildren();
   pair.conversations.forEach((turns, index) => {
     const card = element("section", "answer card");
-    const title = element("h2", "", `Conversation ${index + 1}`);
+    const title = element("h2", "", index ? "Second conversation" : "First conversation");
     title.id = `pair-${index + 1}`;
     card.setAttribute("aria-labelledby", title.id);
     card.append(title);

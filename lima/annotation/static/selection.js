@@ -54,11 +54,21 @@ function fill(id, options, all) {
 }
 
 async function loadSource() {
+  // the first request after a run of the stages builds the index of the candidates
+  const slow = setTimeout(() => notice("Preparing the candidates of this source …"), 400);
+  try {
+    await loadFacets();
+  } finally {
+    clearTimeout(slow);
+  }
+  await loadList();
+}
+
+async function loadFacets() {
   const { status, site, meanings } = await get(api());
   fill("status", status.map(([name, count]) => [name, `${name === "kept" ? "kept" : `dropped: ${name}`} (${count})`]));
   for (const option of byId("status").options) option.title = meanings[option.value] ?? "";
   fill("site", site.map(([name, count]) => [name, `${name} (${count})`]), "all");
-  await loadList();
 }
 
 async function loadList() {
@@ -117,7 +127,9 @@ async function open(number) {
   byId("why").hidden = !why.length;
   byId("prompt").replaceChildren(rendered(current.prompt_html));
   byId("response").replaceChildren(rendered(current.response_html));
-  window.scrollTo(0, 0);
+  // the text begins below the header: the filter, which is above it, is read once and the texts a hundred times
+  if (history.length) byId("item").scrollIntoView();
+  else window.scrollTo(0, 0);
   since = performance.now();
 }
 
@@ -129,6 +141,7 @@ async function decide(decision, values = {}) {
     const reply = await post(`${api()}/candidates/${number}`, { decision, seconds, ...values });
     saved("Saved", "done");
     pace(reply);
+    if (!history.length) byId("filter-box").open = false;
     history.push(number);
     await next(number);
   });
