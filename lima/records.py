@@ -280,6 +280,7 @@ class Judgment(Record):
     reason: MissingReason | None = None  # why value is None
     detail: str = ""  # of a constraint: the first violation; of a live conversation: OFF_SUBJECT
     replies: tuple[JudgeReply, ...] = ()
+    simulated: bool = False  # by a program instead of a person
 
 
 OFF_SUBJECT = "off_subject"  # reason of an annotation and detail of a judgment: the response leaves the subject

@@ -55,6 +55,7 @@ class Measured:
     kind: AnnotatorKind
     judgments: int
     persons: int  # who judged; 0 if the annotator is not people
+    simulated: int  # of these persons
     missing: Mapping[str, Counter[str]]  # by contestant (PAIR for pairs): judgments without a value by reason
     reliability: Reliability | None  # None without judgments
     usability: Usability
@@ -129,6 +130,7 @@ def _measured(
     pairwise = task == "pairwise"
     counted = with_rules(p, results, name, judgments, entry) if task == "attack" else judgments
     sides = (evaluation.contestant, evaluation.rival)
+    simulated = len({judgment.person for judgment in judgments if judgment.simulated})
     pairs = results.preferences.get(name, {}).get(annotator, [])
     return Measured(
         evaluation=name,
@@ -137,9 +139,10 @@ def _measured(
         kind=entry.kind,
         judgments=len(judgments),
         persons=len({judgment.person for judgment in judgments if judgment.person}),
+        simulated=simulated,
         missing=missing(judgments, pairwise=pairwise),
         reliability=measured,
-        usability=_usability(entry, measured, Bounds(**p.report.usability.model_dump())),
+        usability=_usability(entry, measured, Bounds(**p.report.usability.model_dump()), simulated=simulated),
         preference=preference(judgments, p.report) if pairwise and judgments else None,
         scores=() if pairwise else tuple(scores(task, counted, sides, confidence=p.report.confidence)),
         dialogues=dialogue_rates(judgments, confidence=p.report.confidence) if task == "dialogue" else {},
@@ -186,14 +189,20 @@ def models(p: Params) -> dict[str, str]:
     return known
 
 
-def _usability(entry: Annotator, measured: Reliability | None, bounds: Bounds) -> Usability:
-    """Rules and baselines always judge as defined. People are not tested for one value only: it can be the result."""
+def _usability(entry: Annotator, measured: Reliability | None, bounds: Bounds, *, simulated: int) -> Usability:
+    """Rules and baselines always judge as defined. People are not tested for one value only: it can be the result.
+
+    Args:
+        simulated: persons whose judgments a program made; no conclusion may rest on them.
+    """
     if entry.kind in ("baseline", "rules"):
         return Usability(usable=True, reasons=())
     if measured is None:
         return Usability(usable=False, reasons=("it has no judgments",))
     if entry.kind == "people":
         bounds = dataclasses.replace(bounds, max_constant_share=1.0)
+    if simulated:
+        return Usability(usable=False, reasons=(f"{simulated} of its persons are simulated by a program",))
     return reliability.usable(measured, bounds)
 
 

@@ -69,6 +69,7 @@ def main(key: str) -> None:
             )
             judgments[name] = records[: len(records) - len(known)]
             results[name] = canaries.evaluate(known, records[len(records) - len(known) :])
+    judgments = {name: with_simulated(key, records) for name, records in judgments.items()}
     with storage.publish("judge", key) as folder:
         for name, records in judgments.items():
             jsonl.write(folder / name / "judgments.jsonl", records)
@@ -90,6 +91,14 @@ def main(key: str) -> None:
             print(
                 f"{key}: {stale} annotations in {storage.annotations(key)} are about other responses and do not count"
             )
+
+
+def with_simulated(key: str, records: list[Judgment]) -> list[Judgment]:
+    """Mark the judgments of simulated people."""
+    if not any(record.person for record in records):
+        return records
+    simulated = {annotation.person for annotation in read_annotations(key) if annotation.simulated}
+    return [record.model_copy(update={"simulated": record.person in simulated}) for record in records]
 
 
 def read_items(key: str, evaluation: Evaluation, *, seed: int) -> Items:

@@ -54,6 +54,7 @@ def test_people_become_an_annotator_of_the_stage_judge(folder):
     judge.main("lima-base")
     judgments = list(jsonl.read(folder / "data/judge/lima-base/people/judgments.jsonl", Judgment))
     assert {(j.person, j.prompt_id): j.value for j in judgments} == main
+    assert all(judgment.simulated for judgment in judgments)
 
 
 def test_the_judges_of_an_earlier_run_are_shown_beside_people(folder):

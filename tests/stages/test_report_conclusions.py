@@ -29,6 +29,7 @@ def measured(annotator, kind, outcomes, *, usability=YES):
         kind=kind,
         judgments=len(records),
         persons=2 if kind == "people" else 0,
+        simulated=0,
         missing={},
         reliability=None,
         usability=usability,

@@ -235,6 +235,21 @@ def test_a_model_that_always_says_a_is_unusable_and_people_are_not_tested_for_on
     assert found["judge-small"].usability.usable
 
 
+def test_no_conclusion_rests_on_simulated_people_and_preferences_of_conversations_are_counted(here):
+    p = synthetic_run.build(prompts=20)
+    written = results.read(p)
+    people = written.judgments["lima-base"]["people"]
+    written.judgments["lima-base"]["people"] = [j.model_copy(update={"simulated": True}) for j in people]
+    pairs = [people[0].model_copy(update={"value": value}) for value in ("win", "win", "lose", None)]
+    written.preferences["lima-base-dialogues"] = {"judge-large": pairs}
+    found = measure(p, written)
+    persons = len({judgment.person for judgment in people})
+    assert found["lima-base"]["people"].usability.reasons == (f"{persons} of its persons are simulated by a program",)
+    assert not found["lima-base"]["people"].is_authority
+    preferred = found["lima-base-dialogues"]["judge-large"].preferred
+    assert (preferred.win, preferred.tie, preferred.lose) == (2, 0, 1)  # a skipped pair does not count
+
+
 def test_missing_judgments_are_counted_by_reason_and_contestant():
     values = {("1", "a"): None, ("2", "a"): "pass", ("1", "b"): None}
     assert measures.missing(single("grade", values), pairwise=False) == {"a": {"unparsed": 1}, "b": {"unparsed": 1}}
