@@ -59,19 +59,9 @@ def bradley_terry(
     Raises:
         NotEstimable: contestants without a chain of verdicts between them, or without a finite strength.
     """
-    if not len(first) == len(second) == len(points) == len(prompts):
-        raise InvalidObservations("first, second, points and prompts of unequal length")
-    if not len(first):
-        raise NothingToMeasure("no verdicts to rank contestants")
-    if not np.isin(points, (0, 0.5, 1)).all() or any(a == b for a, b in zip(first, second, strict=True)):
-        raise InvalidObservations("points other than 0, 0.5, 1, or a contestant compared with itself")
+    _validate(first, second, points, prompts)
     names = sorted({*first, *second})
-    numbers = {name: number for number, name in enumerate(names)}
-    groups = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    won = np.zeros((len(groups), len(names), len(names)))  # [prompt, i, j]: wins of i over j, ties half
-    for a, b, point, prompt in zip(first, second, points, prompts, strict=True):
-        won[groups[prompt], numbers[a], numbers[b]] += point
-        won[groups[prompt], numbers[b], numbers[a]] += 1 - point
+    won = _wins_by_prompt(first, second, points, prompts, names)
     total = won.sum(0)
     virtual = prior / 2 * ((total + total.T) > 0)
     require_connected(total + virtual, names)
@@ -80,6 +70,44 @@ def bradley_terry(
     drawn = drawn[np.isfinite(drawn).all(1)]
     if 2 * len(drawn) < resamples:
         raise NotEstimable("strengths not finite in most resamples; pass prior=1 or add prompts")
+    return _ranked(names, strengths, drawn, confidence=confidence)
+
+
+def _validate(
+    first: Sequence[str], second: Sequence[str], points: Sequence[float], prompts: Sequence[Hashable]
+) -> None:
+    if not len(first) == len(second) == len(points) == len(prompts):
+        raise InvalidObservations("first, second, points and prompts of unequal length")
+    if not len(first):
+        raise NothingToMeasure("no verdicts to rank contestants")
+    if not np.isin(points, (0, 0.5, 1)).all() or any(a == b for a, b in zip(first, second, strict=True)):
+        raise InvalidObservations("points other than 0, 0.5, 1, or a contestant compared with itself")
+
+
+def _wins_by_prompt(
+    first: Sequence[str],
+    second: Sequence[str],
+    points: Sequence[float],
+    prompts: Sequence[Hashable],
+    names: Sequence[str],
+) -> Numbers:
+    """Wins of contestant i over j on each prompt, a tie counting half: (prompts, contestants, contestants)."""
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    won = np.zeros((len(groups), len(names), len(names)))
+    for a, b, point, prompt in zip(first, second, points, prompts, strict=True):
+        won[groups[prompt], numbers[a], numbers[b]] += point
+        won[groups[prompt], numbers[b], numbers[a]] += 1 - point
+    return won
+
+
+def _ranked(names: Sequence[str], strengths: Numbers, drawn: Numbers, *, confidence: float) -> list[Strength]:
+    """Strengths and ranks with percentile intervals, strongest first.
+
+    Args:
+        strengths: (contestants,).
+        drawn: of the resamples, (resamples, contestants).
+    """
     levels = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(drawn, levels, axis=0)
     ranks = 1 + np.sum(drawn[:, None, :] > drawn[:, :, None] + 1e-9, axis=2)  # (resamples, contestants)
