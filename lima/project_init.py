@@ -214,6 +214,21 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
     changes = [
         f"profile: {ARM}",
         *(["models:", f"  {model}: {entry}"] if entry else []),
+        *_sources(proposal, choices, root),
+        *_arms(proposal),
+        *_contestants(proposal, model),
+        *_comparisons(proposal, choices.judge),
+        *_stage_sections(proposal, model),
+    ]
+    return profiles.overlay(
+        "\n".join(changes) + "\n",
+        name=str(root / "params.yaml"),
+        replaced=("test", "most_per_site", "held_out"),
+    )
+
+
+def _sources(proposal: Plan, choices: Choices, root: Path) -> list[str]:
+    return [
         "sources:",
         *(_source(s, choices, root) for s in proposal.sources),
         "  authored: {reader: authored, dumps: corpus/authored, license: MIT}  # dev and test prompts",
@@ -227,6 +242,11 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         "  adversarial: {}",
         "  dialogues: {}",
         "",
+    ]
+
+
+def _arms(proposal: Plan) -> list[str]:
+    return [
         "# Training recipes, one per arm. examples: training examples drawn from each source.",
         "arms:",
         f"  {ARM}:",
@@ -237,6 +257,11 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         *_unfiltered_arm(proposal),
         f"ablations: {_flow({'quality': [ARM, 'unfiltered']} if proposal.unfiltered else {})}  # §5",
         "",
+    ]
+
+
+def _contestants(proposal: Plan, model: str) -> list[str]:
+    return [
         "# Contestants answer the test prompts. `reads` is the DVC dependency of their answers.",
         "contestants:",
         f"  {ARM}: {{kind: arm, arm: {ARM}, reads: data/select/{ARM}}}",
@@ -244,7 +269,13 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         f"  base: {{kind: base, model: {model}, reads: data/base/{model}}}",
         "  authors: {kind: recorded, reads: corpus/recorded/authors.jsonl}  # written by people",
         "",
-        "# Comparisons of two contestants. A new one also needs an empty file corpus/annotations/NAME.jsonl.",
+    ]
+
+
+def _comparisons(proposal: Plan, judge: Judge | None) -> list[str]:
+    """Evaluations and the panels of annotators that judge them."""
+    return [
+        "# Comparisons of two contestants. Each has a file corpus/annotations/NAME.jsonl of judgments.",
         "evaluations:",
         *(
             f"  {name}: {{task: {task}, contestant: {ARM}, rival: {rival}, prompts: {prompts}, panel: {panel}, "
@@ -256,11 +287,17 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         "panels:",
         "  pairs:",
         *(f"    {rule}: {{kind: baseline, rule: {rule}}}" for rule in ("longest", "random", "always-tie")),
-        *([_judge(choices.judge)] if choices.judge else []),
+        *([_judge(judge)] if judge else []),
         "  rules:",
         "    rules: {kind: rules}",
+    ]
+
+
+def _stage_sections(proposal: Plan, model: str) -> list[str]:
+    """Parameters of stages that name the project's sources or its model."""
+    return [
         "filter:",
-        "  edits: corpus/edits/none.jsonl  # light edits of kept examples, §2.1; an empty file means none",
+        "  edits: corpus/edits/none.jsonl  # light edits of kept examples, §2.1; none in this file",
         "prompts:",
         f"  test: {_flow(_test_prompts(proposal))}  # prompts per SOURCE/SITE or SOURCE/SITE/TAG",
         "mix:",
@@ -271,11 +308,6 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         "proofreading:",
         "  folders: [corpus/authored, corpus/dialogues]",
     ]
-    return profiles.overlay(
-        "\n".join(changes) + "\n",
-        name=str(root / "params.yaml"),
-        replaced=("test", "most_per_site", "held_out"),
-    )
 
 
 def _source(s: SourcePlan, choices: Choices, root: Path) -> str:
