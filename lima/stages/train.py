@@ -15,15 +15,28 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lima import config, jsonl, mlflow_runs, storage
+from lima.config.entries import Lora
+from lima.config.sections import Train
 from lima.errors import LimaError, run_command
 from lima.mlflow_runs import StepSpeed
 from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
+
+if TYPE_CHECKING:  # these import torch or mlflow
+    from accelerate import Accelerator
+
+    from lima import tracking
+    from lima.training.protocols import CausalLM, ChatTokenizer
+    from lima.training.throughput import Throughput
+    from lima.training.tokenization import Encoded
+    from lima.training.trainer import SaveCheckpoint
+    from lima.training.training_state import TrainingStates
 
 LAUNCH = "LIMA_LAUNCH"
 # set in processes that a launch command started: by this module, by torchrun and by `accelerate launch`
@@ -64,84 +77,121 @@ def start(arm: str) -> None:
     os.execv(program, [*command, "-m", "lima.stages.train", arm])  # noqa: S606 - no shell
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """What the training of an arm reads, and where it writes."""
+
+    arm: str
+    params: config.Params  # of the arm
+    lora: Lora | None
+    base: Path
+    train: Path
+    held_out: Path
+    working: Path  # training state and unpublished result
+    result: Path
+
+
 @storage.alone("train")
 def main(arm: str) -> None:
+    job = job_of(arm)
+    require_validated(arm, job.train)
+
+    from lima.training import checkpoint, launch, selfcheck  # imported here, since loading torch takes seconds
+
+    recipe = job.params.train
+    accelerator = launch.accelerator(recipe)
+    model, tokenizer, eot_id = launch.starting_point(job.base, recipe, job.lora)
+    selfcheck.require(model, tokenizer, eot_id, recipe=recipe, accelerator=accelerator)
+    train, held_out = (encoded(path, tokenizer, eot_id, recipe) for path in (job.train, job.held_out))
+    if accelerator.is_main_process:
+        config.warn_if_uncompared(arm, job.params)
+        warn_of_unsupervised(held_out, recipe.max_tokens)
+        storage.restore(job.result)
+    states = open_states(job, accelerator)
+    save = checkpoint.epoch_saver(
+        states.result, accelerator, tokenizer, eot_id=eot_id, lora=job.lora, keep_epochs=recipe.keep_epochs
+    )
+    train_to_end(job, model, train, held_out, accelerator=accelerator, save=save, states=states)
+    if accelerator.is_main_process:
+        storage.publish_folder(states.result, job.result)
+        states.invalidate()  # after publishing, so that a kill before this line loses nothing
+        shutil.rmtree(job.working)
+
+
+def job_of(arm: str) -> TrainingJob:
     params = config.load()
     lora = config.entry(params.arms, "arm", arm).lora
-    params = params.of_arm(arm)
-    mixed, base, working = (
-        storage.result_dir("mix", arm),
-        storage.result_dir("base", params.train.model),
-        storage.WORK / "train" / arm,
-    )
-    require_validated(arm, mixed / "train.jsonl")
-
-    # imported here, since loading torch takes seconds
-    from lima.training import (
-        checkpoint,
-        disk_space,
-        launch,
-        selfcheck,
-        throughput,
-        tokenization,
-        trainer,
-        training_state,
+    params, mixed = params.of_arm(arm), storage.result_dir("mix", arm)
+    return TrainingJob(
+        arm,
+        params,
+        lora,
+        base=storage.result_dir("base", params.train.model),
+        train=mixed / "train.jsonl",
+        held_out=mixed / "held_out.jsonl",
+        working=storage.WORK / "train" / arm,
+        result=storage.result_dir("train", arm),
     )
 
-    accelerator = launch.accelerator(params.train)
-    model, tokenizer, eot_id = launch.starting_point(base, params.train, lora)
-    selfcheck.require(model, tokenizer, eot_id, recipe=params.train, accelerator=accelerator)
-    train, held_out = (
-        tokenization.encode(
-            jsonl.read(mixed / name, Example), tokenizer, eot_id=eot_id, max_tokens=params.train.max_tokens
-        )
-        for name in ("train.jsonl", "held_out.jsonl")
-    )
-    if accelerator.is_main_process:
-        config.warn_if_uncompared(arm, params)
-        warn_of_unsupervised(held_out, params.train.max_tokens)
-        storage.restore(storage.result_dir("train", arm))
-    kept = training_state.open_states(
-        working,
+
+def encoded(path: Path, tokenizer: "ChatTokenizer", eot_id: int, recipe: Train) -> "list[Encoded]":
+    from lima.training import tokenization
+
+    return tokenization.encode(jsonl.read(path, Example), tokenizer, eot_id=eot_id, max_tokens=recipe.max_tokens)
+
+
+def open_states(job: TrainingJob, accelerator: "Accelerator") -> "TrainingStates":
+    """Open the training states of an earlier start with the same inputs, and check the free disk space."""
+    from lima.training import disk_space, training_state
+
+    states = training_state.open_states(
+        job.working,
         accelerator,
-        data=[mixed / "train.jsonl", mixed / "held_out.jsonl"],
-        base=base.iterdir(),
-        recipe=params.train,
-        lora=lora,
+        data=[job.train, job.held_out],
+        base=job.base.iterdir(),
+        recipe=job.params.train,
+        lora=job.lora,
     )
-    disk_space.check(
-        base, working, storage.result_dir("train", arm), params.train
-    )  # after states were moved aside, or back
+    # after states of other inputs were moved aside, or those of these inputs back
+    disk_space.check(job.base, job.working, job.result, job.params.train)
+    return states
 
-    def save(epoch: int, learner: Any) -> tuple[str, str]:
-        if not params.train.keep_epochs[0] <= epoch <= params.train.keep_epochs[1]:
-            return "", ""
-        return checkpoint.save_epoch(kept.result, epoch, learner, accelerator, tokenizer, eot_id=eot_id, lora=lora)
 
+def train_to_end(
+    job: TrainingJob,
+    model: "CausalLM",
+    train: "Sequence[Encoded]",
+    held_out: "Sequence[Encoded]",
+    *,
+    accelerator: "Accelerator",
+    save: "SaveCheckpoint",
+    states: "TrainingStates",
+) -> None:
+    """Train; the main process logs and writes the metrics. A stop signal ends the process after the current step."""
+    from lima.training import throughput, trainer
+
+    recipe = job.params.train
     try:
-        with stop_signals(main_process=accelerator.is_main_process) as received, storage.report_disk_full(working):
+        with stop_signals(main_process=accelerator.is_main_process) as received, storage.report_disk_full(job.working):
             metrics = trainer.fit(
                 model,
                 train,
                 held_out,
-                recipe=params.train,
+                recipe=recipe,
                 accelerator=accelerator,
                 save=save,
-                states=kept,
+                states=states,
                 should_stop=lambda: bool(received),
             )
             if not accelerator.is_main_process:
                 return exhaust(metrics)
-            watched = throughput.Throughput.for_model(model, accelerator, bf16=params.train.precision == "bf16")
-            write(arm, metrics, kept.result, tokens_of(train), params, watched)
+            speed = throughput.Throughput.for_model(model, accelerator, bf16=recipe.precision == "bf16")
+            write(job.arm, metrics, states.result, tokens_of(train), job.params, speed)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
-            rest = "continues" if kept.newest() else "starts over, since DeepSpeed runs save no state"
-            print(f"{arm}: {stopped}; the same command {rest}", file=sys.stderr)
+            rest = "continues" if states.newest() else "starts over, since DeepSpeed runs save no state"
+            print(f"{job.arm}: {stopped}; the same command {rest}", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
-    storage.publish_folder(kept.result, storage.result_dir("train", arm))
-    kept.invalidate()  # after publishing, so that a kill before this line loses nothing
-    shutil.rmtree(working)
 
 
 @contextmanager
@@ -190,7 +240,7 @@ def require_validated(arm: str, train: Path) -> None:
         raise TrainError(f"{path} does not match the current {train}; run `dvc repro validate@{arm}`")
 
 
-def warn_of_unsupervised(held_out: Sequence[Any], max_tokens: int) -> None:
+def warn_of_unsupervised(held_out: "Sequence[Encoded]", max_tokens: int) -> None:
     """Warn about held-out examples that max_tokens cuts before their response: the perplexity excludes them."""
     ids = [example.id for example in held_out if not example.supervised]
     if ids:
@@ -201,7 +251,7 @@ def warn_of_unsupervised(held_out: Sequence[Any], max_tokens: int) -> None:
         )
 
 
-def tokens_of(train: Sequence[Any]) -> Tokens:
+def tokens_of(train: "Sequence[Encoded]") -> Tokens:
     return Tokens(
         examples=len(train),
         cut_examples=sum(example.cut > 0 for example in train),
@@ -217,16 +267,17 @@ def write(
     folder: Path,
     tokens: Tokens,
     params: config.Params,
-    pace: Any,  # lima.training.throughput.Pace, whose module loads torch
+    throughput: "Throughput",
 ) -> None:
     """Run training to its end and write metrics and token counts next to the checkpoints."""
     description = (
         mlflow_runs.read(folder)
         if (folder / "run.json").exists()
-        else mlflow_runs.describe(params, arm, measurements={**tokens.model_dump(), "peak_flops": pace.peak})
+        else mlflow_runs.describe(params, arm, measurements={**tokens.model_dump(), "peak_flops": throughput.peak})
     )
-    with mlflow_runs.training(arm, description, folder) as run:
-        steps, speeds, epochs = follow(arm, metrics, run, folder, params.train.epochs * tokens.tokens, pace)
+    with mlflow_runs.training(arm, description, folder) as tracked:
+        total = params.train.epochs * tokens.tokens
+        steps, speeds, epochs = follow(arm, metrics, tracked, folder, total, throughput)
     jsonl.write(folder / "tokens.json", [tokens])
     jsonl.write(folder / "steps.jsonl", steps)
     jsonl.write(folder / "speed.jsonl", speeds)
@@ -238,10 +289,10 @@ def write(
 def follow(
     arm: str,
     metrics: Iterable[StepMetrics | EpochMetrics],
-    run: Any,  # lima.tracking.Run, whose module loads mlflow
+    tracked: "tracking.Run",
     folder: Path,
     tokens: int,
-    pace: Any,
+    throughput: "Throughput",
 ) -> tuple[list[StepMetrics], list[StepSpeed], list[EpochMetrics]]:
     """Show and log metrics as training yields them; steps that an earlier process logged are not logged again.
 
@@ -253,12 +304,12 @@ def follow(
     speeds: list[StepSpeed] = []
     epochs: list[EpochMetrics] = []
     seconds = 0.0
-    logged = run.last_step("step/loss")
+    logged = tracked.last_step("step/loss")
     with tqdm(total=tokens, unit="tok", unit_scale=True, desc=f"train {arm}", disable=None) as bar:
         for metric in metrics:
             if isinstance(metric, StepMetrics):
                 seconds += metric.seconds
-                speed = pace.of_step(metric)
+                speed = throughput.of_step(metric)
                 steps.append(metric)
                 earlier = measured.get(metric.step)
                 if earlier and earlier.tokens_per_second == speed["tokens_per_second"]:  # else the step was run again
@@ -268,14 +319,14 @@ def follow(
                     with path.open("a", encoding="utf-8") as lines:
                         lines.write(speeds[-1].model_dump_json() + "\n")
                 bar.update(metric.tokens)
-                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **pace.progress_fields(speed))
+                bar.set_postfix(epoch=metric.epoch, loss=f"{metric.loss:.3f}", **throughput.progress_fields(speed))
                 if metric.step > logged:
                     values = mlflow_runs.step_values(metric, speeds[-1])
-                    run.metrics(values, step=metric.step, time=mlflow_runs.moment(description, seconds))
+                    tracked.metrics(values, step=metric.step, time=mlflow_runs.moment(description, seconds))
             else:
                 epochs.append(metric)
                 if len(steps) >= logged:
-                    mlflow_runs.log_epoch(run, arm, metric, time=mlflow_runs.moment(description, seconds))
+                    mlflow_runs.log_epoch(tracked, arm, metric, time=mlflow_runs.moment(description, seconds))
     return steps, speeds, epochs
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,31 @@ def save(
     shutil.rmtree(folder, ignore_errors=True)  # of a run killed before it recorded this epoch
     unfinished.rename(folder)
     return digest(folder)
+
+
+def epoch_saver(
+    result: Path,
+    accelerator: Accelerator,
+    tokenizer: ChatTokenizer,
+    *,
+    eot_id: int,
+    lora: Lora | None,
+    keep_epochs: Sequence[int],
+) -> Callable[[int, torch.nn.Module], tuple[str, str]]:
+    """Return the function (epoch, loss model) that saves a checkpoint as `save_epoch` does.
+
+    Args:
+        keep_epochs: First and last epoch of which a checkpoint is saved; of others the function returns ("", "").
+    """
+
+    first, last = keep_epochs
+
+    def save(epoch: int, loss_model: torch.nn.Module) -> tuple[str, str]:
+        if not first <= epoch <= last:
+            return "", ""
+        return save_epoch(result, epoch, loss_model, accelerator, tokenizer, eot_id=eot_id, lora=lora)
+
+    return save
 
 
 def save_epoch(

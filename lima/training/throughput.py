@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 import torch
 from accelerate import Accelerator
@@ -55,6 +55,14 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+class Speed(TypedDict):
+    """Speed of a step."""
+
+    tokens_per_second: float
+    mfu: float | None  # None if the device's peak is unknown
+    peak_memory: float  # bytes, of this process
+
+
 @dataclass(frozen=True)
 class Throughput:
     """Computes tokens/s, MFU and peak memory from a step's metrics."""
@@ -70,8 +78,7 @@ class Throughput:
         device = accelerator.device
         return cls(*parameters(model), device, accelerator.num_processes, peak(device, bf16=bf16))
 
-    def of_step(self, step: StepMetrics) -> dict[str, float | None]:
-        """tokens_per_second, mfu (None if the device's peak is unknown) and peak_memory (bytes, this process)."""
+    def of_step(self, step: StepMetrics) -> Speed:
         step_flops = flops(step.tokens, step.supervised_tokens, body=self.body, head=self.head)
         return {
             "tokens_per_second": step.tokens / step.seconds,
@@ -79,7 +86,7 @@ class Throughput:
             "peak_memory": float(peak_memory(self.device)),
         }
 
-    def progress_fields(self, speed: dict[str, float | None]) -> dict[str, str]:
+    def progress_fields(self, speed: Speed) -> dict[str, str]:
         """MFU and memory, formatted for the progress bar."""
         mfu, memory = speed["mfu"], speed["peak_memory"]
-        return {"mfu": "?" if mfu is None else f"{mfu:.0%}", "memory": f"{(memory or 0) / 1e9:.1f} GB"}
+        return {"mfu": "?" if mfu is None else f"{mfu:.0%}", "memory": f"{memory / 1e9:.1f} GB"}
