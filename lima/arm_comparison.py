@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +15,7 @@ from lima.display import visible_line
 from lima.errors import LimaError
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.records import EpochMetrics, EpochScore, Example
-from lima.reporting.metrics import run_metrics
+from lima.reporting.metrics import Metrics, run_metrics
 from lima.reporting.results import contestants_of
 from lima.text.normalize import comparison_key
 
@@ -176,7 +175,7 @@ def _composition(card: Card) -> dict[str, str]:
     }
 
 
-def _results(params: Params, arm: str, measured: dict[str, Any]) -> dict[str, str]:
+def _results(params: Params, arm: str, measured: Metrics) -> dict[str, str]:
     """Metrics of the selected epoch, and shares of the report; empty without a selection."""
     trained, selected = storage.result_dir("train", arm), storage.result_dir("select", arm)
     if not (selected / "chosen.json").exists():
@@ -200,7 +199,7 @@ def _results(params: Params, arm: str, measured: dict[str, Any]) -> dict[str, st
     return values | {name: f"{value:.3f}" for name, value in figures.items() if name.startswith(shares)}
 
 
-def _evaluations(params: Params, arms: tuple[str, str], measured: dict[str, Any]) -> Iterator[Evaluated]:
+def _evaluations(params: Params, arms: tuple[str, str], measured: Metrics) -> Iterator[Evaluated]:
     """Pairwise evaluations with a checkpoint of one of the arms; direct comparisons of both come first."""
     first, second = (set(contestants_of(params, arm)) for arm in arms)
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -20,6 +19,7 @@ from lima.config.entries import FolderModel, GemmaModel, HubModel, Model, Packag
 from lima.display import visible_line
 from lima.errors import LimaError
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
+from lima.jsonl import JsonObject
 from lima.mlflow_runs import TrainingRun
 from lima.records import Example
 from lima.reporting.results import contestants_of
@@ -57,7 +57,7 @@ class Exported:
     train: Sequence[Example]
     held_out: Sequence[Example]
     base_license: str
-    figures: Mapping[str, Any]  # of metrics.json; empty without a report
+    figures: JsonObject  # of metrics.json; empty without a report
 
 
 def export(params: Params, arm: str, out: Path, *, base_license: str | None) -> str:

@@ -7,7 +7,7 @@ warns of an empty file at every command.
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from lima.errors import LimaError
 from lima.records import Record
 
 R = TypeVar("R", bound=Record)
+JsonObject = Mapping[str, Any]  # of another program's file: code checks the values that it reads
 NO_RECORDS = "\n"  # content of a dependency without records
 ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')  # `write` puts the id first
 
@@ -112,7 +113,7 @@ def write_lines(path: Path, encoded: Iterable[bytes], *, is_dependency: bool = F
     return count
 
 
-def objects(path: Path) -> list[dict[str, Any]]:
+def objects(path: Path) -> list[JsonObject]:
     """Read the objects of a file of another program: one JSON array, or one object per line.
 
     Raises:
@@ -128,13 +129,15 @@ def objects(path: Path) -> list[dict[str, Any]]:
             rows = [(number, row) for number, row in enumerate(rows[0][1], start=1)]
     else:
         rows = [(n, _parsed(path, n, line)) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    values: list[JsonObject] = []
     for number, row in rows:
         if not isinstance(row, dict):
             raise MalformedLine(f"{path}: item {number} is not a JSON object; the file needs one object per answer")
-    return [row for _, row in rows]
+        values.append(row)
+    return values
 
 
-def _parsed(path: Path, number: int, text: bytes) -> Any:
+def _parsed(path: Path, number: int, text: bytes) -> object:
     try:
         return json.loads(text)
     except ValueError as error:

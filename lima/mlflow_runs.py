@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -94,7 +94,7 @@ def parameters(params: Params, arm: str, examples: Counter[str]) -> dict[str, st
         **_flat("lora", recipe.lora),
         **_flat("train", params.train),
         "mix.temperature": params.mix.temperature,
-        "select.annotator": " ".join(map(str, _plain(params.select.annotator).values())),
+        "select.annotator": " ".join(map(str, params.select.annotator.model_dump(mode="json").values())),
         "seed.filter": params.filter.seed,
         "seed.prompts": params.prompts.seed,
         "seed.mix": params.data_seed(arm),
@@ -339,7 +339,7 @@ def _flat(prefix: str, value: BaseModel | None) -> dict[str, object]:
     """Nested settings under dotted keys."""
     rows: dict[str, object] = {}
 
-    def add(key: str, part: Any) -> None:
+    def add(key: str, part: object) -> None:
         if isinstance(part, dict):
             for name, inner in part.items():
                 add(f"{key}.{name}", inner)
@@ -350,7 +350,7 @@ def _flat(prefix: str, value: BaseModel | None) -> dict[str, object]:
     return rows
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """A model, or a mapping of models, as plain JSON values."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

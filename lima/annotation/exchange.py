@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from lima.annotation.questions import CONTROLS, Question, StudyEvaluation, recor
 from lima.annotation.study import Study, import_annotations
 from lima.errors import LimaError
 from lima.evaluation.tasks import TASKS
+from lima.jsonl import JsonObject
 from lima.records import Annotation
 
 Format = Literal["jsonl", "label-studio", "argilla"]
@@ -86,7 +87,7 @@ def _records(path: Path) -> Iterable[Annotation]:
         ) from error
 
 
-def _item(question: Question) -> dict[str, Any]:
+def _item(question: Question) -> dict[str, object]:
     values = {name: getattr(question, name) for name in FIELDS if name != "texts"}
     return {**values, "texts": question.digest, "first": question.contestant if question.rival else None}
 
@@ -98,7 +99,7 @@ def _texts(question: Question) -> dict[str, str]:
     return {"prompt": prompt, **{f"answer_{n}": text for n, text in enumerate(question.texts, start=1)}}
 
 
-def _annotation(item: Mapping[str, Any], *, shown: str | None, **values: Any) -> Annotation:
+def _annotation(item: JsonObject, *, shown: str | None, **values: object) -> Annotation:
     fields = {name: item[name] for name in FIELDS}
     question = Question(
         fields["evaluation"],
@@ -125,7 +126,7 @@ def _shown(question: Question, record: Annotation) -> str:
 # --- Label Studio ---
 
 
-def _label_studio_task(question: Question, records: Sequence[Annotation]) -> dict[str, Any]:
+def _label_studio_task(question: Question, records: Sequence[Annotation]) -> dict[str, object]:
     return {
         "data": {**_texts(question), "item": _item(question)},
         "annotations": [
@@ -160,7 +161,7 @@ def _label_studio_task(question: Question, records: Sequence[Annotation]) -> dic
     }
 
 
-def _from_label_studio(task: Mapping[str, Any]) -> list[Annotation]:
+def _from_label_studio(task: JsonObject) -> list[Annotation]:
     item = task["data"]["item"]
     records = []
     for number, annotation in enumerate(task.get("annotations", [])):
@@ -206,7 +207,7 @@ def _label_studio_config(evaluation: StudyEvaluation) -> str:
 # --- Argilla ---
 
 
-def _argilla_record(question: Question, records: Sequence[Annotation]) -> dict[str, Any]:
+def _argilla_record(question: Question, records: Sequence[Annotation]) -> dict[str, object]:
     responses = [
         {"value": _shown(question, record), "user_id": record.person, "status": "submitted"} for record in records
     ]
@@ -223,7 +224,7 @@ def _argilla_record(question: Question, records: Sequence[Annotation]) -> dict[s
     }
 
 
-def _from_argilla(item: Mapping[str, Any]) -> list[Annotation]:
+def _from_argilla(item: JsonObject) -> list[Annotation]:
     metadata = item["metadata"]
     known = metadata.get("annotations", {})
     records = []

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -45,7 +45,7 @@ class Params(Section):
     profile: str
     models: dict[Key, Model]
     sources: dict[Key, Source]
-    source_filters: dict[Key, dict[str, Any]]
+    source_filters: dict[Key, dict[str, object]]
     arms: dict[Key, Arm]
     contestants: dict[Key, Contestant]
     ablations: dict[Key, list[str]]  # property → the arms that differ in it
@@ -275,17 +275,13 @@ def warn_if_uncompared(arm: str, params: Params) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Merge nested mappings; `changes` take precedence."""
-    return {
-        **values,
-        **{
-            key: _merged(values[key], value)
-            if isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
-            else value
-            for key, value in changes.items()
-        },
-    }
+    merged = dict(values)
+    for key, value in changes.items():
+        earlier = values.get(key)
+        merged[key] = _merged(earlier, value) if isinstance(value, Mapping) and isinstance(earlier, Mapping) else value
+    return merged
 
 
 def _threshold_path(source: str, path: tuple[int | str, ...]) -> tuple[int | str, ...]:

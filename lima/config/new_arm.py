@@ -22,6 +22,7 @@ from lima.config.entries import Arm, ArmContestant, Evaluation
 from lima.config.section import usable_key
 from lima.errors import LimaError
 
+Entries = Mapping[str, Any]  # of params.yaml, before they are validated
 ANNOTATIONS = Path("corpus/annotations")
 
 
@@ -151,7 +152,7 @@ def _write(path: Path, text: str, new: NewArm, evaluations: list[str], axes: lis
     return Added(new.name, new.name, tuple(evaluations), tuple(axes), tuple(created))
 
 
-def _arm(new: NewArm, params: Params, arms: Mapping[str, Any]) -> dict[str, Any]:
+def _arm(new: NewArm, params: Params, arms: Entries) -> dict[str, Any]:
     """The entry of the new arm."""
     entry(params.arms, "arm", new.copied)
     try:
@@ -179,7 +180,7 @@ def _arm(new: NewArm, params: Params, arms: Mapping[str, Any]) -> dict[str, Any]
     return arm
 
 
-def _validated(arm: Mapping[str, Any]) -> Arm | None:
+def _validated(arm: Entries) -> Arm | None:
     try:
         return Arm.model_validate(arm).recipe()
     except ValidationError:
@@ -190,7 +191,7 @@ def _contestants(params: Params, arm: str) -> list[str]:
     return [name for name, c in params.contestants.items() if isinstance(c, ArmContestant) and c.arm == arm]
 
 
-def _repeated(new: NewArm, params: Params, entries: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _repeated(new: NewArm, params: Params, entries: Entries) -> list[tuple[str, dict[str, Any]]]:
     """The evaluations of the copied arm, with the repetition in its place."""
     own = _contestants(params, new.copied)
     copied = params.arms[new.copied]
@@ -220,7 +221,7 @@ def _with_seeds(params: Params, contestant: str, seeds: tuple[int | None, ...]) 
     return contestant
 
 
-def _compared(new: NewArm, params: Params, entries: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _compared(new: NewArm, params: Params, entries: Entries) -> list[tuple[str, dict[str, Any]]]:
     """A comparison with the copied arm for each template and panel, and its evaluations of single responses."""
     own = _contestants(params, new.copied)
     if not own:
@@ -258,11 +259,11 @@ def _key(first: str, second: str, source: str, evaluation: Evaluation, sides: tu
 
 
 def _with(
-    values: Mapping[str, Any],
+    values: Entries,
     new: NewArm,
-    arm: Mapping[str, Any],
-    contestant: Mapping[str, Any],
-    evaluations: Mapping[str, Any],
+    arm: Entries,
+    contestant: Entries,
+    evaluations: Entries,
     axes: Sequence[str],
 ) -> dict[str, Any]:
     """The values of params.yaml with all additions."""
@@ -285,7 +286,7 @@ def _structure(text: str) -> CommentedMap:
     return document
 
 
-def _insert(text: str, section: str, entries: Mapping[str, Any]) -> str:
+def _insert(text: str, section: str, entries: Entries) -> str:
     """Insert entries, one line each, after the last entry of a section."""
     document = _structure(text)
     lines = text.splitlines(keepends=True)

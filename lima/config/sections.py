@@ -1,7 +1,7 @@
 """Parameters of each stage, one section per stage."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -90,7 +90,7 @@ class PluginFilter(Section):
     model_config = ConfigDict(extra="allow")
     prefilter: NoPrefilter = NoPrefilter()
 
-    def thresholds(self) -> dict[str, Any]:
+    def thresholds(self) -> dict[str, object]:
         return dict(self.model_extra or {})
 
 

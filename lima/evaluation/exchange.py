@@ -12,17 +12,17 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from lima import jsonl
 from lima.errors import LimaError
 from lima.inference import recorded
+from lima.jsonl import JsonObject
 from lima.records import JudgeReply, Judgment, Prompt, Response
 
 Format = Literal["alpaca-eval", "mt-bench", "arena-hard"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Key = tuple[str, str, int]  # contestant, prompt id, sample
-Row = Mapping[str, Any]
 
 ARENA_VALUES = {"A>>B": "first", "A>B": "first", "A=B": "tie", "B=A": "tie", "B>A": "second", "B>>A": "second"}
 ARENA_SCORES = {"first": "A>B", "second": "B>A", "tie": "A=B"}
@@ -31,10 +31,25 @@ MT_BENCH_WINNERS = {"model_1", "model_2", "tie", "error"}
 
 class RecordedJudgment(NamedTuple):
     judgment: Judgment
-    texts: dict[str, str]  # the judged responses by contestant; only AlpacaEval's files have them
+    texts: Mapping[str, str]  # the judged responses by contestant; only AlpacaEval's files have them
 
 
-def detect_judgments(row: Row) -> Format | None:
+class PublicJudgment(NamedTuple):
+    """A pairwise judgment of a public evaluation."""
+
+    question: str  # id of the question; in AlpacaEval its instruction
+    annotator: str
+    contestant: str
+    rival: str
+    turn: int
+    value: str | None
+    reason: Literal["unparsed", "inconsistent"] | None
+    detail: str = ""
+    replies: tuple[JudgeReply, ...] = ()
+    texts: Mapping[str, str] = {}  # see RecordedJudgment
+
+
+def detect_judgments(row: JsonObject) -> Format | None:
     """The format of a file of judgments, from its first object; None if it is not one."""
     if {"instruction", "output_1", "output_2", "preference"} <= row.keys():
         return "alpaca-eval"
@@ -65,7 +80,7 @@ def read_judgments(
             f"{path} has an unknown format: its first object has the keys {keys}; the formats are AlpacaEval "
             "annotations, MT-Bench pairwise judgments and Arena-Hard judgments"
         )
-    readers: dict[Format, Callable[[Row], dict[str, Any]]] = {
+    readers: dict[Format, Callable[[JsonObject], PublicJudgment]] = {
         "alpaca-eval": _from_alpaca_eval,
         "mt-bench": _from_mt_bench,
         "arena-hard": lambda row: _from_arena_hard(row, rival),
@@ -74,20 +89,32 @@ def read_judgments(
     judgments, counts = list[RecordedJudgment](), dict[tuple[str, ...], int]()
     for number, row in enumerate(rows, start=1):
         try:
-            fields = readers[form](row)
+            judgment = readers[form](row)
         except (KeyError, TypeError, ValueError) as error:
             raise jsonl.MalformedLine(
                 f"{path}: judgment {number} cannot be read: {error!r}; correct the file"
             ) from error
-        question, texts_of = fields.pop("question"), fields.pop("texts", {})
+        question = judgment.question
         matched = texts.get(question, []) if form == "alpaca-eval" else [ids[question]] if question in ids else []
         for prompt_id in matched:
-            name = annotator or fields["annotator"]
-            pair = (name, prompt_id, fields["contestant"], fields["rival"], str(fields["turn"]))
+            name = annotator or judgment.annotator
+            pair = (name, prompt_id, judgment.contestant, judgment.rival, str(judgment.turn))
             sample = counts[pair] = counts.get(pair, -1) + 1
-            values = {**fields, "annotator": name, "prompt_id": prompt_id, "sample": sample}
-            judgment = Judgment(evaluation=evaluation, task="pairwise", **values)
-            judgments.append(RecordedJudgment(judgment, texts_of))
+            record = Judgment(
+                evaluation=evaluation,
+                task="pairwise",
+                annotator=name,
+                prompt_id=prompt_id,
+                sample=sample,
+                turn=judgment.turn,
+                contestant=judgment.contestant,
+                rival=judgment.rival,
+                value=judgment.value,
+                reason=judgment.reason,
+                detail=judgment.detail,
+                replies=judgment.replies,
+            )
+            judgments.append(RecordedJudgment(record, judgment.texts))
     if not judgments:
         raise LimaError(
             f"none of the {len(rows)} judgments in {path} is about one of the {len(prompts)} prompts; check its ids or "
@@ -96,7 +123,7 @@ def read_judgments(
     return judgments
 
 
-def _from_alpaca_eval(row: Row) -> dict[str, Any]:
+def _from_alpaca_eval(row: JsonObject) -> PublicJudgment:
     preference = row["preference"]
     missing = preference is None or (isinstance(preference, float) and math.isnan(preference))
     if not missing and preference != 0 and not 1 <= preference <= 2:  # AlpacaFarm records a tie as 0
@@ -104,20 +131,20 @@ def _from_alpaca_eval(row: Row) -> dict[str, Any]:
     value = None if missing else "tie" if preference in (0, 1.5) else "win" if preference > 1.5 else "lose"
     words = row.get("raw_completion", row.get("preference_raw_completion"))
     contestant, rival = str(row.get("generator_2") or "output_2"), str(row.get("generator_1") or "output_1")
-    return {
-        "question": recorded.instruction(row).strip(),
-        "annotator": str(row.get("annotator") or "alpaca-eval"),
-        "contestant": contestant,
-        "rival": rival,
-        "texts": {contestant: str(row["output_2"]), rival: str(row["output_1"])},
-        "turn": 0,
-        "value": value,
-        "reason": "unparsed" if missing else None,
-        "detail": words if isinstance(words, str) else json.dumps(words, ensure_ascii=False) if words else "",
-    }
+    return PublicJudgment(
+        question=recorded.instruction(row).strip(),
+        annotator=str(row.get("annotator") or "alpaca-eval"),
+        contestant=contestant,
+        rival=rival,
+        turn=0,
+        value=value,
+        reason="unparsed" if missing else None,
+        detail=words if isinstance(words, str) else json.dumps(words, ensure_ascii=False) if words else "",
+        texts={contestant: str(row["output_2"]), rival: str(row["output_1"])},
+    )
 
 
-def _from_mt_bench(row: Row) -> dict[str, Any]:
+def _from_mt_bench(row: JsonObject) -> PublicJudgment:
     if "g1_winner" not in row:
         raise LimaError(
             "MT-Bench grades of single answers have a scale from 1 to 10, which no task has; judge pairs instead "
@@ -130,19 +157,22 @@ def _from_mt_bench(row: Row) -> dict[str, Any]:
         if winner not in MT_BENCH_WINNERS:
             raise ValueError(f"the winner {winner!r} is not one of {', '.join(sorted(MT_BENCH_WINNERS))}")
         preferred = {"model_1": models[0], "model_2": models[1]}.get(winner)
-        value = None if winner == "error" else "tie" if preferred is None else _side(preferred, first)
-        replies.append(_reply(first, value, row.get(f"g{game}_judgment")))
-    return {
-        "question": str(row["question_id"]),
-        "annotator": str(row["judge"][0] if isinstance(row["judge"], list) else row["judge"]),
-        "contestant": models[0],
-        "rival": models[1],
-        "turn": int(row.get("turn", 1)) - 1,
-        **_combined(models[0], replies),
-    }
+        side = None if winner == "error" else "tie" if preferred is None else _side(preferred, first)
+        replies.append(_reply(first, side, row.get(f"g{game}_judgment")))
+    value, reason = _combined(models[0], replies)
+    return PublicJudgment(
+        question=str(row["question_id"]),
+        annotator=str(row["judge"][0] if isinstance(row["judge"], list) else row["judge"]),
+        contestant=models[0],
+        rival=models[1],
+        turn=int(row.get("turn", 1)) - 1,
+        value=value,
+        reason=reason,
+        replies=tuple(replies),
+    )
 
 
-def _from_arena_hard(row: Row, rival: str | None) -> dict[str, Any]:
+def _from_arena_hard(row: JsonObject, rival: str | None) -> PublicJudgment:
     model, baseline = str(row["model"]), row.get("baseline") or rival
     if not baseline:
         raise LimaError("the file does not name the baseline model; name it with --rival")
@@ -151,14 +181,17 @@ def _from_arena_hard(row: Row, rival: str | None) -> dict[str, Any]:
         score, judgment = (game or {}).get("score"), (game or {}).get("judgment")
         words = judgment.get("answer") if isinstance(judgment, dict) else judgment
         replies.append(_reply(first, ARENA_VALUES.get(score or ""), words, detail=score or ""))
-    return {
-        "question": str(row.get("question_id", row.get("uid"))),
-        "annotator": str(row["judge"]),
-        "contestant": model,
-        "rival": str(baseline),
-        "turn": 0,
-        **_combined(model, replies),
-    }
+    value, reason = _combined(model, replies)
+    return PublicJudgment(
+        question=str(row.get("question_id", row.get("uid"))),
+        annotator=str(row["judge"]),
+        contestant=model,
+        rival=str(baseline),
+        turn=0,
+        value=value,
+        reason=reason,
+        replies=tuple(replies),
+    )
 
 
 def _side(preferred: str, first: str) -> str:
@@ -170,8 +203,10 @@ def _reply(first: str, value: str | None, words: object, detail: str = "") -> Ju
     return JudgeReply(first=first, value=value, text=text, reason=None if value else "unparsed", detail=detail)
 
 
-def _combined(contestant: str, replies: Sequence[JudgeReply]) -> dict[str, Any]:
-    """Value, reason and replies: a win in one order and a tie in the other is a tie, as for the annotators here."""
+def _combined(
+    contestant: str, replies: Sequence[JudgeReply]
+) -> tuple[str | None, Literal["unparsed", "inconsistent"] | None]:
+    """Value and reason: a win in one order and a tie in the other is a tie, as for the annotators here."""
     sides = {
         reply.value
         if reply.value in ("tie", None)
@@ -180,20 +215,17 @@ def _combined(contestant: str, replies: Sequence[JudgeReply]) -> dict[str, Any]:
         else "lose"
         for reply in replies
     }
-    value, reason = None, None
     if None in sides:
-        reason = "unparsed"
-    elif sides == {"win", "lose"}:
-        reason = "inconsistent"
-    else:
-        value = "tie" if "tie" in sides else sides.pop()
-    return {"value": value, "reason": reason, "replies": tuple(replies)}
+        return None, "unparsed"
+    if sides == {"win", "lose"}:
+        return None, "inconsistent"
+    return "tie" if "tie" in sides else sides.pop(), None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def questions(prompts: Iterable[Prompt], form: Format) -> list[dict[str, Any]]:
+def questions(prompts: Iterable[Prompt], form: Format) -> list[dict[str, object]]:
     """The prompts as questions of a public evaluation, so that its tools can run contestants and judges on them."""
     match form:
         case "alpaca-eval":
@@ -209,7 +241,7 @@ def questions(prompts: Iterable[Prompt], form: Format) -> list[dict[str, Any]]:
             ]
 
 
-def answers(responses: Sequence[Response], prompts: Sequence[Prompt], form: Format) -> list[dict[str, Any]]:
+def answers(responses: Sequence[Response], prompts: Sequence[Prompt], form: Format) -> list[dict[str, object]]:
     """The answers of one contestant in a public format; those to other prompts are left out.
 
     Raises:
@@ -259,7 +291,7 @@ def answers(responses: Sequence[Response], prompts: Sequence[Prompt], form: Form
 
 def judgment_rows(
     judgments: Sequence[Judgment], prompts: Sequence[Prompt], texts: Mapping[Key, str], form: Format
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Judgments of pairs in a public format.
 
     Args:
@@ -283,7 +315,7 @@ def judgment_rows(
             return [_to_arena_hard(judgment) for judgment in judgments]
 
 
-def _to_alpaca_eval(judgment: Judgment, prompt: Prompt, texts: Mapping[Key, str]) -> dict[str, Any]:
+def _to_alpaca_eval(judgment: Judgment, prompt: Prompt, texts: Mapping[Key, str]) -> dict[str, object]:
     sides = []
     for name in (judgment.rival or "", judgment.contestant):
         key = (name, judgment.prompt_id, judgment.sample)
@@ -303,9 +335,9 @@ def _to_alpaca_eval(judgment: Judgment, prompt: Prompt, texts: Mapping[Key, str]
     }
 
 
-def _to_mt_bench(judgment: Judgment) -> dict[str, Any]:
+def _to_mt_bench(judgment: Judgment) -> dict[str, object]:
     by_first = _by_first(judgment)
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "question_id": judgment.prompt_id,
         "model_1": judgment.contestant,
         "model_2": judgment.rival,
@@ -324,7 +356,7 @@ def _to_mt_bench(judgment: Judgment) -> dict[str, Any]:
     return row
 
 
-def _to_arena_hard(judgment: Judgment) -> dict[str, Any]:
+def _to_arena_hard(judgment: Judgment) -> dict[str, object]:
     by_first = _by_first(judgment)
     games = [by_first[judgment.rival or ""], by_first[judgment.contestant]]
     return {
@@ -365,7 +397,7 @@ def _user_turns(prompt: Prompt) -> list[str]:
     return [turn.content for turn in prompt.messages if turn.role == "user"]
 
 
-def write(path: Path, rows: Sequence[Row], form: Format) -> int:
+def write(path: Path, rows: Sequence[JsonObject], form: Format) -> int:
     """Write objects in a format's file type: AlpacaEval one JSON array, the others one object per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == "alpaca-eval":
@@ -399,8 +431,8 @@ def export_file(
     if rows and {"evaluation", "annotator", "replies"} <= rows[0].keys():
         judged = [r for path in responses for r in jsonl.read(path, Response)]
         texts = {(r.contestant, r.prompt_id, r.sample): r.text for r in judged if r.turn == 0}
-        rows = judgment_rows(list(jsonl.read(source, Judgment)), prompts, texts, form)
-        return f"{write(out, rows, form)} judgments in {out}"
+        written = write(out, judgment_rows(list(jsonl.read(source, Judgment)), prompts, texts, form), form)
+        return f"{written} judgments in {out}"
     raise LimaError(
         f"{source} has neither responses nor judgments; name a file such as data/sample/CONTESTANT/responses.jsonl or "
         "data/judge/EVALUATION/ANNOTATOR/judgments.jsonl"

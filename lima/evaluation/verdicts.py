@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from lima.text import reasoning_blocks
 
@@ -148,7 +148,7 @@ class _Labels:
     highest: str
 
 
-def response_schema(labels: Mapping[str, str]) -> dict[str, Any]:
+def response_schema(labels: Mapping[str, str]) -> dict[str, object]:
     """Return the `response_format` option that restricts a reply to a JSON object with a reason and a label.
 
     Args:
@@ -265,7 +265,7 @@ def _json_verdicts(text: str, labels: _Labels) -> tuple[str, list[_Candidate]]:
     return "".join([*kept, text[end:]]), candidates
 
 
-def _json_object(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+def _json_object(text: str, start: int) -> tuple[dict[str, object], int] | None:
     """The object that begins at an index, as JSON or as a Python literal without nested objects, and its end."""
     try:
         content, end = json.JSONDecoder(strict=False).raw_decode(text, start)
@@ -282,7 +282,7 @@ def _json_object(text: str, start: int) -> tuple[dict[str, Any], int] | None:
     return (content, end) if isinstance(content, dict) else None
 
 
-def _verdict_values(content: dict[str, Any], labels: _Labels) -> Iterator[str | None]:
+def _verdict_values(content: dict[str, object], labels: _Labels) -> Iterator[str | None]:
     keys = [key for key in content if isinstance(key, str) and re.sub(r"[\s-]", "_", key.casefold()) in KEYS]
     firm = [key for key in keys if "verdict" in key.casefold() or "final" in key.casefold()]
     for key in firm or keys:

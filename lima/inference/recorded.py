@@ -5,12 +5,13 @@ MT-Bench (FastChat) and Arena-Hard. Answers are matched with prompts by id; Alpa
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lima import jsonl
 from lima.errors import LimaError
+from lima.jsonl import JsonObject
 from lima.records import Prompt, Response
 from lima.text import reasoning_blocks
 
@@ -47,7 +48,7 @@ def read(path: Path, prompts: Sequence[Prompt], *, contestant: str, required: bo
     return sorted(responses, key=lambda response: (position[response.prompt_id], response.sample, response.turn))
 
 
-def detect(row: Mapping[str, Any]) -> Format | None:
+def detect(row: JsonObject) -> Format | None:
     """The format of a file of answers, from its first object; None if it is not one."""
     if {"prompt_id", "text"} <= row.keys():
         return "lima"
@@ -84,12 +85,12 @@ def _read(path: Path, prompts: Sequence[Prompt]) -> list[Response]:
     return responses
 
 
-def instruction(row: Mapping[str, Any]) -> str:
+def instruction(row: JsonObject) -> str:
     """The prompt of an object of AlpacaEval: its instruction, with the input if there is one."""
     return "\n\n".join(part for part in (str(row["instruction"]), str(row.get("input") or "")) if part)
 
 
-def _choices(path: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, int, str]]:
+def _choices(path: Path, rows: Sequence[JsonObject]) -> Iterator[tuple[str, int, int, str]]:
     """Question id, sample, turn and text; a turn is a text, or an object with a content (Arena-Hard 0.1)."""
     for row in rows:
         try:
@@ -100,7 +101,7 @@ def _choices(path: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[st
             raise _malformed(path, row.get("question_id"), error) from error
 
 
-def _messages(path: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, int, str]]:
+def _messages(path: Path, rows: Sequence[JsonObject]) -> Iterator[tuple[str, int, int, str]]:
     samples = Counter[str]()
     for row in rows:
         uid = str(row["uid"])
@@ -113,7 +114,7 @@ def _messages(path: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[s
         samples[uid] += 1
 
 
-def _text(answer: Any) -> str:
+def _text(answer: object) -> str:
     """The text of an answer: a string, {"content": …} or {"answer": …}."""
     while isinstance(answer, dict):
         answer = answer["answer"] if "answer" in answer else answer["content"]
@@ -149,7 +150,7 @@ def _by_id(answers: Iterator[tuple[str, int, int, str]], prompts: Sequence[Promp
             yield _response(ids.get(question, question), sample, turn, text)
 
 
-def _by_text(rows: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt]) -> Iterator[Response]:
+def _by_text(rows: Sequence[JsonObject], prompts: Sequence[Prompt]) -> Iterator[Response]:
     ids = by_text(prompts)
     samples = Counter[str]()
     for row in rows:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+from lima.jsonl import JsonObject
 from lima.sources import json_rows
 from lima.sources.json_rows import RowError
 
@@ -35,7 +36,7 @@ FOOTNOTE = re.compile(r"(?<=\S)\[\d{1,3}\]")  # Wikipedia's marks in Dolly's con
 TRANSCRIPT = re.compile(r"\n\n(Human|Assistant):")
 WAY_OUT = 'write it as JSON lines of {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", …}]}'
 
-Row = Mapping[str, Any]
+Row = JsonObject
 
 
 class Turn(NamedTuple):
@@ -64,7 +65,7 @@ class Layout(NamedTuple):
     parse: Callable[[Row], Dialogue]  # Raises RowError
 
 
-def of(row: Any, layouts: Sequence[Layout] | None = None) -> Layout | None:
+def of(row: object, layouts: Sequence[Layout] | None = None) -> Layout | None:
     """The layout of a row, None where it has none of them."""
     if not isinstance(row, Mapping):
         return None
@@ -89,7 +90,7 @@ def check(dialogue: Dialogue) -> None:
             raise Unfit("response_equals_input", repr(response.content.strip()[:60]))
 
 
-def user_texts(row: Any) -> list[str]:
+def user_texts(row: object) -> list[str]:
     """Every text of the user in a row, an instruction and its inputs apart; [] where the row has no known layout."""
     if (dialogue := _prompted(row)) is None:
         return []
@@ -100,7 +101,7 @@ def user_texts(row: Any) -> list[str]:
     return [text for text in dict.fromkeys([*texts, *dialogue.more]) if text.strip()]
 
 
-def first_prompt(row: Any) -> str:
+def first_prompt(row: object) -> str:
     """The first prompt of a row, an input below its instruction; "" where there is none."""
     dialogue = _prompted(row)
     return next((turn.content.strip() for turn in dialogue.turns if turn.role == "user"), "") if dialogue else ""
@@ -111,7 +112,7 @@ def apart(prompt: str, matter: str) -> tuple[str, ...]:
     return (prompt.removesuffix(f"\n\n{matter}"), matter) if matter and prompt.endswith(f"\n\n{matter}") else (prompt,)
 
 
-def keys(rows: Iterable[Any]) -> str:
+def keys(rows: Iterable[object]) -> str:
     """What rows of no known layout look like, for a message: the keys of the first of them."""
     row = next(iter(rows), None)
     if not isinstance(row, Mapping):
@@ -124,23 +125,25 @@ def keys(rows: Iterable[Any]) -> str:
     return f"rows with the keys {names}" if names else "rows without keys"
 
 
-def _prompted(row: Any) -> Dialogue | None:
+def _prompted(row: object) -> Dialogue | None:
     if isinstance(row, str):
         return Dialogue((Turn("user", row),))
     layout = of(row, (*LAYOUTS, *PROMPT_LAYOUTS))
-    return layout.parse(row) if layout else None
+    return layout.parse(row) if layout and isinstance(row, Mapping) else None
 
 
 # --- turns ---------------------------------------------------------------------------------------------------------
 
 
-def _cell(row: Row, key: str) -> Any:
+def _cell(row: Row, key: str) -> object:
     """A row's value; turns that are written as JSON, as in a cell of CSV, are decoded."""
     value = row.get(key)
     if isinstance(value, str) and value.lstrip().startswith("["):
         with suppress(RowError):
             turns = json_rows.loads(value.encode())
-            if all(isinstance(turn, Mapping) and not {"role", "from"}.isdisjoint(turn) for turn in turns):
+            if isinstance(turns, list) and all(
+                isinstance(turn, Mapping) and not {"role", "from"}.isdisjoint(turn) for turn in turns
+            ):
                 return turns
     return value
 
@@ -149,7 +152,7 @@ def _turn_key(row: Row) -> str | None:
     return next((key for key in TURNS if row.get(key) is not None), None)
 
 
-def _first_turn(row: Row) -> Any:
+def _first_turn(row: Row) -> object:
     """The first of the turns; in LIMA's layout, a text in the place of the list is the only turn."""
     if (key := _turn_key(row)) is None:
         return None
@@ -164,7 +167,7 @@ def _dialogue(row: Row) -> Dialogue:
     return Dialogue((*_system(row), *_turns(_cell(row, key), key)))
 
 
-def _turns(value: Any, key: str) -> tuple[Turn, ...]:
+def _turns(value: object, key: str) -> tuple[Turn, ...]:
     """Turns as objects with a role, or as bare texts in alternation."""
     value = [value] if isinstance(value, str | Mapping) else value
     if not isinstance(value, list) or not value:
@@ -172,7 +175,7 @@ def _turns(value: Any, key: str) -> tuple[Turn, ...]:
     return tuple(_turn(turn, number, f"{key}.{number}") for number, turn in enumerate(value))
 
 
-def _turn(turn: Any, number: int, key: str) -> Turn:
+def _turn(turn: object, number: int, key: str) -> Turn:
     if isinstance(turn, str):
         return Turn("assistant" if number % 2 else "user", _text(turn, key))
     if not isinstance(turn, Mapping):
@@ -184,16 +187,19 @@ def _turn(turn: Any, number: int, key: str) -> Turn:
     return Turn(ROLES.get(role.lower(), role or "no role"), "" if content is None else _text(content, key, blank=True))
 
 
-def _parts(parts: list[Any], key: str) -> str:
+def _parts(parts: list[object], key: str) -> str:
     """The text of a content that is a list of parts, as chat endpoints take it."""
-    other = [part for part in parts if not (isinstance(part, Mapping) and isinstance(part.get("text"), str))]
-    if other:
-        kind = other[0].get("type") if isinstance(other[0], Mapping) else other[0]
-        raise RowError(f"{key}: a part that is not text: {kind!r:.60}")
-    return "".join(part["text"] for part in parts)
+    texts: list[str] = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, Mapping) else None
+        if not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, Mapping) else part
+            raise RowError(f"{key}: a part that is not text: {kind!r:.60}")
+        texts.append(text)
+    return "".join(texts)
 
 
-def _text(value: Any, key: str, *, blank: bool = False) -> str:
+def _text(value: object, key: str, *, blank: bool = False) -> str:
     if not isinstance(value, str):
         raise RowError(f"{key}: no text, but {value!r:.60}")
     if not blank and not value.strip():
@@ -288,7 +294,7 @@ def _tree(row: Row) -> Dialogue:
     return Dialogue(tuple(turns))
 
 
-def _rank(reply: Mapping[str, Any]) -> float:
+def _rank(reply: Row) -> float:
     rank = reply.get("rank")
     return float("inf") if rank is None else rank
 
@@ -315,7 +321,7 @@ def _questions(row: Row) -> Dialogue:
     return Dialogue(tuple(Turn("user", text) for text in _strings(value, "turns")))
 
 
-def _strings(value: Any, key: str) -> list[str]:
+def _strings(value: object, key: str) -> list[str]:
     if not isinstance(value, list) or not value:
         raise RowError(f"{key}: no list of texts")
     return [_text(text, f"{key}.{number}") for number, text in enumerate(value)]

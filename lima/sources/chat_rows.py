@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from lima.records import Candidate, Dropped, Provenance, Turn
 from lima.sources import chat_layouts as layouts
 from lima.sources import containers
 from lima.sources.base import UNNAMED, DumpError, ReadStats, Shard, bad_row, below, digest
-from lima.sources.chat_layouts import Dialogue, Layout, Unfit
+from lima.sources.chat_layouts import Dialogue, Layout, Row, Unfit
 from lima.sources.containers import RawRow
 from lima.sources.json_rows import RowError
 
@@ -31,7 +31,7 @@ class Position(NamedTuple):
 class PositionFunction(Protocol):
     """Return the position of a row; `index` counts the rows of its file from 0."""
 
-    def __call__(self, path: Path, row: Any, index: int) -> Position: ...
+    def __call__(self, path: Path, row: Row, index: int) -> Position: ...
 
 
 class SourceInfo(NamedTuple):
@@ -78,9 +78,10 @@ def read_files(
                 continue
             assert layout  # every file with a readable row has one
             try:
-                if not layouts.of(row.value, (layout,)):
+                value = row.value
+                if not isinstance(value, Mapping) or not layouts.of(value, (layout,)):
                     raise RowError(f"not in {layout.name}, as the rows before, but {layouts.keys([row.value])}")
-                dialogue = layout.parse(row.value)
+                dialogue = layout.parse(value)
             except RowError as error:
                 yield bad_row(row.place, str(error), row.raw)
                 continue
@@ -90,7 +91,7 @@ def read_files(
             except Unfit as unfit:
                 yield Dropped(reason=unfit.reason, detail=unfit.detail, place=row.place, raw="")
                 continue
-            candidate = _candidate(dialogue, _provenance(path, row, position(path, row.value, index), info))
+            candidate = _candidate(dialogue, _provenance(path, row.raw, value, position(path, value, index), info))
             tally.answers += bool(candidate.response)
             yield candidate
 
@@ -112,7 +113,7 @@ def _rows(path: Path, accepted: Sequence[Layout]) -> Iterator[tuple[int, RawRow,
     yield from ((index, row, layout) for index, row in chain(first, numbered))
 
 
-def _layout(path: Path, values: Sequence[Any], accepted: Sequence[Layout]) -> Layout:
+def _layout(path: Path, values: Sequence[object], accepted: Sequence[Layout]) -> Layout:
     """Return the layout of most rows.
 
     Raises:
@@ -133,20 +134,20 @@ def _layout(path: Path, values: Sequence[Any], accepted: Sequence[Layout]) -> La
     return layout
 
 
-def _provenance(path: Path, row: RawRow, position: Position, info: SourceInfo) -> Provenance:
+def _provenance(path: Path, raw: bytes, row: Row, position: Position, info: SourceInfo) -> Provenance:
     """Author, address and license are the row's own if it has them; no layout implies them."""
     return Provenance(
         source=info.source,
         site=position.site,
         id=f"{below(path, info.root)}-{position.number}",
-        url=_first_text(row.value, "url"),
-        author=_first_text(row.value, "author") or UNNAMED,
-        license=_first_text(row.value, "license", "licence") or info.license,
-        digest=digest(row.raw),
+        url=_first_text(row, "url"),
+        author=_first_text(row, "author") or UNNAMED,
+        license=_first_text(row, "license", "licence") or info.license,
+        digest=digest(raw),
     )
 
 
-def _first_text(row: Mapping[str, Any], *names: str) -> str:
+def _first_text(row: Row, *names: str) -> str:
     values = (row.get(name) for name in names)
     return next((text.strip() for text in values if isinstance(text, str) and text.strip()), "")
 

@@ -30,7 +30,7 @@ BATCH = 1000  # rows of Parquet that are decoded at a time
 class RawRow(NamedTuple):
     place: str  # FILE:ROW, counted from 1; the header of a CSV file is row 1
     raw: bytes
-    value: Any  # a RowError where the row cannot be read
+    value: object  # a RowError if the row cannot be read
 
 
 def files(dumps: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
@@ -104,6 +104,7 @@ def _array(path: Path) -> Iterator[RawRow]:
         values = json_rows.loads(_bytes(path))
     except RowError as error:
         raise DumpError(f"{path} is {error}; fetch it again") from error
+    assert isinstance(values, list)  # the file begins with a bracket
     for number, value in enumerate(values, start=1):
         raw = canonical(value)
         if len(raw) > whole_lines.MAX_LINE:
@@ -197,12 +198,12 @@ def _arrow(path: Path, *, footer: bool) -> Iterator[Any]:
                 yield from batches
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """The bytes that stand for a row of a larger document; times and decimals as text."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str)
 
 
-def _value(line: bytes) -> Any:
+def _value(line: bytes) -> object:
     try:
         return json_rows.loads(line)
     except RowError as error:

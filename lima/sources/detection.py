@@ -119,14 +119,14 @@ def _torn(file: Path) -> str:
     return ""
 
 
-def _shape(record: Any) -> str | None:
+def _shape(record: object) -> str | None:
     if not isinstance(record, dict):
         return None
-    if record.get("kind") in ("t1", "t3") and isinstance(record.get("data"), dict):
-        record = record["data"]
-    name = next((name for keys, name in SHAPES if keys <= record.keys()), None)
-    if name or (layout := layouts.of(record)) is None:
-        return name or ("reddit" if "subreddit" in record else None)
-    if layout == layouts.LIMA or (layout == layouts.ALPACA and "history" in record):
+    nested = record.get("kind") in ("t1", "t3") and isinstance(record.get("data"), dict)  # as Reddit's API
+    row = record["data"] if nested else record
+    name = next((name for keys, name in SHAPES if keys <= row.keys()), None)
+    if name or (layout := layouts.of(row)) is None:
+        return name or ("reddit" if "subreddit" in row else None)
+    if layout == layouts.LIMA or (layout == layouts.ALPACA and "history" in row):
         return "released_lima"
     return "alpaca" if layout == layouts.ALPACA else "chat"

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path}:{number}", line
 
 
-def values(path: Path) -> Iterator[tuple[str, Any]]:
+def values(path: Path) -> Iterator[tuple[str, object]]:
     """Each row of JSON lines, or of a JSON array, after its place, FILE:ROW. Raises DumpError"""
     place = str(path)
     try:
@@ -62,7 +62,7 @@ def values(path: Path) -> Iterator[tuple[str, Any]]:
         raise DumpError(f"{place} cannot be read: {error}; correct it, or fetch it again") from error
 
 
-def loads(raw: bytes) -> Any:
+def loads(raw: bytes) -> object:
     """Parse JSON. Truncated JSON, text that is not UTF-8 and too deep nesting raise RowError."""
     if isinstance(raw, CutLine):
         raise RowError(f"a line of {raw.length:,} bytes, at most {whole_lines.MAX_LINE:,}")
@@ -72,7 +72,7 @@ def loads(raw: bytes) -> Any:
         raise RowError(f"no JSON: {error}") from error
 
 
-def check(value: Any, schema: type[R]) -> R:
+def check(value: object, schema: type[R]) -> R:
     """The row that a value is. Raises RowError"""
     try:
         return schema.model_validate(value)
@@ -85,12 +85,12 @@ def reason(error: ValidationError) -> str:
     return "; ".join(_words(e["loc"], e["msg"], e["input"]) for e in error.errors())
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """The bytes that stand for a row which has none of its own, being part of a larger document."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def _words(place: tuple[int | str, ...], message: str, found: Any) -> str:
+def _words(place: tuple[int | str, ...], message: str, found: object) -> str:
     key = ".".join(map(str, place))
     shown = "" if isinstance(found, dict | list) else f", not {found!r:.60}"
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"

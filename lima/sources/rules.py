@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from lima import reader_names
 from lima.config.sections import Filter, PluginFilter
@@ -35,7 +35,7 @@ class Rules(Protocol):
 class DecideFunction(Protocol):
     """`decide` of a reader; `thresholds` is its section filter.READER of params.yaml without `prefilter`."""
 
-    def __call__(self, candidate: Candidate, *, thresholds: Mapping[str, Any], to_markdown: Convert) -> Outcome: ...
+    def __call__(self, candidate: Candidate, *, thresholds: Mapping[str, object], to_markdown: Convert) -> Outcome: ...
 
 
 def apply(

@@ -7,7 +7,6 @@ import reprlib
 from collections.abc import Callable
 from datetime import date
 from itertools import pairwise
-from typing import Any
 
 from lima import constraint_types as types
 from lima.constraint_types import Arguments
@@ -18,7 +17,7 @@ YAML_DEPTH = 50  # nested brackets
 YAML_ALIASES = 10  # references to anchors, which multiply when they are nested
 ALIAS = re.compile(r"(?m)(?:^|[\s,\[{])\*[^\s*]")
 
-IS_TYPE: dict[types.ValueType, Callable[[Any], bool]] = {
+IS_TYPE: dict[types.ValueType, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -59,7 +58,7 @@ def yaml_mapping(arguments: types.YamlMapping, text: str) -> str | None:
         return f"not valid YAML: {error}"
 
 
-def yaml_value(text: str) -> Any:
+def yaml_value(text: str) -> object:
     """Parse a YAML file of limited size, depth and number of aliases.
 
     Raises:
@@ -89,7 +88,7 @@ def depth(text: str) -> int:
     return deepest
 
 
-def mapping_fault(arguments: types.Mapping, values: Any) -> str | None:
+def mapping_fault(arguments: types.Mapping, values: object) -> str | None:
     if not isinstance(values, dict):
         return f"not a mapping: {reprlib.repr(values)}"
     keys = tuple(values)
@@ -109,7 +108,7 @@ def mapping_fault(arguments: types.Mapping, values: Any) -> str | None:
     return None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise Unreadable("a key occurs twice")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lima.records import Candidate, Dropped
 from lima.sources import chat_layouts as layouts
@@ -39,7 +38,7 @@ def split(path: Path) -> str:
     return path.absolute().parent.name if name in UNNAMED_SPLITS else name
 
 
-def _by_split(path: Path, row: Any, index: int) -> Position:
+def _by_split(path: Path, row: layouts.Row, index: int) -> Position:
     """The site is the row's `source` if it has one, else the split of its file."""
     site = row.get("source")
     return Position(site if isinstance(site, str) and SITE.fullmatch(site) else split(path), index)

@@ -9,7 +9,7 @@ may share a name. What belongs to the task as a whole (categories, output langua
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -26,11 +26,11 @@ UNKNOWN = "Unknown"  # what the key Instance License says of a third of the task
 NO_INPUT = "<noinput>"  # what self-instruct's sets write in place of an empty input
 
 
-def _number_as_text(value: Any) -> Any:
+def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _empty_where_none(value: Any) -> Any:
+def _empty_where_none(value: object) -> object:
     return "" if value is None or (isinstance(value, str) and value.strip().casefold() == NO_INPUT) else value
 
 
@@ -44,7 +44,7 @@ class Task(JsonRow):
     licenses: Words = Field(alias="Instance License", default=[])
     contributors: Words = Field(alias="Contributors", default=[])
     url: Words = Field(alias="URL", default=[])
-    instances: list[Any] = Field(alias="Instances")
+    instances: list[object] = Field(alias="Instances")
 
 
 class Instance(JsonRow):

@@ -20,11 +20,11 @@ BOTS = {"AutoModerator"}
 TEAM = "-ModTeam"  # ends the name of a subreddit's shared moderator account
 
 
-def _seconds(value: Any) -> float:
+def _seconds(value: object) -> float:
     """Seconds since 1970, as a number or a date; 0 if unknown."""
     try:
-        number = 0.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
         return 0.0
     return number if math.isfinite(number) else 0.0
 

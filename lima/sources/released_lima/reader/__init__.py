@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from lima.records import Candidate, Dropped
 from lima.sources import chat_layouts as layouts
@@ -41,7 +40,7 @@ def read(
     info = SourceInfo(source, license, root or dumps, (layouts.LIMA, layouts.ALPACA))
     size = cache(_size)
 
-    def position(path: Path, row: Any, index: int) -> Position:
+    def position(path: Path, row: layouts.Row, index: int) -> Position:
         if "instruction" not in row:
             return Position(row.get("source") or UNKNOWN, index)
         rows = size(path)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import py7zr
 from py7zr.exceptions import ArchiveError
@@ -160,7 +160,7 @@ def _unpack(path: Path, required: str, wanted: Sequence[str], stack: ExitStack) 
     return unpacked
 
 
-def _bzip2(archive: Any) -> tuple[int, int] | None:
+def _bzip2(archive: py7zr.SevenZipFile) -> tuple[int, int] | None:
     """First byte and size of the bzip2 stream with all files; None for any other compression."""
     streams = archive.header.main_streams
     folders = streams.unpackinfo.folders if streams else []
@@ -170,7 +170,7 @@ def _bzip2(archive: Any) -> tuple[int, int] | None:
     return SIGNATURE + streams.packinfo.packpos, size
 
 
-def _entries(archive: Any) -> dict[str, Entry]:
+def _entries(archive: py7zr.SevenZipFile) -> dict[str, Entry]:
     """The archive's files by path."""
     entries: dict[str, Entry] = {}
     start = 0

@@ -8,7 +8,7 @@ a custom entity is an error of its row.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from lxml import etree
 from tqdm import tqdm
@@ -345,10 +345,18 @@ def bad_line(shown: str, row: BadRow) -> Dropped:
     return bad_row(f"{shown}:{row.line}", row.detail, row.raw)
 
 
-def _element(raw: bytes) -> Any:
+class RowElement(Protocol):
+    """A row as an XML element of lxml, which has no types."""
+
+    tag: str
+
+    def get(self, name: str, /) -> str | None: ...
+
+
+def _element(raw: bytes) -> RowElement:
     """Parse a row as an XML element."""
     try:
-        element = etree.fromstring(raw, PARSER)
+        element: RowElement = etree.fromstring(raw, PARSER)
     except etree.XMLSyntaxError as error:
         raise UnreadableRow(f"invalid XML: {error.msg.replace(' line 1,', '')}") from error
     if element.tag != "row":

@@ -12,7 +12,7 @@ identifies a section: `div.section.steps`, or in the oldest `div#steps`, and in 
 import html
 import re
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Protocol
 
 from lxml import etree
 
@@ -32,11 +32,25 @@ FRACTION = "frac"  # 1<sup>1</sup>⁄<sub>2</sub>, which is 1 1⁄2 and no power
 LEFT_OUT_IDS = {"breadcrumb", "originators", "method_toc", "coauthor_byline", "byline_hover"}  # before the opening
 
 
+class Node(Protocol):
+    """An HTML element of lxml, which has no types."""
+
+    tag: str
+    text: str | None
+    tail: str | None
+
+    def get(self, name: str, /) -> str | None: ...
+    def getparent(self) -> "Node | None": ...
+    def iter(self, tag: str, /) -> "Iterator[Node]": ...
+    def itertext(self) -> Iterator[str]: ...
+    def xpath(self, path: str, /) -> "list[Node]": ...
+
+
 class NoArticle(ValueError):
     """What a page lacks to be an article."""
 
 
-def body(page: Any) -> str:
+def body(page: Node) -> str:
     """As HTML: the opening, the ingredients and the steps; a heading for each method where there is more than one."""
     found = _sections(page, "steps") or page.xpath('//div[@id="steps"]')
     steps = [section for section in found if section.xpath(".//ol | .//ul")]
@@ -54,11 +68,11 @@ def body(page: Any) -> str:
     return "\n".join(parts)
 
 
-def _sections(page: Any, name: str) -> list[Any]:
+def _sections(page: Node, name: str) -> list[Node]:
     return [div for div in page.iter("div") if {"section", name} <= _classes(div)]
 
 
-def _headline(section: Any) -> str:
+def _headline(section: Node) -> str:
     """The name of a method; what its heading says besides ("Method 1 of 3", "Edit") is cut."""
     heading = next(iter(section.xpath(".//h3")), None)
     if heading is None:
@@ -70,7 +84,7 @@ def _headline(section: Any) -> str:
     return NUMBERED.sub("", text)
 
 
-def _blocks(root: Any, tags: Collection[str]) -> Iterator[str]:
+def _blocks(root: Node, tags: Collection[str]) -> Iterator[str]:
     """The outermost elements with these tags, in order, that hold any text."""
     walk = etree.iterwalk(root, events=("start",))
     for _, node in walk:
@@ -83,7 +97,7 @@ def _blocks(root: Any, tags: Collection[str]) -> Iterator[str]:
                 yield fragment
 
 
-def _fragment(root: Any) -> str:
+def _fragment(root: Node) -> str:
     """The element as HTML of the tags we keep, without attributes; walked, not recursed, so that depth cannot hurt."""
     parts: list[str] = []
     walk = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
@@ -101,24 +115,25 @@ def _fragment(root: Any) -> str:
     return re.sub(r"\s+", " ", "".join(parts)).strip()
 
 
-def _tag(node: Any, *, closing: bool) -> str:
+def _tag(node: Node, *, closing: bool) -> str:
     name = node.tag
     if name == "br":
         return "" if closing else "<br>"
-    if name in ("sup", "sub") and node.getparent() is not None and FRACTION in _classes(node.getparent()):
-        return " " if name == "sup" and not closing and node.getparent().text else ""
+    parent = node.getparent()
+    if name in ("sup", "sub") and parent is not None and FRACTION in _classes(parent):
+        return " " if name == "sup" and not closing and parent.text else ""
     if name == "h3" or name in KEPT:
         return f"</{name}>" if closing else f"<{name}>"
     return " " if name in SPACED else ""
 
 
-def _is_left_out(node: Any) -> bool:
+def _is_left_out(node: Node) -> bool:
     return node.tag in LEFT_OUT or node.get("id") in LEFT_OUT_IDS or not _classes(node).isdisjoint(LEFT_OUT_CLASSES)
 
 
-def _classes(node: Any) -> set[str]:
+def _classes(node: Node) -> set[str]:
     return set((node.get("class") or "").split())
 
 
-def words(node: Any) -> str:
+def words(node: Node | None) -> str:
     return "" if node is None else " ".join("".join(node.itertext()).split())

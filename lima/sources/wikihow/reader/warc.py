@@ -6,9 +6,9 @@ continues at the next place in the file that looks like a record's beginning. No
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from lima.sources.base import DumpError
 
@@ -80,7 +80,7 @@ def _records(file: BinaryIO, marker: bytes) -> Iterator[WarcResponse | BrokenRec
         yield lost
 
 
-def _response(record: Any, offset: int) -> WarcResponse | BrokenRecord:
+def _response(record: WarcRecord, offset: int) -> WarcResponse | BrokenRecord:
     address = str(record.headers.get("WARC-Target-URI", "")).strip("<> ")
     if record.record_type == WarcRecordType.revisit:
         return WarcResponse(offset, address, None, REVISIT, b"")
@@ -96,7 +96,7 @@ def _response(record: Any, offset: int) -> WarcResponse | BrokenRecord:
     encoded = {"content-encoding", "transfer-encoding"} & {name.lower() for name in headers.asdict()}
     if len(body) < length and not encoded:
         return BrokenRecord(offset, f"cut short: {len(body):,} of {length:,} bytes", cut=True)
-    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
     return WarcResponse(offset, address, http.status_code if http else None, kind, body)
 
 
