@@ -13,7 +13,7 @@ from lima.config import Params
 from lima.config.entries import RandomModel
 from lima.evaluation.ablations import Ablation, Contrast, Level, ablations, levels_of
 from lima.reporting import paper, templating
-from lima.reporting.measures import AnnotatorKind, Evaluations
+from lima.reporting.measures import KINDS, READERS, AnnotatorKind, Evaluations
 from lima.reporting.results import Results
 from lima.reporting.svg import FAINT, HUES, INK, WIDTH, drawing, inline
 
@@ -42,7 +42,7 @@ class Shown:
     @property
     def is_authority(self) -> bool:
         """Whether a conclusion about quality may rest on it."""
-        return self.kind in ("people", "endpoint") and self.table.usable
+        return self.kind in READERS and self.table.usable
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,14 @@ def axes(p: Params, results: Results, evaluations: Evaluations) -> list[Axis]:
     perplexities = {arm: results.chosen_epoch(arm).held_out_perplexity for arm in results.arms}
     tables = ablations(p, results.judgments, unusable=unusable, perplexities=perplexities)
     kinds = {annotator: m.kind for by in evaluations.values() for annotator, m in by.items()}
-    order = ("people", "endpoint", "rules", "baseline")
     found = []
     for number, (name, arms) in enumerate(p.ablations.items()):
-        own = sorted((t for t in tables if t.axis == name), key=lambda t: order.index(kinds[t.annotator]))
+        own = sorted((t for t in tables if t.axis == name), key=lambda t: KINDS.index(kinds[t.annotator]))
         shown = tuple(
             Shown(
                 table=table,
                 kind=kinds[table.annotator],
-                template=_template(table) if kinds[table.annotator] in ("people", "endpoint") else "",
+                template=_template(table) if kinds[table.annotator] in READERS else "",
                 figure=_figure(table, f"ablation-{number}-{place}"),
             )
             for place, table in enumerate(own)
@@ -112,7 +111,7 @@ def conclude(p: Params, axis: str, shown: Sequence[Shown]) -> AxisConclusion:
         return AxisConclusion(axis, (), "No conclusion: the base model has random weights.", (), published)
     authorities = [row for row in shown if row.is_authority]
     if not authorities:
-        unusable = list(dict.fromkeys(r.table.annotator for r in shown if r.kind in ("people", "endpoint")))
+        unusable = list(dict.fromkeys(r.table.annotator for r in shown if r.kind in READERS))
         if not shown:
             reason = "No conclusion: no annotator has judged the reference and another recipe."
         elif unusable:

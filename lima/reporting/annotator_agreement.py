@@ -13,19 +13,27 @@ from lima.evaluation.statistics.estimates import Estimate, NotEstimable, Nothing
 from lima.evaluation.statistics.proportions import clustered_share
 from lima.evaluation.tasks import TASKS
 from lima.records import Judgment, Task
-from lima.reporting.measures import AnnotatorKind, Evaluations
+from lima.reporting.measures import KINDS, AnnotatorKind, Evaluations
 from lima.reporting.results import Results
 
 POINTS = {"win": 1.0, "tie": 0.0, "lose": -1.0}
-ORDER: tuple[AnnotatorKind, ...] = ("people", "endpoint", "rules", "baseline")
-Group = Literal["person", "model", "baseline"]
-GROUPS: Mapping[AnnotatorKind, Group] = {"people": "person", "endpoint": "model", "baseline": "baseline"}
+Group = Literal["person", "model", "recorded", "baseline"]
+GROUPS: Mapping[AnnotatorKind, Group] = {
+    "people": "person",
+    "endpoint": "model",
+    "recorded": "recorded",
+    "baseline": "baseline",
+}
 COMPARED: Sequence[tuple[Group, Group]] = (
     ("person", "person"),
     ("person", "model"),
     ("model", "model"),
+    ("person", "recorded"),
+    ("model", "recorded"),
+    ("recorded", "recorded"),
     ("person", "baseline"),
     ("model", "baseline"),
+    ("recorded", "baseline"),
 )
 Unit = tuple[str, str, int, int, str]  # evaluation, prompt, sample, turn, contestant
 
@@ -72,7 +80,7 @@ def agreements(results: Results, evaluations: Evaluations, report: Report) -> li
     People count by their majority, a tie if there is none. Single persons are compared in `groups`.
     """
     kinds = {m.annotator: m.kind for by in evaluations.values() for m in by.values() if m.task == "pairwise"}
-    order = sorted(kinds, key=lambda name: ORDER.index(kinds[name]))
+    order = sorted(kinds, key=lambda name: KINDS.index(kinds[name]))
     labels = {name: _majority(results, evaluations, name) for name in order}
     rows = []
     for one, other in combinations(order, 2):

@@ -63,22 +63,31 @@ def loss(results: Results) -> Markup:
 
 
 def epochs(name: str, arm: ArmResults) -> Markup:
-    """Held-out perplexity and dev score by epoch; in §3 perplexity rises while quality improves."""
-    with drawing(WIDTH, 2.2) as figure:
-        left, right = figure.subplots(1, 2, sharex=True)
+    """Held-out perplexity and dev score by epoch and against each other; in §3 both rise."""
+    with drawing(WIDTH, 2.3) as figure:
+        left, middle, right = figure.subplots(1, 3)
         numbers = [epoch.epoch for epoch in arm.epochs]
-        left.plot(numbers, [epoch.held_out_perplexity for epoch in arm.epochs], "o-", color=SECOND, markersize=4)
-        right.plot(
-            list(arm.scores), [100 * score.score for score in arm.scores.values()], "o-", color=FIRST, markersize=4
-        )
-        right.axhline(0, color=INK, linewidth=0.6)
+        perplexities = {epoch.epoch: epoch.held_out_perplexity for epoch in arm.epochs}
+        scores = {epoch: 100 * score.score for epoch, score in arm.scores.items() if epoch in perplexities}
+        left.plot(numbers, list(perplexities.values()), "o-", color=SECOND, markersize=4)
+        middle.plot(list(scores), list(scores.values()), "o-", color=FIRST, markersize=4)
+        for epoch, score in scores.items():
+            filled = INK if epoch == arm.chosen else "none"
+            right.plot([perplexities[epoch]], [score], "o", color=INK, markersize=4, markerfacecolor=filled)
+            right.annotate(f"{epoch}", (perplexities[epoch], score), (4, 3), textcoords="offset points", fontsize=8)
         left.set_title("held-out perplexity")
-        right.set_title("dev score: win − lose against the base, points")
-        for axes in (left, right):
+        middle.set_title("dev score, points")
+        right.set_title("dev score by perplexity")
+        for axes in (left, middle):
             _frame(axes, x="epoch", y="")
             axes.axvline(arm.chosen, color=INK, linewidth=0.8, linestyle=":")
             axes.set_xlim(min(numbers) - 0.3, max(numbers) + 0.3)
-        values = "; ".join(f"epoch {epoch.epoch} perplexity {epoch.held_out_perplexity:.2f}" for epoch in arm.epochs)
+        _frame(right, x="held-out perplexity", y="")
+        right.xaxis.set_major_locator(MaxNLocator(4))
+        right.margins(0.2)
+        for axes in (middle, right):
+            axes.axhline(0, color=INK, linewidth=0.6)
+        values = "; ".join(f"epoch {epoch} perplexity {value:.2f}" for epoch, value in perplexities.items())
         return inline(figure, f"epochs-{name}", description=f"{name} by epoch: {values}. Selected: epoch {arm.chosen}.")
 
 

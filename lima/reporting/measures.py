@@ -29,6 +29,8 @@ from lima.records import Judgment, Task
 from lima.reporting.results import Results
 
 AnnotatorKind = Literal["people", "endpoint", "recorded", "rules", "baseline"]
+KINDS: tuple[AnnotatorKind, ...] = ("people", "endpoint", "recorded", "rules", "baseline")  # people first
+READERS: tuple[AnnotatorKind, ...] = ("people", "endpoint", "recorded")  # who can judge quality
 Value = Callable[[Judgment], float | None]  # the number that a judgment contributes to a score; None: nothing
 Key = tuple[str, int, int, str | None]  # prompt, sample, turn, person
 PAIR = ""  # key of missing judgments about a pair

@@ -23,6 +23,7 @@ from lima.reporting import (
     breakdown,
     conclusions,
     dialogues,
+    epoch_course,
     figures,
     metrics,
     paper,
@@ -129,6 +130,9 @@ def render(p: Params, findings: Findings, figures: Metrics, axes: Sequence[Axis]
         licenses=_licenses(results),
         side_by_side=side_by_side(p, results),
         settings=_settings(p),
+        epoch_courses={
+            name: epoch_course.describe(p, arm, dev_prompts=len(results.dev)) for name, arm in results.arms.items()
+        },
         plots=_plots(results, measured),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lima.config.sections import Report
 from lima.evaluation.statistics.estimates import NotEstimable, NothingToMeasure
-from lima.reporting.measures import AnnotatorKind, Evaluations
+from lima.reporting.measures import KINDS, AnnotatorKind, Evaluations
 from lima.reporting.results import Results
 
 POINTS = {"win": 1.0, "tie": 0.5, "lose": 0.0}
@@ -42,7 +42,7 @@ def rankings(results: Results, evaluations: Evaluations, report: Report) -> list
     }
     order = sorted(
         annotators,
-        key=lambda name: ("people", "endpoint", "recorded", "rules", "baseline").index(annotators[name].kind),
+        key=lambda name: KINDS.index(annotators[name].kind),
     )
     found = [_ranking(name, results, evaluations, report) for name in order]
     return [ranking for ranking in found if ranking is not None]

@@ -149,6 +149,16 @@ def test_equal_files_give_an_equal_report_and_a_second_run_replaces_the_first(he
     assert {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()} == first
 
 
+def test_a_sentence_says_how_perplexity_and_quality_move_and_that_it_is_no_test(plain):
+    html = (plain / "report.html").read_text()
+    # 9.1 + 0.4 · epoch; 0.6 − 0.1 · epoch
+    course = (
+        "From epoch 1 to 3, held-out perplexity rises from 9.50 to 10.30, and the dev score falls from +50.0 to +30.0"
+    )
+    assert course in html
+    assert "(2 prompts, by a baseline rule, which measures form; without an interval, so not a test)" in html
+
+
 def test_the_tables_to_plot_hold_every_epoch_and_every_outcome(plain):
     epochs = list(csv.DictReader((plain / "plots/epochs.csv").read_text().splitlines()))
     assert [(row["arm"], row["epoch"]) for row in epochs[:4]] == [

@@ -314,6 +314,18 @@ def test_groups_have_the_agreement_of_the_paper_with_alpha_beside_the_baselines(
     assert {"grade", "dialogue", "rating"} <= {row.task for row in rows}
 
 
+def test_recorded_judgments_are_a_group_of_their_own(run):
+    p, written, evaluations = run
+    recorded = {
+        name: {who: dataclasses.replace(m, kind="recorded") if who == "judge-small" else m for who, m in by.items()}
+        for name, by in evaluations.items()
+    }
+    groups = {(r.first, r.second) for r in annotator_agreement.groups(written, recorded, p.report)}
+    assert {("person", "recorded"), ("model", "recorded"), ("recorded", "baseline")} <= groups
+    assert ("model", "model") not in groups
+    assert annotator_agreement.agreements(written, recorded, p.report)
+
+
 def test_an_annotator_that_always_says_tie_has_half_the_agreement_and_a_kappa_of_zero(run):
     p, written, evaluations = run
     rows = annotator_agreement.agreements(written, evaluations, p.report)
