@@ -62,15 +62,19 @@ def options(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A dump in its original format: a file, an archive or a folder.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A dump in its original format: a file, an archive, a folder or an address (https://)."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this number of candidates.")] = None,
     skip: Annotated[int, typer.Option(min=0, help="Leave out this number of candidates first.")] = 0,
 ) -> None:
     """Show what a dump contains: how many rows would be kept or dropped, and why."""
     from lima import config, inspection
+    from lima.sources import remote
 
-    result = inspection.inspect(path, config.load(), limit=limit, skip=skip)
+    result = inspection.inspect(remote.location(path), config.load(), limit=limit, skip=skip)
     typer.echo(visible_json(result.model_dump_json(indent=2)) if as_json else inspection.render(result))
 
 

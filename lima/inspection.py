@@ -15,7 +15,7 @@ from lima.curation.decisions import Outcome
 from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.records import Candidate, Dropped, Example, Record
-from lima.sources import detection, registry, rules
+from lima.sources import detection, registry, remote, rules
 from lima.sources.base import BAD_ROW, ReadStats
 from lima.sources.reddit import reader
 from lima.text.html_to_markdown import to_markdown, to_marked
@@ -53,13 +53,14 @@ def inspect(path: Path, params: Params, *, limit: int | None = None, skip: int =
     """Read a dump with the reader of its format, and filter its candidates as the stage `filter` would.
 
     Args:
-        path: A file or a folder.
+        path: A file or a folder, or an address from `lima.sources.remote`.
         params: The filters' thresholds.
         limit: Stop after this number of candidates; None reads the whole dump. Rows that cannot become candidates do
             not count.
         skip: Leave out this number of candidates first. Their rows are read and counted.
     """
     name = detection.detect(path)
+    remote.require_local(path, name)
     tally, bad, dropped, scores = ReadStats(), list[BadRow](), Counter[str](), Counter[int]()
     candidates = skipped = 0
     limited = False

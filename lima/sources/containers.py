@@ -181,7 +181,7 @@ def _arrow_rows(path: Path, batches: Iterator[Any]) -> Iterator[RawRow]:
 def _parquet(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(path) as file:
+    with ParquetFile(path if isinstance(path, Path) else path.open("rb")) as file:
         yield from file.iter_batches(batch_size=BATCH)
 
 
@@ -189,7 +189,7 @@ def _arrow(path: Path, *, footer: bool) -> Iterator[Any]:
     """Record batches of a stream, as save_to_disk writes it, or of a file with a footer."""
     import pyarrow
 
-    with pyarrow.OSFile(str(path)) as file:
+    with pyarrow.OSFile(str(path)) if isinstance(path, Path) else pyarrow.PythonFile(path.open("rb"), "r") as file:
         if footer:
             with pyarrow.ipc.open_file(file) as batches:
                 yield from (batches.get_batch(number) for number in range(batches.num_record_batches))

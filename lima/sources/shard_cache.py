@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from lima import jsonl, records, storage, text
 from lima.records import Candidate, Record
-from lima.sources import registry, shards
+from lima.sources import registry, remote, shards
 from lima.sources.base import UNNAMED, Prefilter, ReadStats
 from lima.sources.shards import Partition
 
@@ -105,7 +105,7 @@ def identity(job: Job) -> str:
     """Digest of the job without its store, and of the path and content of each file."""
     total = xxhash.xxh3_128(job.model_dump_json(exclude={"store"}).encode())
     for path in shards.files(job.part.pieces):
-        total.update(f"{path}\0{_digest(path)}\0".encode())
+        total.update(f"{path}\0{remote.version(path) or _digest(path)}\0".encode())
     return total.hexdigest()
 
 
@@ -128,7 +128,7 @@ def _whole(folder: Path) -> CachedShard | None:
 
 
 def _read(job: Job, early: Prefilter, working: Path, folder: Path) -> CachedShard:
-    read = registry.reader(job.reader, root=Path(job.root))
+    read = registry.reader(job.reader, root=remote.location(job.root))
     tally, dropped, candidates = ReadStats(), Counter[str](), []
     (working / "part").mkdir()
     with (
@@ -137,7 +137,7 @@ def _read(job: Job, early: Prefilter, working: Path, folder: Path) -> CachedShar
     ):
         for dump, *_ in job.part.pieces:
             candidates.append(0)
-            for record in read(Path(dump), source=job.source, license=job.license, tally=tally, early=early):
+            for record in read(remote.location(dump), source=job.source, license=job.license, tally=tally, early=early):
                 if isinstance(record, Candidate):
                     candidates[-1] += 1
                     offered.write(credited(record, author=job.author, url=job.url).model_dump_json() + "\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import NonNegativeInt
 
 from lima.records import Record
-from lima.sources import registry
+from lima.sources import registry, remote
 from lima.sources.base import Shard
 
 
@@ -20,7 +20,12 @@ class Partition(Record):
 
 
 def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
-    """Return the parts in the order of the dumps; small shards are grouped up to `enough` bytes."""
+    """Return the parts in the order of the dumps; small shards are grouped up to `enough` bytes.
+
+    Raises:
+        DumpError: the dumps cannot be read, or the reader cannot read from an address.
+    """
+    remote.require_local(dumps, reader)
     groups: list[list[Shard]] = []
     small = registry.small_shards(reader)
     size = enough
@@ -35,7 +40,11 @@ def partitions(reader: str, dumps: Path, *, enough: int) -> list[Partition]:
 
 def files(pieces: tuple[tuple[str, ...], ...]) -> list[Path]:
     """Return all files of a part, each once."""
-    return [path for path in map(Path, dict.fromkeys(name for piece in pieces for name in piece)) if path.is_file()]
+    return [
+        path
+        for path in map(remote.location, dict.fromkeys(name for piece in pieces for name in piece))
+        if path.is_file()
+    ]
 
 
 def _part(group: list[Shard], dumps: Path) -> Partition:

@@ -22,7 +22,7 @@ from lima.errors import LimaError, run_command
 from lima.parallel import process_pool, progress, ray_cluster
 from lima.parallel.jobs import Event, Reply
 from lima.records import Dropped
-from lima.sources import merge, registry, shard_cache, shards
+from lima.sources import merge, registry, remote, shard_cache, shards
 from lima.sources.base import BAD_ROW, Prefilter, Subreddits
 from lima.sources.shard_cache import CachedShard, Job
 
@@ -69,7 +69,9 @@ def plan(source: str, params: Params) -> list[Job]:
             code=_code(entry.reader),
             store=str(store),
         )
-        for part in shards.partitions(entry.reader, Path(entry.dumps), enough=params.scrape.part_megabytes * 10**6)
+        for part in shards.partitions(
+            entry.reader, remote.location(entry.dumps), enough=params.scrape.part_megabytes * 10**6
+        )
     ]
 
 

@@ -115,7 +115,7 @@ def check_paths(params: Params) -> None:
     missing = [
         f"{key}: {path} does not exist; put {content} there or correct params.yaml"
         for key, path, content in _inputs(params)
-        if not Path(path).exists()
+        if "://" not in path and not Path(path).exists()  # addresses are checked when they are read
     ]
     if missing:
         raise MissingPaths("\n  ".join([f"params.yaml names {len(missing)} inputs that do not exist:", *missing]))
