@@ -65,7 +65,7 @@ def measure() -> Iterator[Claim]:
 def rule() -> base.Prefilter:
     p = config.load().filter
     return base.Prefilter(
-        min_response_score=p.stack_exchange.min_response_score,
+        min_response_score=p.stack_exchange.prefilter.min_response_score,
         reservoir=p.unfiltered_reservoir,
         shares=partial(hashing.fast_hash_uniforms, p.seed),
     )
