@@ -1,6 +1,6 @@
 """Dumps at fsspec addresses (s3://, hf://, https://, file:// …), read as a stream without a local copy.
 
-An address stands where readers take a path: `RemotePath` has the part of pathlib's interface that they use. Only files
+Readers take an address in place of a path: `RemotePath` has the part of pathlib's interface that they use. Only files
 that are read from front to back, and Parquet files, are read in this way; an archive needs a local copy.
 """
 

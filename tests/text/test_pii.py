@@ -23,6 +23,7 @@ WEB_TOKEN = "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiI0MDc1" + "." + "Qm9iX2lz
         ("Call 1-212-736-5000.", "phone", "Call 555-0100."),
         ("From abroad +44 20 7946 1234, please", "phone", "From abroad 555-0100, please"),
         ("From abroad +49 (0)30 901820", "phone", "From abroad 555-0100"),
+        ("From abroad (+32) (0)70-12-34-56.", "phone", "From abroad 555-0100."),
         ("From Niue +683 4002, please", "phone", "From Niue 555-0100, please"),  # 7 digits: the shortest in use
         ("From there +123 4567 8901 2345", "phone", "From there 555-0100"),  # 15 digits: the maximum of E.164
         ("ping 93.184.216.34 first", "ip_address", "ping 192.0.2.1 first"),
