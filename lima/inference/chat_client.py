@@ -137,9 +137,15 @@ class Endpoint:
         self._http = http
         # `client.post` prepares each request anew, which takes twice the processor time of all the rest
         self._address = httpx2.URL(f"{str(client.base_url).rstrip('/')}/chat/completions")
-        self._headers = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
-        if key:
-            self._headers |= client.auth_headers
+        headers = {**client.default_headers, **(client.auth_headers if key else {})}
+        self._headers = httpx2.Headers(
+            {  # without statistics about this machine
+                name: value
+                for name, value in headers.items()
+                if isinstance(value, str) and not name.startswith("X-Stainless-")
+            },
+            encoding="ascii",
+        )
         self._settings = settings
         self._prices = prices
         self._spending = spending

@@ -58,7 +58,7 @@ class Session:
                 self._limit.check()
                 reply = await self._endpoint.ask(request)
                 if isinstance(reply, ChatResponse):
-                    reply = self._cache.put(self._served.url, request, reply)
+                    reply = self._cache.put(self._served.url, request, reply, key=key)
             else:
                 self.cached += 1
         self._bar.set_postfix_str(self._progress(), refresh=False)

@@ -53,6 +53,7 @@ class CacheError(LimaError):
 class ResponseCache:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._checkout = str(Path.cwd())
         self._totals: dict[str, Amount] = {}  # by stage, with unsaved amounts
         self._unsaved: dict[str, Amount] = {}  # by stage; one transaction for a response and its cost
 
@@ -60,9 +61,13 @@ class ResponseCache:
         """Return the cached response, None if there is none."""
         return self.find(digest(url, request))
 
-    def put(self, url: str, request: ChatRequest, response: ChatResponse) -> ChatResponse:
-        """Store a response, unless another process has stored one for this request; return the stored one."""
-        key = digest(url, request)
+    def put(self, url: str, request: ChatRequest, response: ChatResponse, *, key: str = "") -> ChatResponse:
+        """Store a response, unless another process has stored one for this request; return the stored one.
+
+        Args:
+            key: digest of the request, if it is known.
+        """
+        key = key or digest(url, request)
         row = [key, _shown(url), request.model, request.model_dump_json(), response.model_dump_json()]
         with self._database:
             added = self._database.execute("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", row).rowcount
@@ -91,7 +96,7 @@ class ResponseCache:
     def spent(self, stage: str) -> Amount:
         """Return what a stage of this checkout has spent in all its runs."""
         if stage not in self._totals:
-            row = self._database.execute(SPENDING, [str(Path.cwd()), stage]).fetchone()
+            row = self._database.execute(SPENDING, [self._checkout, stage]).fetchone()
             self._totals[stage] = Amount(*row) if row else Amount()
         return self._totals[stage]
 
@@ -103,7 +108,7 @@ class ResponseCache:
 
     def _save_spending(self) -> None:
         for stage, amount in self._unsaved.items():
-            row = [str(Path.cwd()), stage, amount.calls, amount.prompt_tokens, amount.completion_tokens, amount.cost]
+            row = [self._checkout, stage, amount.calls, amount.prompt_tokens, amount.completion_tokens, amount.cost]
             # the new total includes what other processes have spent
             self._totals[stage] = Amount(*self._database.execute(ADD_SPENDING, row).fetchone())
         self._unsaved.clear()
