@@ -4,7 +4,7 @@ import html
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ WARNING = "warning"  # severity of an expectation whose failure does not stop tr
 Key = Callable[[Example | Prompt], str]
 COLUMNS = (
     *("id", "source", "site", "license", "author", "digest"),
-    *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in", "near_prompt_in"),
+    *("prompt", "text", "roles", "prompt_chars", "response_chars", "same_prompt_in", "near_prompt_in", "too_long"),
 )
 
 
@@ -36,6 +36,7 @@ class Split:
     apart_from: tuple[str, ...]  # names of splits with which it may not share a prompt
     near: Mapping[str, str]  # id of a row → near-duplicate in a test split, and the similarity
     scripted: bool = False  # whether each row is a scripted dialogue
+    too_long: Mapping[str, str] = field(default_factory=dict)  # id of a prompt that fills the context → its length
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def table(split: Split, others: Mapping[str, Split], key: Key) -> pd.DataFrame:
                 len(response),
                 elsewhere.get(prompt),
                 split.near.get(row.id),
+                split.too_long.get(row.id),
             )
         )
     escaped = [[_escaped(value) if isinstance(value, str) else value for value in row] for row in rows]
@@ -120,6 +122,12 @@ def row_expectations(split: Split, bounds: Bounds) -> Iterator[gxe.Expectation]:
             regex="|".join(re.escape(_escaped(token)) for token in longest_first),
             severity=WARNING,
             notes="no text contains a control token of the base model (it is encoded as plain text)",
+        )
+    if not split.answered:
+        yield gxe.ExpectColumnValuesToBeNull(
+            column="too_long",
+            severity=WARNING,
+            notes="prompts are shorter than the context of the base model (it cannot answer the others)",
         )
     yield gxe.ExpectColumnValuesToNotMatchRegex(
         column="text", regex=CONTROL, notes="no text contains control, private-use or replacement characters"

@@ -5,7 +5,7 @@ MT-Bench (FastChat) and Arena-Hard. Answers are matched with prompts by id; Alpa
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,13 +19,21 @@ Format = Literal["lima", "alpaca-eval", "mt-bench", "arena-hard"]
 FAILED = "$ERROR$"  # what FastChat and Arena-Hard record in place of an answer after a failed request
 
 
-def read(path: Path, prompts: Sequence[Prompt], *, contestant: str, required: bool = True) -> list[Response]:
+def read(
+    path: Path,
+    prompts: Sequence[Prompt],
+    *,
+    contestant: str,
+    required: bool = True,
+    others: Callable[[int], object] = lambda _: None,
+) -> list[Response]:
     """Read the recorded responses to these prompts, in the order of the prompts, renamed to the contestant.
 
-    Responses to other prompts are ignored. Reasoning blocks are removed.
+    Responses to other prompts are left out. Reasoning blocks are removed.
 
     Args:
         required: whether a file without a response to any of the prompts is an error.
+        others: called with the number of responses to other prompts.
 
     Raises:
         LimaError: an unknown format, answers of several models, a duplicate, or no response to any of the prompts.
@@ -45,6 +53,7 @@ def read(path: Path, prompts: Sequence[Prompt], *, contestant: str, required: bo
         raise LimaError(
             f"no response to any of the {len(prompts)} prompts among the {len(recorded)} in {path}; check its prompt_id"
         )
+    others(len(recorded) - len(responses))
     return sorted(responses, key=lambda response: (position[response.prompt_id], response.sample, response.turn))
 
 

@@ -164,7 +164,12 @@ def from_folder(folder: Path, prompts: PromptSets, contestant: str, params: Para
 
 def from_file(path: Path, prompts: PromptSets, contestant: str) -> Sampled:
     """Read recorded responses to the test prompts and the scripted dialogues."""
-    responses = recorded.read(path, [*prompts.test, *prompts.dialogues], contestant=contestant)
+
+    def others(count: int) -> None:
+        if count:
+            print(f"{contestant}: {count} responses in {path} are to other prompts and are not used")
+
+    responses = recorded.read(path, [*prompts.test, *prompts.dialogues], contestant=contestant, others=others)
     scripts = {script.id for script in prompts.dialogues}
     scripted_dialogues.check(prompts.dialogues, responses, contestant=contestant)
     return Sampled(

@@ -31,7 +31,8 @@ def main(arm: str) -> None:
     train, held_out = (list(jsonl.read(mixed / f"{name}.jsonl", Example)) for name in ("train", "held_out"))
     scripts = ("dialogues",) if params.prompts.dialogues else ()
     rows = {name: list(jsonl.read(prompts / f"{name}.jsonl", Prompt)) for name in ("dev", "test", *scripts)}
-    lint = params.proofreading
+    lint, base = params.proofreading, storage.result_dir("base", params.train.model)
+    tokens = control_tokens(base)
     splits = {
         "train": Split(train, examples, True, ("held_out", *rows), near(train, rows, lint)),
         "held_out": Split(held_out, params.mix.held_out, True, tuple(rows), {}),  # its prompts are not used in tests
@@ -46,13 +47,14 @@ def main(arm: str) -> None:
             tuple(later),
             near(asked, later, lint),
             scripted=name in scripts,
+            too_long=too_long(asked, base),
         )
     v = params.validate_
     bounds = Bounds(
         (1, v.max_prompt_chars),
         (v.min_response_chars, v.max_response_chars),
         params.train.eot_token,
-        control_tokens(storage.result_dir("base", params.train.model)),
+        tokens,
     )
     with storage.publish("validate", arm) as folder:
         expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.comparison_key)
@@ -90,12 +92,31 @@ def near(
 def control_tokens(base: Path) -> tuple[str, ...]:
     """Read the control tokens of a base model: special tokens, and those listed in its tokenizer configuration."""
     stored, settings = base / "tokenizer.json", base / "tokenizer_config.json"
-    for path in (stored, settings):
+    for path in (stored, settings, base / "config.json"):
         if not path.is_file():
             raise GateError(f"missing file {path}; run `dvc repro base@{base.name}` first")
     added = json.loads(stored.read_text(encoding="utf-8"))["added_tokens"]
     listed = json.loads(settings.read_text(encoding="utf-8")).get("chat_control_tokens") or ()
     return tuple(dict.fromkeys([*(token["content"] for token in added if token["special"]), *listed]))
+
+
+def too_long(prompts: Sequence[Prompt], base: Path) -> dict[str, str]:
+    """Map ids of the prompts whose texts alone fill the base model's context to their length.
+
+    A token has at least one byte, so that only prompts with many bytes are tokenized.
+    """
+    settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    context = settings.get("text_config", settings).get("max_position_embeddings")
+    texts = {prompt.id: "\n".join(turn.content for turn in prompt.messages) for prompt in prompts}
+    candidates = {id_: text for id_, text in texts.items() if context and len(text.encode()) >= context}
+    if not candidates:
+        return {}
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer.no_truncation()
+    lengths = {id_: len(tokenizer.encode(text, add_special_tokens=False)) for id_, text in candidates.items()}
+    return {id_: f"{length:,} tokens" for id_, length in lengths.items() if length >= context}
 
 
 def show(failures: list[FailedExpectation], title: str) -> None:

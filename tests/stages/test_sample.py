@@ -87,10 +87,14 @@ def test_recorded_answers_are_taken_over_and_missing_ones_counted(checkout, caps
     recorded = Response(
         prompt_id="authored/B/short", contestant="ann", sample=0, text="Hello", finish="stop", tokens=None
     )
-    jsonl.write(Path("corpus/recorded/authors.jsonl"), [recorded])
+    other = recorded.model_copy(update={"prompt_id": "authored/B/unknown"})
+    jsonl.write(Path("corpus/recorded/authors.jsonl"), [recorded, other])
     sample.main("authors")
     assert responses("authors") == [recorded.model_copy(update={"contestant": "authors"})]
-    said = "authors: 1 responses to 1 of 3 prompts; 2 prompts without a response\n"
+    said = (
+        "authors: 1 responses in corpus/recorded/authors.jsonl are to other prompts and are not used\n"
+        "authors: 1 responses to 1 of 3 prompts; 2 prompts without a response\n"
+    )
     assert capsys.readouterr().out == said
 
 

@@ -6,8 +6,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima import jsonl
+from lima.config.entries import RandomModel
 from lima.records import Example, Prompt, Provenance, Turn, ValidationResult
 from lima.stages import validate
+from lima.training import base_model
 
 pytestmark = [
     # raised inside Great Expectations and its dependencies, on import and at every run
@@ -76,6 +78,7 @@ def checkout(tmp_path, monkeypatch):
     added = [{"content": text, "special": text != "  "} for text in ("<s>", "</s>", "<|im_end|>", "  ")]
     (base / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
     (base / "tokenizer_config.json").write_text(json.dumps({"chat_control_tokens": ["<think>"]}))
+    (base / "config.json").write_text(json.dumps({"max_position_embeddings": 2048}))
     return tmp_path
 
 
@@ -263,6 +266,24 @@ def test_spelled_control_tokens_are_warnings_with_the_ids_of_the_rows(checkout, 
     ]
     said = capsys.readouterr().err
     assert "Warnings" in said and "x/3" in said and "authored/B/11" in said and "contains a control" in said
+
+
+def test_a_prompt_that_fills_the_context_is_a_warning_with_its_id_before_training(checkout, capsys):
+    """The text has 2 n - 1 bytes and 2 n - 1 tokens of the byte-level tokenizer, and the context 1,000."""
+    prompts = [asked(11, "B"), asked(12, "B")]
+    for n, length in enumerate((500, 501)):
+        prompts[n] = prompts[n].model_copy(
+            update={"messages": (Turn(role="user", content=" ".join("ab"[n] * length)),)}
+        )
+    jsonl.write(Path("data/prompts/test.jsonl"), prompts)
+    base = next(Path("data/base").iterdir())
+    base_model.write(RandomModel(kind="random", layers=1, hidden=16, heads=2, context=1000), base, seed=1)
+    validate.main("lima")
+    assert gate().passed
+    (warning,) = gate().warnings
+    assert (warning.split, warning.ids) == ("test", ("authored/B/12",))
+    assert "shorter than the context" in warning.says
+    assert "authored/B/12" in capsys.readouterr().err
 
 
 def test_a_missing_base_model_is_named_with_the_command_that_makes_it(checkout):
