@@ -14,8 +14,12 @@ from conftest import free_port
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.chat_types import ChatRequest, ChatResponse
-from lima.config.entries import EndpointContestant, RandomModel
-from lima.config.sections import Decoding, RequestSettings
+from lima.config.entries import EndpointAnnotator, EndpointContestant, Evaluation, RandomModel
+from lima.config.sections import Canaries, Decoding, Judge, RequestSettings
+from lima.evaluation import canaries, reliability
+from lima.evaluation.annotators import annotate
+from lima.evaluation.items import Item
+from lima.evaluation.reliability import Bounds
 from lima.inference import chat_session, endpoint
 from lima.inference.chat_client import EndpointError
 from lima.records import Prompt, Provenance, Response, Turn
@@ -39,6 +43,17 @@ SETTINGS = RequestSettings.model_validate(
         "budget": {"calls": None, "tokens": None, "cost": None},
     }
 )
+BOUNDS = Bounds(max_unusable_share=0.1, max_inconsistent_share=0.4, max_constant_share=0.95, max_failed_canaries=0.34)
+GRADES = """# System
+
+Choose FAIL, PASS or EXCELLENT. End with the line VERDICT: LABEL.
+
+# User
+
+$prompt
+
+$answer
+"""  # short: the model's context has 512 bytes
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(COMMAND is None, reason="the command transformers is not installed"),
@@ -117,6 +132,40 @@ def test_a_judges_system_turn_is_accepted_by_the_shipped_chat_template(served):
     assert isinstance(with_system, ChatResponse)
     assert isinstance(without, ChatResponse)
     assert with_system.usage.prompt_tokens > without.usage.prompt_tokens
+
+
+def test_random_weights_as_a_judge_are_unusable_by_their_canaries(served, tmp_path):
+    prompts = [
+        Prompt(id=name, messages=(Turn(role="user", content=f"{name}?"),), tags=(), provenance=PLACE) for name in "ab"
+    ]
+    references = [
+        Response(prompt_id=p.id, contestant="x", sample=0, text="An answer.", finish="stop", tokens=None)
+        for p in prompts
+    ]
+    known = canaries.build("grade", prompts, references, seed=1, per_kind=1, trusted=True)
+    judge = Judge(**SETTINGS.model_dump(), seed=1, canaries=Canaries(references="", per_kind=1))
+    template = tmp_path / "grade.md"
+    template.write_text(GRADES)
+    judgments = annotate(
+        [Item(canary.prompt, canary.responses) for canary in known],
+        evaluation=Evaluation(
+            task="grade", contestant="x", rival="y", prompts="test", panel="p", template=str(template)
+        ),
+        key="e",
+        name="random",
+        annotator=EndpointAnnotator(
+            kind="endpoint", url=served[1], model=served[0], key_variable="", max_tokens=4, send=("max_tokens", "seed")
+        ),
+        judge=judge,
+        annotations=tmp_path,
+        done=lambda: None,
+    )
+    results = canaries.evaluate(known, judgments)
+    assert sum(result.failed for result in results) == len(known) == 5
+    assert {judgment.reason for judgment in judgments} <= {"unparsed", "truncated"}
+    found = reliability.usable(reliability.measure(judgments, lengths={}, canaries=results), BOUNDS)
+    assert not found.usable
+    assert "it fails 1 of 1 canaries of the kind gibberish" in found.reasons
 
 
 def test_another_model_than_the_served_one_stops_at_once(served):
