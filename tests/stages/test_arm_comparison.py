@@ -25,6 +25,7 @@ def params(tmp_path, monkeypatch):
         "evaluations": {name: {"judge": value} for name in names},
         "adversarial": {},
         "forms": forms,
+        "likelihood": {},
     }
     Path("reports").mkdir()
     Path("reports/metrics.json").write_text(json.dumps(figures))
