@@ -15,8 +15,9 @@ def score(
     """Score answers one at a time, in their order; those to other prompts and empty ones are left out.
 
     Args:
-        max_tokens: of prompt and answer together; a longer answer is truncated, and one whose prompt leaves no room
-            is left out.
+        max_tokens: of an answer; later ones are not scored. The limit does not depend on the prompt's tokens, so that
+            models with one tokenizer and different chat templates score the same part of an answer. An answer that
+            does not fit into the context is truncated too, and one whose prompt leaves no room is left out.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
     skipped = len(bos_ids(checkpoint.tokenizer))
@@ -25,7 +26,7 @@ def score(
             continue
         given = render(checkpoint.tokenizer, by_id[response.prompt_id])
         answer = checkpoint.tokenizer(response.text).input_ids[skipped:]
-        scored = answer[: max_tokens - len(given)] if len(given) < max_tokens else []
+        scored = answer[: max(0, min(max_tokens, checkpoint.context - len(given)))]
         if not scored:
             continue
         ids = torch.tensor([[*given, *scored]], device=checkpoint.model.device)

@@ -28,15 +28,17 @@ class Likelihood:
     per_token: float  # mean log-likelihood of a token, natural logarithm
     perplexity: float  # exp(−per_token)
     interval: Interval | None  # of the perplexity, over prompts; None with one prompt
-    reference: str | None  # the untuned base model that scored the same tokens; None if there is none
-    difference: Estimate | None  # log-likelihood per token minus that of the reference, paired by answer
+    reference: str | None  # the untuned base model, if it scored the same tokens of some answers
+    paired: int  # answers of which both scored equally many tokens
+    difference: Estimate | None  # log-likelihood per token minus that of the reference, over the paired answers
 
 
 def measure(p: Params, scored: Mapping[str, Sequence[AnswerLikelihood]], *, confidence: float) -> dict[str, Likelihood]:
     """Measure each contestant with scored answers.
 
     The mean is over tokens, Σ log-likelihood / Σ tokens. Its interval has the clustered standard error over prompts,
-    since the tokens of one answer are dependent. Contestants with different tokenizers have no difference.
+    since the tokens of one answer are dependent. A difference is over the answers of which both models scored equally
+    many tokens; with different tokenizers there is none.
     """
     base = next((name for name in scored if isinstance(p.contestants[name], BaseContestant)), None)
     return {name: _measure(name, scored, base, confidence) for name in scored}
@@ -49,11 +51,12 @@ def _measure(
     estimate = _per_token(answers, confidence)
     total, tokens = (sum(values) for values in zip(*answers.values(), strict=True))
     reference = difference = None
+    paired = 0
     if base is not None and base != name:
         others = {(row.prompt_id, row.sample): (row.log_likelihood, row.tokens) for row in scored[base]}
-        shared = [answer for answer in answers if answer in others]
-        if shared and all(answers[answer][1] == others[answer][1] for answer in shared):
-            reference = base
+        shared = [answer for answer in answers if answer in others and answers[answer][1] == others[answer][1]]
+        if shared:
+            reference, paired = base, len(shared)
             difference = _per_token(
                 {answer: (answers[answer][0] - others[answer][0], answers[answer][1]) for answer in shared}, confidence
             )
@@ -65,6 +68,7 @@ def _measure(
         perplexity=math.exp(-total / tokens),
         interval=Interval(math.exp(-estimate.interval.high), math.exp(-estimate.interval.low)) if estimate else None,
         reference=reference,
+        paired=paired,
         difference=difference,
     )
 

@@ -3,7 +3,7 @@
 People are the first authority, then usable models in the order of the panel. Baselines support no conclusion.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lima.config import Params
@@ -83,7 +83,14 @@ def _conclusion(
         verdict = f"{who} {'prefer' if who == 'People' else 'prefers'} {better} to {worse}."
     else:
         verdict = f"{who} showed no clear preference between {sides[0]} and {sides[1]}."
-    return Conclusion(name, verdict, figures, tuple(_limits(found, adjusted, p, measured)), published, first.annotator)
+    return Conclusion(
+        name,
+        verdict,
+        figures,
+        (*_without_content(sides, forms), *_limits(found, adjusted, p, measured)),
+        published,
+        first.annotator,
+    )
 
 
 def _who(measured: Measured) -> str:
@@ -123,6 +130,14 @@ def _nothing_to_judge(p: Params, sides: Sequence[str], forms: Mapping[str, Respo
     if random:
         return f"{' and '.join(random)} come{'s' if len(random) == 1 else ''} from a base model with random weights"
     return ""
+
+
+def _without_content(sides: Sequence[str], forms: Mapping[str, ResponseForm]) -> Iterator[str]:
+    """A sentence about each side whose answers mostly have no content: the preference then shows little else."""
+    for name in sides:
+        if name in forms and forms[name].without_content.value > MOSTLY:
+            share = f"{100 * forms[name].without_content.value:.0f}{NARROW}%"
+            yield f"{share} of {name}'s answers have no content (empty, repetition or not language)."
 
 
 def is_random(p: Params, contestant: str) -> bool:

@@ -29,4 +29,5 @@ def _moves(before: float, after: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    shown = f"{value:+.1f}".replace("-", "−")
+    return shown if value else "0.0"

@@ -157,8 +157,7 @@ def from_folder(folder: Path, prompts: PromptSets, contestant: str, params: Para
         most_turns=settings.dialogues.turns,
     )
     references = reference_answers(prompts.test, settings)
-    longest = min(settings.likelihood.max_tokens, loaded.context)
-    scored = likelihood.score(loaded, prompts.test, references, max_tokens=longest)
+    scored = likelihood.score(loaded, prompts.test, references, max_tokens=settings.likelihood.max_tokens)
     return Sampled(single, dialogues, list(scored))
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import tiny_model
 import torch
@@ -37,11 +39,16 @@ def test_the_likelihood_is_the_product_of_the_probabilities_of_the_tokens(checkp
 
 
 def test_a_long_answer_is_truncated_and_says_so(checkpoint):
-    given = len(model.render(checkpoint.tokenizer, PROMPT))
-    (whole,), (cut,) = scored(checkpoint, "Yes"), scored(checkpoint, "Yes, but", max_tokens=given + 3)
+    (whole,), (cut,) = scored(checkpoint, "Yes"), scored(checkpoint, "Yes, but", max_tokens=3)
     assert (cut.tokens, cut.truncated) == (3, True)
     assert cut.log_likelihood == pytest.approx(whole.log_likelihood, rel=1e-5)
-    assert scored(checkpoint, "Yes", max_tokens=given) == []
+
+
+def test_an_answer_is_truncated_at_the_context_or_left_out(checkpoint):
+    given = len(model.render(checkpoint.tokenizer, PROMPT))
+    (cut,) = scored(dataclasses.replace(checkpoint, context=given + 3), "Yes, but")
+    assert (cut.tokens, cut.truncated) == (3, True)
+    assert scored(dataclasses.replace(checkpoint, context=given), "Yes") == []
 
 
 def test_empty_answers_and_those_to_other_prompts_are_left_out(checkpoint):

@@ -133,7 +133,11 @@ def test_answers_without_content_on_both_sides_support_no_conclusion():
     verdict = concluded(measured("people", "people", WINS), forms=both).verdict
     assert "90\N{NO-BREAK SPACE}% of lima's and 100\N{NO-BREAK SPACE}% of base's answers have no content" in verdict
     one = {"lima": form(0.1), "base": form(1.0)}
-    assert concluded(measured("people", "people", WINS), forms=one).verdict == "People prefer lima to base."
+    conclusion = concluded(measured("people", "people", WINS), forms=one)
+    assert conclusion.verdict == "People prefer lima to base."
+    assert conclusion.limits[0] == (
+        "100\N{NO-BREAK SPACE}% of base's answers have no content (empty, repetition or not language)."
+    )
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,9 @@ def test_the_likelihood_of_recorded_answers_is_a_mean_over_tokens_paired_with_th
 def test_models_with_different_tokens_have_no_difference_and_one_answer_no_interval(run):
     scored = {"lima": likelihood([-20, -30]), "base": likelihood([-25, -36], tokens=12)}
     assert answer_likelihood.measure(run[0], scored, confidence=0.95)["lima"].difference is None
+    some = {"lima": likelihood([-20, -30, -40]), "base": [*likelihood([-25, -36]), *likelihood([0, 0, -41], 12)[2:]]}
+    row = answer_likelihood.measure(run[0], some, confidence=0.95)["lima"]
+    assert (row.paired, row.difference.value) == (2, pytest.approx(0.55))  # (5 + 6) / 20
     [row] = answer_likelihood.measure(run[0], {"lima": likelihood([-20])}, confidence=0.95).values()
     assert (row.per_token, row.interval) == (-2, None)
 
