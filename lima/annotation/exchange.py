@@ -38,6 +38,8 @@ def export(study: Study, name: str, out: Path, form: Format) -> int:
     records = study.annotations(name)
     if form == "jsonl":
         return jsonl.write(out, records)
+    if name not in study.evaluations:
+        raise ExchangeError(f"{name} has live conversations, which {form} cannot represent; export them as jsonl")
     evaluation = study.evaluations[name]
     by_item: defaultdict[str, list[Annotation]] = defaultdict(list)
     for record in records:

@@ -9,8 +9,10 @@ from fastapi.testclient import TestClient
 from sample_study import NAMES, OPENINGS, PLAIN, ScriptedReplies, evaluation, live, settings, study
 
 from lima import jsonl
+from lima.annotation import exchange, simulated_talk
 from lima.annotation.app import create
 from lima.annotation.conversations import Conversations, Pair
+from lima.annotation.crowd import SimulatedPerson
 from lima.annotation.reply_worker import ReplyFailed
 from lima.annotation.store import StudyError
 from lima.annotation.study import import_annotations, write_annotations
@@ -187,8 +189,8 @@ def test_a_failed_answer_is_explained_without_names_and_can_be_requested_again(t
     assert shown in state["failure"] and not any(name in stream for name in NAMES)
     assert records(s) == []  # a part of an answer is not an answer
     assert client.post(f"{api}/attempts", json={"conversation": id_, "turn": 0}).status_code == 200
-    exchange = answered(client, api)["conversation"]["exchanges"][0]
-    assert "Now it works" in exchange["response"]
+    answer = answered(client, api)["conversation"]["exchanges"][0]
+    assert "Now it works" in answer["response"]
     assert [sample for *_, sample in source.asked] == [0, 1]  # other random numbers
     again = client.post(f"{api}/attempts", json={"conversation": id_, "turn": 0})
     assert again.status_code == 409 and len(source.asked) == 2
@@ -388,6 +390,25 @@ def test_conversations_held_on_another_machine_are_not_repeated(tmp_path):
     other = study(tmp_path / "b", evaluation(1), conversations=rules(per_person=6))
     import_annotations(other, s.annotations(NAME))
     assert len(order) == 6 and Conversations(other, [live()]).next(other.store.person("ann"), live()) is None
+
+
+def test_simulated_people_hold_conversations_that_are_marked(tmp_path):
+    s = study(tmp_path, evaluation(1), conversations=rules(per_person=4))
+    conversations = Conversations(s, [live()])
+    replies = {name: lambda messages, conversation, sample: iter(["a ", str(len(messages))]) for name in NAMES}
+    people = [SimulatedPerson(f"simulated-{number}", 0.2) for number in (1, 2)]
+    assert simulated_talk.hold(conversations, people, replies, exchanges=2, seed=3) == 8
+    graded = [record for record in records(s) if record.exchange is not None]
+    assert len(graded) == 16 and {record.exchange.response for record in graded} == {"a 1", "a 3"}
+    assert len(records(s)) == 16 + 4 and all(record.simulated for record in records(s))  # four pairs
+
+
+def test_live_conversations_are_exported_as_jsonl_only(tmp_path):
+    s = study(tmp_path, evaluation(1), conversations=rules(per_person=2))
+    held(Conversations(s, [live()]), s.store.person("ann"), live())
+    assert exchange.export(s, NAME, tmp_path / "out.jsonl", "jsonl") == 3
+    with pytest.raises(exchange.ExchangeError, match="argilla cannot represent; export them as jsonl"):
+        exchange.export(s, NAME, tmp_path / "out.json", "argilla")
 
 
 def test_an_unknown_address_is_refused(tmp_path):

@@ -1,13 +1,15 @@
 """`lima chat`: commands, conversations of several contestants, and streamed decoding."""
 
+import contextlib
 import json
+import random
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from lima.annotation.contestant_replies import checkpoint_folder
-from lima.annotation.terminal_chat import Chat, ChatError
+from lima.annotation.contestant_replies import checkpoint_folder, open_replies
+from lima.annotation.terminal_chat import Chat, ChatError, letters
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.records import Turn
@@ -70,6 +72,88 @@ def test_saved_conversations_can_be_read_as_dialogues(chat, tmp_path):
     path.write_text("".join(json.dumps(line) + "\n" for line in shared))
     read = list(rows(path.parent, Written, tally=ReadStats()))
     assert [row.messages[0].content for _, row, _ in read] == ["Hello"] * 4
+
+
+def test_a_failed_contestant_is_asked_again_alone():
+    failures = [LimaError("server down"), None]
+
+    def failing(messages, conversation, sample):
+        if (failure := failures.pop(0)) is not None:
+            raise failure
+        yield f"sample {sample}"
+
+    written = []
+    chat = Chat({"one": echo, "two": failing}, written.append)
+    chat.handle("Hello")
+    assert "two: \nerror: server down; /retry asks again\n" in "".join(written)
+    with pytest.raises(ChatError, match="no response of two yet; /retry asks again"):
+        chat.handle("Next")
+    before = contents(chat, "one")
+    chat.handle("/retry")
+    assert contents(chat, "one") == before and contents(chat, "two") == ["Hello", "sample 1"]
+
+
+def test_hidden_contestants_appear_only_after_reveal():
+    def failing(messages, conversation, sample):
+        raise LimaError("zebra-system is down")
+        yield ""
+
+    shown = letters(["zebra-system", "quokka-system"], random.Random(1))
+    assert sorted(shown) == ["A", "B"] and sorted(shown.values()) == ["quokka-system", "zebra-system"]
+    assert {tuple(letters(["x", "y"], random.Random(n)).values()) for n in range(9)} == {("x", "y"), ("y", "x")}
+    written = []
+    chat = Chat({"A": echo, "B": failing}, written.append, contestants=shown)
+    chat.handle("Hello")
+    assert "B: \nerror: no response; /retry asks again" in "".join(written)
+    assert not any(name in "".join(written) for name in shown.values())
+    chat.handle("/reveal")
+    assert all(name in written[-1] for name in shown.values())
+
+
+def test_several_contestants_are_shown_side_by_side():
+    frames = []
+
+    @contextlib.contextmanager
+    def columns():
+        yield lambda texts: frames.append(dict(texts))
+
+    chat = Chat({"one": echo, "two": echo}, lambda text: None, columns=columns)
+    chat.handle("Hello")
+    assert frames[1] == {"one": "1 turns, ", "two": "1 turns, "}  # both are written at the same time
+    assert frames[-1] == {"one": "1 turns, sample 0\\x1b[0m", "two": "1 turns, sample 0\\x1b[0m"}
+    assert contents(chat, "one") == contents(chat, "two") == ["Hello", "1 turns, sample 0\x1b[0m"]
+
+
+def test_an_endpoint_can_chat(tmp_path, monkeypatch):
+    from chat_server import Sent, serving
+
+    from lima import config
+
+    monkeypatch.chdir(tmp_path)
+    values = YAML().load(LAPTOP)
+    event = json.dumps({"choices": [{"delta": {"content": "Hi"}}]})
+    with serving(lambda body, number: Sent(body=f"data: {event}\n\ndata: [DONE]\n\n")) as server:
+        served = {"kind": "endpoint", "url": server.url, "model": "m", "key_variable": "", "reads": "x"}
+        values["contestants"]["served"] = served
+        YAML().dump(values, tmp_path / "params.yaml")
+        replies = open_replies(config.load(), ["served"])
+        assert list(replies["served"]([Turn(role="user", content="Hello")], "chat", 0)) == ["Hi"]
+
+
+def test_special_tokens_that_a_person_types_are_text(tmp_path):
+    from lima.inference.model import load, render
+    from lima.inference.streaming import PLACE
+    from lima.records import Prompt
+    from tests.tiny_model import save
+
+    tokenizer = load(save(tmp_path / "model"), precision="fp32").tokenizer
+    special = set(tokenizer.all_special_ids)
+
+    def tokens(text):
+        prompt = Prompt(id="p", messages=(Turn(role="user", content=text),), tags=(), provenance=PLACE)
+        return [token for token in render(tokenizer, prompt) if token in special]
+
+    assert tokens(f"Hello {tokenizer.eos_token}") == tokens("Hello")
 
 
 @pytest.mark.parametrize("line", ["/unknown", "/save", "/save x.jsonl"])
