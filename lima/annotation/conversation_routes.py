@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lima.annotation import comprehension, markdown, pages
 from lima.annotation.conversations import Conversation, Exchange, LiveEvaluation, Pair
-from lima.annotation.judging import CheckAnswers
+from lima.annotation.judging import CheckAnswers, Submission
 from lima.annotation.questions import SKIP_REASONS
 from lima.annotation.server import CurrentServer, Server
 from lima.annotation.sessions import Body, Known, MaybeVisitor
@@ -49,16 +49,6 @@ class Grade(Body):
     request: str = Field(min_length=8, max_length=64)
     value: str = Field(max_length=40)
     off_subject: bool
-    comment: str = Field("", max_length=4 * MAX_COMMENT)
-    seconds: float | int = Field(ge=0)
-
-
-class Preference(Body):
-    assignment: str = Field(max_length=64)
-    version: int = Field(ge=0)
-    request: str = Field(min_length=8, max_length=64)
-    value: str | None = Field(max_length=40)
-    reason: str = Field("", max_length=40)
     comment: str = Field("", max_length=4 * MAX_COMMENT)
     seconds: float | int = Field(ge=0)
 
@@ -164,7 +154,7 @@ async def end(slug: str, body: Ending, visitor: Known, server: CurrentServer) ->
 
 
 @router.post("/api/conversations/{slug}/preferences")
-async def prefer(slug: str, body: Preference, visitor: Known, server: CurrentServer) -> dict[str, object]:
+async def prefer(slug: str, body: Submission, visitor: Known, server: CurrentServer) -> dict[str, object]:
     def stored() -> Saved:
         assignment, _ = server.study.store.assignment(body.assignment, visitor.person)
         return server.conversations.prefer(

@@ -85,9 +85,11 @@ class ScriptedReplies:
 
 
 @contextlib.contextmanager
-def serving(study: Study, folder: Path, *, open_access=True, live=(), source=None):
-    """The address of a running server."""
+def serving(study: Study, folder: Path, *, open_access=True, live=(), source=None, extend=None):
+    """The address of a running server; `extend` adds routes to its application."""
     app = create(study, open_access=open_access, annotations=folder / "annotations", live=live, source=source)
+    if extend:
+        extend(app)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

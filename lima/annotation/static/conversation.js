@@ -3,7 +3,7 @@
 import { get, lines, post, Refused } from "./api.js";
 import { answerCase, setUpCheck, showCheck } from "./check.js";
 import { seconds, startClock } from "./clock.js";
-import { byId, element, identifier, rendered } from "./dom.js";
+import { byId, element, identifier, notice, openComment, openSkip, rendered, saved, toggle } from "./dom.js";
 
 const { api } = byId("talk").dataset;
 const grades = [...document.querySelectorAll(".grade")];
@@ -20,16 +20,6 @@ let timed = ""; // what the clock measures
 let following = ""; // the conversation whose answer is being streamed
 
 // --- what is shown ---
-
-function notice(text) {
-  byId("notice").textContent = text;
-  byId("notice").hidden = !text;
-}
-
-function saved(text, status = "") {
-  byId("saved").textContent = text;
-  byId("saved").dataset.state = status;
-}
 
 function visible(id, shown) {
   byId(id).hidden = !shown;
@@ -336,22 +326,6 @@ async function load() {
   }
 }
 
-function toggle(name, shown) {
-  const box = byId(`${name}-box`);
-  box.hidden = shown === undefined ? !box.hidden : !shown;
-  const button = { comment: "comment-button", skip: "skip", help: "help" }[name];
-  byId(button).setAttribute("aria-expanded", String(!box.hidden));
-  return !box.hidden;
-}
-
-function comment() {
-  if (toggle("comment")) byId("comment").focus();
-}
-
-function skip() {
-  if (toggle("skip")) byId("skip-box").querySelector("button").focus();
-}
-
 // --- events ---
 
 setUpCheck(api, grades, show);
@@ -370,10 +344,10 @@ const actions = {
   cancel,
   retry,
   undo,
-  skip,
+  skip: openSkip,
   "off-subject": offSubject,
   end: askEnd,
-  "comment-button": comment,
+  "comment-button": openComment,
   help: () => toggle("help"),
 };
 for (const [id, action] of Object.entries(actions)) byId(id).addEventListener("click", action);

@@ -3,7 +3,7 @@
 import { get, post, Refused } from "./api.js";
 import { answerCase, setUpCheck, showCheck } from "./check.js";
 import { seconds, startClock } from "./clock.js";
-import { byId, element, identifier, rendered } from "./dom.js";
+import { byId, element, identifier, notice, openComment, openSkip, rendered, saved, toggle } from "./dom.js";
 
 const root = byId("judge");
 const { api } = root.dataset;
@@ -25,17 +25,6 @@ function showClock() {
 setInterval(showClock, 1000);
 
 // --- what is shown ---
-
-function notice(text) {
-  const box = byId("notice");
-  box.textContent = text;
-  box.hidden = !text;
-}
-
-function saved(text, state = "") {
-  byId("saved").textContent = text;
-  byId("saved").dataset.state = state;
-}
 
 function section(name) {
   for (const id of ["check", "finished", "item"]) byId(id).hidden = id !== name;
@@ -177,22 +166,6 @@ async function undo() {
   }
 }
 
-function toggle(name, shown) {
-  const box = byId(`${name}-box`);
-  box.hidden = shown === undefined ? !box.hidden : !shown;
-  const button = { comment: "comment-button", skip: "skip", help: "help" }[name];
-  byId(button).setAttribute("aria-expanded", String(!box.hidden));
-  return !box.hidden;
-}
-
-function comment() {
-  if (toggle("comment")) byId("comment").focus();
-}
-
-function skip() {
-  if (toggle("skip")) byId("skip-box").querySelector("button").focus();
-}
-
 setUpCheck(api, choices, show);
 for (const button of choices) button.addEventListener("click", () => submit(button.dataset.value, ""));
 for (const button of document.querySelectorAll(".reason")) {
@@ -200,8 +173,8 @@ for (const button of document.querySelectorAll(".reason")) {
 }
 byId("undo").addEventListener("click", undo);
 byId("finished-undo").addEventListener("click", undo);
-byId("comment-button").addEventListener("click", comment);
-byId("skip").addEventListener("click", skip);
+byId("comment-button").addEventListener("click", openComment);
+byId("skip").addEventListener("click", openSkip);
 byId("help").addEventListener("click", () => toggle("help"));
 
 document.addEventListener("keydown", (event) => {
@@ -233,8 +206,8 @@ document.addEventListener("keydown", (event) => {
   const choice = choices.find((button) => button.dataset.key === event.key);
   const actions = {
     u: undo,
-    c: comment,
-    s: skip,
+    c: openComment,
+    s: openSkip,
     "?": () => toggle("help"),
     n: () => item.saved && show(open),
     j: () => window.scrollBy({ top: window.innerHeight * 0.6 }),

@@ -1,30 +1,13 @@
 // Hand selection: a list with filters, one candidate at a time, decisions by keyboard.
 
 import { get, post } from "./api.js";
+import { byId, element, notice, rendered, saved } from "./dom.js";
 
-const byId = (id) => document.getElementById(id);
 let rows = [];
 let current = null;
 let history = [];
 let since = 0;
 let busy = false;
-
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function notice(text) {
-  byId("notice").textContent = text;
-  byId("notice").hidden = !text;
-}
-
-function saved(text, state = "") {
-  byId("saved").textContent = text;
-  byId("saved").dataset.state = state;
-}
 
 function pace(reply) {
   const speed = reply.pace ? ` · ${Math.round(reply.pace)} per hour` : "";
@@ -100,12 +83,6 @@ function showList() {
     list.append(line);
   }
   byId("empty").hidden = rows.length > 0;
-}
-
-function rendered(html) {
-  const node = element("div", "text");
-  node.innerHTML = html; // rendered by the server, which escapes HTML in the texts
-  return node;
 }
 
 async function open(number) {
