@@ -46,5 +46,6 @@ def scrape(source: str) -> None:
             for run in shown.values():
                 run.wait()
         stage.publish(jobs, [reply.result() for reply in replies], params)
-    dvc.repro("code")  # the digests of modules that the commit records
+    for line in dvc.output("repro", "code"):  # the digests of modules that the commit records
+        get_run_logger().info("%s", line)
     dvc.commit(f"scrape@{source}")
