@@ -29,7 +29,8 @@ def evaluate(contestant: str, rivals: list[str] | None = None) -> None:
     params = config.load()
     names = chosen(params, contestant, rivals or [])
     sides = {side for name in names for side in (params.evaluations[name].contestant, params.evaluations[name].rival)}
-    dvc.repro("--single-item", *(f"sample@{side}" for side in sorted(sides)), *(f"judge@{name}" for name in names))
+    stages = [*(f"sample@{side}" for side in sorted(sides)), *(f"judge@{name}" for name in names)]
+    dvc.repro("--single-item", "code", *stages)
     create_markdown_artifact(results.evaluation_table(params, names), key="evaluations")
 
 
