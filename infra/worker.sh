@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Create the work pools, deploy the flows and run a worker until Ctrl-C. PREFECT_API_URL is the address of the server.
 # The worker runs flows in the current folder, one at a time. POOL=arms serves the arms of the flow ablations instead of
-# the pool gpu: start such a worker in a clone of its own, with the address of the shared DVC remote in LIMA_DVC_REMOTE.
+# the pool gpu: start such a worker in a clone of its own. LIMA_DVC_REMOTE is the address of the shared DVC remote, if
+# .dvc/config names none.
 set -euo pipefail
 pool=${POOL:-gpu}
 export LIMA_CHECKOUT=${LIMA_CHECKOUT:-$PWD}
@@ -11,6 +12,7 @@ health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[
   echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
   exit 1
 }
+[ -z "${LIMA_DVC_REMOTE:-}" ] || dvc remote add --quiet --force --local --default lima "$LIMA_DVC_REMOTE"
 for name in gpu arms; do
   prefect work-pool inspect "$name" >/dev/null 2>&1 || prefect work-pool create "$name" --type process
 done

@@ -1,12 +1,17 @@
-"""Error messages of the scripts in infra/."""
+"""Scripts of infra/, and its descriptions of containers and jobs against their schemas."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
+import pytest
 from conftest import free_port
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,3 +48,79 @@ def test_ui_names_a_used_port_and_the_variable_that_changes_it(tmp_path):
         done = run("ui.sh", cwd=tmp_path, PREFECT_PORT=str(free_port()), MLFLOW_PORT=str(port))
     assert done.returncode == 1
     assert f"error: port is in use or invalid: {port}; choose another port: MLFLOW_PORT=" in done.stderr
+
+
+def checked(*words: str) -> subprocess.CompletedProcess:
+    program = Path(sys.executable).parent / words[0]
+    return subprocess.run([program, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_compose_file_and_the_dockerfile_are_valid():
+    schema = checked("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "infra/compose.yaml")
+    assert schema.returncode == 0, schema.stdout
+    lint = checked("hadolint", "infra/Dockerfile")
+    assert lint.returncode == 0, lint.stdout
+
+
+def test_compose_publishes_ports_on_loopback_and_has_no_default_password():
+    text = (ROOT / "infra/compose.yaml").read_text()
+    services = YAML(typ="safe").load(text)["services"]
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published and all(port.startswith("127.0.0.1:") for port in published)
+    for name in ("POSTGRES_PASSWORD", "S3_PASSWORD"):
+        first = re.search(rf"\$\{{{name}\b[^}}]*}}", text)
+        assert first and ":?" in first[0], name
+
+
+def test_the_manifests_of_kubernetes_are_valid():
+    for manifest in YAML(typ="safe").load_all(ROOT / "infra/kubernetes/train.yaml"):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def filled(value: object, defaults: dict[str, object]) -> object:
+    """A work pool's template with the defaults of its variables, as Prefect fills it."""
+    match value:
+        case dict():
+            return {key: filled(inner, defaults) for key, inner in value.items()}
+        case list():
+            return [filled(inner, defaults) for inner in value]
+        case str() if whole := re.fullmatch(r"\{\{ (\w+) }}", value):
+            return defaults[whole[1]]
+        case str():
+            return re.sub(r"\{\{ (\w+) }}", lambda found: str(defaults[found[1]]), value)
+    return value
+
+
+def test_the_work_pool_of_kubernetes_makes_valid_jobs_out_of_its_variables():
+    template = json.loads((ROOT / "infra/kubernetes/work_pool.json").read_text())
+    variables = template["variables"]["properties"]
+    used = set(re.findall(r"\{\{ (\w+) }}", json.dumps(template["job_configuration"])))
+    assert used == set(variables)
+    defaults = {name: variable["default"] for name, variable in variables.items()}
+    # the worker sets these for each run: a command as list, variables as name and value
+    defaults |= {"name": "lima", "command": ["prefect", "flow-run", "execute"], "env": [{"name": "A", "value": "b"}]}
+    job = filled(template["job_configuration"]["job_manifest"], defaults)
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("node", "called"),
+    [("0", "dvc repro --single-item train@lima"), ("1", "python -m lima.stages.train lima")],
+)
+def test_one_node_of_a_slurm_job_runs_the_stage_and_the_others_join_it(tmp_path, node, called):
+    for name in ("dvc", "python"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*"; echo "$LIMA_LAUNCH"\n')
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_NODEID": node, "LIMA_MAIN_NODE": "gpu7"}
+    script = ROOT / "infra/slurm/node.sh"
+    done = subprocess.run([script, "lima"], env=env, capture_output=True, text=True, check=True, timeout=60)
+    config = "accelerate launch --config_file infra/accelerate/zero3-nodes.yaml"
+    assert done.stdout == f"{called}\n{config} --machine_rank {node} --main_process_ip gpu7\n"
+
+
+def test_a_worker_in_a_container_needs_the_address_of_the_repository(tmp_path):
+    env = {name: value for name, value in os.environ.items() if name != "LIMA_ORIGIN"}
+    script = ROOT / "infra/container_worker.sh"
+    done = subprocess.run([script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "LIMA_ORIGIN: set it to the address of the git repository" in done.stderr
