@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: env
 env: $(VENV)/installed ## Create the virtual environment .venv with the versions of requirements.lock
@@ -30,6 +30,10 @@ reproduce: env ## Run the pipeline from the dumps to reports/report.html; only c
 .PHONY: test
 test: check ## Run the checks, then all tests in parallel
 	@python -m pytest --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
+
+.PHONY: test-workers
+test-workers: env ## Test the work pool with real servers and workers (minutes; needs PostgreSQL)
+	@python -m pytest -m workers tests/flows/test_work_pool.py
 
 .PHONY: check
 check: env ## Check format, lint, types, import direction and the hand-written corpus

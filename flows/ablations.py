@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Iterable
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 
 from flows import checkout, dvc, results
@@ -19,6 +21,7 @@ from lima.config.entries import ArmContestant
 from lima.errors import LimaError
 
 DEPLOYMENT = "arm/arm"
+LOST_WORKERS = 2  # times that an arm is started again after its worker was lost
 INTERVAL = 5.0  # seconds between two looks at an arm's flow run
 
 
@@ -119,16 +122,36 @@ def follow(arm: str, commit: str) -> str:
     variables = {checkout.COMMIT: commit}
     if remote := os.environ.get(checkout.REMOTE):
         variables[checkout.REMOTE] = remote
-    run = run_deployment(DEPLOYMENT, parameters={"arm": arm}, timeout=0, job_variables={"env": variables})
-    assert isinstance(run, FlowRun)
-    with get_client(sync_client=True) as client:
-        state = run.state
-        while state is None or not state.is_final():
-            time.sleep(INTERVAL)
-            state = client.read_flow_run(run.id).state
+    for lost in range(LOST_WORKERS + 1):
+        run = run_deployment(DEPLOYMENT, parameters={"arm": arm}, timeout=0, job_variables={"env": variables})
+        assert isinstance(run, FlowRun)
+        state = _final(run)
+        if not state.is_crashed() or lost == LOST_WORKERS:
+            break
+        get_run_logger().warning(
+            "arm %s lost its worker (%s); it is started again on the next free worker, where finished stages are "
+            "restored and the stage that was lost starts from its beginning",
+            arm,
+            state.message or "crashed",
+        )
     if not state.is_completed():
         raise dvc.StageFailed(f"arm {arm} ended as {state.name}: {state.message or 'see its flow run'}")
     return state.name or "Completed"
+
+
+def _final(run: FlowRun) -> State[object]:
+    """Wait until a flow run ends; a server that does not answer is asked again."""
+    state = run.state
+    with get_client(sync_client=True) as client:
+        while state is None or not state.is_final():
+            time.sleep(INTERVAL)
+            try:
+                state = client.read_flow_run(run.id).state
+            except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
+                    raise
+                get_run_logger().warning("Prefect's server does not answer, asking again: %s", error)
+    return state
 
 
 def follow_arms(arms: Iterable[str], commit: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from prefect.artifacts import create_markdown_artifact
 
-from lima import jsonl, storage
+from lima import jsonl, mlflow_runs, storage
 from lima.config import Params
 from lima.errors import LimaError
 from lima.evaluation.ablations import Ablation, Judgments, ablations
@@ -45,11 +45,20 @@ def raise_if_invalid(arms: Iterable[str], cause: Exception) -> None:
 
 
 def links(p: Params) -> str:
-    """Markdown list of the report, the data cards and the Data Docs that exist."""
+    """Markdown list of the report, the data cards, the Data Docs and the MLflow runs that exist."""
     pages = {"report": REPORT}
     pages |= {f"data card of {arm}": Path("reports/cards") / f"{arm}.html" for arm in p.arms}
     pages |= {f"Data Docs of {arm}": storage.result_dir("validate", arm) / "docs/index.html" for arm in p.arms}
-    return "\n".join(f"- [{name}]({path.resolve().as_uri()})" for name, path in pages.items() if path.exists())
+    found = {name: path.resolve().as_uri() for name, path in pages.items() if path.exists()}
+    found |= {f"MLflow run of {arm}": address for arm in p.arms if (address := _run_page(arm))}
+    return "\n".join(f"- [{name}]({address})" for name, address in found.items())
+
+
+def _run_page(arm: str) -> str | None:
+    from lima import tracking  # imports mlflow: seconds
+
+    folder = storage.result_dir("train", arm)
+    return tracking.page(mlflow_runs.read(folder).run_id) if (folder / "run.json").exists() else None
 
 
 def progress(states: Mapping[str, str]) -> str:

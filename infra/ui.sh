@@ -15,7 +15,8 @@ store=${MLFLOW_BACKEND_STORE_URI:-${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}}
 echo "Prefect: http://127.0.0.1:$prefect_port   MLflow: http://127.0.0.1:$mlflow_port   (Ctrl-C stops both; logs: work/prefect.log, work/mlflow.log)"
 [ "$prefect_port" = 4200 ] || echo "to start a worker: PREFECT_API_URL=http://127.0.0.1:$prefect_port/api make worker"
 prefect server start --host 127.0.0.1 --port "$prefect_port" >work/prefect.log 2>&1 &
-mlflow server --host 127.0.0.1 --port "$mlflow_port" --backend-store-uri "$store" --artifacts-destination "${MLFLOW_ARTIFACTS_DESTINATION:-mlartifacts}" >work/mlflow.log 2>&1 &
+# one user: two processes, and none for MLflow's jobs, which nothing here uses (its defaults take 2 GB)
+MLFLOW_SERVER_ENABLE_JOB_EXECUTION=${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false} mlflow server --workers 2 --host 127.0.0.1 --port "$mlflow_port" --backend-store-uri "$store" --artifacts-destination "${MLFLOW_ARTIFACTS_DESTINATION:-mlartifacts}" >work/mlflow.log 2>&1 &
 wait -n
 echo "error: a server stopped; see work/prefect.log and work/mlflow.log" >&2
 exit 1

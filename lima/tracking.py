@@ -319,6 +319,21 @@ def _find(client: mlflow.MlflowClient, identity: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
+def page(run_id: str) -> str | None:
+    """Address of a run's page on the MLflow server; None without a server, or if it does not know the run."""
+    server = _server()
+    if not run_id or not server or not server.startswith(("http://", "https://")):
+        return None
+    pages: list[str] = []
+
+    def locate(client: mlflow.MlflowClient) -> None:
+        info = client.get_run(_find(client, run_id) or run_id).info
+        pages.append(f"{server.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}")
+
+    Run(run_id)._attempt(locate)
+    return pages[0] if pages else None
+
+
 def location() -> str:
     """Where runs are logged: the server's address, or the local file."""
     return _server() or str(LOCAL)

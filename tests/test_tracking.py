@@ -184,3 +184,16 @@ def test_nothing_of_the_environment_reaches_the_store(template, tmp_path):
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert any(b"epoch-01" in content for content in files)
     assert not any(secret.encode() in content for content in files)
+
+
+def test_a_run_has_a_page_on_a_server_that_knows_it_only(store, monkeypatch, capsys):
+    with tracking.start("lima", {}) as run:
+        pass
+    assert tracking.page(run.id) is None  # a local file has no pages
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert tracking.page(run.id) is None
+    assert "MLflow is not available" in capsys.readouterr().err
+    monkeypatch.setattr(tracking, "_client", lambda: store)
+    [experiment] = [each for each in store.search_experiments() if each.name == "lima"]
+    assert tracking.page(run.id) == f"http://127.0.0.1:1/#/experiments/{experiment.experiment_id}/runs/{run.id}"
