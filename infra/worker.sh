@@ -16,6 +16,7 @@ health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[
 for name in gpu arms; do
   prefect work-pool inspect "$name" >/dev/null 2>&1 || prefect work-pool create "$name" --type process
 done
+prefect automation inspect lost-flow-runs >/dev/null 2>&1 || prefect automation create --from-file infra/automations.yaml
 prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
 echo "start a run: prefect deployment run reproduce/reproduce --watch"
 exec prefect worker start --pool "$pool" --type process --limit 1
