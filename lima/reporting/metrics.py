@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from lima.config import Params
@@ -14,6 +15,7 @@ from lima.evaluation.statistics import USABLE, Preference
 from lima.records import Judgment, Response
 from lima.reporting import measures
 from lima.reporting.answer_likelihood import Likelihood
+from lima.reporting.format_distance import FormatDistance
 from lima.reporting.measures import Evaluations, Measured
 from lima.reporting.response_form import ResponseForm
 from lima.reporting.results import Results, contestants_of
@@ -33,6 +35,7 @@ class Findings:
     attack_rates: Mapping[str, Sequence[AttackRate]]  # contestant → rate of each group of the adversarial suite
     constraint_rates: Mapping[str, ConstraintRate]  # contestant → share of satisfied constraints
     likelihoods: Mapping[str, Likelihood]  # of the recorded answers, by contestant with weights
+    format_distances: Sequence[FormatDistance]
 
     @property
     def measured(self) -> Preferences:
@@ -87,6 +90,10 @@ def metrics(p: Params, findings: Findings) -> Metrics:
         },
         "forms": {name: {"kept": rounded(rate.share)} for name, rate in findings.constraint_rates.items()},
         "likelihood": {name: _likelihood(row) for name, row in findings.likelihoods.items()},
+        "format_distance": {
+            arm: {row.contestant: {"marks": rounded(row.marks), "words": rounded(row.words)} for row in rows}
+            for arm, rows in groupby(findings.format_distances, key=lambda row: row.arm)
+        },
         "data": {
             name: {"offered": source.funnel.offered, "kept": source.funnel.kept}
             for name, source in findings.results.sources.items()
@@ -113,6 +120,8 @@ def run_metrics(p: Params, figures: Metrics, arm: str) -> dict[str, float]:
         values |= {f"adversarial.{group}": share for group, share in figures["adversarial"].get(name, {}).items()}
         values |= {f"forms.{key}": share for key, share in figures["forms"].get(name, {}).items()}
         values |= {f"likelihood.{key}": value for key, value in figures["likelihood"].get(name, {}).items()}
+        distances = figures["format_distance"].get(arm, {}).get(name, {})
+        values |= {f"format_distance.{key}": value for key, value in distances.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -14,6 +14,7 @@ from lima.reporting import (
     ablation_page,
     answer_likelihood,
     data_card,
+    format_distance,
     measures,
     metrics,
     prompt_browser,
@@ -54,6 +55,7 @@ def write(params: Params) -> metrics.Metrics:
             prescribed(written, params.rule_annotators()), confidence=params.report.confidence
         ),
         likelihoods=answer_likelihood.measure(params, written.likelihoods, confidence=params.report.confidence),
+        format_distances=format_distance.measure(params, written),
     )
     figures = metrics.metrics(params, findings)
     axes = ablation_page.axes(params, written, findings.evaluations)

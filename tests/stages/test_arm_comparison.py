@@ -26,6 +26,7 @@ def params(tmp_path, monkeypatch):
         "adversarial": {},
         "forms": forms,
         "likelihood": {},
+        "format_distance": {},
     }
     Path("reports").mkdir()
     Path("reports/metrics.json").write_text(json.dumps(figures))

@@ -35,7 +35,14 @@ def finished(template, tmp_path_factory):
         finished_run.build()
         Path("reports/cards").mkdir(parents=True)
         Path("reports/report.html").write_text("<p>report</p>")
-        figures = {"arms": {}, "evaluations": {}, "adversarial": {}, "forms": {}, "likelihood": {}}
+        figures = {
+            "arms": {},
+            "evaluations": {},
+            "adversarial": {},
+            "forms": {},
+            "likelihood": {},
+            "format_distance": {},
+        }
         for arm in ("lima", "unfiltered"):
             Path(f"reports/cards/{arm}.html").write_text("<p>card</p>")
             figures["arms"][arm] = {"held_out_perplexity": 9.9, "ended": None}
