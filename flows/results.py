@@ -14,6 +14,7 @@ from lima.evaluation.statistics import measure_preference
 from lima.records import Judgment, ValidationResult
 
 REPORT = Path("reports/report.html")
+ABLATIONS = Path("reports/ablations.html")
 SHOWN_ROWS = 10  # ids of failed rows that an error repeats, per expectation
 
 
@@ -46,7 +47,7 @@ def raise_if_invalid(arms: Iterable[str], cause: Exception) -> None:
 
 def links(p: Params) -> str:
     """Markdown list of the report, the data cards, the Data Docs and the MLflow runs that exist."""
-    pages = {"report": REPORT}
+    pages = {"report": REPORT, "ablations": ABLATIONS}
     pages |= {f"data card of {arm}": Path("reports/cards") / f"{arm}.html" for arm in p.arms}
     pages |= {f"Data Docs of {arm}": storage.result_dir("validate", arm) / "docs/index.html" for arm in p.arms}
     found = {name: path.resolve().as_uri() for name, path in pages.items() if path.exists()}
@@ -79,7 +80,7 @@ def read_judgments(p: Params) -> Judgments:
 
 
 def ablation_table(tables: Iterable[Ablation]) -> str:
-    """Markdown tables of all ablations, each with its conclusion."""
+    """Markdown tables of all ablations, without conclusions: the report, which tests the annotators, draws them."""
     parts = []
     for table in tables:
         parts.append(f"## {table.axis}: {table.unit}, {table.annotator}\n")
@@ -99,8 +100,10 @@ def ablation_table(tables: Iterable[Ablation]) -> str:
                 f"{contrast.smallest:.2f}" if contrast and contrast.smallest is not None else "–",
             )
             parts.append(f"| {' | '.join(cells)} |")
-        parts.append(f"\n{table.sentence}\n")
-    return "\n".join(parts) or "No ablation has judgments of its reference and of another recipe."
+        parts.append("")
+    if not parts:
+        return "No ablation has judgments of its reference and of another recipe."
+    return "\n".join([*parts, f"Conclusions, and annotators that support none: {ABLATIONS}."])
 
 
 def evaluation_table(p: Params, evaluations: Iterable[str]) -> str:
