@@ -5,7 +5,7 @@
 
 import re
 import tomllib
-from importlib.metadata import metadata
+from importlib.metadata import files, metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,14 +20,19 @@ its own license; none is part of this repository. `make notices` writes this fil
 
 
 def license_of(name: str) -> str:
-    """The SPDX expression, else the license's trove classifiers, else the first line of the license field."""
+    """The SPDX expression, else the trove classifiers, else the license field, else the license file's first line."""
     data = metadata(name)
     if expression := data.get("License-Expression"):
         return expression
     classifiers = [line.split(" :: ")[-1] for line in data.get_all("Classifier", []) if line.startswith("License :: ")]
     if classifiers := [line for line in classifiers if line != "OSI Approved"]:
         return ", ".join(classifiers)
-    return (data.get("License") or "not stated").strip().splitlines()[0]
+    if stated := (data.get("License") or "").strip():
+        return stated.splitlines()[0]
+    texts = [file for file in files(name) or () if file.name.upper().startswith("LICENSE")]
+    return next(
+        (line.strip() for text in texts for line in text.read_text().splitlines() if line.strip()), "not stated"
+    )
 
 
 def rows() -> list[str]:
