@@ -17,7 +17,9 @@ from fsspec.utils import get_protocol
 
 from lima.sources.base import DumpError
 
-STREAMED = frozenset(("alpaca", "authored", "chat", "lima", "natural_instructions", "reddit", "suite"))  # readers
+STREAMED = frozenset(
+    ("adversarial", "alpaca", "authored", "chat", "natural_instructions", "reddit", "released_lima")
+)  # readers
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "oid", "size")  # names in a file's description
 
 

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
-from lima import cli, config, jsonl
+from lima import cli, config, jsonl, reader_names
 from lima.records import Candidate
 from lima.sources import registry, remote, shards
 from lima.sources.base import DumpError, ReadStats
@@ -191,3 +191,7 @@ def test_scrape_reads_an_address_and_reuses_what_an_interrupted_run_read(server,
     assert not [asked for asked in Files.asked if "bytes=" in asked]  # its size and version alone are asked for
     found = jsonl.read(Path("data/scrape/wikihow/candidates.jsonl"), Candidate)
     assert [candidate.title for candidate in found] == [f"What is {n}?" for n in range(400)]
+
+
+def test_the_readers_that_stream_exist():
+    assert remote.STREAMED <= set(reader_names.BUILT_IN)
