@@ -183,6 +183,7 @@ class Chat:
         path = Path(argument)
         known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)
+        system = f"; system turn: {self._system.content}" if self._system else ""  # dialogues of the corpus have none
         lines = [
             json.dumps(
                 {
@@ -191,8 +192,8 @@ class Chat:
                     "topic": "chat",
                     "kind": "dialogue",
                     "sensitive": False,
-                    "note": f"conversation with {self._contestants[name]}",
-                    "messages": [turn.model_dump() for turn in self.messages(name)],
+                    "note": f"conversation with {self._contestants[name]}{system}",
+                    "messages": [turn.model_dump() for turn in self._messages[name]],
                 },
                 ensure_ascii=False,
             )

@@ -62,12 +62,14 @@ def test_saved_conversations_can_be_read_as_dialogues(chat, tmp_path):
     from lima.sources.base import ReadStats
     from lima.sources.hand_written import Written, rows
 
+    chat.handle("/system Be brief.")
     chat.handle("Hello")
     path = tmp_path / "dialogues" / "chat.jsonl"
     chat.handle(f"/save {path}")
     chat.handle(f"/save {path}")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["id"] for line in lines] == ["chat-1", "chat-2", "chat-3", "chat-4"]
+    assert all(line["note"].endswith("; system turn: Be brief.") for line in lines)
     shared = [{name: line[name] for name in ("id", "messages")} for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in shared))
     read = list(rows(path.parent, Written, tally=ReadStats()))
