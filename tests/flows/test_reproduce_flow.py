@@ -14,14 +14,22 @@ import pytest
 from conftest import free_port
 
 OUT = "data/scrape/stack_exchange_other"
+ATTEMPTS = 60  # of a request that the server is too busy for, a second apart; Prefect's own client repeats it too
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def call(url: str, body: object | None = None) -> object:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.loads(reply.read() or "null")
+    for attempt in range(ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.loads(reply.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or attempt == ATTEMPTS - 1:  # the server's database is busy
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
 
 
 def until(what, seconds: float, *, processes=()):

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = range(18, 23)  # with the arm lima: six arms
 ARMS = ["lima", *(f"lima-{seed}" for seed in SEEDS)]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+ATTEMPTS = 60  # of a request that the server is too busy for, a second apart; Prefect's own client repeats it too
 S3 = os.environ.get("LIMA_TEST_S3", "")
 pytestmark = [pytest.mark.workers, pytest.mark.timeout(3600)]
 
@@ -91,8 +92,15 @@ def run(servers: Servers, *words: str, cwd: Path) -> str:
 def call(url: str, body: object | None = None) -> object:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.loads(reply.read() or "null")
+    for attempt in range(ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.loads(reply.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or attempt == ATTEMPTS - 1:  # the server's database is busy
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
 
 
 def answers(url: str) -> bool:

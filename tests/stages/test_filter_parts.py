@@ -19,6 +19,7 @@ from lima.stages.filter import FilterError
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 SOURCE = "stack_exchange_stem"
 TASKS = "natural_instructions"
+POOL = b"lima.parallel.process_pool"
 SMALL = 20_000  # bytes of candidates in a part
 
 
@@ -68,13 +69,15 @@ def checkout(tmp_path, monkeypatch):
 
 
 def kill_first_worker() -> Thread:
-    """Kill this process's first child with SIGKILL as soon as it has started to write results."""
+    """Kill the first worker of the pool with SIGKILL as soon as results are being written."""
 
     def kill() -> None:
         children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
         while not list(Path("work/kept").rglob("dropped.jsonl")):
             time.sleep(0.001)
-        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        # other tests of this process may have left children, such as multiprocessing's resource tracker
+        pids = [pid for pid in children.read_text().split() if POOL in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(pids[0]), signal.SIGKILL)
 
     thread = Thread(target=kill, daemon=True)
     thread.start()
