@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lima.annotation import comprehension, markdown, pages
 from lima.annotation.conversations import Conversation, Exchange, LiveEvaluation, Pair
-from lima.annotation.judging import CheckAnswers, Submission
+from lima.annotation.judging import CheckAnswers, JudgmentBody, Submission
 from lima.annotation.questions import SKIP_REASONS
 from lima.annotation.server import CurrentServer, Server
 from lima.annotation.sessions import Body, Known, MaybeVisitor
@@ -42,15 +42,11 @@ class Ending(Body):
     conversation: str = Field(max_length=64)
 
 
-class Grade(Body):
+class Grade(JudgmentBody):
     conversation: str = Field(max_length=64)
     turn: int = Field(ge=0)
-    version: int = Field(ge=0)
-    request: str = Field(min_length=8, max_length=64)
     value: str = Field(max_length=40)
     off_subject: bool
-    comment: str = Field("", max_length=4 * MAX_COMMENT)
-    seconds: float | int = Field(ge=0)
 
 
 @router.get("/conversations/{slug}")
@@ -131,15 +127,7 @@ async def grade(slug: str, body: Grade, visitor: Known, server: CurrentServer) -
     def stored() -> Saved:
         conversation = server.conversations.conversation(body.conversation, visitor.person)
         return server.conversations.grade(
-            visitor.person,
-            conversation,
-            body.turn,
-            version=body.version,
-            request=body.request,
-            value=body.value,
-            off_subject=body.off_subject,
-            comment=body.comment,
-            seconds=float(body.seconds),
+            visitor.person, conversation, body.turn, body.submitted(), off_subject=body.off_subject
         )
 
     return await _saved(server, slug, visitor.person, stored)
@@ -157,16 +145,7 @@ async def end(slug: str, body: Ending, visitor: Known, server: CurrentServer) ->
 async def prefer(slug: str, body: Submission, visitor: Known, server: CurrentServer) -> dict[str, object]:
     def stored() -> Saved:
         assignment, _ = server.study.store.assignment(body.assignment, visitor.person)
-        return server.conversations.prefer(
-            visitor.person,
-            assignment,
-            version=body.version,
-            request=body.request,
-            value=body.value,
-            reason=body.reason,
-            comment=body.comment,
-            seconds=float(body.seconds),
-        )
+        return server.conversations.prefer(visitor.person, assignment, body.submitted(body.reason))
 
     return await _saved(server, slug, visitor.person, stored)
 

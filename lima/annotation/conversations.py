@@ -10,15 +10,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ConfigDict
 
 from lima import jsonl
-from lima.annotation.questions import SKIP_REASONS
-from lima.annotation.store import Assignment, Conflict, Person, Saved, StudyError
-from lima.annotation.study import MAX_COMMENT, Progress, Study, stable_hash
+from lima.annotation.store import Assignment, Conflict, Person, Saved, StudyError, Submitted
+from lima.annotation.study import Progress, Study, stable_hash, validated
 from lima.config.tools import ConversationSettings
 from lima.errors import LimaError
 from lima.evaluation.tasks import GRADE_VALUES
@@ -330,22 +329,17 @@ class Conversations:
         person: Person,
         conversation: Conversation,
         turn: int,
+        submitted: Submitted,
         *,
-        version: int,
-        request: str,
-        value: str,
         off_subject: bool,
-        comment: str,
-        seconds: float,
     ) -> Saved:
         """Store the grade of a response; it is on disk when this returns."""
         exchanges = self.exchanges(conversation)
         if turn >= len(exchanges) or exchanges[turn].assignment is None:
             raise StudyError("this answer is not finished; wait for it")
-        if value not in GRADE_VALUES:
-            raise StudyError(f"unknown value: {value[:40]}; reload the page")
         exchange = exchanges[turn]
         assignment, _ = self._store.assignment(str(exchange.assignment), person)
+        graded = validated(submitted, assignment, GRADE_VALUES)
         assert exchange.response is not None
         live = LiveExchange(asked=exchange.asked, response=exchange.response)
         digest = hashlib.sha256(exchange.response.encode()).hexdigest()
@@ -353,27 +347,11 @@ class Conversations:
             person,
             conversation,
             assignment,
-            version=version,
-            request=request,
-            value=value,
-            reason=OFF_SUBJECT if off_subject else "",
-            comment=comment,
-            seconds=seconds,
+            replace(graded, reason=OFF_SUBJECT) if off_subject else graded,
             record={"task": "dialogue", "turn": turn, "texts": digest, "exchange": live},
         )
 
-    def prefer(
-        self,
-        person: Person,
-        assignment: Assignment,
-        *,
-        version: int,
-        request: str,
-        value: str | None,
-        reason: str,
-        comment: str,
-        seconds: float,
-    ) -> Saved:
+    def prefer(self, person: Person, assignment: Assignment, submitted: Submitted) -> Saved:
         """Store the preference between two conversations; it is on disk when this returns."""
         evaluation = self.evaluations.get(assignment.evaluation)
         if evaluation is None:
@@ -381,11 +359,8 @@ class Conversations:
         pair = next((p for p in self._pairs(person, evaluation) if _pair_question(p) == assignment.question), None)
         if pair is None:
             raise StudyError("unknown pair of conversations; reload the page")
-        if value is not None and value not in PREFERENCES:
-            raise StudyError(f"unknown value: {value[:40]}; reload the page")
-        if value is None and reason not in SKIP_REASONS:
-            raise StudyError("a skipped item needs a reason; choose one from the list")
-        outcome = value
+        preferred = validated(submitted, assignment, PREFERENCES)
+        outcome = value = preferred.value
         if value in ("first", "second"):
             outcome = "win" if (value == "first") == (assignment.first == evaluation.contestant) else "lose"
         ours = sorted(pair, key=lambda each: each.contestant != evaluation.contestant)
@@ -394,12 +369,7 @@ class Conversations:
             person,
             ours[0],
             assignment,
-            version=version,
-            request=request,
-            value=value,
-            reason=reason if value is None else "",
-            comment=comment,
-            seconds=seconds,
+            preferred,
             record={
                 "task": "pairwise",
                 "rival": evaluation.rival,
@@ -413,18 +383,10 @@ class Conversations:
         person: Person,
         conversation: Conversation,
         assignment: Assignment,
+        submitted: Submitted,
         *,
-        version: int,
-        request: str,
-        value: str | None,
-        reason: str,
-        comment: str,
-        seconds: float,
         record: Mapping[str, object],
     ) -> Saved:
-        if len(comment) > MAX_COMMENT:
-            raise StudyError(f"the comment has {len(comment)} characters; shorten it to {MAX_COMMENT}")
-
         def line(saved: Saved) -> str:
             fields = {
                 "id": assignment.id,
@@ -443,16 +405,7 @@ class Conversations:
             }
             return Annotation.model_validate({**fields, **record}).model_dump_json()
 
-        return self._store.save(
-            assignment,
-            version=version,
-            request=request,
-            value=value,
-            reason=reason,
-            comment=comment.strip(),
-            seconds=round(min(max(seconds, 0.0), max(0.0, time.time() - assignment.opened)), 2),
-            line=line,
-        )
+        return self._store.save(assignment, submitted, line=line)
 
 
 CONVERSATION = "SELECT id, person, evaluation, opening, contestant, ordinal, ended FROM conversations"

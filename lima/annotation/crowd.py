@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lima.annotation.questions import CONTROLS, Question, shown_value
-from lima.annotation.store import Assignment
+from lima.annotation.store import Assignment, Submitted
 from lima.annotation.study import Study
 from lima.curation import hashing
 from lima.evaluation.tasks import TASKS
@@ -46,15 +46,11 @@ def fill(study: Study, people: Sequence[SimulatedPerson], *, seed: int) -> int:
                 rng = hashing.generator(seed, f"{person.pseudonym}:{evaluation.name}:{assignment.ordinal}")
                 question = study.question(assignment)
                 seconds = float(rng.lognormal(np.log(SECONDS[0]), SECONDS[1]))
+                value = _choice(question, assignment, error, seed=seed, rng=rng)
                 study.judge(
                     person,
                     replace(assignment, opened=assignment.opened - seconds),
-                    version=0,
-                    request=f"simulated:{assignment.id}",
-                    value=_choice(question, assignment, error, seed=seed, rng=rng),
-                    reason="",
-                    comment="",
-                    seconds=seconds,
+                    Submitted(0, f"simulated:{assignment.id}", value, seconds=seconds),
                 )
                 count += 1
     return count

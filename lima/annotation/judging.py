@@ -10,20 +10,28 @@ from lima.annotation import comprehension, markdown
 from lima.annotation.questions import CONTROLS, Question
 from lima.annotation.server import CurrentServer, Server
 from lima.annotation.sessions import Admin, Body, Known
-from lima.annotation.store import Assignment, Person, Saved
+from lima.annotation.store import Assignment, Person, Saved, Submitted
 from lima.annotation.study import ADJUDICATOR, MAX_COMMENT
 
 router = APIRouter()
 
 
-class Submission(Body):
-    assignment: str = Field(max_length=64)
+class JudgmentBody(Body):
+    """What every judgment contains."""
+
     version: int = Field(ge=0)
     request: str = Field(min_length=8, max_length=64)
     value: str | None = Field(max_length=40)
-    reason: str = Field("", max_length=40)
     comment: str = Field("", max_length=4 * MAX_COMMENT)
     seconds: float | int = Field(ge=0)
+
+    def submitted(self, reason: str = "") -> Submitted:
+        return Submitted(self.version, self.request, self.value, reason, self.comment, float(self.seconds))
+
+
+class Submission(JudgmentBody):
+    assignment: str = Field(max_length=64)
+    reason: str = Field("", max_length=40)
 
 
 class CheckAnswers(Body):
@@ -102,16 +110,7 @@ async def _save(
 
     def stored() -> dict[str, object]:
         assignment, _ = server.study.store.assignment(body.assignment, person)
-        server.study.judge(
-            person,
-            assignment,
-            version=body.version,
-            request=body.request,
-            value=body.value,
-            reason=body.reason,
-            comment=body.comment,
-            seconds=float(body.seconds),
-        )
+        server.study.judge(person, assignment, body.submitted(body.reason))
         return {"saved": True, "next": _next(server, slug, person, adjudicating=adjudicating)}
 
     result = await asyncio.to_thread(stored)

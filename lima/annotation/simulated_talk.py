@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lima.annotation.contestant_replies import Reply
 from lima.annotation.conversations import PREFERENCES, Conversation, Conversations, LiveEvaluation, Pair
 from lima.annotation.crowd import SimulatedPerson
-from lima.annotation.store import Person
+from lima.annotation.store import Person, Submitted
 from lima.curation import hashing
 from lima.evaluation.tasks import GRADE_VALUES
 
@@ -64,29 +64,13 @@ def _converse(
         identity = f"{person.pseudonym}/{conversation.opening}"
         pieces = replies[conversation.contestant](conversations.messages(conversation), identity, 0)
         conversations.record_response(person, conversation, turn, "".join(pieces))
-        conversations.grade(
-            person,
-            conversation,
-            turn,
-            version=0,
-            request=f"simulated-grade:{conversation.id}:{turn}",
-            value=GRADE_VALUES[int(hashing.hash_uniform(seed, f"grade:{key}") * len(GRADE_VALUES))],
-            off_subject=False,
-            comment="",
-            seconds=0.0,
-        )
+        value = GRADE_VALUES[int(hashing.hash_uniform(seed, f"grade:{key}") * len(GRADE_VALUES))]
+        graded = Submitted(0, f"simulated-grade:{conversation.id}:{turn}", value)
+        conversations.grade(person, conversation, turn, graded, off_subject=False)
     conversations.end(conversation)
 
 
 def _prefer(conversations: Conversations, person: Person, pair: Pair, *, seed: int) -> None:
     key = f"preference:{person.pseudonym}:{pair.conversations[0].opening}"
-    conversations.prefer(
-        person,
-        pair.assignment,
-        version=0,
-        request=f"simulated:{pair.assignment.id}",
-        value=PREFERENCES[int(hashing.hash_uniform(seed, key) * len(PREFERENCES))],
-        reason="",
-        comment="",
-        seconds=0.0,
-    )
+    value = PREFERENCES[int(hashing.hash_uniform(seed, key) * len(PREFERENCES))]
+    conversations.prefer(person, pair.assignment, Submitted(0, f"simulated:{pair.assignment.id}", value))

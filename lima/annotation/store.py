@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -95,6 +95,18 @@ class Assignment:
     first: str | None  # pairwise: the contestant shown first
     expected: str | None  # attention checks: the value that the text asks for, as shown
     opened: float  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A judgment as a person submits it."""
+
+    version: int  # of the judgment that this one replaces, 0 for none
+    request: str  # chosen by the client, the same for repetitions of one submission
+    value: str | None  # as shown; None: skipped, for the reason
+    reason: str = ""
+    comment: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -340,30 +352,17 @@ class Store:
 
     # --- judgments ---
 
-    def save(
-        self,
-        assignment: Assignment,
-        *,
-        version: int,
-        request: str,
-        value: str | None,
-        reason: str,
-        comment: str,
-        seconds: float,
-        line: Callable[[Saved], str],
-    ) -> Saved:
+    def save(self, assignment: Assignment, submitted: Submitted, *, line: Callable[[Saved], str]) -> Saved:
         """Store a judgment; it is on disk when this returns. The same request again returns the stored one.
 
         Args:
-            version: of the judgment that this one replaces, 0 for none.
-            request: chosen by the client, the same for repetitions of one submission.
             line: returns the judgment as a line of corpus/annotations.
 
         Raises:
             Conflict: the assignment has another version, for example from a second tab.
         """
         with self.writing() as database:
-            known = database.execute(f"{JUDGMENT} WHERE request = ?", [request]).fetchone()
+            known = database.execute(f"{JUDGMENT} WHERE request = ?", [submitted.request]).fetchone()
             if known:
                 saved = Saved(*known)
                 if saved.assignment != assignment.id:
@@ -372,9 +371,10 @@ class Store:
             ((current,),) = database.execute(
                 "SELECT coalesce(max(version), 0) FROM judgments WHERE assignment = ?", [assignment.id]
             ).fetchall()
-            if current != version:
+            if current != submitted.version:
                 raise Conflict("this item was already judged, for example in another tab; this judgment was not saved")
-            saved = Saved(uuid.uuid4().hex, assignment.id, version + 1, request, value, reason, comment, seconds, now())
+            changes = asdict(submitted) | {"version": submitted.version + 1}
+            saved = Saved(uuid.uuid4().hex, assignment.id, **changes, time=now())
             database.execute(
                 "INSERT INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [*(getattr(saved, field.name) for field in fields(saved)), line(saved)],

@@ -5,8 +5,8 @@ import hmac
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lima import jsonl
@@ -19,12 +19,37 @@ from lima.annotation.questions import (
     question_id,
     recorded_value,
 )
-from lima.annotation.store import Assignment, Person, Saved, Store, StudyError
+from lima.annotation.store import Assignment, Person, Saved, Store, StudyError, Submitted
 from lima.config.tools import AnnotationSettings
 from lima.records import Annotation
 
 ADJUDICATOR = "adjudicator"  # pseudonym of the administrators who settle disagreements
 MAX_COMMENT = 2000  # characters
+
+
+def validated(submitted: Submitted, assignment: Assignment, values: Collection[str]) -> Submitted:
+    """Validate a judgment; the time is limited to the time since the item was opened, and only a skip has a reason.
+
+    Args:
+        values: the task's values, as shown.
+
+    Raises:
+        StudyError: the value, the reason or the comment is not valid.
+    """
+    value, comment = submitted.value, submitted.comment
+    if value is not None and value not in values:
+        raise StudyError(f"unknown value: {value[:40]}; reload the page")
+    if value is None and submitted.reason not in SKIP_REASONS:
+        raise StudyError("a skipped item needs a reason; choose one from the list")
+    if len(comment) > MAX_COMMENT:
+        raise StudyError(f"the comment has {len(comment)} characters; shorten it to {MAX_COMMENT}")
+    elapsed = max(0.0, time.time() - assignment.opened)
+    return replace(
+        submitted,
+        reason=submitted.reason if value is None else "",
+        comment=comment.strip(),
+        seconds=round(min(max(submitted.seconds, 0.0), elapsed), 2),
+    )
 
 
 @dataclass(frozen=True)
@@ -240,18 +265,7 @@ class Study:
 
     # --- judgments ---
 
-    def judge(
-        self,
-        person: Person,
-        assignment: Assignment,
-        *,
-        version: int,
-        request: str,
-        value: str | None,
-        reason: str,
-        comment: str,
-        seconds: float,
-    ) -> Saved:
+    def judge(self, person: Person, assignment: Assignment, submitted: Submitted) -> Saved:
         """Validate and store a judgment; it is on disk when this returns.
 
         Raises:
@@ -259,21 +273,9 @@ class Study:
             Conflict: the item was judged meanwhile.
         """
         question = self.question(assignment)
-        if value is not None and value not in CONTROLS[question.task].values():
-            raise StudyError(f"unknown value: {value[:40]}; reload the page")
-        if value is None and reason not in SKIP_REASONS:
-            raise StudyError("a skipped item needs a reason; choose one from the list")
-        if len(comment) > MAX_COMMENT:
-            raise StudyError(f"the comment has {len(comment)} characters; shorten it to {MAX_COMMENT}")
-        elapsed = max(0.0, time.time() - assignment.opened)
         return self.store.save(
             assignment,
-            version=version,
-            request=request,
-            value=value,
-            reason=reason if value is None else "",
-            comment=comment.strip(),
-            seconds=round(min(max(seconds, 0.0), elapsed), 2),
+            validated(submitted, assignment, CONTROLS[question.task].values()),
             line=lambda saved: self.record(person, assignment, saved, question).model_dump_json(),
         )
 

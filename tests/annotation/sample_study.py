@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from lima.annotation.app import create
 from lima.annotation.conversations import LiveEvaluation
 from lima.annotation.questions import Question, StudyEvaluation
-from lima.annotation.store import Store
+from lima.annotation.store import Store, Submitted
 from lima.annotation.study import Study
 from lima.config.tools import AnnotationSettings
 from lima.records import Turn
@@ -106,16 +106,8 @@ def serving(study: Study, folder: Path, *, open_access=True, live=(), source=Non
 
 
 def judge(study, person, assignment, value, *, request=None, version=0, reason="", seconds=6.0):
-    return study.judge(
-        person,
-        assignment,
-        version=version,
-        request=request or f"request-{assignment.id}-{version}",
-        value=value,
-        reason=reason,
-        comment="",
-        seconds=seconds,
-    )
+    request = request or f"request-{assignment.id}-{version}"
+    return study.judge(person, assignment, Submitted(version, request, value, reason, seconds=seconds))
 
 
 def main(folder: Path) -> None:

@@ -14,7 +14,7 @@ from lima.annotation.app import create
 from lima.annotation.conversations import Conversations, Pair
 from lima.annotation.crowd import SimulatedPerson
 from lima.annotation.reply_worker import ReplyFailed
-from lima.annotation.store import StudyError
+from lima.annotation.store import StudyError, Submitted
 from lima.annotation.study import import_annotations, write_annotations
 from lima.evaluation import live_conversations
 from lima.evaluation.dialogue_rates import count_preferences, dialogue_rates
@@ -335,17 +335,13 @@ def held(conversations, person, target):
     order = []
     while (current := conversations.next(person, target)) is not None:
         if isinstance(current, Pair):
-            conversations.prefer(
-                person, current.assignment, version=0, request=f"p-{current.assignment.id}", value="tie", reason="",
-                comment="", seconds=1.0,
-            )  # fmt: skip
+            given = Submitted(0, f"p-{current.assignment.id}", "tie", seconds=1.0)
+            conversations.prefer(person, current.assignment, given)
             continue
         conversations.say(current, turn=0, request=f"r-{current.id}", text="")
         conversations.record_response(person, current, 0, "text")
-        conversations.grade(
-            person, current, 0, version=0, request=f"g-{current.id}", value="pass", off_subject=False, comment="",
-            seconds=1.0,
-        )  # fmt: skip
+        given = Submitted(0, f"g-{current.id}", "pass", seconds=1.0)
+        conversations.grade(person, current, 0, given, off_subject=False)
         conversations.end(current)
         order.append((current.opening, current.contestant))
     return order
