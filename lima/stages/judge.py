@@ -1,6 +1,7 @@
 """Judgments of an evaluation by the annotators of its panel (LIMA §4): `python -m lima.stages.judge EVALUATION`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,6 +27,15 @@ from lima.inference import recorded
 from lima.records import Annotation, Judgment, Prompt
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The judgments of one annotator, with its canaries, or with what does not count of a recorded file."""
+
+    judgments: list[Judgment]
+    canaries: list[CanaryResult] = field(default_factory=list)
+    recorded: Recorded | None = None
+
+
 @storage.alone("judge")
 def main(key: str) -> None:
     params = config.load()
@@ -36,61 +46,73 @@ def main(key: str) -> None:
         files = " and ".join(str(storage.responses(side, evaluation.prompts)) for side in sides)
         raise LimaError(f"evaluation {key}: {' and '.join(sides)} have no answered prompt in common; see {files}")
     panel = params.panels[evaluation.panel]
-    judgments: dict[str, list[Judgment]] = {}
-    results: dict[str, list[CanaryResult]] = {}
-    read: dict[str, Recorded] = {}
     asked = without_rules(judged, evaluation)
     models = sum(isinstance(annotator, EndpointAnnotator) for annotator in panel.values())
     tests = read_canaries(evaluation, params.judge) if models else []
     with tqdm(total=len(asked) * len(panel) + len(tests) * models, desc=key, disable=None) as bar:
-        for name, annotator in panel.items():
-            if isinstance(annotator, RulesAnnotator):
-                judgments[name] = rules.judge(judged.items, evaluation=evaluation, key=key, name=name)
-                continue
-            if isinstance(annotator, RecordedAnnotator):
-                read[name] = recorded_judgments.judge(
-                    judged.items, evaluation=evaluation, key=key, name=name, annotator=annotator
-                )
-                judgments[name] = read[name].judgments
-                continue
-            if isinstance(annotator, PeopleAnnotator) and evaluation.prompts == "conversations":
-                judgments[name] = live_conversations.grades(read_annotations(key), key=key, annotator=name)
-                continue
-            known = tests if isinstance(annotator, EndpointAnnotator) else []
-            records = annotate(
-                [*asked, *(Item(canary.prompt, canary.responses) for canary in known)],
-                evaluation=evaluation,
-                key=key,
-                name=name,
-                annotator=annotator,
-                judge=params.judge,
-                annotations=storage.annotations(key),
-                done=bar.update,
-            )
-            judgments[name] = records[: len(records) - len(known)]
-            results[name] = canaries.evaluate(known, records[len(records) - len(known) :])
-    judgments = {name: with_simulated(key, records) for name, records in judgments.items()}
+        by_annotator = {
+            name: judge(key, name, annotator, evaluation, judged, asked, tests, params.judge, done=bar.update)
+            for name, annotator in panel.items()
+        }
+    judgments = {name: with_simulated(key, found.judgments) for name, found in by_annotator.items()}
     with storage.publish("judge", key) as folder:
-        for name, records in judgments.items():
-            jsonl.write(folder / name / "judgments.jsonl", records)
-            jsonl.write(folder / name / "canaries.jsonl", results.get(name, []))
+        for name, found in by_annotator.items():
+            jsonl.write(folder / name / "judgments.jsonl", judgments[name])
+            jsonl.write(folder / name / "canaries.jsonl", found.canaries)
             if evaluation.prompts == "conversations":
                 jsonl.write(folder / name / "preferences.jsonl", preferences(key, name, panel[name]))
-    for line in messages(key, judged, judgments):
+    people = any(isinstance(annotator, PeopleAnnotator) for annotator in panel.values())
+    for line in (
+        *messages(key, judged, judgments),
+        *uncounted(key, by_annotator, items=len(judged.items)),
+        *(stale(key, judged) if people and evaluation.prompts != "conversations" else ()),
+    ):
         print(line)
-    for name, found in read.items():
-        if found.unjudged or found.other_pairs or found.other_responses:
-            print(
-                f"{key}: recorded judgments of {name}: {found.unjudged} of {len(judged.items)} items have none; "
-                f"{found.other_pairs} are about other contestants and {found.other_responses} about other responses, "
-                "and do not count"
+
+
+def judge(
+    key: str,
+    name: str,
+    annotator: Annotator,
+    evaluation: Evaluation,
+    judged: Items,
+    asked: Sequence[Item],
+    tests: Sequence[Canary],
+    settings: Judge,
+    *,
+    done: Callable[[], object],
+) -> Judged:
+    """Collect the judgments of one annotator of the panel.
+
+    Args:
+        judged: all items; rules and recorded judgments are about these.
+        asked: the items that rules leave to other annotators.
+        tests: canaries, for models only.
+        done: called after each item.
+    """
+    match annotator:
+        case RulesAnnotator():
+            return Judged(rules.judge(judged.items, evaluation=evaluation, key=key, name=name))
+        case RecordedAnnotator():
+            found = recorded_judgments.judge(
+                judged.items, evaluation=evaluation, key=key, name=name, annotator=annotator
             )
-    if evaluation.prompts != "conversations" and any(isinstance(a, PeopleAnnotator) for a in panel.values()):
-        stale = stale_annotations(judged.items, storage.annotations(key))
-        if stale:
-            print(
-                f"{key}: {stale} annotations in {storage.annotations(key)} are about other responses and do not count"
-            )
+            return Judged(found.judgments, recorded=found)
+        case PeopleAnnotator() if evaluation.prompts == "conversations":
+            return Judged(live_conversations.grades(read_annotations(key), key=key, annotator=name))
+    known = tests if isinstance(annotator, EndpointAnnotator) else []
+    records = annotate(
+        [*asked, *(Item(canary.prompt, canary.responses) for canary in known)],
+        evaluation=evaluation,
+        key=key,
+        name=name,
+        annotator=annotator,
+        judge=settings,
+        annotations=storage.annotations(key),
+        done=done,
+    )
+    own = len(records) - len(known)  # not len(asked): people may judge an item several times, or not at all
+    return Judged(records[:own], canaries.evaluate(known, records[own:]))
 
 
 def with_simulated(key: str, records: list[Judgment]) -> list[Judgment]:
@@ -187,6 +209,25 @@ def messages(key: str, judged: Items, judgments: dict[str, list[Judgment]]) -> S
             lines.append(f"{key}: {reasons.total()} of {replies} judgments of {name} have no value: {counts(reasons)}")
     total = sum(map(len, judgments.values()))
     return [*lines, f"{key}: {total} judgments of {', '.join(judgments)} on {len(judged.items)} items"]
+
+
+def uncounted(key: str, by_annotator: Mapping[str, Judged], *, items: int) -> Iterator[str]:
+    """Lines about recorded judgments that do not count, and about items without one."""
+    for name, judged in by_annotator.items():
+        found = judged.recorded
+        if found and (found.unjudged or found.other_pairs or found.other_responses):
+            yield (
+                f"{key}: recorded judgments of {name}: {found.unjudged} of {items} items have none; "
+                f"{found.other_pairs} are about other contestants and {found.other_responses} about other responses, "
+                "and do not count"
+            )
+
+
+def stale(key: str, judged: Items) -> Iterator[str]:
+    """A line about people's annotations of responses that have been sampled again."""
+    path = storage.annotations(key)
+    if number := stale_annotations(judged.items, path):
+        yield f"{key}: {number} annotations in {path} are about other responses and do not count"
 
 
 if __name__ == "__main__":
