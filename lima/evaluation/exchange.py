@@ -10,7 +10,8 @@ Answers of others are read by `lima.inference.recorded`. This module writes answ
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -85,27 +86,44 @@ def read_judgments(
         "mt-bench": _from_mt_bench,
         "arena-hard": lambda row: _from_arena_hard(row, rival),
     }
-    ids, texts = recorded.prompt_ids(prompts), recorded.by_text(prompts)
-    judgments, counts = list[RecordedJudgment](), dict[tuple[str, ...], int]()
+    read = []
     for number, row in enumerate(rows, start=1):
         try:
-            judgment = readers[form](row)
+            read.append(readers[form](row))
         except (KeyError, TypeError, ValueError) as error:
             raise jsonl.MalformedLine(
                 f"{path}: judgment {number} cannot be read: {error!r}; correct the file"
             ) from error
-        question = judgment.question
-        matched = texts.get(question, []) if form == "alpaca-eval" else [ids[question]] if question in ids else []
-        for prompt_id in matched:
+    by_text = form == "alpaca-eval"
+    questions = recorded.by_text(prompts) if by_text else {k: [v] for k, v in recorded.prompt_ids(prompts).items()}
+    judgments = list(_of_prompts(read, questions, evaluation=evaluation, annotator=annotator))
+    if not judgments:
+        raise LimaError(
+            f"none of the {len(rows)} judgments in {path} is about one of the {len(prompts)} prompts; check its ids or "
+            "instructions"
+        )
+    return judgments
+
+
+def _of_prompts(
+    read: Iterable[PublicJudgment], prompts: Mapping[str, Sequence[str]], *, evaluation: str, annotator: str | None
+) -> Iterator[RecordedJudgment]:
+    """The judgments of prompts of this project. A repeated judgment of a pair is about its next sample.
+
+    Args:
+        prompts: ids of the prompts by the question of the file.
+    """
+    counts = Counter[tuple[str, str, str, str, int]]()
+    for judgment in read:
+        for prompt_id in prompts.get(judgment.question, ()):
             name = annotator or judgment.annotator
-            pair = (name, prompt_id, judgment.contestant, judgment.rival, str(judgment.turn))
-            sample = counts[pair] = counts.get(pair, -1) + 1
+            pair = (name, prompt_id, judgment.contestant, judgment.rival, judgment.turn)
             record = Judgment(
                 evaluation=evaluation,
                 task="pairwise",
                 annotator=name,
                 prompt_id=prompt_id,
-                sample=sample,
+                sample=counts[pair],
                 turn=judgment.turn,
                 contestant=judgment.contestant,
                 rival=judgment.rival,
@@ -114,13 +132,8 @@ def read_judgments(
                 detail=judgment.detail,
                 replies=judgment.replies,
             )
-            judgments.append(RecordedJudgment(record, judgment.texts))
-    if not judgments:
-        raise LimaError(
-            f"none of the {len(rows)} judgments in {path} is about one of the {len(prompts)} prompts; check its ids or "
-            "instructions"
-        )
-    return judgments
+            counts[pair] += 1
+            yield RecordedJudgment(record, judgment.texts)
 
 
 def _from_alpaca_eval(row: JsonObject) -> PublicJudgment:
