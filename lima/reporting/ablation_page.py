@@ -49,13 +49,13 @@ class Shown:
 class AxisConclusion:
     axis: str
     claims: tuple[Contrast, ...]  # of the first authority; empty without a conclusion
-    reason: str  # why there is no conclusion; else ""
+    reason: str  # for drawing no conclusion; "" if one is drawn
     others: tuple[str, ...]  # results of other annotators, and limits
     paper: str  # "" if the paper has no such ablation
 
     @property
     def is_open(self) -> bool:
-        """Whether there is no conclusion."""
+        """Whether no conclusion is drawn."""
         return not self.claims
 
     @property

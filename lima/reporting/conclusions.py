@@ -28,7 +28,7 @@ class Conclusion:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is no conclusion."""
+        """Whether no conclusion is drawn."""
         return self.annotator is None
 
 

@@ -45,15 +45,20 @@ class FormatDistance:
 
 def measure(p: Params, results: Results) -> list[FormatDistance]:
     """Measure the contestants of each arm and the base model against the arm's training set."""
+    formats = {
+        name: _formats([response.text for response in results.responses[name]])
+        for name, contestant in p.contestants.items()
+        if isinstance(contestant, ArmContestant | BaseContestant) and results.responses[name]
+    }
     found = []
     for arm, written in results.arms.items():
         training = _formats(answers(written.train))
-        for name, contestant in p.contestants.items():
+        for name, responses in formats.items():
+            contestant = p.contestants[name]
             own = isinstance(contestant, ArmContestant) and contestant.arm == arm
             base = isinstance(contestant, BaseContestant) and contestant.model == p.train.model
-            if (own or base) and results.responses[name]:
-                texts = [response.text for response in results.responses[name]]
-                found.append(_measure(arm, name, texts, training, seed=p.report.seed))
+            if own or base:
+                found.append(_measure(arm, name, responses, training, seed=p.report.seed))
     return found
 
 
@@ -77,13 +82,13 @@ def _formats(texts: Sequence[str]) -> Formats:
     return np.array([marks(text) for text in texts], float), np.array([len(text.split()) for text in texts])
 
 
-def _measure(arm: str, contestant: str, texts: Sequence[str], training: Formats, *, seed: int) -> FormatDistance:
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(len(training[1]), size=(DRAWS, len(texts)))
+def _measure(arm: str, contestant: str, responses: Formats, training: Formats, *, seed: int) -> FormatDistance:
+    generator, number = np.random.default_rng(seed), len(responses[1])
+    draws = generator.integers(len(training[1]), size=(DRAWS, number))
     chance = [_distance((training[0][draw], training[1][draw]), training) for draw in draws]
     chance_marks, chance_words = np.mean(chance, axis=0)
-    of_marks, of_words = _distance(_formats(texts), training)
-    return FormatDistance(arm, contestant, len(texts), of_marks, of_words, float(chance_marks), float(chance_words))
+    of_marks, of_words = _distance(responses, training)
+    return FormatDistance(arm, contestant, number, of_marks, of_words, float(chance_marks), float(chance_words))
 
 
 def _distance(formats: Formats, training: Formats) -> tuple[float, float]:

@@ -120,6 +120,7 @@ def render(p: Params, findings: Findings, figures: Metrics, axes: Sequence[Axis]
         likelihoods=findings.likelihoods,
         format_distances=findings.format_distances,
         format_marks=[*format_distance.MARKS, format_distance.PARAGRAPHS],
+        format_draws=format_distance.DRAWS,
         counts=counts,
         outcomes=OUTCOMES,
         caveats=caveats(p, results, measured, lengths),

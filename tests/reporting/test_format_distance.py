@@ -33,7 +33,8 @@ def test_each_mark_is_recognised_by_what_markdown_makes_of_it(text, shown):
 
 
 def distance(texts, training):
-    return format_distance._measure("arm", "contestant", texts, format_distance._formats(training), seed=1)
+    responses, examples = (format_distance._formats(part) for part in (texts, training))
+    return format_distance._measure("arm", "contestant", responses, examples, seed=1)
 
 
 def test_the_training_set_has_no_distance_from_itself():
