@@ -3,8 +3,13 @@
 import logging
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows import ablations, checkout, dvc, evaluate, reproduce, results
 from lima import config, jsonl
@@ -272,3 +277,76 @@ def test_every_parameter_of_a_flow_is_described_in_the_form(flow):
     properties = flow.parameters.model_dump()["properties"]
     assert properties
     assert [name for name, schema in properties.items() if not schema.get("description")] == []
+
+
+@pytest.fixture
+def arm_runs(monkeypatch):
+    """Flow runs of an arm that end in given states; an exception is raised by the server instead of an answer."""
+    started = []
+
+    def end_in(*ends):
+        waiting = list(ends)
+
+        class Client:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return None
+
+            def read_flow_run(self, _):
+                end = waiting.pop(0)
+                if isinstance(end, Exception):
+                    raise end
+                return FlowRun(flow_id=uuid4(), state=end)
+
+        def run_deployment(name, *, parameters, timeout, job_variables):
+            started.append((name, parameters["arm"], job_variables["env"][checkout.COMMIT]))
+            return FlowRun(flow_id=uuid4())
+
+        monkeypatch.setattr(ablations, "run_deployment", run_deployment)
+        monkeypatch.setattr(ablations, "get_client", lambda sync_client: Client())
+        monkeypatch.setattr(ablations, "get_run_logger", lambda: logging.getLogger("flow"))
+        monkeypatch.setattr(ablations, "INTERVAL", 0)
+        return started
+
+    return end_in
+
+
+def test_an_arm_whose_worker_is_lost_is_started_again(arm_runs, caplog):
+    started = arm_runs(Crashed(message="killed"), Completed())
+    assert ablations.follow.fn("lima", "c0ffee") == "Completed"
+    assert started == [("arm/arm", "lima", "c0ffee")] * 2
+    assert "arm lima lost its worker (killed); it is started again" in caplog.text
+
+
+def test_an_arm_that_loses_every_worker_fails(arm_runs):
+    started = arm_runs(*[Crashed(message="killed")] * 3)
+    with pytest.raises(dvc.StageFailed, match="arm lima ended as Crashed: killed"):
+        ablations.follow.fn("lima", "c0ffee")
+    assert len(started) == 1 + ablations.LOST_WORKERS
+
+
+@pytest.mark.parametrize("state", [Failed(message="a rule"), Cancelled(message="by a person")])
+def test_an_arm_that_fails_or_is_cancelled_is_not_started_again(arm_runs, state):
+    started = arm_runs(state)
+    with pytest.raises(dvc.StageFailed, match=state.message):
+        ablations.follow.fn("lima", "c0ffee")
+    assert len(started) == 1
+
+
+def status_error(code):
+    request = httpx.Request("GET", "http://127.0.0.1/api")
+    return PrefectHTTPStatusError(str(code), request=request, response=httpx.Response(code, request=request))
+
+
+def test_a_server_that_does_not_answer_is_asked_again(arm_runs):
+    started = arm_runs(httpx.ConnectError("refused"), status_error(503), Completed())
+    assert ablations.follow.fn("lima", "c0ffee") == "Completed"
+    assert len(started) == 1
+
+
+def test_a_rejected_request_for_the_state_of_an_arm_is_an_error(arm_runs):
+    arm_runs(status_error(404))
+    with pytest.raises(PrefectHTTPStatusError):
+        ablations.follow.fn("lima", "c0ffee")
