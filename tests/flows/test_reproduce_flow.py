@@ -6,30 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import free_port
+from prefect_api import FINAL, answers, call
 
 OUT = "data/scrape/stack_exchange_other"
-ATTEMPTS = 60  # of a request that the server is too busy for, a second apart; Prefect's own client repeats it too
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def call(url: str, body: object | None = None) -> object:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    for attempt in range(ATTEMPTS):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
-                return json.loads(reply.read() or "null")
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or attempt == ATTEMPTS - 1:  # the server's database is busy
-                raise
-            time.sleep(1)
-    raise AssertionError("unreachable")
 
 
 def until(what, seconds: float, *, processes=()):
@@ -75,16 +59,10 @@ def orchestrated(clone, tmp_path_factory):
         done = subprocess.run([*prefect, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def healthy():
-        try:
-            return call(f"{api}/health")
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
     subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], cwd=clone, check=True)
     processes = [start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
     try:
-        until(healthy, 120, processes=processes)
+        until(lambda: answers(f"{api}/health"), 120, processes=processes)
         for pool in ("gpu", "arms"):
             run("work-pool", "create", pool, "--type", "process")
         run("--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
@@ -104,7 +82,7 @@ def task_runs(orchestrated, name: str, parameters: dict[str, str]) -> list[str]:
 
     def ended():
         run = call(f"{api}/flow_runs/{started['id']}")
-        return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+        return run if run["state_type"] in FINAL else None
 
     run = until(ended, 600, processes=processes)
     logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [started["id"]]}}, "limit": 200})

@@ -4,7 +4,6 @@ It takes minutes: `make test-workers`. PostgreSQL's programs must be installed. 
 S3-compatible server, for the DVC remote and MLflow's artifacts; without it, both are folders.
 """
 
-import json
 import os
 import re
 import shutil
@@ -13,19 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import free_port
+from prefect_api import FINAL, answers, call
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(18, 23)  # with the arm lima: six arms
 ARMS = ["lima", *(f"lima-{seed}" for seed in SEEDS)]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-ATTEMPTS = 60  # of a request that the server is too busy for, a second apart; Prefect's own client repeats it too
 S3 = os.environ.get("LIMA_TEST_S3", "")
 pytestmark = [pytest.mark.workers, pytest.mark.timeout(3600)]
 
@@ -87,28 +84,6 @@ def run(servers: Servers, *words: str, cwd: Path) -> str:
     done = subprocess.run(words, cwd=cwd, env=servers.env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def call(url: str, body: object | None = None) -> object:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    for attempt in range(ATTEMPTS):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
-                return json.loads(reply.read() or "null")
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or attempt == ATTEMPTS - 1:  # the server's database is busy
-                raise
-            time.sleep(1)
-    raise AssertionError("unreachable")
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=10):
-            return True
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
 
 
 @pytest.fixture
@@ -228,7 +203,7 @@ def test_two_workers_train_six_arms_although_one_is_killed(servers, clone):
 
     def ended() -> dict | None:
         found = call(f"{api}/flow_runs/{flow}")
-        return found if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+        return found if found["state_type"] in FINAL else None
 
     done = servers.wait("the flow run", ended, seconds=2400)
     logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [flow]}}, "limit": 200})
