@@ -56,9 +56,9 @@ annotate: env ## Judge sampled answers in the browser (port 8765); writes corpus
 	@lima annotate
 
 .PHONY: ui
-ui: env ## Start the servers of Prefect (port 4200) and MLflow (port 5000) on loopback
+ui: env ## Start the servers of Prefect (port 4200) and MLflow (port 5000), or free ports; deploy the flows
 	@infra/ui.sh
 
 .PHONY: worker
-worker: env ## Deploy the flows to the work pool gpu and start a worker; needs make ui
+worker: env ## Deploy the flows and start a worker of the work pool gpu; needs make ui
 	@infra/worker.sh

@@ -7,16 +7,13 @@ set -euo pipefail
 pool=${POOL:-gpu}
 export LIMA_CHECKOUT=${LIMA_CHECKOUT:-$PWD}
 mkdir -p work/prefect
-export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)} PREFECT_API_URL=${PREFECT_API_URL:-http://127.0.0.1:4200/api}
+export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)}
+export PREFECT_API_URL=${PREFECT_API_URL:-$(cat work/prefect/api 2>/dev/null || echo http://127.0.0.1:4200/api)} # as ui.sh wrote it
 health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/health", timeout=10)' "$PREFECT_API_URL" 2>&1) || {
   echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
   exit 1
 }
 [ -z "${LIMA_DVC_REMOTE:-}" ] || dvc remote add --quiet --force --local --default lima "$LIMA_DVC_REMOTE"
-for name in gpu arms; do
-  prefect work-pool inspect "$name" >/dev/null 2>&1 || prefect work-pool create "$name" --type process
-done
-prefect automation inspect lost-flow-runs >/dev/null 2>&1 || prefect automation create --from-file infra/automations.yaml
-prefect --no-prompt deploy --prefect-file infra/prefect.yaml --all
+"$(dirname "$0")/deploy.sh"
 echo "start a run: prefect deployment run reproduce/reproduce --watch"
 exec prefect worker start --pool "$pool" --type process --limit 1

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -40,14 +41,74 @@ def test_worker_without_a_server_names_the_command_that_starts_one(tmp_path):
     assert done.stderr.endswith("; start it with `make ui`, or set PREFECT_API_URL\n")
 
 
-def test_ui_names_a_used_port_and_the_variable_that_changes_it(tmp_path):
+def test_ui_refuses_a_used_port_that_was_asked_for(tmp_path):
     with socket.socket() as used:
         used.bind(("127.0.0.1", 0))
         used.listen()
         port = used.getsockname()[1]
         done = run("ui.sh", cwd=tmp_path, PREFECT_PORT=str(free_port()), MLFLOW_PORT=str(port))
     assert done.returncode == 1
-    assert f"error: port is in use or invalid: {port}; choose another port: MLFLOW_PORT=" in done.stderr
+    assert f"error: port is in use or invalid: {port}; choose another MLFLOW_PORT" in done.stderr
+
+
+SERVER = """#!{python}
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+if "--port" not in sys.argv:
+    with Path("calls").open("a") as calls:
+        calls.write(" ".join(sys.argv[1:]) + "\\n")
+    sys.exit(0)
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Healthy).serve_forever()
+"""
+
+
+def test_ui_takes_free_ports_says_when_each_server_answers_and_deploys(tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("prefect", "mlflow"):  # the servers' health pages; other commands are recorded
+        (programs / name).write_text(SERVER.format(python=sys.executable))
+        (programs / name).chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name not in ("PREFECT_PORT", "MLFLOW_PORT")}
+    env["PATH"] = f"{programs}:{Path(sys.executable).parent}:{env['PATH']}"
+    held = []
+    for port in (4200, 5000):
+        held.append(socket.socket())
+        try:
+            held[-1].bind(("127.0.0.1", port))
+            held[-1].listen()
+        except OSError:
+            pass  # another process has it: as good
+    process = subprocess.Popen(
+        [ROOT / "infra/ui.sh"], cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, start_new_session=True
+    )
+    lines = []
+    try:
+        while len(lines) < 4:
+            line = process.stdout.readline()
+            assert line, lines
+            lines.append(line.strip())
+        address = (tmp_path / "work/prefect/api").read_text().strip()
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+        for used in held:
+            used.close()
+    ready = {line.split()[0]: line.split()[-1] for line in lines if "is ready" in line}
+    assert ready["Prefect"] + "/api" == address
+    assert {port.rsplit(":")[-1] for port in ready.values()}.isdisjoint({"4200", "5000"})
+    assert "flows are deployed; start a worker in another terminal: make worker" in lines
+    assert "--no-prompt deploy --prefect-file infra/prefect.yaml --all" in (tmp_path / "calls").read_text()
+    assert not (tmp_path / "work/prefect/api").exists()  # a stopped server is not the worker's
 
 
 def checked(*words: str) -> subprocess.CompletedProcess:
