@@ -47,6 +47,12 @@ check: env ## Check format, lint, types, import direction and the hand-written c
 notices: env ## Write THIRD_PARTY_NOTICES.md: version and license of each direct dependency
 	@python infra/third_party_notices.py
 
+.PHONY: docs
+docs: env ## Write the documentation as a site, work/site/index.html, and the picture of the pipeline
+	@python infra/pipeline_graph.py
+	@NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet --strict
+	@echo "documentation: work/site/index.html"
+
 .PHONY: bench
 bench: env ## Run the benchmarks, or one: make bench only=train; results: benchmarks/results/
 	@python -m benchmarks.run $(only)
