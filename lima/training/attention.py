@@ -1,9 +1,10 @@
 """Block-diagonal causal attention for packed sequences: tokens attend only within their own example.
 
 A mask over the packed row costs the square of its length. One causal pass per example costs the sum of the examples'
-squared lengths.
+squared lengths. On CUDA, one call of a variable-length kernel does the same for all examples of a row.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from lima.training import varlen_attention
 from lima.training.protocols import CausalLM
+from lima.training.varlen_attention import Kernel, PackedRow
 
 PACKED = "packed"  # name of the implementation in a model's configuration
 _RECORDING = "packed, recording its arguments"
@@ -85,6 +88,7 @@ def packed(
     attention_mask: torch.Tensor | None,
     *,
     lengths: Sequence[int] | None = None,
+    packed_row: PackedRow | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -96,12 +100,17 @@ def packed(
     Args:
         query: (rows, heads, tokens, width); key and value may have fewer heads (grouped-query attention).
         lengths: Tokens of each example in the row; None: the row is one example.
+        packed_row: The same for a variable-length kernel, which is used where it is exact.
         sliding_window: Number of tokens that a token attends to, including itself.
         s_aux: Attention sinks, (heads,): a logit in the softmax without a value (GPT-OSS).
 
     Returns:
         (rows, tokens, heads, width), and None instead of the attention weights.
     """
+    if packed_row is not None and s_aux is None and not dropout:
+        output = packed_row.attention(query, key, value, scale=scaling, window=sliding_window)
+        if output is not None:
+            return output, None
     example_lengths = list(lengths or [query.shape[2]])
     grouped = key.shape[1] != query.shape[1]  # several query heads share a key head
     examples: Iterable[tuple[torch.Tensor, ...]] = zip(
@@ -124,6 +133,45 @@ def packed(
             )
         )
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def select_kernel(model: CausalLM, device: torch.device, *, log: bool) -> Kernel | None:
+    """The variable-length kernel for packed rows on this device, or None for one call per example.
+
+    Args:
+        log: Print the choice to standard error.
+    """
+    if device.type != "cuda":
+        return None
+    name = model.config._attn_implementation
+    if name != PACKED:
+        kernel, text = None, f"transformers' {name} with a mask over the row"
+    else:
+        kernel, rejected = varlen_attention.select(
+            varlen_attention.installed(), _reference, heads=_heads(model), device=str(device)
+        )
+        text = f"one call of {kernel.name} per row" if kernel else "one call per example"
+        text += "".join(f"; not {reason}" for reason in rejected)
+    if log:
+        print(f"attention: {text}", file=sys.stderr)
+    return kernel
+
+
+def _heads(model: CausalLM) -> tuple[int, int, int]:
+    """Query heads, key heads and width of a head."""
+    config = model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return heads, int(getattr(config, "num_key_value_heads", None) or heads), int(width)
+
+
+def _reference(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float | None, window: int | None
+) -> torch.Tensor:
+    """Causal attention of one example with a mask; all tensors (1, heads, tokens, width)."""
+    mask = _mask(query, window or query.shape[2])
+    grouped = key.shape[1] != query.shape[1]
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=grouped)
 
 
 def _mask(query: torch.Tensor, window: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from lima.errors import LimaError
 from lima.training.logit_chunks import ALIGNED, chunk_tokens
 from lima.training.packing import Batch
 from lima.training.protocols import CausalLM
-from lima.training.tokenization import IGNORED
+from lima.training.varlen_attention import Kernel, PackedRow
 
 
 class UnsupportedHead(LimaError):
@@ -35,30 +35,26 @@ class LossModel(torch.nn.Module):
     Loss and model are one module: sharding (DeepSpeed) and autocasting wrap forward() and cover both.
     """
 
-    def __init__(self, model: CausalLM) -> None:
+    def __init__(self, model: CausalLM, kernel: Kernel | None = None) -> None:
+        """Wrap the model; `kernel` computes the attention of a packed row in one call, where the model's allows it."""
         super().__init__()
         fuse_output_head(model)
         self.model = model
+        self.kernel = kernel
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Loss summed over the batch's supervised tokens, a scalar.
 
         Logits are computed only at positions that predict a supervised token.
         """
-        device = self.model.device
-        labels = batch.labels[0]  # (tokens,)
-        # Position i predicts token i + 1. An example's first token is a user's and unsupervised, so no position
-        # predicts a token of the next example.
-        predicting = (labels[1:] != IGNORED).nonzero().squeeze(1)  # (supervised,)
+        batch = batch.to(self.model.device)
+        row = {}
+        if self.kernel:
+            row["packed_row"] = PackedRow(batch.cumulative, max(batch.lengths), self.kernel)
         hidden = self.model.base_model(
-            input_ids=batch.ids.to(device),
-            position_ids=batch.positions.to(device),
-            lengths=batch.lengths,
-            use_cache=False,
+            input_ids=batch.ids, position_ids=batch.positions, lengths=batch.lengths, use_cache=False, **row
         ).last_hidden_state  # (1, tokens, width)
-        loss_sum: torch.Tensor = self.model.get_output_embeddings()(
-            hidden[0, predicting.to(device)], labels[predicting + 1].to(device)
-        )
+        loss_sum: torch.Tensor = self.model.get_output_embeddings()(hidden[0, batch.predicting], batch.targets)
         return loss_sum
 
 

@@ -1,16 +1,19 @@
 """Batch planning and sequence packing: examples in one row without padding or cross-attention."""
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 
+from lima.training import varlen_attention
 from lima.training.tokenization import IGNORED, Encoded
 
 Item = TypeVar("Item")
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Batch:
     ids: torch.Tensor
     positions: torch.Tensor
     labels: torch.Tensor
+    predicting: torch.Tensor  # (supervised,): positions that predict a supervised token
+    targets: torch.Tensor  # (supervised,): the tokens that they predict
+    cumulative: torch.Tensor  # int32, (examples + 1,): see varlen_attention.cumulative
     lengths: tuple[int, ...]  # tokens of each example
     examples: tuple[str, ...]  # ids
 
@@ -27,6 +33,19 @@ class Batch:
     def supervised(self) -> int:
         """Supervised tokens."""
         return int((self.labels != IGNORED).sum())
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy the tensors that a forward pass reads to a GPU, from pinned memory and without waiting for the copy.
+
+        Labels stay. On other devices, and if the tensors are there already, the batch is returned unchanged.
+        """
+        if device.type != "cuda" or self.ids.device.type == "cuda":
+            return self
+        names = ("ids", "positions", "predicting", "targets", "cumulative")
+        copies: dict[str, torch.Tensor] = {
+            name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in names
+        }
+        return replace(self, **copies)  # type: ignore[arg-type]  # the other fields are no tensors
 
 
 def plan(
@@ -98,10 +117,40 @@ def pack(examples: Sequence[Encoded]) -> Batch:
     There is no attention mask: transformers would use it instead of the positions, and examples would attend to each
     other.
     """
+    labels = torch.tensor([[label for e in examples for label in e.labels]])
+    # Position i predicts token i + 1. An example's first token is a user's and unsupervised, so no position predicts a
+    # token of the next example.
+    predicting = (labels[0, 1:] != IGNORED).nonzero().squeeze(1)
+    lengths = tuple(len(e.ids) for e in examples)
     return Batch(
         ids=torch.tensor([[token for e in examples for token in e.ids]]),
-        positions=torch.tensor([[position for e in examples for position in range(len(e.ids))]]),
-        labels=torch.tensor([[label for e in examples for label in e.labels]]),
-        lengths=tuple(len(e.ids) for e in examples),
+        positions=torch.cat([torch.arange(length) for length in lengths])[None],
+        labels=labels,
+        predicting=predicting,
+        targets=labels[0, predicting + 1],
+        cumulative=varlen_attention.cumulative(lengths),
+        lengths=lengths,
         examples=tuple(e.id for e in examples),
     )
+
+
+def packed_ahead(parts: Sequence[Sequence[Encoded]], device: torch.device) -> Iterator[Batch]:
+    """Pack micro-batches in their order; for a GPU on a thread, one micro-batch ahead, and copied to it.
+
+    The thread packs while the previous micro-batch runs.
+    """
+    if device.type != "cuda":
+        yield from map(pack, parts)
+        return
+    with ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,)) as thread:
+        yield from ahead(thread, lambda part: pack(part).to(device), parts)
+
+
+def ahead(thread: ThreadPoolExecutor, prepare: Callable[[Item], Prepared], items: Sequence[Item]) -> Iterator[Prepared]:
+    """Yield `prepare(item)` of each item, in order; the next item is prepared on the thread meanwhile."""
+    pending = thread.submit(prepare, items[0])
+    for item in items[1:]:
+        ready = pending.result()
+        pending = thread.submit(prepare, item)
+        yield ready
+    yield pending.result()

@@ -17,9 +17,9 @@ from accelerate import Accelerator
 from lima.config.sections import Train
 from lima.errors import LimaError, Stopped
 from lima.records import EpochMetrics, StepMetrics
-from lima.training import precision
+from lima.training import attention, precision
 from lima.training.loss import LossModel, backward_factor, mean_loss
-from lima.training.packing import micro_batches_of_rank, pack, plan, split
+from lima.training.packing import micro_batches_of_rank, packed_ahead, plan, split
 from lima.training.protocols import CausalLM
 from lima.training.tokenization import Encoded
 
@@ -188,7 +188,8 @@ def prepare(model: CausalLM, recipe: Train, accelerator: Accelerator) -> tuple[t
         UpdateUnderflow: A trained weight is not fp32.
     """
     precision.refuse_update_underflow(model, recipe.lr)
-    loss_model = LossModel(model)
+    kernel = attention.select_kernel(model, accelerator.device, log=accelerator.is_main_process)
+    loss_model = LossModel(model, kernel)
     optimizer = torch.optim.AdamW(
         [weight for weight in loss_model.parameters() if weight.requires_grad],
         lr=recipe.lr,
@@ -261,20 +262,23 @@ def train_step(
     micro_batches = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
     # (summed loss, number of stop requests)
     totals = torch.tensor([0.0, float(stop)], dtype=torch.float64, device=accelerator.device)
-    for index, (part, weight) in enumerate(micro_batches):
+    batches = packed_ahead([part for part, _ in micro_batches], accelerator.device)
+    for index, (batch, (_, weight)) in enumerate(zip(batches, micro_batches, strict=True)):
         accelerator.sync_gradients = index == len(micro_batches) - 1
         torch.manual_seed(dropout_seed(recipe.seed, step.number, index * ranks + rank))
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(loss_model):
-            loss_sum = weight * loss_model(pack(part))
+            loss_sum = weight * loss_model(batch)
             accelerator.backward(loss_sum * backward_factor(step.supervised, ranks=ranks))
         totals[0] += loss_sum.detach()
     totals = accelerator.reduce(totals, "sum")
-    loss = mean_loss(float(totals[0]), step.supervised)
-    grad_norm = float(accelerator.clip_grad_norm_(loss_model.parameters(), recipe.max_grad_norm))
+    norm = torch.as_tensor(accelerator.clip_grad_norm_(loss_model.parameters(), recipe.max_grad_norm))
+    # the only wait for the GPU in a step: all its figures are copied at once
+    summed, stops, grad_norm = torch.cat((totals, norm.to(totals)[None])).tolist()
+    loss = mean_loss(summed, step.supervised)
     _refuse_divergence(loss, grad_norm, step, recipe)
     optimizer.step()
     optimizer.zero_grad()
-    return StepResult(loss, grad_norm, bool(totals[1] > 0))
+    return StepResult(loss, grad_norm, stops > 0)
 
 
 def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
@@ -309,6 +313,8 @@ def evaluate(
     parts = split(range(len(examples)), lengths, micro_tokens=micro_tokens, ranks=ranks)
     loss_sum = torch.zeros((), device=accelerator.device)
     with torch.no_grad():
-        for part, weight in micro_batches_of_rank(parts, rank=rank, ranks=ranks):
-            loss_sum += weight * loss_model(pack([examples[index] for index in part]))
+        own = micro_batches_of_rank(parts, rank=rank, ranks=ranks)
+        batches = packed_ahead([[examples[index] for index in part] for part, _ in own], accelerator.device)
+        for batch, (_, weight) in zip(batches, own, strict=True):
+            loss_sum += weight * loss_model(batch)
     return mean_loss(float(accelerator.reduce(loss_sum, "sum")), tokens)

@@ -1,13 +1,18 @@
-"""Dropout masks of the processes in an optimizer step."""
+"""Dropout masks of the processes in an optimizer step, and its waits for the device."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import combinations
+from threading import Event
 from types import SimpleNamespace
 
+import pytest
 import small
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lima.training import tokenization
+from lima.records import EpochMetrics
+from lima.training import packing, tokenization
 from lima.training.trainer import StepBatch, train_step
 
 
@@ -49,3 +54,60 @@ def test_steps_ranks_and_micro_batches_have_different_dropout_masks():
 def test_dropout_masks_depend_on_the_seed():
     assert draws(number=3, rank=1, ranks=2) == draws(number=3, rank=1, ranks=2)
     assert draws(number=3, rank=1, ranks=2, seed=17) != draws(number=3, rank=1, ranks=2, seed=18)
+
+
+class Waits(TorchDispatchMode):
+    """Counts reads of a tensor's value, each of which waits for a GPU; `float()`, `bool()` and `tolist()`."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, _, args=(), kwargs=None):
+        self.count += operation.name() in ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
+        return operation(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_once(tmp_path, monkeypatch):
+    recipe = small.recipe(epochs=1)  # 3 steps of several micro-batches, and an evaluation
+    model, _, _, encoded = small.start(tmp_path, recipe)
+    tolist = torch.Tensor.tolist
+    with Waits() as waits:
+
+        def counted(tensor):
+            waits.count += 1
+            return tolist(tensor)
+
+        monkeypatch.setattr(torch.Tensor, "tolist", counted)
+        counts = [
+            (waits.count, type(metric))
+            for metric in small.fitted(
+                model, encoded, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe)
+            )
+        ]
+    steps = [count for count, kind in counts if kind is not EpochMetrics]
+    assert steps == [1, 2, 3]
+    assert counts[-1] == (4, EpochMetrics)
+
+
+def test_the_next_micro_batch_is_prepared_while_one_is_used():
+    prepared = [Event() for _ in range(3)]
+
+    def prepare(number):
+        prepared[number].set()
+        return 10 * number
+
+    with ThreadPoolExecutor(1) as thread:
+        ready = packing.ahead(thread, prepare, range(3))
+        assert next(ready) == 0
+        assert prepared[1].wait(10)  # without a further request
+        assert not prepared[2].is_set()
+        assert list(ready) == [10, 20]
+
+
+def test_an_error_while_a_micro_batch_is_prepared_is_raised():
+    def prepare(number):
+        raise ValueError(f"item {number}")
+
+    with ThreadPoolExecutor(1) as thread, pytest.raises(ValueError, match="item 0"):
+        list(packing.ahead(thread, prepare, range(2)))

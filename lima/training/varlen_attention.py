@@ -1,0 +1,211 @@
+"""Variable-length attention on CUDA: one kernel call for all examples of a packed row.
+
+One call per example starts a kernel per example and layer, and its shapes are new in nearly every row. The kernels
+(FlashAttention) accept the boundaries of the examples instead. They need bf16 or fp16.
+
+A kernel is used only if its outputs and gradients for random numbers equal those of one call per example on the device
+of the training: its interface differs between versions, and each GPU has kernels of its own.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import torch
+
+DTYPES = (torch.bfloat16, torch.float16)
+MAX_WIDTH, WIDTH_STEP = 256, 8  # head widths of FlashAttention
+TOLERANCE = 0.02  # relative, of outputs and gradients; bf16 numbers have a relative spacing of up to 2^-7 = 0.008
+VERIFIED_LENGTHS = (5, 1, 130, 64)  # tokens of the examples in the comparison
+VERIFIED_CASES = ((None, None), (0.1, 7))  # scale and window of the comparison
+
+
+class Attend(Protocol):
+    """Causal attention within each example of a row."""
+
+    def __call__(
+        self,
+        query: torch.Tensor,  # (tokens, heads, width)
+        key: torch.Tensor,  # (tokens, key heads, width)
+        value: torch.Tensor,  # as key
+        cumulative: torch.Tensor,  # int32, (examples + 1,): first token of each example, and the number of tokens
+        longest: int,  # tokens of the longest example
+        *,
+        scale: float | None,  # of the scores; None: width^-½
+        window: int | None,  # tokens that a token attends to, including itself; None: all
+    ) -> torch.Tensor: ...  # (tokens, heads, width)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    name: str
+    attend: Attend
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """Boundaries of a row's examples on the device, and the kernel that attends within them."""
+
+    cumulative: torch.Tensor  # int32, (examples + 1,)
+    longest: int
+    kernel: Kernel
+
+    def attention(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float | None, window: int | None
+    ) -> torch.Tensor | None:
+        """Attention of one row, or None if the kernel does not support the tensors.
+
+        Args:
+            query: (1, heads, tokens, width); key and value may have fewer heads.
+
+        Returns:
+            (1, tokens, heads, width).
+        """
+        device = query.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+        width = query.shape[-1]
+        if (
+            dtype not in DTYPES
+            or len(query) != 1
+            or width > MAX_WIDTH
+            or width % WIDTH_STEP
+            or value.shape[-1] != width
+        ):
+            return None
+        q, k, v = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
+        bounded = None if window is None or window >= self.longest else window
+        return self.kernel.attend(q, k, v, self.cumulative, self.longest, scale=scale, window=bounded)[None]
+
+
+def cumulative(lengths: Sequence[int]) -> torch.Tensor:
+    """First token of each example in a packed row, and the number of tokens; int32, (examples + 1,)."""
+    return torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+
+
+def installed() -> Iterator[Kernel]:
+    """The kernels of the installed packages: FlashAttention 3, PyTorch's own, FlashAttention 2."""
+    if find_spec("flash_attn_interface"):
+        yield Kernel("FlashAttention 3", _flash_attention(import_module("flash_attn_interface")))
+    if find_spec("torch.nn.attention.varlen"):
+        yield Kernel(
+            f"varlen_attn of PyTorch {torch.__version__}",
+            torch_varlen(import_module("torch.nn.attention.varlen").varlen_attn),
+        )
+    if find_spec("flash_attn"):
+        yield Kernel("FlashAttention 2", _flash_attention(import_module("flash_attn")))
+
+
+def torch_varlen(varlen_attn: Callable[..., Any]) -> Attend:
+    """torch.nn.attention.varlen.varlen_attn, whose later versions require enable_gqa for grouped heads."""
+    grouped_option = "enable_gqa" in inspect.signature(varlen_attn).parameters
+
+    def attend(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cumulative: torch.Tensor,
+        longest: int,
+        *,
+        scale: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        options = {"enable_gqa": True} if grouped_option and query.shape[1] != key.shape[1] else {}
+        bounds = (-1 if window is None else window - 1, 0)
+        output: torch.Tensor = varlen_attn(
+            query, key, value, cumulative, cumulative, longest, longest, scale=scale, window_size=bounds, **options
+        )
+        return output
+
+    return attend
+
+
+def _flash_attention(package: Any) -> Attend:
+    """flash_attn_varlen_func of flash-attn 2 and 3."""
+
+    def attend(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cumulative: torch.Tensor,
+        longest: int,
+        *,
+        scale: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        bounds = (-1, -1) if window is None else (window - 1, 0)
+        output = package.flash_attn_varlen_func(
+            *(query, key, value, cumulative, cumulative, longest, longest),
+            softmax_scale=scale,
+            causal=True,
+            window_size=bounds,
+        )
+        result: torch.Tensor = output[0] if isinstance(output, tuple) else output  # early versions of 3 return more
+        return result
+
+    return attend
+
+
+def select(
+    kernels: Iterable[Kernel], reference: Callable[..., torch.Tensor], *, heads: tuple[int, int, int], device: str
+) -> tuple[Kernel | None, list[str]]:
+    """The first kernel that equals the reference, and the reasons against those before it.
+
+    Args:
+        reference: Attention of one example, as torch's scaled_dot_product_attention with a mask.
+        heads: Query heads, key heads and width.
+    """
+    rejected = []
+    for kernel in kernels:
+        try:
+            worst = max(
+                difference(kernel, reference, heads=heads, scale=scale, window=window, device=device)
+                for scale, window in VERIFIED_CASES
+            )
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:  # not for this GPU or these heads
+            rejected.append(f"{kernel.name}: {str(error).splitlines()[0][:200]}")
+            continue
+        if worst <= TOLERANCE:
+            return kernel, rejected
+        rejected.append(f"{kernel.name}: differs from one call per example by {worst:.2g}")
+    return None, rejected
+
+
+def difference(
+    kernel: Kernel,
+    reference: Callable[..., torch.Tensor],
+    *,
+    heads: tuple[int, int, int],
+    scale: float | None,
+    window: int | None,
+    device: str,
+) -> float:
+    """Largest relative difference ‖kernel − reference‖ / ‖reference‖ of the output and the three gradients."""
+    query_heads, key_heads, width = heads
+    tokens = sum(VERIFIED_LENGTHS)
+    generator = torch.Generator().manual_seed(17)
+    sizes = (query_heads, key_heads, key_heads, query_heads)
+    query, key, value, upstream = (
+        torch.randn(1, size, tokens, width, generator=generator).to(device, torch.bfloat16) for size in sizes
+    )
+    row = PackedRow(cumulative(VERIFIED_LENGTHS).to(device), max(VERIFIED_LENGTHS), kernel)
+    inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
+    output = row.attention(*inputs, scale=scale, window=window)
+    if output is None:
+        raise ValueError(f"heads of width {width} are not supported")
+    results = [output.transpose(1, 2), *torch.autograd.grad(output.transpose(1, 2), inputs, upstream)]
+    exact_inputs = [tensor.float().requires_grad_() for tensor in (query, key, value)]
+    exact = torch.cat(
+        [
+            reference(q, k, v, scale=scale, window=window)
+            for q, k, v in zip(*(tensor.split(VERIFIED_LENGTHS, dim=2) for tensor in exact_inputs), strict=True)
+        ],
+        dim=2,
+    )
+    expected = [exact, *torch.autograd.grad(exact, exact_inputs, upstream.float())]
+    return max(
+        float((got.detach().float() - want.detach()).norm() / want.detach().norm())
+        for got, want in zip(results, expected, strict=True)
+    )
