@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import log
@@ -28,18 +29,29 @@ REASONS = {
     "style": "Style: rambling, rude, careless",
     "context": "Needs context that is missing",
     "copied": "Copied from another text",
+    "niche": "Of interest to few",
     "unsafe": "Unsafe",
     "duplicate": "Similar to another one",
     "other": "Another reason",
 }
+RULE = "rule"  # the reason of a rejection that confirms the rule which dropped a candidate
 SCHEMA = """
 CREATE TABLE candidates (
   number INTEGER PRIMARY KEY, id TEXT NOT NULL, digest TEXT NOT NULL, site TEXT NOT NULL, status TEXT NOT NULL,
-  detail TEXT NOT NULL, score INTEGER, length INTEGER NOT NULL, margin REAL NOT NULL, turn INTEGER NOT NULL,
-  title TEXT NOT NULL, prompt TEXT NOT NULL, response TEXT NOT NULL) STRICT;
+  detail TEXT NOT NULL, score INTEGER, length INTEGER NOT NULL, margin REAL NOT NULL, topic TEXT NOT NULL,
+  turn INTEGER NOT NULL, title TEXT NOT NULL, prompt TEXT NOT NULL, response TEXT NOT NULL) STRICT;
 CREATE VIRTUAL TABLE texts USING fts5 (title, prompt, response, content = 'candidates', content_rowid = 'number');
 CREATE INDEX by_status ON candidates (status, turn, margin);
 """
+# The turn of a candidate in its site: the most uncertain of every topic, then the second of every topic, and so on.
+TURNS = """
+UPDATE candidates SET turn = rank FROM (
+  SELECT number AS same, row_number() OVER (PARTITION BY site, status ORDER BY depth, margin, id) AS rank FROM (
+    SELECT number, site, status, margin, id,
+      row_number() OVER (PARTITION BY site, status, topic ORDER BY margin, id) AS depth FROM candidates))
+WHERE number = same
+"""
+VERSION = "2"  # of the index
 
 
 class IndexedCandidate(TypedDict):
@@ -103,10 +115,11 @@ class Index:
             "site": self.rows("SELECT site, count(*) FROM candidates GROUP BY site ORDER BY 2 DESC, site"),
         }
 
-    def search(self, query: Query, reviewed: Sequence[str], *, most: int) -> list[IndexedCandidate]:
-        """Candidates in the order of the queue: one of each site in turn, within a site the most uncertain first.
+    def search(self, query: Query, reviewed: Sequence[str], *, most: int) -> tuple[list[IndexedCandidate], int]:
+        """Candidates in the order of the queue, and how many there are.
 
-        Uncertain are those closest to a threshold of the rules.
+        One of each site in turn, within a site one of each topic (the first tag) in turn, within a topic the most
+        uncertain first. Uncertain are those closest to a threshold of the rules.
         """
         conditions, values = ["status = ?"], list[object]([query.status])
         for condition, value in (
@@ -121,9 +134,11 @@ class Index:
         if not query.reviewed and reviewed:
             conditions.append("digest NOT IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(list(reviewed)))
-        order = f"SELECT {', '.join(COLUMNS)} FROM candidates WHERE {' AND '.join(conditions)} "  # noqa: S608  constants
-        rows = self.rows(f"{order} ORDER BY turn, margin, id LIMIT ? OFFSET ?", *values, most, query.offset)
-        return [_indexed(row) for row in rows]
+        matching = f"FROM candidates WHERE {' AND '.join(conditions)}"
+        order = f"SELECT {', '.join(COLUMNS)} {matching} ORDER BY turn, margin, id LIMIT ? OFFSET ?"
+        rows = self.rows(order, *values, most, query.offset)
+        ((total,),) = self.rows(f"SELECT count(*) {matching}", *values)
+        return [_indexed(row) for row in rows], total
 
     def get(self, number: int) -> IndexedCandidate:
         rows = self.rows(f"SELECT {', '.join(COLUMNS)} FROM candidates WHERE number = ?", number)  # noqa: S608
@@ -137,9 +152,9 @@ def _indexed(row: tuple[Any, ...]) -> IndexedCandidate:
 
 
 def _phrase(text: str) -> str | None:
-    """A full-text query for all of the words; quoted, so that no operator is interpreted."""
+    """A full-text query for beginnings of all of the words; quoted, so that no operator is interpreted."""
     words = text.replace('"', " ").split()
-    return " ".join(f'"{word}"' for word in words) if words else None
+    return " ".join(f'"{word}" *' for word in words) if words else None
 
 
 def sources(params: Params) -> list[str]:
@@ -156,7 +171,7 @@ def build(params: Params, source: str, folder: Path) -> Index:
     """Open the index of a source, and build it if the candidates or the filter's results changed."""
     inputs = [storage.result_dir("scrape", source) / "candidates.jsonl"]
     inputs += [storage.result_dir("filter", source) / name for name in ("kept.jsonl", "dropped.jsonl")]
-    stamp = "-".join(str(path.stat().st_mtime_ns) for path in inputs)
+    stamp = "-".join([VERSION, *(str(path.stat().st_mtime_ns) for path in inputs)])
     path = folder / f"candidates-{source}.sqlite"
     if not _is_current(path, stamp):
         unfinished = path.with_suffix(".unfinished")
@@ -164,12 +179,9 @@ def build(params: Params, source: str, folder: Path) -> Index:
         folder.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(unfinished)) as database, database:
             database.executescript(SCHEMA)
-            marks = ", ".join("?" * 13)
+            marks = ", ".join("?" * 14)
             database.executemany(f"INSERT INTO candidates VALUES ({marks})", _rows(params, source))  # noqa: S608
-            database.execute(
-                "UPDATE candidates SET turn = rank FROM (SELECT number AS same, row_number() OVER "
-                "(PARTITION BY site, status ORDER BY margin, id) AS rank FROM candidates) WHERE number = same"
-            )
+            database.execute(TURNS)
             database.execute("INSERT INTO texts (texts) VALUES ('rebuild')")
             database.execute("CREATE TABLE stamp AS SELECT ? AS value", [stamp])
         unfinished.replace(path)
@@ -233,6 +245,7 @@ def _rows(params: Params, source: str) -> Iterator[tuple[object, ...]]:
             score,
             len(response),
             margin,
+            candidate.tags[0] if candidate.tags else "",
             0,
             candidate.title,
             prompt,
@@ -246,9 +259,25 @@ class Decisions:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._read: tuple[tuple[int, int], dict[str, Review]] | None = None  # the file's stamp, and its decisions
 
-    def all(self) -> dict[str, Review]:
-        return read_reviews(self.path)
+    def all(self) -> Mapping[str, Review]:
+        """The decisions by digest. They are read again if another program changed the file, for example git."""
+        stamp = self._stamp()
+        read = self._read
+        if read is None or read[0] != stamp:
+            read = self._read = (stamp, read_reviews(self.path))
+        return read[1]
+
+    def _stamp(self) -> tuple[int, int]:
+        if not self.path.exists():
+            return (0, 0)
+        status = self.path.stat()
+        return (status.st_mtime_ns, status.st_size)
+
+    def _write(self, reviews: dict[str, Review]) -> None:
+        jsonl.write(self.path, reviews.values(), is_dependency=True)
+        self._read = (self._stamp(), reviews)
 
     def decide(
         self,
@@ -275,21 +304,26 @@ class Decisions:
             status=row["status"],
         )
         with self._lock:
-            reviews = self.all()
-            reviews.pop(review.digest, None)
-            jsonl.write(self.path, [*reviews.values(), review])
+            self._write({**{d: known for d, known in self.all().items() if d != review.digest}, review.digest: review})
         return review
 
     def undo(self, digest: str) -> bool:
         """Delete the decision about these texts. Returns whether there was one."""
         with self._lock:
-            reviews = self.all()
+            reviews = dict(self.all())
             if reviews.pop(digest, None) is None:
                 return False
-            jsonl.write(self.path, reviews.values(), is_dependency=True)
+            self._write(reviews)
             return True
 
     def pace(self) -> float | None:
         """Decisions per hour: 3600 s / median seconds per decision."""
         seconds = [review.seconds for review in self.all().values() if review.seconds]
         return 3600 / median(seconds) if seconds else None
+
+    def audits(self) -> dict[str, tuple[int, int]]:
+        """By reason for which rules dropped candidates: number of decisions, and of those that accept the candidate."""
+        audited = [review for review in self.all().values() if review.status != KEPT]
+        total = Counter(review.status for review in audited)
+        accepted = Counter(review.status for review in audited if review.decision == "accept")
+        return {status: (total[status], accepted[status]) for status in total}

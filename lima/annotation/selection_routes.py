@@ -84,6 +84,7 @@ def selection_page(visitor: MaybeVisitor, server: CurrentServer, candidates: All
         visitor,
         sources=candidates.sources(),
         reasons=selection.REASONS,
+        rule=selection.RULE,
         path=candidates.decisions.path,
     )
 
@@ -92,7 +93,7 @@ def selection_page(visitor: MaybeVisitor, server: CurrentServer, candidates: All
 def facets(source: str, _: Admin, candidates: AllCandidates) -> dict[str, object]:
     counts = candidates.index(source).facets()
     meanings = {status: MEANINGS.get(status, "").partition(" [")[0] for status, _ in counts["status"]}
-    return {**counts, "meanings": meanings}
+    return {**counts, "meanings": meanings, "audits": candidates.decisions.audits()}
 
 
 @router.get("/api/selection/{source}/candidates")
@@ -110,7 +111,7 @@ def listed_candidates(
 ) -> dict[str, object]:
     reviews = candidates.decisions.all()
     query = Query(status, site, text, min_score, min_length, reviewed, offset)
-    rows = candidates.index(source).search(query, list(reviews), most=PAGE)
+    rows, total = candidates.index(source).search(query, list(reviews), most=PAGE)
     listed = [
         {
             **{name: row[name] for name in ("number", "site", "score", "length", "title")},
@@ -119,7 +120,7 @@ def listed_candidates(
         }
         for row in rows
     ]
-    return {"candidates": listed, "decided": len(reviews), "pace": candidates.decisions.pace()}
+    return {"candidates": listed, "total": total, "decided": len(reviews), "pace": candidates.decisions.pace()}
 
 
 @router.get("/api/selection/{source}/candidates/{number}")

@@ -102,6 +102,7 @@ def test_the_queue_alternates_sites_and_begins_with_the_most_uncertain(client):
     ("query", "expected"),
     [
         ({"text": "peas"}, ["Garden"]),
+        ({"text": "pea"}, ["Garden"]),
         ({"text": 'soup "OR" AND ('}, []),
         ({"text": "number1 stir"}, ["1"]),
         ({"site": "Garden"}, ["Garden"]),
@@ -112,6 +113,23 @@ def test_the_queue_alternates_sites_and_begins_with_the_most_uncertain(client):
 )
 def test_filters_and_search(client, query, expected):
     assert ids(listed(client, **query)) == expected
+
+
+def test_a_site_alternates_topics_and_each_begins_with_the_most_uncertain(checkout, tmp_path):
+    """Lengths 160, 200, 240 and 280 words; the shortest is closest to the minimum. Topics a, a, b, b."""
+    topics = {160: "a", 200: "a", 240: "b", 280: "b"}
+    rows = [candidate(words, words=words).model_copy(update={"tags": (topic, "z")}) for words, topic in topics.items()]
+    jsonl.write(Path(f"data/scrape/{SOURCE}/candidates.jsonl"), rows)
+    stage.main(SOURCE)
+    queue, _ = selection.build(config.load(), SOURCE, tmp_path).search(selection.Query(), [], most=9)
+    assert [row["id"].rpartition("/")[2] for row in queue] == ["160", "240", "200", "280"]
+
+
+def test_decisions_of_another_program_are_read(client):
+    client.post(f"{API}/candidates/{by_title(client, 'Peas')}", json={"decision": "accept", "seconds": 1.0})
+    assert len(listed(client)) == 2
+    Path("reviews.jsonl").write_text("\n")  # for example git checkout
+    assert len(listed(client)) == 3
 
 
 def test_a_rejection_is_on_disk_and_the_stage_applies_it(client):
@@ -167,7 +185,7 @@ def test_only_administrators_select(client):
 
 def test_the_index_is_rebuilt_when_the_stage_ran_again(checkout, tmp_path):
     params = config.load()
-    assert len(selection.build(params, SOURCE, tmp_path).search(selection.Query(), [], most=9)) == 3
+    assert selection.build(params, SOURCE, tmp_path).search(selection.Query(), [], most=2)[1] == 3
     jsonl.write(Path(f"data/scrape/{SOURCE}/candidates.jsonl"), CANDIDATES[:1])
     stage.main(SOURCE)
-    assert len(selection.build(params, SOURCE, tmp_path).search(selection.Query(), [], most=9)) == 1
+    assert selection.build(params, SOURCE, tmp_path).search(selection.Query(), [], most=2)[1] == 1

@@ -11,6 +11,7 @@ function show(error, place) {
 }
 
 const form = byId("log-in");
+byId("pseudonym")?.select(); // typing replaces the proposed one
 form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   try {

@@ -1,13 +1,21 @@
 // Hand selection: a list with filters, one candidate at a time, decisions by keyboard.
 
 import { get, post } from "./api.js";
+import { seconds, startClock } from "./clock.js";
+import { difference } from "./difference.js";
 import { byId, element, notice, rendered, saved } from "./dom.js";
+import { findWords, mark } from "./passage.js";
+
+const UNREAD = 250; // milliseconds in which nobody can have read a text: a second press of a key
 
 let rows = [];
+let total = 0; // candidates of the filter, the open one included
 let current = null;
+let shownAt = 0;
 let history = [];
-let since = 0;
 let busy = false;
+let listing = 0; // the latest request for a list
+let ahead = new Map(); // number → promise of a candidate that comes next
 
 function pace(reply) {
   const speed = reply.pace ? ` · ${Math.round(reply.pace)} per hour` : "";
@@ -31,9 +39,11 @@ const api = () => `/api/selection/${encodeURIComponent(byId("source").value)}`;
 
 function fill(id, options, all) {
   const select = byId(id);
+  const before = select.value;
   select.replaceChildren();
   if (all) select.append(new Option(all, ""));
   for (const [value, label] of options) select.append(new Option(label, value));
+  if (options.some(([value]) => value === before)) select.value = before;
 }
 
 async function loadSource() {
@@ -48,34 +58,56 @@ async function loadSource() {
 }
 
 async function loadFacets() {
-  const { status, site, meanings } = await get(api());
-  fill("status", status.map(([name, count]) => [name, `${name === "kept" ? "kept" : `dropped: ${name}`} (${count})`]));
+  const { status, site, meanings, audits } = await get(api());
+  fill("status", status.map(([name, count]) => [name, outcome(name, count, audits[name])]));
   for (const option of byId("status").options) option.title = meanings[option.value] ?? "";
   fill("site", site.map(([name, count]) => [name, `${name} (${count})`]), "all");
 }
 
+function outcome(name, count, audit) {
+  if (name === "kept") return `kept (${count})`;
+  const seen = audit ? `; ${audit[0]} audited, ${audit[1]} accepted` : "";
+  return `dropped: ${name} (${count}${seen})`;
+}
+
+// Show the candidates of the filter. A later change of the filter wins; until then nothing can be decided.
 async function loadList() {
+  listing += 1;
+  const request = listing;
+  current = null;
   const query = new URLSearchParams({ status: byId("status").value, site: byId("site").value, text: byId("text").value });
   if (byId("min-score").value) query.set("min_score", byId("min-score").value);
   if (byId("min-length").value) query.set("min_length", byId("min-length").value);
   if (byId("reviewed").checked) query.set("reviewed", "true");
+  byId("item").setAttribute("aria-busy", "true");
   const reply = await get(`${api()}/candidates?${query}`);
-  rows = reply.candidates;
+  if (request !== listing) return;
+  ({ candidates: rows, total } = reply);
+  ahead = new Map();
   pace(reply);
   notice("");
   showList();
   await open(rows[0]?.number ?? null);
 }
 
+async function changeFilter(load) {
+  try {
+    await load();
+  } catch (error) {
+    notice(error.message);
+  }
+}
+
 function showList() {
   const list = byId("list");
+  const isOneSite = byId("site").options.length === 2; // all, and the site
   list.replaceChildren();
   for (const row of rows) {
     const button = element("button", "row-button");
     button.type = "button";
     button.dataset.number = row.number;
     button.append(element("b", "", row.title || row.excerpt));
-    const facts = [row.site, row.score === null ? null : `${row.score} votes`, `${row.length.toLocaleString("en")} characters`, row.decision];
+    const facts = [isOneSite ? null : row.site, row.score === null ? null : `${row.score} votes`, `${row.length.toLocaleString("en")} characters`, row.decision];
     button.append(element("span", "hint", facts.filter(Boolean).join(" · ")));
     button.addEventListener("click", () => attempt(() => open(row.number)));
     const line = element("li");
@@ -83,17 +115,41 @@ function showList() {
     list.append(line);
   }
   byId("empty").hidden = rows.length > 0;
+  byId("left").textContent = rows.length ? `${total.toLocaleString("en")} candidates` : "";
+}
+
+function fetched(number) {
+  if (!ahead.has(number)) {
+    const reply = get(`${api()}/candidates/${number}`);
+    reply.catch(() => ahead.delete(number)); // whoever waits for it shows the error; the next attempt asks again
+    ahead.set(number, reply);
+  }
+  return ahead.get(number);
 }
 
 async function open(number) {
   closeEditor();
   toggleReasons(false);
-  current = number === null ? null : await get(`${api()}/candidates/${number}`);
+  const request = listing;
+  const candidate = number === null ? null : await fetched(number);
+  if (request !== listing) return;
+  current = candidate;
+  byId("item").removeAttribute("aria-busy");
   byId("item").hidden = byId("bar").hidden = current === null;
   for (const button of document.querySelectorAll(".row-button")) {
     button.setAttribute("aria-current", String(Number(button.dataset.number) === number));
   }
   if (!current) return;
+  show();
+  shownAt = performance.now();
+  startClock();
+  const following = rows[rows.findIndex((row) => row.number === number) + 1];
+  if (following) fetched(following.number);
+}
+
+function show() {
+  byId("item-title").textContent = current.title;
+  byId("item-title").hidden = current.title.trim() === current.prompt.trim();
   const facts = [current.id, current.score === null ? null : `${current.score} votes`, `${current.length.toLocaleString("en")} characters`];
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
   const { review, status, detail } = current;
@@ -102,20 +158,26 @@ async function open(number) {
   if (review) why.push(`Decided by ${review.person}: ${review.decision}${review.reason ? `, ${review.reason}` : ""}.`);
   byId("why").textContent = why.join(" ");
   byId("why").hidden = !why.length;
+  byId("rule").hidden = status === "kept";
   byId("prompt").replaceChildren(rendered(current.prompt_html));
   byId("response").replaceChildren(rendered(current.response_html));
+  if (status !== "kept") mark(byId("response"), detail) || mark(byId("prompt"), detail);
   // the text begins below the header: the filter, which is above it, is read once and the texts a hundred times
   if (history.length) byId("item").scrollIntoView();
   else window.scrollTo(0, 0);
-  since = performance.now();
 }
 
 async function decide(decision, values = {}) {
+  if (!current) return;
+  if (byId("editor").hidden && performance.now() - shownAt < UNREAD) {
+    saved("This text was shown only now; press again", "busy");
+    return;
+  }
   await attempt(async () => {
     saved("Saving …", "busy");
-    const seconds = Math.round((performance.now() - since) / 100) / 10;
     const { number } = current;
-    const reply = await post(`${api()}/candidates/${number}`, { decision, seconds, ...values });
+    const body = { decision, seconds: Math.round(10 * seconds()) / 10, ...values };
+    const reply = await post(`${api()}/candidates/${number}`, body);
     saved("Saved", "done");
     pace(reply);
     if (!history.length) byId("filter-box").open = false;
@@ -125,21 +187,26 @@ async function decide(decision, values = {}) {
 }
 
 async function next(number) {
+  ahead.delete(number);
   const position = rows.findIndex((row) => row.number === number);
-  rows.splice(position, 1);
+  if (position >= 0) {
+    rows.splice(position, 1);
+    total -= 1;
+  }
   if (!rows.length) {
     await loadList();
     return;
   }
   showList();
-  await open(rows[Math.min(position, rows.length - 1)].number);
+  await open(rows[Math.min(Math.max(position, 0), rows.length - 1)].number);
 }
 
 async function later() {
   await attempt(async () => {
-    rows.push(rows.splice(rows.findIndex((row) => row.number === current.number), 1)[0]);
+    const position = rows.findIndex((row) => row.number === current.number);
+    if (position >= 0) rows.push(rows.splice(position, 1)[0]);
     showList();
-    await open(rows[0].number);
+    await open(rows[Math.min(Math.max(position, 0), rows.length - 1)].number);
   });
 }
 
@@ -160,19 +227,29 @@ async function undo() {
 function toggleReasons(shown) {
   byId("reasons").hidden = !shown;
   byId("reject").setAttribute("aria-expanded", String(shown));
-  if (shown) byId("reasons").querySelector("button").focus();
+  if (shown) byId("reasons").querySelector("button:not([hidden])").focus();
+}
+
+// Scroll by a screen without two lines of text, which mark the place.
+function scroll(screens) {
+  const visible = byId("bar").getBoundingClientRect().top - document.querySelector(".top").getBoundingClientRect().bottom;
+  window.scrollBy({ top: screens * (visible - 56) });
 }
 
 // --- editing ---
 
 function edit() {
+  if (!current) return;
   byId("edit-prompt").value = current.edited.prompt;
   byId("edit-response").value = current.edited.response;
+  byId("use-title").hidden = !current.title;
   byId("item").hidden = byId("bar").hidden = true;
   byId("editor").hidden = false;
   showDiff();
-  byId("edit-response").focus();
-  byId("edit-response").setSelectionRange(0, 0);
+  const area = byId("edit-response");
+  const passage = current.status === "kept" ? null : findWords(area.value, current.detail);
+  select(area, ...(passage ?? [0, 0]));
+  area.focus();
   byId("editor").scrollIntoView();
 }
 
@@ -180,60 +257,130 @@ function closeEditor() {
   if (byId("editor").hidden) return;
   byId("editor").hidden = true;
   byId("item").hidden = byId("bar").hidden = current === null;
+  if (current) byId("item").scrollIntoView();
 }
 
-// Longest common subsequence of lines; equal lines at both ends are cut off first.
-function difference(before, after) {
-  const a = before.split("\n");
-  const b = after.split("\n");
-  const table = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
-  for (let i = a.length - 1; i >= 0; i -= 1) {
-    for (let j = b.length - 1; j >= 0; j -= 1) {
-      table[i][j] = a[i] === b[j] ? table[i + 1][j + 1] + 1 : Math.max(table[i + 1][j], table[i][j + 1]);
-    }
-  }
-  const lines = [];
-  let i = 0;
-  let j = 0;
-  while (i < a.length || j < b.length) {
-    if (i < a.length && j < b.length && a[i] === b[j]) {
-      i += 1;
-      j += 1;
-    } else if (j >= b.length || (i < a.length && table[i + 1][j] >= table[i][j + 1])) {
-      lines.push(["removed", a[i]]);
-      i += 1;
-    } else {
-      lines.push(["added", b[j]]);
-      j += 1;
-    }
-  }
-  return lines;
+// Select a part of a text area and scroll to it: the height of the text before it is measured.
+function select(area, start, end) {
+  const { value } = area;
+  area.value = value.slice(0, end);
+  const height = area.scrollHeight;
+  area.value = value;
+  area.setSelectionRange(start, end);
+  area.scrollTop = Math.max(0, height - area.clientHeight / 2);
+}
+
+// Replace a part of a text area so that the browser's undo can restore it.
+function replace(area, start, end, text) {
+  area.focus();
+  area.setSelectionRange(start, end);
+  document.execCommand(text ? "insertText" : "delete", false, text);
+  showDiff();
+}
+
+function useTitle() {
+  const area = byId("edit-prompt");
+  replace(area, 0, area.value.length, current.title);
+}
+
+// Delete the paragraph with the cursor, together with the blank lines after it or, at the end, before it.
+function deleteParagraph(area) {
+  const { value } = area;
+  let start = value.lastIndexOf("\n\n", Math.max(area.selectionStart - 1, 0));
+  start = start < 0 ? 0 : start + 2;
+  let end = value.indexOf("\n\n", area.selectionEnd);
+  if (end < 0) end = value.length;
+  while (value[end] === "\n") end += 1;
+  if (end === value.length) while (start > 0 && value[start - 1] === "\n") start -= 1;
+  if (start < end) replace(area, start, end, "");
 }
 
 function showDiff() {
-  const lines = [
+  const places = [
     ...difference(current.prompt, byId("edit-prompt").value),
     ...difference(current.response, byId("edit-response").value),
   ];
   const diff = byId("diff");
   diff.replaceChildren();
-  if (!lines.length) diff.textContent = "no change";
-  for (const [kind, text] of lines) diff.append(element("span", kind, `${kind === "added" ? "+" : "−"} ${text}\n`));
+  if (!places.length) diff.textContent = "no change";
+  for (const place of places) {
+    const line = element("div", "place");
+    for (const [kind, text] of place) {
+      line.append(kind === "equal" ? text : element(kind === "added" ? "ins" : "del", kind, text));
+    }
+    diff.append(line);
+  }
 }
 
 function saveEdit() {
   decide("accept", { prompt: byId("edit-prompt").value, response: byId("edit-response").value });
 }
 
+function editorKey(event) {
+  const accelerator = event.ctrlKey || event.metaKey;
+  if (event.key === "Escape") closeEditor();
+  else if (event.key === "Enter" && accelerator) saveEdit();
+  else if (event.altKey && event.code === "KeyX" && event.target instanceof HTMLTextAreaElement) deleteParagraph(event.target);
+  else if (event.altKey && event.code === "KeyT" && current.title) useTitle();
+  else return;
+  event.preventDefault();
+}
+
 // --- events ---
+
+function openFilter(field) {
+  byId("filter-box").open = true;
+  byId(field).focus();
+}
+
+function typingKey(event) {
+  if (event.key !== "Escape" && event.key !== "Enter") return;
+  event.preventDefault(); // Escape would clear a search, and so list other candidates
+  event.target.blur();
+}
+
+const ACTIONS = {
+  a: () => decide("accept"),
+  r: () => toggleReasons(true),
+  e: edit,
+  n: () => current && later(),
+  u: undo,
+  "/": () => openFilter("text"),
+  f: () => openFilter("status"),
+  j: () => scroll(1),
+  k: () => scroll(-1),
+};
+
+function key(event) {
+  if (!byId("editor").hidden) {
+    editorKey(event);
+    return;
+  }
+  if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement) {
+    typingKey(event);
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (!byId("reasons").hidden) {
+    const reason = document.querySelector(`.reason[data-key="${CSS.escape(event.key)}"]:not([hidden])`);
+    if (reason) reason.click();
+    else if (event.key === "Escape" || event.key.toLowerCase() === "r") toggleReasons(false);
+    return;
+  }
+  const action = ACTIONS[event.key.toLowerCase()];
+  if (action) {
+    event.preventDefault();
+    action();
+  }
+}
 
 if (byId("filters")) {
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("source").addEventListener("change", () => attempt(loadSource));
-  for (const id of ["status", "site", "min-score", "min-length", "reviewed"]) {
-    byId(id).addEventListener("change", () => attempt(loadList));
+  byId("source").addEventListener("change", () => changeFilter(loadSource));
+  for (const id of ["status", "site", "min-score", "min-length", "reviewed", "text"]) {
+    byId(id).addEventListener("change", () => changeFilter(loadList));
   }
-  byId("text").addEventListener("change", () => attempt(loadList));
+  byId("filter-box").addEventListener("toggle", () => byId("filter-box").open && changeFilter(loadFacets));
   byId("accept").addEventListener("click", () => decide("accept"));
   byId("reject").addEventListener("click", () => toggleReasons(byId("reasons").hidden));
   byId("edit").addEventListener("click", edit);
@@ -241,48 +388,12 @@ if (byId("filters")) {
   byId("undo").addEventListener("click", undo);
   byId("save-edit").addEventListener("click", saveEdit);
   byId("cancel-edit").addEventListener("click", closeEditor);
+  byId("use-title").addEventListener("click", useTitle);
   for (const id of ["edit-prompt", "edit-response"]) byId(id).addEventListener("input", showDiff);
   for (const button of document.querySelectorAll(".reason")) {
     button.addEventListener("click", () => decide("reject", { reason: button.dataset.reason }));
   }
-
-  document.addEventListener("keydown", (event) => {
-    if (!byId("editor").hidden) {
-      if (event.key === "Escape") closeEditor();
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) saveEdit();
-      return;
-    }
-    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
-    if (typing && event.key === "Escape") event.target.blur();
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !current) {
-      return;
-    }
-    if (!byId("reasons").hidden) {
-      const reason = document.querySelectorAll(".reason")[Number(event.key) - 1];
-      if (/^\d$/.test(event.key) && reason) reason.click();
-      else if (event.key === "Escape" || event.key.toLowerCase() === "r") toggleReasons(false);
-      return;
-    }
-    const actions = {
-      a: () => decide("accept"),
-      r: () => toggleReasons(true),
-      e: edit,
-      n: later,
-      u: undo,
-      "/": () => {
-        byId("filter-box").open = true;
-        byId("text").focus();
-      },
-      j: () => window.scrollBy({ top: window.innerHeight * 0.6 }),
-      k: () => window.scrollBy({ top: -window.innerHeight * 0.6 }),
-    };
-    const action = actions[event.key.toLowerCase()];
-    if (action) {
-      event.preventDefault();
-      action();
-    }
-  });
-
+  document.addEventListener("keydown", key);
   byId("filter-box").open = window.innerWidth > 640;
   await attempt(loadSource);
 }
