@@ -4,7 +4,10 @@ import shutil
 
 import pytest
 from sample_study import PLAIN, ScriptedReplies, evaluation, live, serving, settings, study
+from test_annotation_selection import checkout  # noqa: F401  a fixture
 
+from lima import config
+from lima.annotation import selection_routes
 from lima.annotation.reply_worker import ReplyFailed
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -103,3 +106,56 @@ def test_no_page_has_a_serious_finding(tmp_path):
             page.goto(address + path)
             seen[f"light {path}"] = findings(page)
     assert len(seen) == 14 and {name: found for name, found in seen.items() if found} == {}
+
+
+def selecting(page):
+    """Every state of the page of selection, each with its findings."""
+    page.wait_for_selector("#item")
+    yield "list and candidate", findings(page)
+    page.click("#reject")
+    yield "reasons", findings(page)
+    page.keyboard.press("Escape")
+    page.click("#edit")
+    page.wait_for_selector("#edit-response")
+    page.fill("#edit-prompt", "Another prompt?")
+    page.wait_for_selector("#diff .added")
+    page.wait_for_selector("#diff .removed")
+    yield "editor", findings(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    page.select_option("#status", "too_short")
+    page.wait_for_selector("#why")
+    page.evaluate(
+        "async () => (await import('/static/passage.js')).mark(document.getElementById('response'), 'Stir the pot')"
+    )
+    page.wait_for_selector("mark")
+    yield "dropped candidate", findings(page)
+    page.fill("#text", "nothing like this")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#empty")
+    yield "empty list", findings(page)
+
+
+@pytest.mark.usefixtures("checkout")
+def test_no_state_of_selection_has_a_serious_finding(tmp_path):
+    def add_selection(app):
+        selection_routes.add_routes(app, config.load(), tmp_path / "indexes")
+
+    with (
+        serving(study(tmp_path, evaluation(1), **PLAIN), tmp_path, extend=add_selection) as address,
+        playwright.sync_playwright() as p,
+        p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.goto(address)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("main h1:has-text('Tasks')")
+        seen = {}
+        for scheme, width in (("light", 1280), ("dark", 1280), ("dark", 390)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 844})
+            page.goto(f"{address}/selection")
+            seen |= {(name, scheme, width): found for name, found in selecting(page)}
+    assert len(seen) == 15 and {state: found for state, found in seen.items() if found} == {}

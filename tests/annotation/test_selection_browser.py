@@ -255,6 +255,18 @@ def test_the_words_for_which_a_rule_dropped_a_text_are_highlighted(opened):
         assert marked == expected
 
 
+def test_a_key_scrolls_to_the_highlighted_words(opened):
+    page = opened(viewport={"width": 1280, "height": 500})
+    page.evaluate(
+        "async () => { const response = document.getElementById('response');"
+        "response.lastElementChild.append(' the very last words');"
+        "(await import('/static/passage.js')).mark(response, 'very last words'); }"
+    )
+    page.evaluate("window.scrollTo(0, 0)")
+    page.keyboard.press("m")
+    page.wait_for_function("() => document.querySelector('mark').getBoundingClientRect().bottom < innerHeight / 1.5")
+
+
 def test_differences_are_words_with_some_context(opened):
     page = opened()
     before = "Soo... " + "one two three " * 20 + "end\n\nsame\n\nlast line"

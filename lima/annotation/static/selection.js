@@ -349,6 +349,7 @@ const ACTIONS = {
   f: () => openFilter("status"),
   j: () => scroll(1),
   k: () => scroll(-1),
+  m: () => document.querySelector("#item mark")?.scrollIntoView({ block: "center" }),
 };
 
 function key(event) {
@@ -389,6 +390,7 @@ if (byId("filters")) {
   byId("save-edit").addEventListener("click", saveEdit);
   byId("cancel-edit").addEventListener("click", closeEditor);
   byId("use-title").addEventListener("click", useTitle);
+  byId("delete-paragraph").addEventListener("click", () => deleteParagraph(byId("edit-response")));
   for (const id of ["edit-prompt", "edit-response"]) byId(id).addEventListener("input", showDiff);
   for (const button of document.querySelectorAll(".reason")) {
     button.addEventListener("click", () => decide("reject", { reason: button.dataset.reason }));
