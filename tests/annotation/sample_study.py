@@ -113,7 +113,7 @@ def judge(study, person, assignment, value, *, request=None, version=0, reason="
 def main(folder: Path) -> None:
     """Serve a study of 200 items and conversations in a process of its own, until it is killed; print the address."""
     rules = {**settings().conversations.model_dump(), "per_person": 6}
-    source = ScriptedReplies(default="a b c d e", pause=0.005)
+    source = ScriptedReplies(default="a b c d e", pause=0.05)
     made = study(folder, evaluation(200), **PLAIN, quota=200, conversations=rules)
     with serving(made, folder, live=[live()], source=source) as address:
         print(address, flush=True)

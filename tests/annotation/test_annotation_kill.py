@@ -1,5 +1,9 @@
-"""A server that is killed while people judge and talk loses nothing that was confirmed."""
+"""A server that is killed while people judge and talk loses nothing that was confirmed.
 
+Each test kills the server twice; the environment variable KILLS sets another number.
+"""
+
+import contextlib
 import os
 import re
 import subprocess
@@ -12,6 +16,9 @@ from sample_study import PLAIN, evaluation, live, settings, study
 
 from lima.annotation.conversations import Conversations
 from lima.annotation.study import write_annotations
+
+KILLS = int(os.environ.get("KILLS", "2"))
+ANSWER = "a b c d e "  # of the server in sample_study.py
 
 
 def judge(client, page, confirmed):
@@ -53,24 +60,36 @@ def talk(client, page, confirmed):
             confirmed.append((id_, turn, "grade"))
 
 
+def log_in(client, name):
+    """Open a session; returns the page with the tasks."""
+    client.post("/api/session", json={"pseudonym": name})
+    page = client.get("/").text
+    client.headers["x-csrf-token"] = re.search(r'name="csrf" content="(\w+)"', page)[1]
+    return page
+
+
 def until_killed(address, name, act, confirmed):
     with httpx.Client(base_url=address, timeout=20) as client:
         try:
-            client.post("/api/session", json={"pseudonym": name})
-            page = client.get("/").text
-            client.headers["x-csrf-token"] = re.search(r'name="csrf" content="(\w+)"', page)[1]
-            act(client, page, confirmed)
+            act(client, log_in(client, name), confirmed)
         except httpx.TransportError:
             return  # killed
 
 
+@contextlib.contextmanager
+def server(folder):
+    """A server in a process of its own: the process and its address."""
+    command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
 def kill_under_load(folder, act):
-    """Kill the server twice while four people act; returns what was confirmed."""
+    """Kill the server repeatedly while four people act; returns what was confirmed."""
     confirmed = []
-    for kill in range(2):
-        command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-            address = process.stdout.readline().strip()
+    for kill in range(KILLS):
+        with server(folder) as (process, address):
             people = [
                 threading.Thread(target=until_killed, args=(address, f"k{kill}-{n}", act, confirmed)) for n in range(4)
             ]
@@ -83,7 +102,7 @@ def kill_under_load(folder, act):
             process.kill()
             for person in people:
                 person.join(20)
-    assert len(confirmed) >= 30
+    assert len(confirmed) >= 15 * KILLS
     return confirmed
 
 
@@ -95,19 +114,42 @@ def test_a_killed_server_loses_no_confirmed_judgment(tmp_path):
     assert len(stored) == len(set(stored)) and set(confirmed) <= set(stored)
 
 
+def talks(s):
+    """Every conversation with its person and exchanges."""
+    conversations = Conversations(s, [live()])
+    people = {person.id: person for person in s.store.people()}
+    for id_, number in s.store.rows("SELECT id, person FROM conversations"):
+        yield people[number], id_, conversations.exchanges(conversations.conversation(id_, people[number]))
+
+
 def test_a_killed_server_loses_no_confirmed_turn_of_a_conversation(tmp_path):
     confirmed = kill_under_load(tmp_path, talk)
     s = study(tmp_path, evaluation(200), **PLAIN, conversations=settings().conversations.model_dump())
-    conversations = Conversations(s, [live()])
     stored = set()
-    for id_, person in s.store.rows("SELECT id, person FROM conversations"):
-        owner = next(other for other in s.store.people() if other.id == person)
-        for exchange in conversations.exchanges(conversations.conversation(id_, owner)):
+    interrupted = []
+    for owner, id_, exchanges in talks(s):
+        for exchange in exchanges:
             stored.add((id_, exchange.turn, "message"))
             if exchange.response is None:
+                interrupted.append((owner.pseudonym, id_, exchange.turn))
                 continue
-            assert exchange.response == "a b c d e "  # never a part of an answer
+            assert exchange.response == ANSWER  # never a part of an answer
             stored.add((id_, exchange.turn, "answer"))
             if s.store.assignment(exchange.assignment, owner)[1] is not None:
                 stored.add((id_, exchange.turn, "grade"))
     assert set(confirmed) <= stored and {what for *_, what in confirmed} == {"message", "answer", "grade"}
+    assert interrupted  # an answer takes a quarter of a second: some were in progress
+    with server(tmp_path) as (_, address):
+        for pseudonym, id_, turn in interrupted:
+            request_again(address, pseudonym, id_, turn)
+    for _, id_, exchanges in talks(s):
+        assert [exchange.response for exchange in exchanges] == [ANSWER] * len(exchanges), id_
+
+
+def request_again(address, pseudonym, id_, turn):
+    with httpx.Client(base_url=address, timeout=20) as client:
+        api = "/api" + re.search(r"/conversations/\w+", log_in(client, pseudonym))[0]
+        state = client.get(api).json()["conversation"]
+        assert state["id"] == id_ and "interrupted" in state["failure"]
+        assert client.post(f"{api}/attempts", json={"conversation": id_, "turn": turn}).status_code == 200
+        assert '"response"' in client.get(f"{api}/replies/{id_}").text.splitlines()[-1]
