@@ -22,10 +22,7 @@ $(VENV)/installed: requirements.lock pyproject.toml infra/install.sh
 .PHONY: reproduce
 reproduce: env ## Run the pipeline from the dumps to reports/report.html; only changed stages run
 	@lima profile check
-	@start=$$SECONDS; dvc repro && echo "time: $$((SECONDS - start)) s"
-	@dvc metrics show
-	@echo "report: reports/report.html; training sets: data/mix/; data cards: reports/cards/"
-	@echo "next: lima chat ARM (talk to a model), lima annotate (judge answers), make ui (view runs)"
+	@start=$$SECONDS; dvc repro && echo && lima summary --seconds "$$((SECONDS - start))"
 
 .PHONY: test
 test: check ## Run the checks, then all tests in parallel

@@ -20,7 +20,6 @@ app = typer.Typer(
     help="Build a fine-tuning set from raw community dumps, train on it and report the result. "
     "Run the pipeline with `dvc repro`; this command has the tools around it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 profile = typer.Typer(
@@ -118,6 +117,16 @@ def doctor() -> None:
     typer.echo(diagnosis.render(findings, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def summary(
+    seconds: Annotated[int | None, typer.Option(min=0, help="Time that the run took, to show.")] = None,
+) -> None:
+    """Show what a run has made, where it is, and what to do next."""
+    from lima import config, run_summary
+
+    typer.echo(run_summary.summarize(config.load(), seconds=seconds))
 
 
 @app.command()

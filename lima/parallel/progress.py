@@ -1,7 +1,11 @@
-"""Progress bar over parallel jobs, with the names of running jobs and a line for each retry."""
+"""Progress on a terminal: a bar over parallel jobs, and the elapsed time of work without a known length.
+
+Without a terminal nothing is shown, except a line for each retry.
+"""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -41,3 +45,18 @@ def follow(events: Iterable[Event], *, title: str, names: Sequence[str], sizes: 
             more = f" and {len(running) - SHOWN} more" if len(running) > SHOWN else ""
             bar.set_postfix_str(f"{len(replies)} of {len(names)}: {', '.join(list(running.values())[:SHOWN])}{more}")
     return [replies[job] for job in range(len(names))]
+
+
+@contextmanager
+def phase(title: str) -> Iterator[None]:
+    """Show a title with the elapsed time while a phase of a stage runs."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # imported here, since it is shown on terminals only
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as shown:
+        shown.add_task(visible_line(title))
+        yield

@@ -2,6 +2,7 @@
 
 from lima import config, storage
 from lima.errors import run_command
+from lima.parallel import progress
 
 
 @storage.alone("base")
@@ -10,7 +11,7 @@ def main(name: str) -> None:
     source = config.entry(params.models, "model", name)
     from lima.training import base_model  # imported here, since loading torch and transformers takes seconds
 
-    with storage.publish("base", name) as folder:
+    with storage.publish("base", name) as folder, progress.phase(f"{name}: convert the model"):
         parameters = base_model.write(source, folder, seed=params.base.seed)
     print(f"{name}: {parameters / 1e6:.1f} million parameters, from {source.kind}")
 

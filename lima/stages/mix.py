@@ -13,6 +13,7 @@ from lima.config import Params
 from lima.curation import attribution, decisions, decontamination, mixture, origins, pool_cache
 from lima.curation.decontamination import NgramIndex, Passage
 from lima.errors import run_command
+from lima.parallel import progress
 from lima.records import Credit, Example, Funnel, Prompt
 from lima.sources import test_sets
 from lima.sources.base import Scraped
@@ -59,29 +60,32 @@ def main(arm: str) -> None:
     contamination, near = params.mix.contamination, params.filter.near_duplicates
     tests = cache(lambda: NgramIndex(reserved, settings=contamination))  # only built if a result is not cached
     kept = {source: read(source, "kept") for source in params.mix.held_out}
-    overlapping = pool_cache.rejections(
-        lambda: decontamination.overlaps(kept, tests()),
-        settings=["overlaps", contamination.model_dump_json()],
-        texts=chain.from_iterable(reserved),
-        files=[pool_file(source, "kept") for source in kept],
-    )
+    with progress.phase(f"{arm}: overlaps of the held-out pools with test prompts"):
+        overlapping = pool_cache.rejections(
+            lambda: decontamination.overlaps(kept, tests()),
+            settings=["overlaps", contamination.model_dump_json()],
+            texts=chain.from_iterable(reserved),
+            files=[pool_file(source, "kept") for source in kept],
+        )
     kept = decontamination.without(kept, overlapping)
     with explaining_shortage(params, "kept"):
         held_out = mixture.held_out(kept, params.mix.held_out, temperature=temperature, seed=params.mix.seed)
     offered = {source: read(source, recipe.pool) for source in recipe.examples}
     ordered = decontamination.in_order(mixture.exclude_tags(offered, recipe.without), held_out)
-    rejected = pool_cache.rejections(
-        lambda: decontamination.rejections(
-            ordered,
-            tests=tests(),
-            held_out=held_out,
-            held_out_passages=NgramIndex(decontamination.passages(held_out), settings=contamination),
-            near=near,
-        ),
-        settings=["rejections", contamination.model_dump_json(), near.model_dump_json(), *offered, "", *recipe.without],
-        texts=chain(chain.from_iterable(reserved), (example.model_dump_json() for example in held_out)),
-        files=[pool_file(source, recipe.pool) for source in offered],
-    )
+    described = [contamination.model_dump_json(), near.model_dump_json(), *offered, "", *recipe.without]
+    with progress.phase(f"{arm}: overlaps and near duplicates in the pool"):
+        rejected = pool_cache.rejections(
+            lambda: decontamination.rejections(
+                ordered,
+                tests=tests(),
+                held_out=held_out,
+                held_out_passages=NgramIndex(decontamination.passages(held_out), settings=contamination),
+                near=near,
+            ),
+            settings=["rejections", *described],
+            texts=chain(chain.from_iterable(reserved), (example.model_dump_json() for example in held_out)),
+            files=[pool_file(source, recipe.pool) for source in offered],
+        )
     vetted = decontamination.clean(ordered, rejected)
     with explaining_shortage(params, recipe.pool):
         train, sites = mixture.compose(

@@ -9,6 +9,7 @@ from lima import config, mlflow_runs, storage
 from lima.config import Params
 from lima.errors import run_command
 from lima.evaluation import attack_rates, constraint_rates
+from lima.parallel import progress
 from lima.records import Judgment, Task
 from lima.reporting import (
     ablation_page,
@@ -39,8 +40,19 @@ def main() -> None:
 
 def write(params: Params) -> metrics.Metrics:
     """Write all files below reports/ and return the content of metrics.json."""
-    written = results.read(params)
-    findings = metrics.Findings(
+    with progress.phase("report: read the results"):
+        written = results.read(params)
+    with progress.phase("report: compute figures and intervals"):
+        findings = measured(params, written)
+        figures = metrics.metrics(params, findings)
+        axes = ablation_page.axes(params, written, findings.evaluations)
+    with progress.phase("report: write the pages"):
+        publish(params, findings, figures, axes)
+    return figures
+
+
+def measured(params: Params, written: results.Results) -> metrics.Findings:
+    return metrics.Findings(
         results=written,
         evaluations=measures.measure(params, written),
         response_forms={
@@ -57,8 +69,13 @@ def write(params: Params) -> metrics.Metrics:
         likelihoods=answer_likelihood.measure(params, written.likelihoods, confidence=params.report.confidence),
         format_distances=format_distance.measure(params, written),
     )
-    figures = metrics.metrics(params, findings)
-    axes = ablation_page.axes(params, written, findings.evaluations)
+
+
+def publish(
+    params: Params, findings: metrics.Findings, figures: metrics.Metrics, axes: list[ablation_page.Axis]
+) -> None:
+    """Write the pages, metrics.json and the tables for plots."""
+    written = findings.results
     count = token_counts.counter(storage.result_dir("base", params.train.model))
     html = report.render(params, findings, figures, axes, count=count)
     browser = prompt_browser.render(
@@ -76,7 +93,6 @@ def write(params: Params) -> metrics.Metrics:
         (folder / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         table(folder / "plots" / "epochs.csv", metrics.epoch_rows(written))
         table(folder / "plots" / "preferences.csv", metrics.preference_rows(findings.measured))
-    return figures
 
 
 def attempted(written: results.Results, rules: Collection[str]) -> dict[str, list[tuple[str, str | None]]]:

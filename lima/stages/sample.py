@@ -21,6 +21,7 @@ from lima.errors import LimaError, run_command
 from lima.evaluation.checkpoint_selection import SelectedCheckpoint
 from lima.inference import endpoint, generation_cache, recorded, scripted_dialogues
 from lima.inference.generation_cache import BatchCache, files_digest
+from lima.parallel import progress
 from lima.records import AnswerLikelihood, Prompt, Response, Unanswered
 
 Outcome = Response | Unanswered
@@ -151,14 +152,16 @@ def from_folder(folder: Path, prompts: PromptSets, contestant: str, params: Para
     answers = answer(prompts.single, samples=samples, decoding=settings.decoding)
     total = len(prompts.single) * samples
     single = in_order(prompts.single, tqdm(answers, total=total, desc=contestant, disable=None))
-    dialogues = scripted_dialogues.respond(
-        prompts.dialogues,
-        lambda turns: answer(turns, samples=1, decoding=dialogue_decoding(settings)),
-        most_turns=settings.dialogues.turns,
-    )
+    with progress.phase(f"{contestant}: scripted dialogues"):
+        dialogues = scripted_dialogues.respond(
+            prompts.dialogues,
+            lambda turns: answer(turns, samples=1, decoding=dialogue_decoding(settings)),
+            most_turns=settings.dialogues.turns,
+        )
     references = reference_answers(prompts.test, settings)
     scored = likelihood.score(loaded, prompts.test, references, max_tokens=settings.likelihood.max_tokens)
-    return Sampled(single, dialogues, list(scored))
+    title = f"{contestant}: likelihood of recorded answers"
+    return Sampled(single, dialogues, list(tqdm(scored, total=len(references), desc=title, disable=None)))
 
 
 def from_file(path: Path, prompts: PromptSets, contestant: str) -> Sampled:

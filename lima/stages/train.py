@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.errors import LimaError, run_command
 from lima.mlflow_runs import StepSpeed
+from lima.parallel import progress
 from lima.records import EpochMetrics, Example, Record, StepMetrics, ValidationResult
 
 if TYPE_CHECKING:  # these import torch or mlflow
@@ -100,9 +101,11 @@ def main(arm: str) -> None:
 
     recipe = job.params.train
     accelerator = launch.accelerator(recipe)
-    model, tokenizer, eot_id = launch.starting_point(job.base, recipe, job.lora)
-    selfcheck.require(model, tokenizer, eot_id, recipe=recipe, accelerator=accelerator)
-    train, held_out = (encoded(path, tokenizer, eot_id, recipe) for path in (job.train, job.held_out))
+    shown = accelerator.is_main_process
+    with progress.phase(f"{arm}: load and check the model") if shown else nullcontext():
+        model, tokenizer, eot_id = launch.starting_point(job.base, recipe, job.lora)
+        selfcheck.require(model, tokenizer, eot_id, recipe=recipe, accelerator=accelerator)
+        train, held_out = (encoded(path, tokenizer, eot_id, recipe) for path in (job.train, job.held_out))
     if accelerator.is_main_process:
         config.warn_if_uncompared(arm, job.params)
         warn_of_unsupervised(held_out, recipe.max_tokens)

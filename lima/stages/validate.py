@@ -14,6 +14,7 @@ from lima.config.tools import CorpusLint
 from lima.curation.prompt_selection import count_per_site
 from lima.display import visible, visible_line
 from lima.errors import LimaError, run_command
+from lima.parallel import progress
 from lima.records import Example, FailedExpectation, Prompt, ValidationResult, first_prompt
 from lima.text import normalize, shingles
 from lima.validation import Bounds, Split, check
@@ -56,7 +57,7 @@ def main(arm: str) -> None:
         params.train.eot_token,
         tokens,
     )
-    with storage.publish("validate", arm) as folder:
+    with storage.publish("validate", arm) as folder, progress.phase(f"{arm}: validate"):
         expected, failures, warnings = check(splits, bounds, folder / "docs", key=normalize.comparison_key)
         gate = ValidationResult(
             arm=arm,
