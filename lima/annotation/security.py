@@ -90,7 +90,8 @@ class Guard:
         host = headers.get("host", "")
         if self._loopback_only and _name(host) not in LOOPBACK:
             return 400, f"unknown host: {host[:100]}; open the address that `lima annotate` prints"
-        if SECRET_PARAMETERS & parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).keys():
+        queries = (scope["query_string"].decode("latin-1"), headers.get("referer", "").partition("?")[2])
+        if any(SECRET_PARAMETERS & parse_qs(query, keep_blank_values=True).keys() for query in queries):
             return 400, "a token is not accepted in the query of an address; use the invitation link unchanged"
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._max_body:

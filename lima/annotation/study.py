@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from lima import jsonl
@@ -25,6 +26,7 @@ from lima.records import Annotation
 
 ADJUDICATOR = "adjudicator"  # pseudonym of the administrators who settle disagreements
 MAX_COMMENT = 2000  # characters
+CACHED_ORDERS = 200  # orders of items, one per person and evaluation
 
 
 def validated(submitted: Submitted, assignment: Assignment, values: Collection[str]) -> Submitted:
@@ -69,6 +71,7 @@ class Study:
         self.evaluations = {evaluation.name: evaluation for evaluation in evaluations}
         self.slugs = {self.keyed("slug", evaluation.name)[:10]: evaluation for evaluation in evaluations}
         self._disputes = {evaluation.name: disputes(evaluation) for evaluation in evaluations}
+        self._personal_order = lru_cache(CACHED_ORDERS)(self._order_of)  # hashing every item takes most of a request
         self.known_files: dict[Path, tuple[int, int]] = {}  # files of annotations as last read: mtime, size
         self._orders = {
             evaluation.name: sorted(evaluation.by_id, key=lambda id_: stable_hash(settings.seed, "pilot", id_))
@@ -125,12 +128,10 @@ class Study:
         done = {assignment.question for assignment in main}
         done |= self.store.imported_questions(evaluation.name, person.pseudonym)
         coverage = self.store.coverage(evaluation.name, since=time.time() - 60 * self.settings.reservation_minutes)
-        pool = self._orders[evaluation.name]
-        if self.phase == "pilot":
-            pool = pool[: self.settings.pilot]
+        pool = self._personal_order(person.pseudonym, evaluation.name, self.phase)
         free = [id_ for id_ in pool if id_ not in done and coverage[id_] < self.settings.overlap]
         disputes = self._disputes[evaluation.name] if self.settings.order == "disputed" else {}
-        free.sort(key=lambda id_: (-coverage[id_], -disputes.get(id_, 0.0), self._order(person, id_)))
+        free.sort(key=lambda id_: (-coverage[id_], -disputes.get(id_, 0.0)))  # stable: the person's order otherwise
         return [evaluation.by_id[id_] for id_ in free[: max(0, self.settings.quota - len(main))]]
 
     def _new_assignment(
@@ -178,8 +179,12 @@ class Study:
         key = ("repeat", person.pseudonym)
         return min(earlier, key=lambda a: stable_hash(self.settings.seed, *key, a.question), default=None)
 
-    def _order(self, person: Person, id_: str) -> int:
-        return stable_hash(self.settings.seed, "order", person.pseudonym, id_)
+    def _order_of(self, pseudonym: str, evaluation: str, phase: str) -> list[str]:
+        """The items in the order of a hash of person and item; in a pilot the same few items for everybody."""
+        pool = self._orders[evaluation]
+        if phase == "pilot":
+            pool = pool[: self.settings.pilot]
+        return sorted(pool, key=lambda id_: stable_hash(self.settings.seed, "order", pseudonym, id_))
 
     def _kind(self, person: Person, evaluation: StudyEvaluation, ordinal: int) -> Kind:
         """Attention checks and repeats are one item of each block, at a position that depends on a hash."""
