@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from lima import jsonl
 from lima.annotation.store import Assignment, Conflict, Person, Saved, StudyError, Submitted
-from lima.annotation.study import Progress, Study, stable_hash, validated
+from lima.annotation.study import Progress, Study, annotation, stable_hash, validated
 from lima.config.tools import ConversationSettings
 from lima.errors import LimaError
 from lima.evaluation.tasks import GRADE_VALUES
@@ -387,25 +387,18 @@ class Conversations:
         *,
         record: Mapping[str, object],
     ) -> Saved:
-        def line(saved: Saved) -> str:
-            fields = {
-                "id": assignment.id,
-                "evaluation": conversation.evaluation,
-                "person": person.pseudonym,
-                "prompt_id": conversation.opening,
-                "sample": 0,
-                "contestant": conversation.contestant,
-                "first": assignment.first,
-                "value": saved.value,
-                "reason": saved.reason,
-                "comment": saved.comment,
-                "seconds": saved.seconds,
-                "time": saved.time,
-                "simulated": person.simulated,
-            }
-            return Annotation.model_validate({**fields, **record}).model_dump_json()
-
-        return self._store.save(assignment, submitted, line=line)
+        item = {
+            "evaluation": conversation.evaluation,
+            "prompt_id": conversation.opening,
+            "sample": 0,
+            "contestant": conversation.contestant,
+            **record,
+        }
+        return self._store.save(
+            assignment,
+            submitted,
+            line=lambda saved: annotation(person, assignment, saved, **item).model_dump_json(),
+        )
 
 
 CONVERSATION = "SELECT id, person, evaluation, opening, contestant, ordinal, ended FROM conversations"

@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -310,20 +310,7 @@ class Store:
 
     def assign(self, new: Assignment) -> None:
         with self.writing() as database:
-            database.execute(
-                "INSERT INTO assignments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    new.id,
-                    new.person,
-                    new.evaluation,
-                    new.question,
-                    new.kind,
-                    new.ordinal,
-                    new.first,
-                    new.expected,
-                    new.opened,
-                ],
-            )
+            database.execute("INSERT INTO assignments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", astuple(new))
 
     def coverage(self, evaluation: str, *, since: float) -> Counter[str]:
         """Number of people per question who judged it, or have had it open since that time; skipped ones excluded."""
@@ -377,7 +364,7 @@ class Store:
             saved = Saved(uuid.uuid4().hex, assignment.id, **changes, time=now())
             database.execute(
                 "INSERT INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [*(getattr(saved, field.name) for field in fields(saved)), line(saved)],
+                [*astuple(saved), line(saved)],
             )
         return saved
 

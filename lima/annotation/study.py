@@ -301,26 +301,42 @@ class Study:
 
     def record(self, person: Person, assignment: Assignment, saved: Saved, question: Question) -> Annotation:
         value = None if saved.value is None else recorded_value(question, saved.value, first=assignment.first)
-        return Annotation(
-            id=assignment.id,
+        return annotation(
+            person,
+            assignment,
+            saved,
             evaluation=question.evaluation,
             task=question.task,
-            person=person.pseudonym,
             prompt_id=question.prompt_id,
             sample=question.sample,
             turn=question.turn,
             contestant=question.contestant,
             rival=question.rival,
             texts=question.digest,
-            first=assignment.first,
             value=value,
             reason=f"expected {assignment.expected}" if assignment.expected else saved.reason,
-            comment=saved.comment,
-            seconds=saved.seconds,
-            time=saved.time,
-            kind=assignment.kind,
-            simulated=person.simulated,
         )
+
+
+def annotation(person: Person, assignment: Assignment, saved: Saved, **item: object) -> Annotation:
+    """A judgment as a line of corpus/annotations.
+
+    Args:
+        item: the fields of the item, and those that differ from the judgment's, for example the recorded value.
+    """
+    judged: dict[str, object] = {
+        "id": assignment.id,
+        "person": person.pseudonym,
+        "first": assignment.first,
+        "value": saved.value,
+        "reason": saved.reason,
+        "comment": saved.comment,
+        "seconds": saved.seconds,
+        "time": saved.time,
+        "kind": assignment.kind,
+        "simulated": person.simulated,
+    }
+    return Annotation.model_validate(judged | item)
 
 
 def dispute(votes: Sequence[str]) -> float:
