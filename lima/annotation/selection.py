@@ -18,7 +18,7 @@ from lima.config import Params
 from lima.curation import hashing
 from lima.curation.reviews import Review, content_digest, read_reviews
 from lima.errors import LimaError
-from lima.records import Candidate, Dropped, Example
+from lima.records import Candidate, Dropped, Example, Provenance
 from lima.sources import rules
 from lima.text.html_to_markdown import to_markdown, to_marked
 
@@ -34,6 +34,10 @@ REASONS = {
     "duplicate": "Similar to another one",
     "other": "Another reason",
 }
+# What the rules can say about an edited response; others are about votes, languages or the choice of a prompt.
+OF_RESPONSES = frozenset(
+    ("too_short", "too_long", "mostly_quoted", "first_person", "refers_to_site", "refers_to_missing", "incomplete")
+)
 RULE = "rule"  # the reason of a rejection that confirms the rule which dropped a candidate
 SCHEMA = """
 CREATE TABLE candidates (
@@ -251,6 +255,30 @@ def _rows(params: Params, source: str) -> Iterator[tuple[object, ...]]:
             prompt,
             response,
         )
+
+
+def broken_rule(params: Params, source: str, row: IndexedCandidate, *, prompt: str, response: str) -> Dropped | None:
+    """The first rule of the source that an edited response breaks; None if it keeps the rules for responses."""
+    reader = params.sources[source].reader
+    if rules.whole_sites(reader):
+        return None  # these rules compare the candidates of a site
+    place = Provenance(source=source, site=row["site"], id=row["id"], url="", author="", license="", digest="")
+    edited = Candidate(
+        id=row["id"],
+        title=row["title"],
+        description=prompt,
+        response=response,
+        later_turns=(),
+        markup="markdown",
+        score=row["score"],
+        response_score=row["score"],
+        tags=(),
+        provenance=place,
+    )
+    settings = params.rules(source)
+    judged = rules.apply([edited], reader=reader, settings=settings, to_markdown=to_markdown, to_marked=to_marked)
+    outcome = next(judged)[1]
+    return outcome if isinstance(outcome, Dropped) and outcome.reason in OF_RESPONSES else None
 
 
 class Decisions:

@@ -15,6 +15,7 @@ from lima.annotation.sessions import Admin, Body, MaybeVisitor
 from lima.annotation.study import MAX_COMMENT
 from lima.config import Params
 from lima.curation.decisions import REASONS as MEANINGS
+from lima.records import Dropped
 
 PAGE = 30  # candidates in the list
 MAX_TEXT = 40_000  # characters of an edited text
@@ -29,6 +30,11 @@ class Decision(Body):
     seconds: float | int = Field(ge=0, le=86400)
 
 
+class Texts(Body):
+    prompt: str = Field(max_length=MAX_TEXT)
+    response: str = Field(max_length=MAX_TEXT)
+
+
 class Candidates:
     """The indexes of all sources, each opened on first use, and the decisions about their candidates."""
 
@@ -41,6 +47,11 @@ class Candidates:
 
     def sources(self) -> list[str]:
         return selection.sources(self._params)
+
+    def broken_rule(self, source: str, number: int, texts: Texts) -> Dropped | None:
+        """The first rule that edited texts of a candidate break."""
+        row = self.index(source).get(number)
+        return selection.broken_rule(self._params, source, row, prompt=texts.prompt, response=texts.response)
 
     def index(self, source: str) -> Index:
         """Raises HTTPException for a source without filtered candidates."""
@@ -167,6 +178,13 @@ def _accepted_texts(row: IndexedCandidate, body: Decision) -> tuple[str | None, 
         raise HTTPException(422, "the prompt or the response is empty; keep some text")
     unchanged = (prompt, response) == (row["prompt"], row["response"])
     return (None, None) if unchanged and row["status"] == selection.KEPT else (prompt, response)
+
+
+@router.post("/api/selection/{source}/candidates/{number}/check")
+def check(source: str, number: int, body: Texts, _: Admin, candidates: AllCandidates) -> dict[str, str]:
+    """What the rules say about edited texts."""
+    broken = candidates.broken_rule(source, number, body)
+    return {"reason": broken.reason, "detail": broken.detail} if broken else {"reason": "", "detail": ""}
 
 
 @router.post("/api/selection/{source}/candidates/{number}/undo")

@@ -160,6 +160,27 @@ def test_an_edit_and_an_accepted_dropped_candidate_become_examples(client):
     assert stored[CANDIDATES[1].id].prompt is None  # accepted unchanged: no copy of the texts
 
 
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("Store it cold. " * 100, None),
+        ("Store it cold. " * 100 + "In my opinion that is enough.", "first_person"),
+        ("Store it cold. " * 100 + "As the other answer says, that is enough.", "refers_to_site"),
+        ("Store it cold.", "too_short"),
+        ("Store it cold. " * 400, "too_long"),
+    ],
+)
+def test_edited_texts_are_read_by_the_rules_of_the_source(checkout, response, expected):
+    params = config.load()
+    source = next(name for name, entry in params.sources.items() if entry.reader == "stack_exchange")
+    row = {"id": "s/site/1", "site": "site", "title": "How is it stored?", "score": 0}
+    broken = selection.broken_rule(params, source, {**row, "score": 20}, prompt="How?", response=response)
+    assert (broken and broken.reason) == expected
+    # votes are not a matter of the text
+    unpopular = selection.broken_rule(params, source, row, prompt="How?", response=response)
+    assert unpopular is None or unpopular.reason == expected
+
+
 def test_undo_deletes_the_decision(client):
     number = by_title(client, "Peas")
     client.post(f"{API}/candidates/{number}", json={"decision": "accept", "seconds": 1.0})

@@ -219,6 +219,35 @@ def test_the_editor_replaces_the_prompt_by_the_title_and_deletes_paragraphs(open
     assert page.evaluate("innerHeight >= document.getElementById('save-edit').getBoundingClientRect().bottom")
 
 
+def test_the_editor_shows_the_next_words_that_break_a_rule(opened):
+    """The rules of this source only count characters; those of others name words."""
+    page = opened()
+    page.keyboard.press("e")
+    page.wait_for_selector("#verdict:has-text('keeps the rules')")
+    page.fill("#edit-response", "Too little.")
+    page.wait_for_selector("#verdict:has-text('too_short')")
+    assert not page.is_visible("#show-passage")
+
+    def first_person(route):
+        text = route.request.post_data_json["response"]
+        words = next((words for words in ("In my opinion it", "As I said") if words in text), "")
+        route.fulfill(json={"reason": "first_person" if words else "", "detail": words})
+
+    page.route("**/check", first_person)
+    selected = "() => { const area = document.getElementById('edit-response');"
+    selected += "return area.value.slice(area.selectionStart, area.selectionEnd); }"
+    page.fill("#edit-response", "Stir the pot well.\n\nIn my opinion it is done. As I said, wait.")
+    page.wait_for_selector("#verdict:has-text('my opinion')")
+    page.keyboard.press("Alt+n")
+    assert page.evaluate(selected) == "In my opinion it"
+    page.keyboard.type("It")
+    page.wait_for_selector("#verdict:has-text('As I said')")
+    page.keyboard.press("Alt+n")
+    page.keyboard.type("So")
+    page.wait_for_selector("#verdict:has-text('keeps the rules')")
+    assert page.input_value("#edit-response").endswith("It is done. So, wait.")
+
+
 def test_keys_scroll_a_long_text_by_what_is_visible(opened):
     page = opened(viewport={"width": 1280, "height": 500})
     page.set_viewport_size({"width": 1280, "height": 300})

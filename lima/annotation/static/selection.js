@@ -6,6 +6,7 @@ import { difference } from "./difference.js";
 import { byId, element, notice, rendered, saved } from "./dom.js";
 import { findWords, mark } from "./passage.js";
 
+const TYPING = 300; // milliseconds without a key after which the rules read an edited text
 const UNREAD = 250; // milliseconds in which nobody can have read a text: a second press of a key
 
 let rows = [];
@@ -15,6 +16,8 @@ let shownAt = 0;
 let history = [];
 let busy = false;
 let listing = 0; // the latest request for a list
+let checking = 0; // the timer of the next request about an edited text
+let broken = null; // the rule that the edited text breaks
 let ahead = new Map(); // number → promise of a candidate that comes next
 
 function pace(reply) {
@@ -253,9 +256,44 @@ function edit() {
   byId("editor").scrollIntoView();
 }
 
+// Show what the rules say about the edited texts, once no key was pressed for a moment.
+function checkRules() {
+  clearTimeout(checking);
+  const timer = setTimeout(() => attemptCheck(timer), TYPING);
+  checking = timer;
+}
+
+async function attemptCheck(timer) {
+  if (byId("editor").hidden) return;
+  const texts = { prompt: byId("edit-prompt").value, response: byId("edit-response").value };
+  try {
+    const reply = await post(`${api()}/candidates/${current.number}/check`, texts);
+    if (timer === checking) showVerdict(reply);
+  } catch (error) {
+    notice(error.message);
+  }
+}
+
+function showVerdict(reply) {
+  broken = reply.reason ? reply : null;
+  byId("verdict").textContent = broken ? `Rules: ${broken.reason} (${broken.detail})` : "The response keeps the rules.";
+  byId("show-passage").hidden = !broken || !findWords(byId("edit-response").value, broken.detail);
+}
+
+function selectPassage() {
+  const area = byId("edit-response");
+  const passage = broken && findWords(area.value, broken.detail);
+  if (!passage) return;
+  select(area, ...passage);
+  area.focus();
+}
+
 function closeEditor() {
   if (byId("editor").hidden) return;
   byId("editor").hidden = true;
+  clearTimeout(checking);
+  byId("verdict").textContent = "";
+  byId("show-passage").hidden = true;
   byId("item").hidden = byId("bar").hidden = current === null;
   if (current) byId("item").scrollIntoView();
 }
@@ -296,6 +334,7 @@ function deleteParagraph(area) {
 }
 
 function showDiff() {
+  checkRules();
   const places = [
     ...difference(current.prompt, byId("edit-prompt").value),
     ...difference(current.response, byId("edit-response").value),
@@ -322,6 +361,7 @@ function editorKey(event) {
   else if (event.key === "Enter" && accelerator) saveEdit();
   else if (event.altKey && event.code === "KeyX" && event.target instanceof HTMLTextAreaElement) deleteParagraph(event.target);
   else if (event.altKey && event.code === "KeyT" && current.title) useTitle();
+  else if (event.altKey && event.code === "KeyN") selectPassage();
   else return;
   event.preventDefault();
 }
@@ -390,6 +430,7 @@ if (byId("filters")) {
   byId("save-edit").addEventListener("click", saveEdit);
   byId("cancel-edit").addEventListener("click", closeEditor);
   byId("use-title").addEventListener("click", useTitle);
+  byId("show-passage").addEventListener("click", selectPassage);
   byId("delete-paragraph").addEventListener("click", () => deleteParagraph(byId("edit-response")));
   for (const id of ["edit-prompt", "edit-response"]) byId(id).addEventListener("input", showDiff);
   for (const button of document.querySelectorAll(".reason")) {
