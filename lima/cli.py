@@ -169,27 +169,29 @@ def card(
 
 @app.command()
 def plan(
-    arm: Annotated[str, typer.Argument(help="An arm of params.yaml.")],
+    arms: Annotated[list[str], typer.Argument(metavar="ARM...", help="Arms of params.yaml.")],
     gpus: Annotated[int, typer.Option(help="GPUs per node.")],
     memory: Annotated[float, typer.Option(min=1, help="Memory per GPU, in GiB.")],
     gpu: Annotated[str, typer.Option(help="GPU model, which sets the peak FLOP/s: H100, A100, …")],
     mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Model FLOPs utilization to assume, 0.01 to 1.")],
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of one GPU for an hour, for the cost.")] = None,
 ) -> None:
-    """Estimate time, memory and disk for training an arm; exit with status 1 if no configuration fits."""
+    """Estimate time, memory, disk and cost of training arms; exit with status 1 if no configuration fits."""
     from lima import config, training_plan
     from lima.training.cost_formulas import PEAKS
 
     if gpus < 1:
         raise LimaError(
-            f"--gpus is {gpus}, but estimates need at least one GPU; on a CPU, run `dvc repro train@{arm}`: it shows "
-            "the speed and the remaining time after a few steps"
+            f"--gpus is {gpus}, but estimates need at least one GPU; on a CPU, run `dvc repro train@{arms[0]}`: it "
+            "shows the speed and the remaining time after a few steps"
         )
     params = config.load()
-    config.entry(params.arms, "arm", arm)
+    for arm in arms:
+        config.entry(params.arms, "arm", arm)
     machine = training_plan.Machine(nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu), mfu)
-    typer.echo(training_plan.render(arm, params, machine))
-    if not any(f.fits for f in training_plan.plan(arm, params, machine).fits):
+    typer.echo(training_plan.render(arms, params, machine, price=price))
+    if not any(f.fits for f in training_plan.plan(arms[0], params, machine).fits):
         raise typer.Exit(1)
 
 

@@ -1,7 +1,7 @@
 """Estimate time, memory and disk for training an arm."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Plan:
     steps: int
     parameters: int
     disk: float  # bytes
+    checkpoints: float  # bytes; each clone that reads the arm downloads them once from the DVC remote
     hours: float
     fits: list[Fit]
 
@@ -78,6 +79,7 @@ def plan(arm: str, params: Params, machine: Machine) -> Plan:
         steps=params.train.epochs * -(-examples // params.train.batch_size),
         parameters=shape.parameters,
         disk=cost_formulas.disk(shape.parameters, params.train),
+        checkpoints=cost_formulas.checkpoints(shape.parameters, params.train),
         hours=seconds / 3600,
         fits=[fit(shape, strategy, params, machine) for strategy in STRATEGIES],
     )
@@ -165,26 +167,65 @@ def suggest_config(params: Params, machine: Machine) -> str:
     return f"no setting up to {machine.nodes * 128} nodes; use GPUs with more memory"
 
 
-def render(arm: str, params: Params, machine: Machine) -> str:
-    """The plan as a table, with a suggestion if the machine is too small."""
-    estimate = plan(arm, params, machine)
-    method = "counted" if estimate.counted else "estimated from the paper's Table 1"
+def render(arms: Sequence[str], params: Params, machine: Machine, *, price: float | None) -> str:
+    """The plan of arms as tables, with a suggestion if the machine is too small.
+
+    Args:
+        arms: Names of at least one arm.
+        price: Money per GPU and hour, in any currency; None leaves out the cost.
+    """
+    plans = {arm: plan(arm, params, machine) for arm in arms}
+    first = plans[arms[0]]
     lines = [
-        f"arm {arm}, {params.train.model}: {estimate.parameters / 1e9:.2f} billion parameters, "
-        f"{estimate.examples:,} examples",
-        f"tokens per epoch ({method}): {estimate.tokens:,}, of which {estimate.supervised:,} supervised",
-        f"{params.train.epochs} epochs, {estimate.steps:,} steps of {params.train.batch_size} examples",
-        f"disk: {estimate.disk / GIB:,.1f} GiB (checkpoints of epochs {params.train.keep_epochs}, two training states)",
-        f"time: {estimate.hours:,.2f} hours on {machine.total_gpus} GPUs of {machine.peak / 1e12:,.0f} TFLOP/s "
-        f"at an MFU of {machine.mfu:.0%} (assumed)",
+        f"{params.train.model}: {first.parameters / 1e9:.2f} billion parameters; {params.train.epochs} epochs, "
+        f"{params.train.batch_size} examples a step",
+        f"{machine.total_gpus} GPUs of {machine.peak / 1e12:,.0f} TFLOP/s at an MFU of {machine.mfu:.0%} (assumed)",
+        f"disk during training: {first.disk / GIB:,.1f} GiB (checkpoints of epochs {params.train.keep_epochs}, two "
+        "training states)",
+        "",
+        *_costs(plans, machine, price),
         "",
         f"{'':28}{'GiB/GPU':>10}{'GiB RAM/node':>16}  of {machine.memory:g} GiB",
     ]
-    for f in estimate.fits:
+    for f in first.fits:
         verdict = f"fits: {f.strategy.config}" if f.fits else "does not fit"
         lines.append(f"{f.strategy.name:28}{f.gpu / GIB:10,.1f}{f.host / GIB:16,.1f}  {verdict}")
-    if not any(f.fits for f in estimate.fits):
+    if not any(f.fits for f in first.fits):
         lines += ["", f"no strategy fits; this setting does: {suggest_config(params, machine)}"]
-    if warning := params.uncompared_arms().get(arm):
-        lines += ["", f"warning: {warning}"]
+    if warnings := [text for arm, text in params.uncompared_arms().items() if arm in plans]:
+        lines += ["", *(f"warning: {text}" for text in warnings)]
     return "\n".join(lines)
+
+
+def _costs(plans: Mapping[str, Plan], machine: Machine, price: float | None) -> list[str]:
+    """Examples, tokens, time, size on the DVC remote and cost of each arm, and their sums."""
+    titles = ["arm", "examples", "tokens/epoch", "steps", "hours", "GPU hours", "GiB on the remote"]
+    titles += ["cost"] if price is not None else []
+
+    def row(name: str, chosen: Collection[Plan]) -> list[str]:
+        gpu_hours = sum(entry.hours for entry in chosen) * machine.total_gpus
+        estimated = "" if all(entry.counted for entry in chosen) else "*"
+        cells = [
+            name,
+            f"{sum(entry.examples for entry in chosen):,}",
+            f"{sum(entry.tokens for entry in chosen):,}{estimated}",
+            f"{sum(entry.steps for entry in chosen):,}",
+            f"{sum(entry.hours for entry in chosen):,.2f}",
+            f"{gpu_hours:,.1f}",
+            f"{sum(entry.checkpoints for entry in chosen) / GIB:,.1f}",
+        ]
+        return cells + ([f"{gpu_hours * price:,.2f}"] if price is not None else [])
+
+    rows = [titles, *(row(arm, [entry]) for arm, entry in plans.items())]
+    if len(plans) > 1:
+        rows.append(row("all", plans.values()))
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(titles))]
+    lines = [
+        "  ".join(
+            [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
+        )
+        for cells in rows
+    ]
+    if not all(entry.counted for entry in plans.values()):
+        lines.append("* estimated from the paper's Table 1; counted after `dvc repro mix`")
+    return lines

@@ -92,14 +92,36 @@ def test_a_fitting_strategy_is_shown_with_its_launch_configuration(paper):
     assert "a copy per GPU" in done.output
 
 
+def test_several_arms_are_summed_and_priced(paper):
+    p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.5)
+    plans = [training_plan.plan(arm, p, machine) for arm in ("lima", "quantity-32k")]
+    rows = {
+        line.split()[0]: line.split()
+        for line in training_plan.render(["lima", "quantity-32k"], p, machine, price=2.5).splitlines()
+        if line
+    }
+    hours = sum(plan.hours for plan in plans)
+    # six checkpoints of 6,738,415,616 parameters in bf16: 75.3 GiB an arm
+    assert rows["lima"][-2] == "75.3"
+    assert rows["all"][1:] == [
+        "33,000",
+        f"{sum(plan.tokens for plan in plans):,}*",
+        rows["all"][3],
+        f"{hours:,.2f}",
+        f"{8 * hours:,.1f}",
+        "150.6",
+        f"{8 * hours * 2.5:,.2f}",
+    ]
+
+
 def test_an_arm_without_comparison_is_named(paper):
     p, machine = paper("paper-7b"), Machine(nodes=1, gpus=8, memory=80, peak=1e15, mfu=0.4)
     warning = "warning: arm alpaca has no comparison"
-    assert warning not in training_plan.render("alpaca", p, machine)
+    assert warning not in training_plan.render(["alpaca"], p, machine, price=None)
     fewer = {name: evaluation for name, evaluation in p.evaluations.items() if name != "lima-alpaca"}
     changed = p.model_copy(update={"evaluations": fewer})
-    assert warning in training_plan.render("alpaca", changed, machine)
-    assert "has no comparison" not in training_plan.render("lima", changed, machine)
+    assert warning in training_plan.render(["alpaca"], changed, machine, price=None)
+    assert "has no comparison" not in training_plan.render(["lima"], changed, machine, price=None)
 
 
 def test_the_suggested_setting_fits(paper):
