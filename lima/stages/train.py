@@ -192,8 +192,7 @@ def train_to_end(
             write(job.arm, metrics, states.result, tokens_of(train), job.params, speed)
     except trainer.TrainingInterrupted as stopped:
         if accelerator.is_main_process:
-            rest = "continues" if states.newest() else "starts over, since DeepSpeed runs save no state"
-            print(f"{job.arm}: {stopped}; the same command {rest}", file=sys.stderr)
+            print(f"{job.arm}: {stopped}; the same command continues", file=sys.stderr)
         sys.exit(128 + (*received, signal.SIGTERM)[0])  # as shells report the signal
 
 

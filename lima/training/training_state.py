@@ -8,8 +8,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import torch
@@ -22,27 +23,29 @@ from lima import jsonl
 from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.records import EpochMetrics, Record, StepMetrics
-from lima.training import fingerprint
+from lima.training import fingerprint, sharded_state
 from lima.training.checkpoint import CheckpointError
 from lima.training.fingerprint import Fingerprint
 from lima.training.trainer import Progress
 
-FILES = ("weight.safetensors", "exp_avg.safetensors", "exp_avg_sq.safetensors", "steps.jsonl", "epochs.jsonl")
+WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")  # each in files NAME-00001.safetensors, NAME-00002.safetensors, …
+FILE_BYTES = 4 * 2**30  # of a safetensors file: the main process holds one in memory while it is written
 INPUTS, DIGESTS = "inputs.json", "digests.json"
 EARLIER_KEY = "inputs.sha256"  # file of earlier versions, in place of INPUTS
 MAX_INCOMPATIBLE = 3  # states kept that do not fit a later run
 
 
 class Digests(Record):
-    """SHA-256 (hexadecimal) of a state's files, in the order of FILES."""
+    """SHA-256 (hexadecimal) of a state's files by name."""
 
-    files: tuple[str, ...]
+    files: dict[str, str]
 
 
 class TrainingStates:
     """Checkpoint manager of a run's working folder, which also contains the unfinished result.
 
-    States are written atomically. Under DeepSpeed, which shards weights and optimizer, no state is saved.
+    States are written atomically. They hold whole tensors, also under DeepSpeed, which shards weights and optimizer:
+    training may continue on another number of processes.
     """
 
     def __init__(self, working: Path, accelerator: Accelerator) -> None:
@@ -64,35 +67,47 @@ class TrainingStates:
             tuple(jsonl.read(state / "steps.jsonl", StepMetrics)),
             tuple(jsonl.read(state / "epochs.jsonl", EpochMetrics)),
         )
-        # not typed by safetensors
-        readers: list[Any] = [safe_open(state / name, "pt") for name in FILES[:3]]
-        weights, first, second = readers
-        with weights, first, second, torch.no_grad():
+        with ExitStack() as stack, torch.no_grad():
+            weights, first, second = (_Tensors(state, name, stack) for name in (WEIGHT, *MOMENTS))
+            if self._deepspeed():
+                sharded_state.initialize(_zero(optimizer), progress.steps)
             for name, weight in self._trained(loss_model):
-                weight.copy_(weights.get_tensor(name))
-                optimizer.state[weight] = {
-                    "step": torch.tensor(float(progress.steps), device=weight.device),
-                    "exp_avg": first.get_tensor(name).to(weight.device),
-                    "exp_avg_sq": second.get_tensor(name).to(weight.device),
-                }
+                if sharded_state.is_sharded(weight):
+                    sharded_state.scatter(weight, weights[name].to(self.accelerator.device))
+                    for moment, tensors in zip(MOMENTS, (first, second), strict=True):
+                        sharded_state.scatter(weight, tensors[name].to(self.accelerator.device), moment)
+                else:
+                    weight.copy_(weights[name])
+                    optimizer.state[weight] = {
+                        "step": torch.tensor(float(progress.steps), device=weight.device),
+                        "exp_avg": first[name].to(weight.device),
+                        "exp_avg_sq": second[name].to(weight.device),
+                    }
         return progress
 
     def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write a state, then remove older ones, on the main process; the other processes wait."""
-        if self.accelerator.is_main_process and not self.accelerator.state.deepspeed_plugin:
-            trained = list(self._trained(loss_model))
-            unfinished = self.folder / "unfinished"
+        """Write a state, then remove older ones, on the main process; the other processes wait.
+
+        Under DeepSpeed all processes gather the tensors, and the main process writes them.
+        """
+        main = self.accelerator.is_main_process
+        if not main and not self._deepspeed():
+            self.accelerator.wait_for_everyone()
+            return
+        unfinished = self.folder / "unfinished"
+        if main:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            save_file({name: weight.detach() for name, weight in trained}, unfinished / FILES[0])
-            for moment, name in zip(("exp_avg", "exp_avg_sq"), FILES[1:3], strict=True):
-                save_file({key: optimizer.state[weight][moment] for key, weight in trained}, unfinished / name)
+        for stem in (WEIGHT, *MOMENTS):
+            moment = stem if stem in MOMENTS else None
+            _write_tensors(unfinished if main else None, stem, self._whole(loss_model, optimizer, moment))
+        if main:
             jsonl.write(unfinished / "steps.jsonl", progress.step_metrics)
             jsonl.write(unfinished / "epochs.jsonl", progress.epoch_metrics)
-            jsonl.write(
-                unfinished / DIGESTS, [Digests(files=tuple(fingerprint.digest(unfinished / name) for name in FILES))]
-            )
-            _fsync(unfinished / name for name in FILES)
+            written = sorted(path.name for path in unfinished.iterdir())
+            digests = {name: fingerprint.digest(unfinished / name) for name in written}
+            jsonl.write(unfinished / DIGESTS, [Digests(files=digests)])
+            _fsync(unfinished / name for name in written)
             older = _all(self.folder)
             new = self.folder / f"state-{progress.steps:09}-{progress.epoch:04}"
             shutil.rmtree(new, ignore_errors=True)
@@ -101,6 +116,19 @@ class TrainingStates:
                 if state != new:
                     shutil.rmtree(state)
         self.accelerator.wait_for_everyone()
+
+    def _deepspeed(self) -> bool:
+        return self.accelerator.state.deepspeed_plugin is not None
+
+    def _whole(
+        self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, moment: str | None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name and tensor of each trained weight or, with `moment`, of its moment."""
+        for name, weight in self._trained(loss_model):
+            if sharded_state.is_sharded(weight):
+                yield name, sharded_state.gather(weight, moment)
+            else:
+                yield name, optimizer.state[weight][moment] if moment else weight.detach()
 
     def invalidate(self) -> None:
         """Mark the folder as finished, before it is removed, so that later runs do not keep it."""
@@ -207,9 +235,55 @@ def _step(state: Path) -> int:
     return int(state.name.split("-")[1])
 
 
+class _Tensors:
+    """Tensors by name in the files of a stem; a file is open until the stack is closed."""
+
+    def __init__(self, state: Path, stem: str, stack: ExitStack) -> None:
+        self._files: dict[str, Any] = {}  # not typed by safetensors
+        for path in sorted(state.glob(f"{stem}-*.safetensors")):
+            reader = stack.enter_context(safe_open(path, "pt"))
+            self._files |= dict.fromkeys(reader.keys(), reader)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+
+def _write_tensors(folder: Path | None, stem: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Write tensors to files of at most FILE_BYTES, or of one larger tensor; without a folder, only read them all."""
+    pending: dict[str, torch.Tensor] = {}
+    files = size = 0
+    for name, tensor in tensors:
+        if folder is None:
+            continue
+        if pending and size + tensor.nbytes > FILE_BYTES:
+            files, size = files + 1, 0
+            save_file(pending, folder / f"{stem}-{files:05}.safetensors")
+            pending = {}
+        pending[name] = tensor.cpu()
+        size += tensor.nbytes
+    if folder is not None:
+        save_file(pending, folder / f"{stem}-{files + 1:05}.safetensors")
+
+
+def _zero(optimizer: torch.optim.Optimizer) -> Any:
+    """DeepSpeed's ZeRO optimizer in accelerate's wrapper; neither has types."""
+    return cast(Any, optimizer).optimizer
+
+
 def _verify(state: Path) -> None:
-    expected = next(jsonl.read(state / DIGESTS, Digests)).files
-    changed = [name for name, digest in zip(FILES, expected, strict=True) if fingerprint.digest(state / name) != digest]
+    path = state / DIGESTS
+    try:
+        expected = Digests.model_validate_json(path.read_text()).files
+    except (FileNotFoundError, ValidationError) as error:
+        raise CheckpointError(
+            f"not a training state of this version: {path}; remove {state.parent} to train from the start"
+        ) from error
+    changed = [
+        name
+        for name, digest in expected.items()
+        if not (state / name).is_file() or fingerprint.digest(state / name) != digest
+    ]
     if changed:
         raise CheckpointError(
             f"changed files in {state}: {', '.join(changed)} (digests differ from {DIGESTS}); "

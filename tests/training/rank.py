@@ -1,6 +1,6 @@
-"""One process of a distributed training: `torchrun --nproc_per_node=2 rank.py FOLDER LOSSES PRECISION [WORKING]`.
+"""One process of a distributed training: `torchrun rank.py FOLDER LOSSES PRECISION [WORKING [STOP]]`.
 
-With WORKING, they continue the state in that folder.
+With WORKING, they continue the state in that folder; with STOP, they save one after so many steps and end.
 """
 
 import json
@@ -11,6 +11,7 @@ import small
 
 from lima.records import StepMetrics
 from lima.training import checkpoint, launch, selfcheck, training_state
+from lima.training.trainer import TrainingInterrupted
 
 folder, losses = map(Path, sys.argv[1:3])
 recipe = small.recipe(batch_size=5, micro_batch_tokens=60, epochs=3, precision=sys.argv[3])
@@ -23,12 +24,26 @@ def save(epoch, loss_model):
     return checkpoint.save_epoch(losses.with_suffix(""), epoch, loss_model, accelerator, tokenizer, eot_id=eot_id)
 
 
-kept = None
-if working := sys.argv[4:]:
-    kept = training_state.open_states(Path(*working), accelerator, data=[], base=[], recipe=recipe)
-metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=accelerator, save=save, states=kept)
-steps = [metric for metric in metrics if isinstance(metric, StepMetrics)]
+kept, steps = None, []
+working, stop = (*sys.argv[4:], None, None)[:2]
+if working:
+    kept = training_state.open_states(Path(working), accelerator, data=[], base=[], recipe=recipe)
+metrics = small.fitted(
+    model,
+    encoded,
+    encoded[:2],
+    recipe=recipe,
+    accelerator=accelerator,
+    save=save,
+    states=kept,
+    should_stop=lambda: stop is not None and len(steps) + 1 >= int(stop),
+)
+try:
+    for metric in metrics:
+        if isinstance(metric, StepMetrics):
+            steps.append([metric.loss, metric.grad_norm])
+except TrainingInterrupted as interrupted:
+    print(interrupted)
 if accelerator.is_main_process:
-    result = {"ranks": accelerator.num_processes, "steps": [[step.loss, step.grad_norm] for step in steps]}
-    losses.write_text(json.dumps(result))
+    losses.write_text(json.dumps({"ranks": accelerator.num_processes, "steps": steps}))
 accelerator.end_training()

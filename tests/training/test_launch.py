@@ -101,39 +101,54 @@ def test_a_launch_configuration_names_the_zero_stage_that_its_own_name_says(name
         assert deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]  # whole checkpoints
 
 
+def run_ranks(name, folder, *words, processes=1, zero=None):
+    """Steps of rank.py; `zero` names a configuration of DeepSpeed."""
+    out = folder / f"{name}.json"
+    # `accelerate launch --cpu` starts one process only, except under mpirun
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={free_port()}"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ACCELERATE_USE_CPU": "true"}
+    if zero:
+        environment |= {"ACCELERATE_USE_DEEPSPEED": "true"}
+        environment |= {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(ROOT / f"infra/deepspeed/{zero}.json")}
+    command = [sys.executable, *(launcher if processes > 1 else []), str(RANK), str(folder), str(out), "fp32"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, cwd=folder, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert "does not fit" not in done.stderr
+    result = json.loads(out.read_text())
+    assert result["ranks"] == processes
+    return result["steps"]
+
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU kernels with g++")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU kernels with g++")
+@needs_compiler
 def test_two_processes_train_as_one_does_with_a_copy_each_and_under_zero3(tmp_path):
     small.start(tmp_path, small.recipe())  # all read the same base
-    # `accelerate launch --cpu` starts one process only, except under mpirun
-    two = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
-    zero3 = {"ACCELERATE_USE_DEEPSPEED": "true"}
-    zero3["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(ROOT / "infra/deepspeed/zero3.json")
-    results, weights = {}, {}
-    for name, launcher, more in (("one", [], {}), ("two", two, {}), ("zero3", two, zero3)):
-        out = tmp_path / f"{name}.json"
-        port = [f"--master_port={free_port()}"] if launcher else []
-        command = [sys.executable, *launcher, *port, str(RANK), str(tmp_path), str(out), "fp32"]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-        environment |= {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "ACCELERATE_USE_CPU": "true",
-            **more,
-        }
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
-        assert done.returncode == 0, done.stderr
-        results[name] = json.loads(out.read_text())
-        # a checkpoint from either is whole, and bare transformers loads it
-        weights[name] = AutoModelForCausalLM.from_pretrained(tmp_path / name / "epoch-03").state_dict()
-    assert [results[name]["ranks"] for name in results] == [1, 2, 2]
-    assert len(results["one"]["steps"]) == 6  # 7 examples in fives, three times
+    steps = {
+        "one": run_ranks("one", tmp_path),
+        "two": run_ranks("two", tmp_path, processes=2),
+        "zero3": run_ranks("zero3", tmp_path, processes=2, zero="zero3"),
+    }
+    # a checkpoint of each is whole, and bare transformers loads it
+    weights = {name: AutoModelForCausalLM.from_pretrained(tmp_path / name / "epoch-03").state_dict() for name in steps}
+    assert len(steps["one"]) == 6  # 7 examples in fives, three times
     for name in ("two", "zero3"):
-        for one, other in zip(results["one"]["steps"], results[name]["steps"], strict=True):
+        for one, other in zip(steps["one"], steps[name], strict=True):
             # in fp32 the order of summation shifts the sixth digit
             assert other == pytest.approx(one, rel=1e-4)
         for key, weight in weights["one"].items():
             # stored in bf16, whose last place is 2^-8 of a weight; six steps move one by at most 6e-3
             torch.testing.assert_close(weights[name][key], weight, rtol=2**-7, atol=2e-4)
+    # a sharded run that was stopped continues bit-identically, and its state also without DeepSpeed
+    assert run_ranks("stopped", tmp_path, str(tmp_path / "work"), "3", processes=2, zero="zero3") == steps["zero3"][:3]
+    shutil.copytree(tmp_path / "work", tmp_path / "copy")
+    assert run_ranks("again", tmp_path, str(tmp_path / "work"), processes=2, zero="zero3") == steps["zero3"]
+    alone = run_ranks("alone", tmp_path, str(tmp_path / "copy"))
+    assert alone[:3] == steps["zero3"][:3]
+    assert torch.allclose(torch.tensor(alone), torch.tensor(steps["zero3"]), rtol=1e-4, atol=0)
 
 
 @pytest.mark.slow
@@ -154,16 +169,7 @@ def test_two_processes_continue_the_state_of_one(tmp_path):
     requests = iter([False, False, True])
     with pytest.raises(TrainingInterrupted, match=r"stopped at step 3$"):
         alone(states=kept, should_stop=lambda: next(requests))
-    out = tmp_path / "two.json"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
-    command += [str(RANK), str(tmp_path), str(out), "fp32", str(tmp_path / "work")]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    environment |= {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
-    assert done.returncode == 0, done.stderr
-    assert "does not fit" not in done.stderr
-    results = json.loads(out.read_text())
-    assert results["ranks"] == 2
-    assert results["steps"][:3] == uninterrupted[:3]  # repeated from the state, not computed
-    assert results["steps"][3:] != uninterrupted[3:]  # summed in another order
-    assert torch.allclose(torch.tensor(results["steps"]), torch.tensor(uninterrupted), rtol=0, atol=1e-4)
+    results = run_ranks("two", tmp_path, str(tmp_path / "work"), processes=2)
+    assert results[:3] == uninterrupted[:3]  # repeated from the state, not computed
+    assert results[3:] != uninterrupted[3:]  # summed in another order
+    assert torch.allclose(torch.tensor(results), torch.tensor(uninterrupted), rtol=0, atol=1e-4)

@@ -11,6 +11,7 @@ from lima.training import fingerprint, training_state
 from lima.training.checkpoint import CheckpointError
 from lima.training.trainer import TrainingInterrupted, dropout_seed
 
+TENSORS = [f"{stem}-00001.safetensors" for stem in (training_state.WEIGHT, *training_state.MOMENTS)]
 DROPPING = {"residual_dropout": 0.3, "micro_batch_tokens": 60, "epochs": 2, "batch_size": 2}  # 4 steps an epoch
 
 
@@ -58,7 +59,7 @@ def test_resumed_adam_states_are_bit_identical(tmp_path):
     with pytest.raises(TrainingInterrupted):
         run(tmp_path, recipe, resumed, stop_after=3)
     run(tmp_path, recipe, resumed)
-    for name in training_state.FILES[:3]:
+    for name in TENSORS:
         one, two = (load_file(kept.newest() / name) for kept in (uninterrupted, resumed))
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in one), name
@@ -77,7 +78,7 @@ def test_states_are_saved_every_state_steps_and_after_epochs_and_replace_older_o
     assert seen[-1] == ["state-000000008-0003"]
 
 
-@pytest.mark.parametrize("name", training_state.FILES)
+@pytest.mark.parametrize("name", [*TENSORS, "steps.jsonl", "epochs.jsonl"])
 def test_a_changed_state_is_refused_with_the_file_and_the_fix(name, tmp_path):
     recipe = small.recipe(**DROPPING)
     kept = open_states(tmp_path / "work", recipe)
@@ -93,11 +94,42 @@ def test_a_changed_state_is_refused_with_the_file_and_the_fix(name, tmp_path):
         run(tmp_path, recipe, kept)
 
 
+def test_a_missing_file_and_a_state_of_another_version_are_refused(tmp_path):
+    recipe = small.recipe(**DROPPING)
+    kept = open_states(tmp_path / "work", recipe)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, recipe, kept, stop_after=5)
+    (kept.newest() / TENSORS[1]).unlink()
+    with pytest.raises(CheckpointError, match=rf"changed files in .*: {TENSORS[1]} "):
+        run(tmp_path, recipe, kept)
+    (kept.newest() / training_state.DIGESTS).write_text('{"files": ["0"]}')
+    with pytest.raises(CheckpointError, match=r"not a training state of this version: .*digests.json; remove"):
+        run(tmp_path, recipe, kept)
+
+
+def test_tensors_are_written_to_several_files_of_bounded_size_and_read_again(tmp_path, monkeypatch):
+    recipe = small.recipe(**DROPPING)
+    weights, metrics = run(tmp_path, recipe)
+    monkeypatch.setattr(training_state, "FILE_BYTES", 5000)
+    kept = open_states(tmp_path / "work", recipe)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, recipe, kept, stop_after=5)
+    files = sorted(kept.newest().glob("exp_avg-*.safetensors"))
+    tensors = [load_file(file) for file in files]
+    assert len(files) > 3
+    for content in tensors:
+        assert len(content) == 1 or sum(tensor.nbytes for tensor in content.values()) <= 5000
+    assert any(len(content) > 1 for content in tensors)
+    again, log = run(tmp_path, recipe, open_states(tmp_path / "work", recipe))
+    assert log == metrics
+    assert all(torch.equal(again[name], weight) for name, weight in weights.items())
+
+
 def test_an_unfinished_state_is_ignored(tmp_path):
     recipe = small.recipe(**DROPPING)
     kept = open_states(tmp_path / "work", recipe)
     (kept.folder / "unfinished").mkdir(parents=True)
-    (kept.folder / "unfinished" / training_state.FILES[0]).write_bytes(b"torn")
+    (kept.folder / "unfinished" / TENSORS[0]).write_bytes(b"torn")
     assert kept.newest() is None
     weights, metrics = run(tmp_path, recipe)
     again, log = run(tmp_path, recipe, kept)
