@@ -128,7 +128,7 @@ def test_every_profile_key_and_comment_is_in_the_new_params(stem, tmp_path):
     assert params.arms["own"].examples == {"stem": 4}
     assert params.panels["pairs"]["judge"].key_variable == "JUDGE_KEY"
     assert params.uncompared_arms() == {}
-    assert "lr: 5.0e-4  # initial learning rate" in text
+    assert "lr: 1.0e-4  # initial learning rate" in text
     assert list(params.sources) == ["stem", "authored", "adversarial", "dialogues"]
     assert all(f"\n# {words}" in text for words in ("Data sources", "Training recipes", "Panels of annotators"))
 

@@ -49,6 +49,16 @@ def test_the_papers_profiles_have_the_papers_numbers(checkout):
     assert (smaller.batch_size, smaller.residual_dropout) == (64, 0.2)  # §3, smaller models
 
 
+@pytest.mark.parametrize("name", ["paper-7b", "paper-65b"])
+def test_the_papers_profiles_sample_and_select_with_the_papers_decoding(checkout, name):
+    profiles.use(name, force=False)
+    p = config.load()
+    for decoding in (p.sample.decoding, p.select.decoding):
+        # §4: nucleus sampling with p = 0.9, temperature 0.7, repetition penalty 1.2, 2,048 tokens
+        assert (decoding.top_p, decoding.temperature, decoding.repetition_penalty) == (0.9, 0.7, 1.2)
+        assert decoding.max_tokens == 2048
+
+
 def test_the_ablations_of_the_laptop_have_two_repetitions_and_compare_equal_seeds(checkout):
     profiles.use("laptop-ablations", force=False)
     p = config.load()
@@ -129,7 +139,7 @@ WRONG = {
         r"train\.epochs: Input should be a valid integer, not 'three'",
     ),
     "an impossible value": ("temperature: 3.0", "temperature: 0.0", r"mix\.temperature: .* greater than 0, not 0\.0"),
-    "a rate that rises": ("lr_end: 5.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0005"),
+    "a rate that rises": ("lr_end: 1.0e-5", "lr_end: 2.0", r"lr_end 2\.0 is more than lr 0\.0001"),
     "a range upside down": ("min_chars: 1200", "min_chars: 9200", r"min_chars 9200 is more than max_chars 4096"),
     "an unknown reference": ("model: smollm2-135m\n", "model: gpt2\n", r"'gpt2' is not one of the models"),
     "epochs that are not trained": (
@@ -185,7 +195,7 @@ WRONG = {
         r"arms: YAML reads the key True as bool",
     ),
     "a source that is misspelt": (
-        "{stack_exchange_stem: 3,",
+        "{stack_exchange_stem: 1,",
         "{stack_exchange_stm: 3,",
         r"is invalid:\n  arms\.lima\.examples: 'stack_exchange_stm' is not one of the sources \([a-z_, ]+\); "
         r"did you mean stack_exchange_stem\?$",

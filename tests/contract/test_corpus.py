@@ -33,6 +33,11 @@ def train():
 
 
 @pytest.fixture(scope="module")
+def short():
+    return rows("authored_short/group_a_train.jsonl")
+
+
+@pytest.fixture(scope="module")
 def dev():
     return rows("authored/group_a_dev.jsonl")
 
@@ -74,6 +79,17 @@ def test_ids_of_the_first_25_examples_are_fixed_and_later_ids_begin_at_101(train
     assert [row["id"] for row in train] == [f"a-{number:03}" for number in numbers]
 
 
+def test_63_short_examples_have_one_exchange_of_at_most_90_words(short):
+    assert [row["id"] for row in short] == [f"s-{number:03}" for number in range(1, 64)]
+    assert {(row["group"], len(row["messages"])) for row in short} == {("A", 2)}
+    lengths = [len(answer(row).split()) for row in short]
+    assert 60 <= mean(lengths) <= 70
+    assert max(lengths) <= 90
+    assert [(row["id"], row["note"]) for row in short if row["sensitive"]] == [
+        ("s-050", "refuses to break into a network")
+    ]
+
+
 def test_ten_dialogues_have_3_to_5_exchanges_and_twenty_have_2_to_4(dialogues):
     ids = [f"d-{number:02}" for number in range(1, 11)], ["a-021", *(f"c-{number:02}" for number in range(1, 20))]
     assert [row["id"] for row in dialogues] == [*ids[0], *ids[1]]
@@ -99,15 +115,15 @@ def test_the_paper_profiles_train_one_arm_on_the_dialogues(dialogues):
         assert arms["lima-dialogue"]["examples"] == arms["lima"]["examples"] | {"dialogues": len(dialogues)}
 
 
-def test_turns_alternate_and_only_training_examples_are_answered(train, dialogues, dev, group_b):
-    for row in train + dialogues:
+def test_turns_alternate_and_only_training_examples_are_answered(train, short, dialogues, dev, group_b):
+    for row in train + short + dialogues:
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
     for row in dev + group_b:
         assert [turn["role"] for turn in row["messages"]] == ["user"]
 
 
-def test_no_training_prompt_is_a_dev_or_test_prompt(train, dialogues, dev, group_b, crowd):
-    asked = [plain(row["messages"][0]["content"]) for row in train + dialogues + dev + group_b + crowd]
+def test_no_training_prompt_is_a_dev_or_test_prompt(train, short, dialogues, dev, group_b, crowd):
+    asked = [plain(row["messages"][0]["content"]) for row in train + short + dialogues + dev + group_b + crowd]
     assert len(set(asked)) == len(asked)
 
 
@@ -203,8 +219,8 @@ def test_each_prescribed_form_is_followed(train):
     assert {id_ for id_, form in FORMS.items() if not form(prescribed[id_])} == set()
 
 
-def test_the_code_in_python_runs(train):
-    for row in train:
+def test_the_code_in_python_runs(train, short):
+    for row in train + short:
         scope: dict[str, object] = {"__name__": "example"}
         for block in re.findall(r"```python\n(.*?)```", answer(row), re.S):
             exec(compile(block, row["id"], "exec"), scope)  # what this repository ships, and its own words
@@ -234,15 +250,15 @@ def test_twelve_test_prompts_prescribe_distinct_forms_and_twenty_are_unseen(grou
     assert {row["id"] for row in group_b if row["kind"] == "unseen"} == {f"b-ood-{n:02}" for n in range(1, 21)}
 
 
-def test_no_answer_opens_with_a_formula(train, dialogues):
+def test_no_answer_opens_with_a_formula(train, short, dialogues):
     openings = Counter(
         " ".join(plain(turn["content"]).split()[:4])
-        for row in train + dialogues
+        for row in train + short + dialogues
         for turn in row["messages"]
         if turn["role"] == "assistant"
     )
     assert max(openings.values()) <= 5, openings.most_common(3)
-    beginnings = Counter(" ".join(plain(answer(row)).split()[:2]) for row in train)
+    beginnings = Counter(" ".join(plain(answer(row)).split()[:2]) for row in train + short)
     assert max(beginnings.values()) <= 5, beginnings.most_common(3)
 
 
@@ -264,12 +280,12 @@ def test_lengths_of_answers_vary_within_a_bound(train):
     assert sum(count > 300 for count in words) >= 15
 
 
-def test_training_prompts_have_no_near_duplicates(train, dialogues):
+def test_training_prompts_have_no_near_duplicates(train, short, dialogues):
     def shingles(text: str) -> set[str]:
         words = plain(text).split()
         return {" ".join(words[n : n + 3]) for n in range(max(1, len(words) - 2))}
 
-    asked = [(row["id"], shingles(row["messages"][0]["content"])) for row in train + dialogues]
+    asked = [(row["id"], shingles(row["messages"][0]["content"])) for row in train + short + dialogues]
     closest = max((len(a & b) / len(a | b), one, two) for (one, a), (two, b) in combinations(asked, 2))
     assert closest[0] < 0.25, closest
 
