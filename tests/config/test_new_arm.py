@@ -126,7 +126,7 @@ def test_the_command_adds_an_arm_and_lists_all(checkout):
     assert done.stdout.splitlines()[1] == "run `dvc repro` to train and compare it"
     shown = subprocess.run([*lima, "list"], capture_output=True, text=True, check=True).stdout
     [line] = [line for line in shown.splitlines() if line.strip().startswith("more ")]
-    assert line.split() == ["more", "24", "unfiltered", "5", "17", "quantity", "unfiltered"]
+    assert line.split() == ["more", "22", "unfiltered", "5", "17", "quantity", "unfiltered"]
     wrong = subprocess.run(
         [*lima, "add", "b", "--from", "lima", "--examples", "wikihow"], capture_output=True, text=True
     )
