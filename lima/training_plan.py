@@ -155,9 +155,10 @@ def _estimated(sources: dict[str, int], max_tokens: int) -> tuple[int, int, int]
 def suggest_config(params: Params, machine: Machine) -> str:
     """The cheapest setting that fits, as text for the user."""
     shape, recompute = shape_of(params), {"gradient_checkpointing": True}
+    selective: dict[str, object] = {"gradient_checkpointing": "selective"}
     smaller = recompute | {"micro_batch_tokens": params.train.max_tokens}
     for nodes in (machine.nodes * 2**power for power in range(8)):
-        for changes in ({}, recompute, smaller):
+        for changes in ({}, selective, recompute, smaller):
             changed = params.model_copy(update={"train": params.train.model_copy(update=changes)})
             for strategy in STRATEGIES:
                 if fit(shape, strategy, changed, replace(machine, nodes=nodes)).fits:

@@ -58,6 +58,15 @@ def test_bytes_of_states_per_gpu_by_strategy():
 def test_bytes_of_activations_per_token():
     # 8·576 + 3·576 + 2·192 + 4·1536 = 12,864 numbers of 4 bytes in each of 30 layers
     assert cost_formulas.activations(SMOLLM, 10, bf16=False, recompute=False) == 10 * 30 * 4 * 12_864
+    # selective: 2·576 + 2·192 + 2·576 + 2·1536 = 5,760 numbers beside the input of 576
+    selective = cost_formulas.activations(SMOLLM, 10, bf16=False, recompute="selective")
+    assert selective == 10 * 4 * (30 * (576 + 5_760) + 12_864)
+    # bf16 halves the numbers but for the inputs of two norms; fused layers leave out 2·576 + 1536 numbers
+    assert cost_formulas.activations(SMOLLM, 10, bf16=True, recompute=False) == 10 * 30 * (2 * 12_864 + 4 * 576)
+    stream = cost_formulas.activations(SMOLLM, 10, bf16=True, recompute=False, bf16_residual=True)
+    assert stream == 10 * 30 * 2 * 12_864
+    fused = cost_formulas.activations(SMOLLM, 10, bf16=True, recompute=False, bf16_residual=True, fused=True)
+    assert fused == 10 * 30 * 2 * (12_864 - 2 * 576 - 1536)
     # recomputed: an input of 576 numbers a layer, and one layer whole
     assert cost_formulas.activations(SMOLLM, 10, bf16=False, recompute=True) == 10 * 4 * (30 * 576 + 12_864)
 

@@ -227,7 +227,9 @@ class Train(Section):
     max_grad_norm: PositiveFloat
     residual_dropout: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["fp32", "bf16"]
-    gradient_checkpointing: bool
+    residual_precision: Literal["fp32", "bf16"]
+    fused_layers: bool
+    gradient_checkpointing: bool | Literal["selective"]
     max_loss: PositiveFloat
     state_steps: PositiveInt
     generation: Generation
@@ -239,6 +241,14 @@ class Train(Section):
         first, last = self.keep_epochs
         if not first <= last <= self.epochs:
             raise ValueError(f"keep_epochs {first} to {last} are not within 1 to {self.epochs}, the number of epochs")
+        return self
+
+    @model_validator(mode="after")
+    def residual_stream_is_at_most_as_narrow_as_the_computation(self) -> Self:
+        if self.residual_precision == "bf16" and self.precision == "fp32":
+            raise ValueError(
+                "residual_precision bf16 has no effect in precision fp32; set precision: bf16 or both fp32"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ Activations: tensors that autograd saves in transformers' Llama layer, counted a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from lima.config.sections import Train
 from lima.training.logit_chunks import CHUNK_BYTES, FP32
@@ -124,21 +125,39 @@ def states(shape: Shape, strategy: Strategy, *, gpus: int, bf16: bool) -> tuple[
     return (weights, shared) if strategy.offload else (weights + shared, 0.0)
 
 
-def activations(shape: Shape, tokens: int, *, bf16: bool, recompute: bool) -> float:
+def activations(
+    shape: Shape,
+    tokens: int,
+    *,
+    bf16: bool,
+    recompute: bool | Literal["selective"],
+    bf16_residual: bool = False,
+    fused: bool = False,
+) -> float:
     """Bytes of activations saved for the backward pass of a micro-batch.
 
     A layer saves 8h + 3q + 2k + 4m numbers per token: two norms (input, normalised, output: 6h), dropout masks (2h),
     query, attention output and its contiguous copy (3q), key and value (2k), the MLP's gate, its SiLU, up and their
-    product (4m). In bf16 the norms' inputs stay fp32, 4h bytes more.
+    product (4m). In bf16 the norms' inputs stay fp32, 4h bytes more, unless the residual stream is bf16. Fused layers
+    do not save the normalised tensors (2h) and the SiLU (m).
 
     Args:
         tokens: Of the micro-batch.
         recompute: Gradient checkpointing: each layer saves its input only, and one layer at a time everything.
+            "selective": each layer saves its input and the outputs of attention (q) and of the products (q + 2k for
+            query, key and value, h for the attention's output, 2m for gate and up, h for down).
+        bf16_residual: In bf16, the residual stream is bf16 too.
     """
     h, size = shape.hidden, BF16 if bf16 else FP32
-    numbers = 8 * h + 3 * shape.queries + 2 * shape.keys + 4 * shape.mlp
-    layer = size * numbers + (4 * h if bf16 else 0)
-    kept = layer + shape.layers * size * h if recompute else shape.layers * layer
+    stream = FP32 if bf16 and not bf16_residual else size  # bytes of a number of the residual stream
+    numbers = 8 * h + 3 * shape.queries + 2 * shape.keys + 4 * shape.mlp - (2 * h + shape.mlp if fused else 0)
+    layer = size * numbers + 2 * h * (stream - size)
+    kept = shape.layers * layer
+    if recompute is True:
+        kept = layer + shape.layers * stream * h
+    elif recompute:
+        products = size * (2 * shape.queries + 2 * shape.keys + 2 * h + 2 * shape.mlp)
+        kept = layer + shape.layers * (stream * h + products)
     return float(tokens * kept)
 
 
@@ -152,7 +171,14 @@ def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tup
     bf16 = recipe.precision == "bf16"
     gpu, host = states(shape, strategy, gpus=gpus, bf16=bf16)
     tokens = max(recipe.micro_batch_tokens, recipe.max_tokens)
-    kept = activations(shape, tokens, bf16=bf16, recompute=recipe.gradient_checkpointing)
+    kept = activations(
+        shape,
+        tokens,
+        bf16=bf16,
+        recompute=recipe.gradient_checkpointing,
+        bf16_residual=recipe.residual_precision == "bf16",
+        fused=recipe.fused_layers,
+    )
     return gpu + kept + head(shape), host
 
 

@@ -13,7 +13,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.errors import LimaError
-from lima.training import allocator, attention, checkpoint, lora_layers, residual_dropout, throughput, tokenization
+from lima.training import (
+    allocator,
+    attention,
+    checkpoint,
+    lora_layers,
+    precision,
+    residual_dropout,
+    selective_checkpointing,
+    throughput,
+    tokenization,
+)
 from lima.training.protocols import CausalLM, ChatTokenizer
 
 
@@ -100,5 +110,10 @@ def configure_for_training(model: CausalLM, recipe: Train) -> None:
     residual_dropout.disable_model_dropout(model)
     if recipe.residual_dropout:
         residual_dropout.add_residual_dropout(model, recipe.residual_dropout)
+    if recipe.residual_precision == "bf16":
+        precision.cast_residual_stream(model)
     if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        selective = {"context_fn": selective_checkpointing.contexts}
+        model.activation_checkpointing_enable(
+            {"use_reentrant": False} | (selective if recipe.gradient_checkpointing == "selective" else {})
+        )

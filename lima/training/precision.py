@@ -1,6 +1,7 @@
 """Trained weights are fp32, also under bf16 autocast: bf16 weights round small updates away."""
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from lima.errors import LimaError
 from lima.training.protocols import CausalLM
@@ -35,3 +36,16 @@ def refuse_update_underflow(model: CausalLM, lr: float) -> None:
                 f"{spacing(typical):.2g}, and changes below half of it, {spacing(typical) / 2:.2g}, are rounded to "
                 "zero; load the model in fp32 (train.precision: bf16 computes in bf16 with fp32 weights)"
             )
+
+
+def cast_residual_stream(model: CausalLM) -> RemovableHandle:
+    """Cast the embeddings' output to the dtype of autocast, so that the layers' outputs are added in it.
+
+    Without it, the residual stream is fp32, as the embeddings are. Outside of autocast nothing changes.
+    """
+
+    def cast(_: torch.nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
+        device = output.device.type
+        return output.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else output
+
+    return model.get_input_embeddings().register_forward_hook(cast)

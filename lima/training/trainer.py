@@ -4,6 +4,7 @@ Not specified in the paper: fp32 master weights and Adam states, and gradient cl
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from accelerate import Accelerator
 from lima.config.sections import Train
 from lima.errors import LimaError, Stopped
 from lima.records import EpochMetrics, StepMetrics
-from lima.training import attention, precision
+from lima.training import attention, fused_layers, precision
 from lima.training.loss import LossModel, backward_factor, mean_loss
 from lima.training.packing import micro_batches_of_rank, packed_ahead, plan, split
 from lima.training.protocols import CausalLM
@@ -188,6 +189,8 @@ def prepare(model: CausalLM, recipe: Train, accelerator: Accelerator) -> tuple[t
         UpdateUnderflow: A trained weight is not fp32.
     """
     precision.refuse_update_underflow(model, recipe.lr)
+    if recipe.fused_layers:
+        _fuse_layers(model, accelerator)
     kernel = attention.select_kernel(model, accelerator.device, log=accelerator.is_main_process)
     loss_model = LossModel(model, kernel)
     optimizer = torch.optim.AdamW(
@@ -200,6 +203,14 @@ def prepare(model: CausalLM, recipe: Train, accelerator: Accelerator) -> tuple[t
     )
     prepared: tuple[torch.nn.Module, torch.optim.Optimizer] = accelerator.prepare(loss_model, optimizer)
     return prepared
+
+
+def _fuse_layers(model: CausalLM, accelerator: Accelerator) -> None:
+    """Fuse layers on CUDA; the main process logs which."""
+    cuda = accelerator.device.type == "cuda"
+    fused = fused_layers.fuse(model, fused_layers.installed(), device=accelerator.device) if cuda else None
+    if accelerator.is_main_process:
+        print(f"fused layers: {fused or 'none, since they need CUDA'}", file=sys.stderr)
 
 
 def _refuse_unsupervised_steps(train: Sequence[Encoded], recipe: Train, ranks: int) -> None:

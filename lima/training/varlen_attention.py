@@ -200,7 +200,9 @@ def difference(
     exact = torch.cat(
         [
             reference(q, k, v, scale=scale, window=window)
-            for q, k, v in zip(*(tensor.split(VERIFIED_LENGTHS, dim=2) for tensor in exact_inputs), strict=True)
+            for q, k, v in zip(
+                *(torch.split(tensor, list(VERIFIED_LENGTHS), 2) for tensor in exact_inputs), strict=True
+            )
         ],
         dim=2,
     )

@@ -45,6 +45,8 @@ def recipe(**changes: object) -> Train:
         "max_grad_norm": 1.0,
         "residual_dropout": 0.0,
         "precision": "fp32",
+        "residual_precision": "fp32",
+        "fused_layers": False,
         "gradient_checkpointing": False,
         "max_loss": 1000.0,
         "state_steps": 1000,

@@ -86,15 +86,16 @@ def test_each_family_drops_elements_added_to_the_residual_stream(family):
             assert silent == pytest.approx(expected, abs=0.1), (before, after)
 
 
+@pytest.mark.parametrize("kind", [True, "selective"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradient_checkpointing_gives_bit_identical_gradients(family):
+def test_gradient_checkpointing_gives_bit_identical_gradients(family, kind):
     def gradients(**changes):
         loss_model = LossModel(build(family, small.recipe(max_tokens=32, residual_dropout=0.3, **changes))).train()
         torch.manual_seed(0)
         loss_model(BATCH).backward()
         return {name: weight.grad for name, weight in loss_model.named_parameters()}
 
-    plain, recomputed = gradients(), gradients(gradient_checkpointing=True)
+    plain, recomputed = gradients(), gradients(gradient_checkpointing=kind)
     for name, gradient in plain.items():
         assert (gradient is None and recomputed[name] is None) or torch.equal(gradient, recomputed[name]), name
 

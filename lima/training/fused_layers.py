@@ -1,0 +1,284 @@
+"""Fused RMSNorm, SwiGLU and rotary embedding for Llama-like layers on CUDA.
+
+Each is computed by one kernel instead of four to eight, which leaves fewer kernels to start and fewer tensors to write:
+Liger's kernels if the package is installed, else functions compiled by torch.compile. RMSNorm returns the dtype of the
+computation, so that the linear layers after it do not each cast its output.
+
+A layer is replaced only if its output and gradients on random numbers equal those of the model's own code, so that
+variants (Gemma's 1 + weight, other activations) keep their code.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch.nn.functional import silu
+
+from lima.training.protocols import CausalLM
+
+TOLERANCE = 1e-4  # relative, of outputs and gradients in fp32
+TOKENS = 16  # of the comparison
+ROTARY = "apply_rotary_pos_emb"  # function of transformers' modelling modules
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Implementations of the fused functions."""
+
+    name: str
+    rms_norm: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]  # hidden, weight, epsilon
+    swiglu: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # gate, up
+    # query, key: (rows, heads, tokens, width); cosine, sine: (rows, tokens, width)
+    rotary: Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+        tuple[torch.Tensor, torch.Tensor],
+    ]
+
+
+@dataclass
+class FusedLayers:
+    """The replaced layers of a model, by kind and number."""
+
+    kernels: str
+    counts: dict[str, int] = field(default_factory=dict)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Restore the model's own code."""
+        while self.undo:
+            self.undo.pop()()
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
+        return f"{counts or 'none'} ({self.kernels})"
+
+
+def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """weight · hidden / √(mean(hidden²) + epsilon), computed in fp32; the caller casts it."""
+    wide = hidden.float()
+    return weight.float() * (wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + epsilon))
+
+
+def _rms_norm_in(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    return rms_norm(hidden, weight, epsilon).to(_compute_dtype(hidden))
+
+
+def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return silu(gate) * up
+
+
+def rotary(
+    query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotary embedding of halves, in the dtype of query and key."""
+    cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)
+    return _rotated(query, cosine, sine), _rotated(key, cosine, sine)
+
+
+def _rotated(tensor: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    first, second = tensor.chunk(2, dim=-1)
+    return (tensor * cosine + torch.cat((-second, first), dim=-1) * sine).to(tensor.dtype)
+
+
+def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype in which linear layers compute: that of autocast if it is enabled."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+def plain() -> Kernels:
+    """The functions as they are, for comparisons on a CPU."""
+    return Kernels("uncompiled", _rms_norm_in, swiglu, rotary)
+
+
+def compiled(backend: str = "inductor") -> Kernels:
+    """The functions compiled by torch.compile, one kernel each."""
+    functions = (torch.compile(function, backend=backend) for function in (_rms_norm_in, swiglu, rotary))
+    return Kernels(f"torch.compile of PyTorch {torch.__version__}", *functions)
+
+
+def liger() -> Kernels:
+    """Kernels of the package liger-kernel.
+
+    Raises:
+        ImportError: The installed version lacks one of them.
+    """
+    norm = import_module("liger_kernel.ops.rms_norm").LigerRMSNormFunction
+    silu_mul = import_module("liger_kernel.ops.swiglu").LigerSiLUMulFunction
+    rope = import_module("liger_kernel.transformers.rope").liger_rotary_pos_emb
+
+    def liger_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        # no offset of the weight, fp32 for the root only, gradient in a tensor of its own
+        output: torch.Tensor = norm.apply(hidden, weight, epsilon, 0.0, "llama", False)
+        return output.to(_compute_dtype(hidden))
+
+    def liger_swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = silu_mul.apply(gate, up)
+        return output
+
+    def liger_rotary(
+        query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rotated: tuple[torch.Tensor, torch.Tensor] = rope(query, key, cosine, sine)
+        return rotated
+
+    return Kernels("Liger", liger_norm, liger_swiglu, liger_rotary)
+
+
+def installed() -> Kernels:
+    """Liger's kernels if the package is installed, else compiled functions."""
+    return liger() if find_spec("liger_kernel") else compiled()
+
+
+def fuse(model: CausalLM, kernels: Kernels, *, device: torch.device) -> FusedLayers:
+    """Replace the forward passes of RMSNorm and SwiGLU modules, and the rotary embedding of the model's module.
+
+    The rotary embedding is a function of the transformers module and changes for all models of that module in the
+    process; `remove` restores it.
+
+    Args:
+        device: Where the kernels are compared with the model's code; the model may still be elsewhere.
+    """
+    fused = FusedLayers(kernels.name)
+    modules = list(model.modules())
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(17)
+        for norms in _by_class(modules, _is_norm):
+            if _equal_norm(norms[0], kernels, device):
+                fused.counts["RMSNorm"] = fused.counts.get("RMSNorm", 0) + len(norms)
+                for module in norms:
+                    _replace(module, _norm_forward(module, kernels), fused)
+        for mlps in _by_class(modules, _is_mlp):
+            if _equal_mlp(mlps[0], kernels, device):
+                fused.counts["SwiGLU"] = fused.counts.get("SwiGLU", 0) + len(mlps)
+                for module in mlps:
+                    _replace(module, _mlp_forward(module, kernels), fused)
+        for name in sorted({type(module).__module__ for module in modules}):
+            if hasattr(sys.modules[name], ROTARY) and _equal_rotary(
+                getattr(sys.modules[name], ROTARY), kernels, device
+            ):
+                fused.counts["rotary embedding"] = 1
+                _replace_rotary(sys.modules[name], kernels, fused)
+    return fused
+
+
+def _by_class(
+    modules: list[torch.nn.Module], matches: Callable[[torch.nn.Module], bool]
+) -> Iterator[list[torch.nn.Module]]:
+    matching = [module for module in modules if matches(module)]
+    for kind in dict.fromkeys(type(module) for module in matching):
+        yield [module for module in matching if type(module) is kind]
+
+
+def _is_norm(module: torch.nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    named = type(module).__name__.endswith("RMSNorm") and _epsilon(module) is not None
+    return named and isinstance(weight, torch.nn.Parameter) and weight.dim() == 1
+
+
+def _epsilon(module: torch.nn.Module) -> float | None:
+    for name in ("variance_epsilon", "eps"):
+        if isinstance(getattr(module, name, None), float):
+            return float(getattr(module, name))
+    return None
+
+
+def _is_mlp(module: torch.nn.Module) -> bool:
+    linear = all(isinstance(getattr(module, name, None), torch.nn.Linear) for name in ("gate_proj", "up_proj"))
+    return linear and isinstance(getattr(module, "down_proj", None), torch.nn.Linear) and hasattr(module, "act_fn")
+
+
+def _norm_forward(module: Any, kernels: Kernels) -> Callable[[torch.Tensor], torch.Tensor]:
+    epsilon = _epsilon(module)
+    assert epsilon is not None  # of _is_norm
+    return lambda hidden: kernels.rms_norm(hidden, module.weight, epsilon)
+
+
+def _mlp_forward(module: Any, kernels: Kernels) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = module.down_proj(kernels.swiglu(module.gate_proj(hidden), module.up_proj(hidden)))
+        return output
+
+    return forward
+
+
+def _replace(module: Any, forward: Callable[..., torch.Tensor], fused: FusedLayers) -> None:
+    module.forward = forward
+    fused.undo.append(lambda: vars(module).pop("forward"))
+
+
+def _replace_rotary(modelling: Any, kernels: Kernels, fused: FusedLayers) -> None:
+    own = getattr(modelling, ROTARY)
+
+    def rotated(
+        query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, unsqueeze_dim: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if unsqueeze_dim != 1 or cosine.shape[-1] != query.shape[-1]:  # some models rotate a part of each head
+            result: tuple[torch.Tensor, torch.Tensor] = own(query, key, cosine, sine, unsqueeze_dim)
+            return result
+        return kernels.rotary(query, key, cosine, sine)
+
+    setattr(modelling, ROTARY, rotated)
+    fused.undo.append(lambda: setattr(modelling, ROTARY, own))
+
+
+def _equal_norm(module: torch.nn.Module, kernels: Kernels, device: torch.device) -> bool:
+    own = copy.deepcopy(module).to(device)
+    with torch.no_grad():
+        own.weight.normal_()  # new norms have weights of one, which hide variants
+    epsilon = _epsilon(module)
+    assert epsilon is not None  # of _is_norm
+    width = own.weight.numel()
+    return _equal(
+        lambda hidden: own(hidden),
+        lambda hidden: kernels.rms_norm(hidden, own.weight, epsilon),
+        [torch.randn(1, TOKENS, width, device=device)],
+        [own.weight],
+    )
+
+
+def _equal_mlp(module: Any, kernels: Kernels, device: torch.device) -> bool:
+    """Compare the whole layer with the plain function where its weights are, and the kernel with it on the device."""
+    hidden = torch.randn(1, 1, module.gate_proj.in_features, device=module.gate_proj.weight.device)
+    structure = _equal(module, _mlp_forward(module, plain()), [hidden], [])
+    inputs = [torch.randn(1, TOKENS, module.gate_proj.out_features, device=device) for _ in range(2)]
+    return structure and _equal(swiglu, kernels.swiglu, inputs, [])
+
+
+def _equal_rotary(own: Callable[..., Any], kernels: Kernels, device: torch.device) -> bool:
+    query, key = (torch.randn(1, TOKENS, heads, 8, device=device).transpose(1, 2) for heads in (4, 2))
+    angles = torch.randn(1, TOKENS, 4, device=device).repeat(1, 1, 2)
+    cosine, sine = angles.cos(), angles.sin()
+    return _equal(
+        lambda q, k: torch.cat(own(q, k, cosine, sine), dim=1),
+        lambda q, k: torch.cat(kernels.rotary(q, k, cosine, sine), dim=1),
+        [query, key],
+        [],
+    )
+
+
+def _equal(
+    own: Callable[..., torch.Tensor],
+    other: Callable[..., torch.Tensor],
+    inputs: list[torch.Tensor],
+    weights: list[torch.Tensor],
+) -> bool:
+    """Compare outputs and the gradients of inputs and weights, relative to their norms."""
+    results = []
+    for function in (own, other):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+        try:
+            output = function(*leaves)
+        except (TypeError, ValueError, RuntimeError):  # the model's own code has other arguments or shapes
+            return False
+        upstream = torch.linspace(-1, 1, output.numel(), device=output.device).view(output.shape)
+        results.append([output, *torch.autograd.grad(output, [*leaves, *weights], upstream)])
+    return all(
+        float((b.detach() - a.detach()).norm()) <= TOLERANCE * float(a.detach().norm())
+        for a, b in zip(*results, strict=True)
+    )

@@ -1,0 +1,178 @@
+"""Fused layers equal the model's own, and only layers that do are replaced."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import small
+import torch
+from families import build
+from transformers.models.llama import modeling_llama
+
+from lima.training import fused_layers
+from lima.training.fused_layers import Kernels, fuse, plain
+from lima.training.loss import LossModel
+from lima.training.packing import pack
+from lima.training.tokenization import IGNORED, Encoded
+
+CPU = torch.device("cpu")
+RECIPE = small.recipe(max_tokens=32)
+EXAMPLES = [
+    Encoded("a", (5, 9, 13, 2, 7, 40), (IGNORED, IGNORED, 13, 2, 7, 40), 0),
+    Encoded("b", (6, 9, 33), (IGNORED, 9, 33), 0),
+]
+
+
+def gradients(model, *, bf16=False):
+    loss_model = LossModel(model)
+    loss_model.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        loss = loss_model(pack(EXAMPLES))
+    loss.backward()
+    return loss.item(), torch.cat([w.grad.flatten() for w in loss_model.parameters() if w.grad is not None])
+
+
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [
+        ("llama", {"RMSNorm": 5, "SwiGLU": 2, "rotary embedding": 1}),
+        ("qwen3", {"RMSNorm": 9, "SwiGLU": 2, "rotary embedding": 1}),  # norms of query and key too
+        ("gemma3_text", {"rotary embedding": 1}),  # its norm multiplies by 1 + weight, its MLP is not SwiGLU
+        ("nemotron", {"rotary embedding": 1}),  # rotates half of each head: its own code does
+        ("cohere", {"SwiGLU": 2}),  # LayerNorm, and an interleaved rotary embedding
+        ("gpt2", {}),
+    ],
+)
+def test_layers_that_equal_the_fused_ones_are_replaced(family, counts):
+    model = build(family, RECIPE).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.normal_(1, 0.3)
+    loss, gradient = gradients(model)
+    fused = fuse(model, plain(), device=CPU)
+    assert fused.counts == counts
+    try:
+        fused_loss, fused_gradient = gradients(model)
+    finally:
+        fused.remove()
+    assert fused_loss == pytest.approx(loss, rel=1e-5)
+    assert (fused_gradient - gradient).norm() < 1e-4 * gradient.norm()
+    assert gradients(model)[0] == loss  # removed
+
+
+def test_removing_restores_the_function_of_transformers():
+    own = modeling_llama.apply_rotary_pos_emb
+    fused = fuse(build("llama", RECIPE), plain(), device=CPU)
+    assert modeling_llama.apply_rotary_pos_emb is not own
+    fused.remove()
+    assert modeling_llama.apply_rotary_pos_emb is own
+
+
+@pytest.mark.parametrize("broken", ["rms_norm", "swiglu", "rotary"])
+def test_a_kernel_with_another_result_is_not_used(broken):
+    kinds = {"rms_norm": "RMSNorm", "swiglu": "SwiGLU", "rotary": "rotary embedding"}
+    good = plain()
+    functions = {name: getattr(good, name) for name in kinds}
+    functions[broken] = lambda *inputs: (
+        [1.01 * result for result in functions_of_good(broken)(*inputs)]
+        if broken == "rotary"
+        else 1.01 * functions_of_good(broken)(*inputs)
+    )
+
+    def functions_of_good(name):
+        return getattr(good, name)
+
+    fused = fuse(build("llama", RECIPE), Kernels("broken", **functions), device=CPU)
+    fused.remove()
+    assert fused.counts.keys() == set(kinds.values()) - {kinds[broken]}
+
+
+def test_norms_return_the_dtype_of_the_computation():
+    model = build("llama", RECIPE).eval()
+    loss, gradient = gradients(model, bf16=True)
+    fused = fuse(model, plain(), device=CPU)
+    seen = []
+    handle = model.model.layers[0].mlp.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    try:
+        fused_loss, fused_gradient = gradients(model, bf16=True)
+    finally:
+        fused.remove()
+        handle.remove()
+    assert seen == [torch.bfloat16]
+    assert fused_loss == pytest.approx(loss, rel=0.01)
+    assert (fused_gradient - gradient).norm() < 0.05 * gradient.norm()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
+def test_compiled_functions_equal_the_plain_ones():
+    """Traced and differentiated as for CUDA, without generating kernels, which takes a minute."""
+    fused = fuse(build("llama", RECIPE), fused_layers.compiled("aot_eager"), device=CPU)
+    fused.remove()
+    assert fused.counts == {"RMSNorm": 5, "SwiGLU": 2, "rotary embedding": 1}
+    assert str(fused) == f"5 RMSNorm, 2 SwiGLU, 1 rotary embedding (torch.compile of PyTorch {torch.__version__})"
+
+
+def test_liger_is_preferred_and_called_with_its_arguments(monkeypatch):
+    calls = []
+
+    def norm(hidden, weight, epsilon, offset, casting_mode, in_place):
+        calls.append((offset, casting_mode, in_place))
+        return fused_layers.rms_norm(hidden, weight, epsilon)
+
+    modules = {
+        "liger_kernel": {},
+        "liger_kernel.ops": {},
+        "liger_kernel.ops.rms_norm": {"LigerRMSNormFunction": SimpleNamespace(apply=norm)},
+        "liger_kernel.ops.swiglu": {"LigerSiLUMulFunction": SimpleNamespace(apply=fused_layers.swiglu)},
+        "liger_kernel.transformers": {},
+        "liger_kernel.transformers.rope": {"liger_rotary_pos_emb": fused_layers.rotary},
+    }
+    for name, attributes in modules.items():
+        module = ModuleType(name)
+        vars(module).update(attributes)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(fused_layers, "find_spec", lambda name: name == "liger_kernel")
+    fused = fuse(build("llama", RECIPE), fused_layers.installed(), device=CPU)
+    fused.remove()
+    assert str(fused) == "5 RMSNorm, 2 SwiGLU, 1 rotary embedding (Liger)"
+    assert set(calls) == {(0.0, "llama", False)}
+
+
+def test_the_cpu_keeps_the_models_code_and_says_so(tmp_path, capsys):
+    recipe = small.recipe(fused_layers=True, epochs=1)
+    losses = []
+    for changed in (recipe, recipe.model_copy(update={"fused_layers": False})):
+        model, _, _, encoded = small.start(tmp_path, changed)
+        metrics = small.fitted(model, encoded, encoded, recipe=changed, accelerator=small.accelerator(changed))
+        losses.append([metric.loss for metric in metrics if hasattr(metric, "loss")])
+    assert losses[0] == losses[1]
+    assert capsys.readouterr().err.count("fused layers: none, since they need CUDA\n") == 1
+
+
+def test_a_bf16_residual_stream_stays_near_fp32(tmp_path):
+    """8 steps: the losses in bf16 with either stream are within 3 % of those in fp32."""
+    curves, streams = {}, []
+    for name, changes in {
+        "fp32": {},
+        "bf16": {"precision": "bf16"},
+        "bf16 stream": {"precision": "bf16", "residual_precision": "bf16"},
+    }.items():
+        recipe = small.recipe(epochs=8, lr=4e-3, batch_size=7, micro_batch_tokens=1000, **changes)
+        model, _, _, encoded = small.start(tmp_path, recipe)
+        layer = model.model.layers[1]
+        handle = layer.register_forward_pre_hook(lambda _, inputs, name=name: streams.append((name, inputs[0].dtype)))
+        metrics = small.fitted(model, encoded, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe))
+        curves[name] = [metric.loss for metric in metrics if hasattr(metric, "loss")]
+        handle.remove()
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert set(streams) == {("fp32", torch.float32), ("bf16", torch.float32), ("bf16 stream", torch.bfloat16)}
+    assert len(curves["fp32"]) == 8
+    assert curves["fp32"][-1] < 0.9 * curves["fp32"][0]
+    for name in ("bf16", "bf16 stream"):
+        assert curves[name] == pytest.approx(curves["fp32"], rel=0.03)
+
+
+def test_a_bf16_stream_in_fp32_is_an_error():
+    with pytest.raises(ValueError, match=r"residual_precision bf16 has no effect in precision fp32"):
+        small.recipe(residual_precision="bf16")
