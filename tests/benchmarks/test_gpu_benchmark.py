@@ -1,0 +1,143 @@
+"""The GPU benchmark runs whole on a CPU with tiny models, and reports failures as data."""
+
+import json
+import sys
+import time
+
+import pytest
+import torch
+
+from benchmarks import gpu, run
+from benchmarks.device import sections
+from benchmarks.device.records import TINY, Clock, examples, guarded
+from lima.training import launch
+
+# takes a line for each step and reports it as benchmarks/trainers/sft.py does
+FAKE_PEER = """
+import json, sys
+print("ready")
+for _ in sys.stdin:
+    print(json.dumps({"seconds": 0.5, "cpu_seconds": 0.5, "tokens": 100, "supervised": 80, "peak": 1e9}))
+"""
+RECORD = json.dumps({"section": "x", "name": "y", "value": 1.0, "unit": "s"})
+SCRIPTS = {
+    "good": f"input(); print('''{RECORD}''')",
+    "dies": f"input(); print('''{RECORD}''', flush=True); import os; os._exit(3)",
+    "hangs": "input(); import time; time.sleep(60)",
+    "never starts": "raise SystemExit(4)",
+}
+
+
+def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "_warn_if_bf16_is_slow", lambda: None)  # it multiplies large matrices
+    peer = tmp_path / "peer.py"
+    peer.write_text(FAKE_PEER)
+    monkeypatch.setattr(sections, "PEER", peer)
+    monkeypatch.setenv("TRL_PYTHON", sys.executable)
+    torch.set_num_threads(1)
+    records = gpu.run(tmp_path / "out", gpu.SECTIONS, tiny=True, seconds=200, processes=False)
+    lines = (tmp_path / "out" / "gpu.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(records))
+    assert [record for record in records if "error" in record] == []
+    by_name = {(record["section"], record["name"]): record for record in records}
+    assert all(record["ok"] for record in records if "limit" in record)
+    assert sum("limit" in record for record in records) == 8
+    assert by_name["correctness", "attention kernels"]["text"] == "none"
+    assert "varlen_attn of PyTorch" in by_name["correctness", "attention kernels"]["rejected"][0]
+    # a step of 100 tokens in half a second
+    assert by_name["peers", "TRL, packing"]["value"] == 200
+    assert by_name["peers", "TRL, padding-free, Liger"]["skipped"] == "liger-kernel is not installed"
+    assert {record["section"] for record in records} == {
+        "machine",
+        "correctness",
+        "ceilings",
+        "training 1.1B",
+        "training 7B",
+        "peers",
+        "sampling",
+        "profile",
+    }
+    assert len(by_name["profile", "top"]["rows"]) == 15
+    assert sum(row["share"] for row in by_name["profile", "top"]["rows"]) <= 1.001
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "out" / "gpu.txt").read_text()
+    assert "aten::mm" in printed
+
+
+def test_a_process_that_fails_or_hangs_is_a_record_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "GRACE", 1)
+    monkeypatch.setattr(gpu, "command", lambda name, *, tiny: [sys.executable, "-c", SCRIPTS[name]])
+    monkeypatch.setattr(gpu, "machine", lambda: {"section": "machine", "name": "x", "date": "", "versions": {}})
+
+    class Limited(Clock):
+        """Gives each section two seconds."""
+
+        def left(self):
+            return 2.0
+
+    start = time.monotonic()
+    records = list(gpu._in_processes(["never starts", "dies", "hangs", "good"], tiny=True, clock=Limited(0)))
+    assert time.monotonic() - start < 30
+    assert records == [
+        {"section": "never starts", "name": "process", "error": "ended with status 4"},
+        json.loads(RECORD),
+        {"section": "dies", "name": "process", "error": "ended with status 3"},
+        {"section": "hangs", "name": "process", "error": "killed after 3 s"},
+        json.loads(RECORD),
+    ]
+
+
+def test_without_time_left_sections_are_skipped(monkeypatch):
+    monkeypatch.setattr(gpu, "command", lambda name, *, tiny: [sys.executable, "-c", SCRIPTS["good"]])
+    records = list(gpu._in_processes(["a", "b"], tiny=True, clock=Clock.after(-1)))
+    assert [(record["section"], record["skipped"]) for record in records] == [
+        ("a", "no time left"),
+        ("b", "no time left"),
+    ]
+
+
+def test_a_failed_part_is_a_record_and_the_next_parts_run():
+    def fails():
+        raise torch.OutOfMemoryError("CUDA out of memory\nand a long explanation")
+
+    records = list(guarded("s", Clock.after(10), {"a": fails, "b": lambda: {"value": 1, "unit": "s"}}))
+    assert [(r["name"], r.get("error"), r.get("value")) for r in records] == [
+        ("a", "OutOfMemoryError: CUDA out of memory", None),
+        ("b", None, 1),
+    ]
+    late = list(guarded("s", Clock.after(5), {"a": fails}, needed=10))
+    assert late == [{"section": "s", "name": "a", "skipped": "no time left"}]
+
+
+def test_examples_have_the_lengths_of_lima():
+    # LIMA's own examples on SmolLM2's tokenizer: 38 to 2,048 tokens, mean 575, median 428
+    lengths = sorted(len(ids) for ids, _ in examples(2000, vocabulary=100, longest=2048, seed=1))
+    assert lengths[0] >= 38
+    assert lengths[-1] <= 2048
+    assert lengths[1000] == pytest.approx(428, rel=0.08)
+    assert sum(lengths) / 2000 == pytest.approx(550, rel=0.08)
+    tiny = examples(100, vocabulary=100, longest=TINY.max_tokens, seed=1)
+    assert max(len(ids) for ids, _ in tiny) <= TINY.max_tokens
+    assert all(labels[0] == -100 and labels[-1] == ids[-1] for ids, labels in tiny)
+
+
+def test_claims_compare_with_the_targets_and_with_trl():
+    def record(section, name, value):
+        return {"section": section, "name": name, "value": value, "unit": "tokens/s"}
+
+    records = [
+        record("training 1.1B", "all, 8,192", 60_000.0),
+        record("training 1.1B", "all, gradient checkpointing, 16,384", 70_000.0),
+        record("training 1.1B", "one call per example, 8,192", 90_000.0),
+        record("peers", "TRL, packing", 50_000.0),
+        {"section": "training 7B", "name": "all, 2,048", "error": "OutOfMemoryError"},
+    ]
+    made = [(c.ours, c.peer, c.holds) for c in gpu.claims(records)]
+    assert made == [(70_000, 50_000, True), (60_000, 65_000, False), (60_000, 50_000, True)]  # 1.2 ≥ 1.15
+
+
+def test_without_a_gpu_the_benchmark_yields_no_claims(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert list(gpu.measure()) == []
+    assert "no CUDA device" in capsys.readouterr().err
+    assert "gpu" in run.NAMES
