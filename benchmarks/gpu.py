@@ -92,10 +92,8 @@ def run(out: Path, sections: Iterable[str], *, tiny: bool, seconds: float, proce
     out.mkdir(parents=True, exist_ok=True)
     clock, records = Clock.after(seconds), []
     with (out / "gpu.jsonl").open("w", encoding="utf-8") as lines:
-        source = _in_processes(sections, tiny=tiny, clock=clock) if processes else _here(sections, tiny, clock)
-        for record in [machine()]:
-            records.append(record)
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        names = ["machine", *sections]
+        source = _in_processes(names, tiny=tiny, clock=clock) if processes else _here(names, tiny, clock)
         for record in source:
             records.append(record)
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -142,6 +140,9 @@ def section(name: str, *, tiny: bool, seconds: float) -> Iterator[Record]:
 
     from benchmarks.device import sections
 
+    if name == "machine":
+        yield machine()
+        return
     function, limit = sections.SECTIONS[name]
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     yield from function(TINY if tiny else FULL, device, Clock.after(min(limit, seconds)))
@@ -231,6 +232,8 @@ def work(name: str, *, tiny: bool) -> None:
 
 def summary(record: Record) -> str:
     """One line about a record."""
+    if record["section"] == "machine":
+        return f"{record['name']}, {record.get('versions') or record}"
     if "value" not in record:
         rest = record.get("error") or record.get("skipped") or record.get("text") or ""
         return f"{record['section']}: {record['name']}: {rest}"
@@ -242,7 +245,7 @@ def tables(records: Iterable[Record]) -> Iterator[Table]:
     shown = Table("section", "name", "value", "unit", "MFU or limit", "GB", "notes")
     profiled = Table("operation", "calls", "ms", "share")
     for record in records:
-        if record["section"] == "machine":
+        if record["section"] == "machine" and "date" in record:
             shown.title = f"{record['name']}, {record['date']}, {record['versions']}"
             continue
         for row in record.get("rows", ()):
@@ -269,7 +272,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run")
     parser.add_argument("--tiny", action="store_true", help="small models")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="limit of all sections together")
-    parser.add_argument("--worker", choices=SECTIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=("machine", *SECTIONS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.worker, tiny=options.tiny)

@@ -82,8 +82,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def release(device: torch.device) -> None:
-    gc.collect()
+    """Free the GPU memory of models that are no longer used."""
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -269,7 +270,7 @@ class Run:
     def close(self) -> None:
         for undo in self.undo:
             undo()
-        self.loss_model, self.optimizer = None, None
+        self.loss_model, self.optimizer = self.accelerator.free_memory(self.loss_model, self.optimizer)
         release(self.device)
 
 
@@ -368,6 +369,9 @@ def peers(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator[Record]:
             "liger": True,
         },
     }
+    for settings in trl.values():
+        if "padding_free" in settings:  # half of a step in a micro-batch: about as many tokens as ours
+            settings |= {"rows": max(1, sizes.examples // 2), "accumulate": 2}
     trainer_alone = {"transformers' Trainer, padded rows": {"kind": "trainer"}}
     with tempfile.TemporaryDirectory() as folder:
         same = _peer_files(sizes, Path(folder)) | common | {"bf16": True, "cpu": device.type == "cpu"}
@@ -574,7 +578,8 @@ def _profiled(sizes: Sizes, device: torch.device, micro: int, rows: list[Record]
             synchronize(device)
             seconds = time.perf_counter() - start
         time_of = "self_device_time_total" if cuda else "self_cpu_time_total"
-        averages = sorted(profiled.key_averages(), key=lambda event: -getattr(event, time_of))
+        averages = [event for event in profiled.key_averages() if not cuda or "CUDA" in str(event.device_type)]
+        averages.sort(key=lambda event: -getattr(event, time_of))
         total = sum(getattr(event, time_of) for event in averages) / 1e6
         for event in averages[: sizes.profiled]:
             own = getattr(event, time_of) / 1e6

@@ -67,7 +67,6 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
 def test_a_process_that_fails_or_hangs_is_a_record_and_the_rest_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "GRACE", 1)
     monkeypatch.setattr(gpu, "command", lambda name, *, tiny: [sys.executable, "-c", SCRIPTS[name]])
-    monkeypatch.setattr(gpu, "machine", lambda: {"section": "machine", "name": "x", "date": "", "versions": {}})
 
     class Limited(Clock):
         """Gives each section two seconds."""
