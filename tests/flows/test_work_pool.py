@@ -24,7 +24,7 @@ SEEDS = range(18, 23)  # with the arm lima: six arms
 ARMS = ["lima", *(f"lima-{seed}" for seed in SEEDS)]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 S3 = os.environ.get("LIMA_TEST_S3", "")
-pytestmark = [pytest.mark.workers, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.workers, pytest.mark.timeout(9000)]
 
 
 class Servers:
@@ -205,7 +205,7 @@ def test_two_workers_train_six_arms_although_one_is_killed(servers, clone):
         found = call(f"{api}/flow_runs/{flow}")
         return found if found["state_type"] in FINAL else None
 
-    done = servers.wait("the flow run", ended, seconds=2400)
+    done = servers.wait("the flow run", ended, seconds=5400)
     logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [flow]}}, "limit": 200})
     assert done["state_type"] == "COMPLETED", "\n".join(line["message"] for line in logs)
     assert not training_in(folders["worker-0"])
