@@ -226,12 +226,17 @@ def export(
     base_license: Annotated[
         str | None, typer.Option(help="License of the base model. [default: as its package or model card states]")
     ] = None,
+    gguf_converter: Annotated[
+        Path | None, typer.Option(help="convert_hf_to_gguf.py of a clone of llama.cpp; it writes OUT/model.gguf.")
+    ] = None,
 ) -> None:
     """Write the selected checkpoint and its training data as Hugging Face folders with cards."""
     from lima import config
     from lima import export as exporting
 
     typer.echo(exporting.export(config.load(), arm, out, base_license=base_license))
+    if gguf_converter:
+        typer.echo(exporting.write_gguf(out, gguf_converter))
 
 
 @app.command()

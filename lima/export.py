@@ -6,6 +6,8 @@ import importlib.util
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +108,23 @@ def export(params: Params, arm: str, out: Path, *, base_license: str | None) -> 
         f"{len(exported.held_out)} held-out examples\n"
         f"try it: transformers chat {out}/model; upload: hf upload NAMESPACE/NAME {out}/model"
     )
+
+
+def write_gguf(out: Path, converter: Path) -> str:
+    """Write OUT/model.gguf from OUT/model with llama.cpp's converter, `convert_hf_to_gguf.py`; return a description.
+
+    Raises:
+        ExportError: the converter does not exist, or it fails.
+    """
+    if not converter.is_file():
+        raise ExportError(f"converter not found: {converter}; it is convert_hf_to_gguf.py of a clone of llama.cpp")
+    file = out / "model.gguf"
+    command = [sys.executable, str(converter.resolve()), str(out / "model"), "--outfile", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the user's program
+    if done.returncode or not file.exists():
+        last = visible_line((done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2])
+        raise ExportError(f"conversion of {out / 'model'} failed: {last}; run it by hand: {' '.join(command)}")
+    return f"{file}: {file.stat().st_size / 2**20:,.0f} MiB; try it: llama-cli -m {file}"
 
 
 def selected(arm: str) -> SelectedCheckpoint:

@@ -131,3 +131,27 @@ def test_without_a_server_the_packages_are_named(monkeypatch):
     monkeypatch.setattr(export.shutil, "which", lambda name: None)
     with pytest.raises(export.NoServer, match="pip install vllm"):
         export.serve_command(Path("m"), name="lima", host="127.0.0.1", port=8000)
+
+
+def converter(folder: Path, text: str) -> Path:
+    path = folder / "convert_hf_to_gguf.py"
+    path.write_text(text)
+    return path
+
+
+def test_llama_cpps_converter_writes_the_gguf_file_of_the_exported_model(params, tmp_path):
+    writes = "import sys; assert sys.argv[2] == '--outfile'; open(sys.argv[3], 'w').write(sys.argv[1])"
+    export.export(params, "lima", Path("out"), base_license="Apache-2.0")
+    text = export.write_gguf(Path("out"), converter(tmp_path, writes))
+    assert Path("out/model.gguf").read_text() == "out/model"
+    assert "llama-cli -m out/model.gguf" in text
+
+
+def test_a_converter_that_is_missing_or_fails_is_an_error_with_its_last_line(params, tmp_path):
+    with pytest.raises(export.ExportError, match=r"converter not found: nowhere\.py; it is convert_hf_to_gguf\.py"):
+        export.write_gguf(Path("out"), Path("nowhere.py"))
+    fails = converter(tmp_path, "import sys; print('Traceback', file=sys.stderr); sys.exit('unknown pre-tokenizer')")
+    with pytest.raises(export.ExportError, match=r"conversion of out/model failed: unknown pre-tokenizer; run it by"):
+        export.write_gguf(Path("out"), fails)
+    with pytest.raises(export.ExportError, match="failed"):  # a converter that writes nothing
+        export.write_gguf(Path("out"), converter(tmp_path, "print('nothing to do')"))
