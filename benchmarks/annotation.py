@@ -361,8 +361,11 @@ def measure() -> Iterator[Claim]:
             "message or grade saved, same load: median", 1000 * statistics.median(seen.turn_seconds), 100, "ms"
         )
         yield _at_most("same, 95th percentile", 1000 * _p95(seen.turn_seconds), 250, "ms")
+        words = "of the next item, peer a bare server"
+        yield claim(f"median {words}", ours=median, peer=bare_median, unit="ms", target="≤ 5")
+        bare_p95 = 1000 * _p95(bare_times)
         yield claim(
-            "median of the next item, peer a bare server", ours=median, peer=bare_median, unit="ms", target="≤ 5"
+            f"95th percentile {words}", ours=1000 * _p95(seen.item_seconds), peer=bare_p95, unit="ms", target="≤ 5"
         )
         yield _at_most(
             f"next item, {name} without a pause: median", 1000 * statistics.median(closed.item_seconds), 1000, "ms"
