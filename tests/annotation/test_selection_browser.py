@@ -163,18 +163,20 @@ def test_a_search_ends_with_enter_or_escape_and_keeps_its_words(opened):
 
 def test_undo_after_another_filter_returns_to_the_candidate_and_keeps_the_list(opened):
     page = opened()
-    first = page.text_content("#facts")
-    press(page, "a")
     choose_outcome(page, "too_short")
     page.wait_for_selector("#why:has-text('too_short')")
+    page.wait_for_timeout(READING)
+    page.keyboard.press("a")
+    page.wait_for_selector("#empty")
+    choose_outcome(page, "kept")
+    page.wait_for_selector("#left:has-text('3 candidates')")
     page.keyboard.press("u")
     page.wait_for_selector("#saved:has-text('Undone')")
-    assert page.text_content("#facts") == first
+    assert "too_short" in page.text_content("#why")
     page.wait_for_timeout(READING)
-    page.keyboard.press("r")
-    page.keyboard.press("1")
-    page.wait_for_selector("#why:has-text('too_short')")  # the list of the filter, with its only candidate
-    assert page.locator(".row-button").count() == 1 and not page.is_visible("#notice")
+    press(page, "r", "1")
+    assert page.locator(".row-button").count() == 3 and not page.is_visible("#notice")
+    assert page.text_content("#left") == "3 candidates"
     assert decisions() == [("reject", "inaccurate")]
 
 
@@ -217,6 +219,31 @@ def test_the_editor_replaces_the_prompt_by_the_title_and_deletes_paragraphs(open
     page.keyboard.press("Control+z")
     assert page.input_value("#edit-response") == "First.\n\nSecond."
     assert page.evaluate("innerHeight >= document.getElementById('save-edit').getBoundingClientRect().bottom")
+
+
+SENTENCES = [
+    # the text with the selection in brackets, the text without the sentence
+    ("One. Two [x] two. Three.", "One. Three."),
+    ("One. Two two[.]", "One."),
+    ("[O]ne. Two.", "Two."),
+    ("One.\n\nTwo [x]!\n\nThree.", "One.\n\n\n\nThree."),
+    ("Is it 3.5 [x] %? Yes.", "Yes."),
+    ("A [b. C] d. E.", "A b. E."),
+    ('He said "I [do]." Then more.', "Then more."),
+    ("No end [x]", ""),
+]
+
+
+def test_the_editor_deletes_the_sentence_with_the_selection(opened):
+    page = opened()
+    page.keyboard.press("e")
+    for marked, expected in SENTENCES:
+        start, end = marked.index("["), marked.index("]") - 1
+        page.fill("#edit-response", marked.replace("[", "").replace("]", ""))
+        page.focus("#edit-response")
+        page.evaluate("(place) => document.getElementById('edit-response').setSelectionRange(...place)", [start, end])
+        page.keyboard.press("Alt+s")
+        assert page.input_value("#edit-response") == expected, marked
 
 
 def test_the_editor_shows_the_next_words_that_break_a_rule(opened):

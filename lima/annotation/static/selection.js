@@ -333,6 +333,25 @@ function deleteParagraph(area) {
   if (start < end) replace(area, start, end, "");
 }
 
+// Delete the sentence with the cursor or with the end of the selection, and the space after or, at a line's end, before.
+// The words for which a rule dropped a text may begin in the sentence before.
+function deleteSentence(area) {
+  const { value } = area;
+  const place = Math.max(area.selectionStart, area.selectionEnd - 1);
+  let start = 0;
+  let end = value.length;
+  for (const { index, 0: text } of value.matchAll(/[.!?]["'”’)\]]*[ \t]+|\n+/g)) {
+    const after = index + text.length;
+    if (after > place) {
+      end = text.startsWith("\n") ? index : after;
+      break;
+    }
+    start = after;
+  }
+  if (value[end] === "\n" || end === value.length) while (start > 0 && value[start - 1] === " ") start -= 1;
+  if (start < end) replace(area, start, end, "");
+}
+
 function showDiff() {
   checkRules();
   const places = [
@@ -360,6 +379,7 @@ function editorKey(event) {
   if (event.key === "Escape") closeEditor();
   else if (event.key === "Enter" && accelerator) saveEdit();
   else if (event.altKey && event.code === "KeyX" && event.target instanceof HTMLTextAreaElement) deleteParagraph(event.target);
+  else if (event.altKey && event.code === "KeyS" && event.target instanceof HTMLTextAreaElement) deleteSentence(event.target);
   else if (event.altKey && event.code === "KeyT" && current.title) useTitle();
   else if (event.altKey && event.code === "KeyN") selectPassage();
   else return;
@@ -431,6 +451,7 @@ if (byId("filters")) {
   byId("cancel-edit").addEventListener("click", closeEditor);
   byId("use-title").addEventListener("click", useTitle);
   byId("show-passage").addEventListener("click", selectPassage);
+  byId("delete-sentence").addEventListener("click", () => deleteSentence(byId("edit-response")));
   byId("delete-paragraph").addEventListener("click", () => deleteParagraph(byId("edit-response")));
   for (const id of ["edit-prompt", "edit-response"]) byId(id).addEventListener("input", showDiff);
   for (const button of document.querySelectorAll(".reason")) {
