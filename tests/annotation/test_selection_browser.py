@@ -196,6 +196,11 @@ def test_an_audit_of_a_rule_counts_confirmed_and_accepted_candidates(opened):
     page.keyboard.press("f")
     page.wait_for_selector("#status option:has-text('(1; 1 audited, 0 accepted)')", state="attached")
     assert decisions() == [("reject", "rule")]
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    page.wait_for_selector("#saved:has-text('Undone')")
+    page.keyboard.press("f")  # the filter is open already
+    page.wait_for_selector("#status option:has-text('too_short (1)')", state="attached")
 
 
 def test_the_editor_replaces_the_prompt_by_the_title_and_deletes_paragraphs(opened):

@@ -389,6 +389,7 @@ function editorKey(event) {
 // --- events ---
 
 function openFilter(field) {
+  if (byId("filter-box").open) changeFilter(loadFacets); // the numbers of audited candidates; opening loads them too
   byId("filter-box").open = true;
   byId(field).focus();
 }
