@@ -69,11 +69,16 @@ def inspect(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this number of candidates.")] = None,
     skip: Annotated[int, typer.Option(min=0, help="Leave out this number of candidates first.")] = 0,
 ) -> None:
-    """Show what a dump contains: how many rows would be kept or dropped, and why."""
+    """Show what a dump contains: how many rows would be kept or dropped, and why.
+
+    Thresholds are those of params.yaml, or of the profile laptop outside of a project.
+    """
     from lima import config, inspection
+    from lima.config import profiles
     from lima.sources import remote
 
-    result = inspection.inspect(remote.location(path), config.load(), limit=limit, skip=skip)
+    params = config.load() if Path("params.yaml").exists() else profiles.load(profiles.WHOLE)
+    result = inspection.inspect(remote.location(path), params, limit=limit, skip=skip)
     typer.echo(visible_json(result.model_dump_json(indent=2)) if as_json else inspection.render(result))
 
 

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import typer
-from ruamel.yaml import YAML
 
 from lima import project_init, threshold_preview
-from lima.config import check, profiles
+from lima.config import profiles
 
 SIZE = 16  # training examples, as in the profile laptop: minutes on a CPU
 
@@ -38,7 +37,7 @@ def init(options: Options, *, ask: bool) -> None:
     project_init.check_folder(options.out, force=options.force or options.dry_run)
     project_init.base_model(options.base)  # wrong options are reported before the dumps are read
     project_init.read_judge(options.judge_url, options.judge_model, options.judge_key)
-    settings = check(YAML(typ="safe").load(profiles.compose(profiles.WHOLE)), name="profile laptop").filter
+    settings = profiles.load(profiles.WHOLE).filter
     previews = project_init.preview(options.dumps, settings, limit=options.limit)
     if ask:
         for shown in previews.values():

@@ -287,6 +287,7 @@ def _comparisons(proposal: Plan, judge: Judge | None) -> list[str]:
         "panels:",
         "  pairs:",
         *(f"    {rule}: {{kind: baseline, rule: {rule}}}" for rule in ("longest", "random", "always-tie")),
+        "    people: {kind: people}  # judgments of `lima annotate`; none at first",
         *([_judge(judge)] if judge else []),
         "  rules:",
         "    rules: {kind: rules}",

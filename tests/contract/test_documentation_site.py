@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from lima import config
+from lima import config, training_plan
+from lima.config import profiles
+from lima.training.cost_formulas import PEAKS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "infra"))  # scripts, not a package
@@ -86,3 +88,19 @@ def test_the_reference_has_every_key_and_every_record(site):
     assert "≥ 0, ≤ 1" in params and "initial learning rate; 1e-5 in §3" in params
     records = (site / "reference/records.html").read_text(encoding="utf-8")
     assert "SHA-256 of the raw record, hexadecimal" in records
+
+
+def planned():
+    page = (ROOT / "docs/reproduction.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `(paper-\w+)` \| `([\w-]+)` \| ([\d,]+) \| ([\d.]+) \| (\d+) GPUs(.*?) \|$", page, re.M)
+
+
+def test_the_gpu_hours_of_the_reproduction_page_are_planned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without counted tokens: estimates from Table 1
+    assert len(planned()) > 5
+    for profile, arm, examples, hours, gpus, where in planned():
+        machine = training_plan.Machine(1, int(gpus), 80, PEAKS["H100"], 0.4)
+        plan = training_plan.plan(arm, profiles.load(profile), machine)
+        assert (f"{plan.examples:,}", f"{plan.hours * int(gpus):.1f}") == (examples, hours)
+        fitting = [each.strategy.name for each in plan.fits if each.fits]
+        assert ("optimizer in RAM" in fitting[0]) == ("CPU memory" in where)

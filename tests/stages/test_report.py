@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from contextlib import chdir
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from lima.evaluation import statistics
 from lima.records import Example, Judgment, Response, Unanswered
 from lima.reporting import caveats, metrics, results, token_counts
 from lima.stages import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def flat(value: object, path: str = "") -> dict[str, object]:
@@ -426,3 +429,38 @@ def test_the_report_and_the_card_count_an_arms_tokens_alike(here):
     total = sum(sum(count([turn.content])) for row in train for turn in row.messages)
     assert f"lima (10 examples, {total:,} tokens)" in Path("reports/report.html").read_text()
     assert f"<dd>{total:,}, by the tokenizer of" in Path("reports/cards/lima.html").read_text()
+
+
+WIDE = """() => [...document.querySelectorAll("table, svg, pre")]
+    .filter(element => element.getBoundingClientRect().right > innerWidth + 1).map(element => element.outerHTML)"""
+BROKEN = """() => [...document.querySelectorAll("th")].flatMap(cell => {
+    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), words = []
+    while (walker.nextNode())
+        for (const match of walker.currentNode.data.matchAll(/[^\\s–-]+/g)) {
+            const range = document.createRange()
+            range.setStart(walker.currentNode, match.index)
+            range.setEnd(walker.currentNode, match.index + match[0].length)
+            const boxes = [...range.getClientRects()].filter(box => box.width)
+            if (new Set(boxes.map(box => Math.round(box.bottom))).size > 1) words.push(match[0])
+        }
+    return words
+})"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_pages_fit_a_printed_page_and_a_phone(plain):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with (
+        playwright.sync_playwright() as p,
+        p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        printed = browser.new_page(viewport={"width": 717, "height": 1000})  # A4 without Chromium's margins, CSS pixels
+        printed.emulate_media(media="print")
+        phone = browser.new_page(viewport={"width": 390, "height": 844})
+        for name in ("report.html", "answers.html", "ablations.html", "cards/lima.html"):
+            printed.goto(f"file://{plain / name}")
+            printed.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert printed.evaluate(WIDE) == []
+            assert printed.evaluate(BROKEN) == []  # words of a table's header are not split over lines
+            phone.goto(f"file://{plain / name}")
+            assert phone.evaluate("document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves

@@ -51,6 +51,11 @@ def compose(name: str) -> str:
     return overlay(_read(name), name=f"profile {name}")
 
 
+def load(name: str) -> Params:
+    """Return the parameters of a profile."""
+    return check(YAML(typ="safe").load(compose(name)), name=f"profile {name}")
+
+
 def overlay(changes: str, *, name: str, replaced: Collection[str] = ()) -> str:
     """Return the text of params.yaml for differences from `laptop`, after validation.
 
@@ -118,7 +123,8 @@ def check_paths(params: Params) -> None:
         if "://" not in path and not Path(path).exists()  # addresses are checked when they are read
     ]
     if missing:
-        raise MissingPaths("\n  ".join([f"params.yaml names {len(missing)} inputs that do not exist:", *missing]))
+        inputs = "1 input that does not exist" if len(missing) == 1 else f"{len(missing)} inputs that do not exist"
+        raise MissingPaths("\n  ".join([f"params.yaml names {inputs}:", *missing]))
 
 
 def _inputs(params: Params) -> Iterator[tuple[str, str, str]]:
