@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,43 +18,10 @@ from lima.sources.base import DumpError
 from lima.sources.shards import partitions
 
 ROOT = Path(__file__).parents[2]
-READER = '''
-"""Usenet posts, one file each: a subject line, an empty line, the answer."""
-from lima.records import Candidate, Provenance
-from lima.sources.base import Shard, bad_row, digest, files
-
-def pieces(dumps):
-    return [Shard(path) for path in files(dumps, (".post",))]
-
-def recognizes(path):
-    return path.suffix == ".post"
-
-def read(dumps, *, source, license, tally, early=None):
-    for path, _ in pieces(dumps):
-        tally.rows += 1
-        raw = path.read_bytes()
-        subject, _, body = raw.decode().partition("\\n\\n")
-        if not body:
-            yield bad_row(f"{path}:1", "no empty line after the subject", raw)
-            continue
-        tally.questions += 1
-        tally.answers += 1
-        place = Provenance(
-            source=source, site="posts", id=path.stem, url="", author="", license=license, digest=digest(raw)
-        )
-        yield Candidate(
-            id=f"{source}/posts/{path.stem}", title=subject, description="", response=body, later_turns=(),
-            markup="markdown", score=None, response_score=None, tags=(), provenance=place,
-        )
-'''
-DECIDE = """
-from lima.curation import decisions
-
-def decide(candidate, *, thresholds, to_markdown):
-    if len(candidate.response) < thresholds["min_chars"]:
-        return decisions.dropped(candidate, REASON, f"{len(candidate.response)} characters")
-    return decisions.example(candidate, candidate.title, to_markdown(candidate, candidate.response))
-"""
+TUTORIAL = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
+READ, DECIDE = re.findall(r"^```python\n(.*?)^```", TUTORIAL, re.M | re.S)
+READER = f"{READ}\n\ndef recognizes(path):\n    return path.suffix == '.post'\n"
+[ENTRY_POINT] = re.findall(r"""^usenet = "(.+)"$""", TUTORIAL, re.M)
 POSTS = {
     "a": "How do I oil a hinge?\n\nPut one drop on the pin, and open and close the door until it is quiet.",
     "b": "How do I dry herbs?\n\nSlowly.",
@@ -68,7 +36,7 @@ def package(tmp_path, monkeypatch):
     info = site / "usenet_posts-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: usenet-posts\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lima.sources]\nusenet = usenet_posts.reader\n")
+    (info / "entry_points.txt").write_text(f"[lima.sources]\nusenet = {ENTRY_POINT}\n")
     (site / "usenet_posts").mkdir()
     (site / "usenet_posts/__init__.py").touch()
     (site / "usenet_posts/reader.py").write_text(READER)
@@ -134,7 +102,7 @@ def test_a_source_of_a_plug_in_is_scraped_and_filtered_without_thresholds(packag
 
 
 def test_the_rules_of_a_plug_in_read_their_thresholds_and_those_of_its_source(package, tmp_path):
-    package.write_text(READER + DECIDE.replace("REASON", '"too_short"'))
+    package.write_text(READER + DECIDE)
     add_source(tmp_path, section={"min_chars": 1000}, own={"min_chars": 20})
     for stage in ("scrape", "filter"):
         done = run(tmp_path, f"lima.stages.{stage}", "posts")
@@ -148,7 +116,9 @@ def test_the_rules_of_a_plug_in_read_their_thresholds_and_those_of_its_source(pa
     [
         ("", {"min_chars": 9}, "has thresholds for the reader 'usenet', which has no filter: min_chars; remove them"),
         (
-            DECIDE.replace("decisions.dropped(candidate, REASON,", "Dropped(reason='dull', place='', raw='', detail="),
+            DECIDE.replace(
+                'decisions.dropped(candidate, "too_short",', "Dropped(reason='dull', place='', raw='', detail="
+            ),
             {"min_chars": 99},
             "unknown reason 'dull'",
         ),
