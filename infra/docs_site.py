@@ -89,8 +89,7 @@ def cli_page() -> str:
         text = get_docs_for_click(obj=command, ctx=context, name="lima", title="Command line")
     status = (
         "Exit status: 0 on success; 1 for an error or a failed check, with one line on standard error; 2 for a wrong "
-        "option; 130 after Ctrl-C. With `NO_COLOR` set or with output to a file or pipe, nothing is coloured and no "
-        "progress is shown.\n\n"
+        "option; 130 after Ctrl-C. With `NO_COLOR` set nothing is coloured. Progress is shown on a terminal only.\n\n"
     )
     return text.replace("**Usage**", f"{status}**Usage**", 1)
 
