@@ -250,7 +250,7 @@ class Run:
         planned = plan(
             [len(row.ids) for row in self.data],
             batch_size=sizes.examples,
-            micro_tokens=train.micro_batch_tokens,
+            micro_tokens=train.micro_tokens,
             ranks=1,
             seed=17,
             epoch=1,

@@ -40,7 +40,7 @@ def main(settings: dict[str, Any]) -> None:
     print("ready", file=reports, flush=True)
     number = 0
     for epoch in range(1, 1000):
-        rules = {"batch_size": settings["examples"], "micro_tokens": recipe.micro_batch_tokens, "ranks": 1, "seed": 17}
+        rules = {"batch_size": settings["examples"], "micro_tokens": recipe.micro_tokens, "ranks": 1, "seed": 17}
         for parts in plan(lengths, epoch=epoch, **rules):
             if not sys.stdin.readline():
                 return

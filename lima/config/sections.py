@@ -217,7 +217,7 @@ class Train(Section):
     epochs: PositiveInt
     batch_size: PositiveInt
     max_tokens: PositiveInt
-    micro_batch_tokens: PositiveInt
+    micro_batch_tokens: PositiveInt | Literal["auto"]
     lr: PositiveFloat
     lr_end: NonNegativeFloat
     beta1: OpenShare
@@ -242,6 +242,17 @@ class Train(Section):
         if not first <= last <= self.epochs:
             raise ValueError(f"keep_epochs {first} to {last} are not within 1 to {self.epochs}, the number of epochs")
         return self
+
+    @property
+    def micro_tokens(self) -> int:
+        """Tokens of a micro-batch, once "auto" has been replaced by a number at the start of training.
+
+        Raises:
+            ValueError: It has not.
+        """
+        if self.micro_batch_tokens == "auto":
+            raise ValueError("micro_batch_tokens is still auto; it is chosen when training starts")
+        return self.micro_batch_tokens
 
     @model_validator(mode="after")
     def residual_stream_is_at_most_as_narrow_as_the_computation(self) -> Self:

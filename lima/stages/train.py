@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,8 @@ def main(arm: str) -> None:
 
     recipe = job.params.train
     accelerator = launch.accelerator(recipe)
+    recipe = launch.with_micro_batches(recipe, job.base, accelerator)
+    job = replace(job, params=job.params.model_copy(update={"train": recipe}))
     shown = accelerator.is_main_process
     with progress.phase(f"{arm}: load and check the model") if shown else nullcontext():
         model, tokenizer, eot_id = launch.starting_point(job.base, recipe, job.lora)

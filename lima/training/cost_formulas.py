@@ -13,6 +13,8 @@ from lima.training.logit_chunks import CHUNK_BYTES, FP32
 
 BF16 = 2  # bytes
 LIVE = 1e9  # parameters that ZeRO-3 gathers at most; DeepSpeed's default of stage3_max_live_parameters
+# Choice of micro-batches: fragments of the allocator and temporary tensors need the rest of the memory.
+MEMORY_SHARE, MICRO_STEP, MOST_MICRO = 0.85, 1024, 32_768  # share of the free memory; tokens
 # Dense bf16 tensor-core peaks in FLOP/s, without sparsity, from NVIDIA's data sheets.
 PEAKS = {
     "V100": 125e12,  # fp16; bf16 is not supported
@@ -167,10 +169,14 @@ def head(shape: Shape) -> float:
 
 
 def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tuple[float, float]:
-    """Peak bytes of a step: (per GPU, in host memory per GPU), without the memory of the libraries."""
+    """Peak bytes of a step: (per GPU, in host memory per GPU), without the memory of the libraries.
+
+    With micro_batch_tokens "auto", that of the smallest micro-batches.
+    """
     bf16 = recipe.precision == "bf16"
     gpu, host = states(shape, strategy, gpus=gpus, bf16=bf16)
-    tokens = max(recipe.micro_batch_tokens, recipe.max_tokens)
+    micro = 0 if recipe.micro_batch_tokens == "auto" else recipe.micro_batch_tokens
+    tokens = max(micro, recipe.max_tokens)
     kept = activations(
         shape,
         tokens,
@@ -180,6 +186,24 @@ def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tup
         fused=recipe.fused_layers,
     )
     return gpu + kept + head(shape), host
+
+
+def micro_batch_tokens(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int, free: float) -> int:
+    """Tokens of the largest micro-batch that fits into MEMORY_SHARE of the free memory of a GPU.
+
+    A multiple of MICRO_STEP from max_tokens to MOST_MICRO: larger ones are no faster. At least max_tokens, also if that
+    does not fit, because an example is not split.
+
+    Args:
+        free: Bytes per GPU before the model is there.
+    """
+    with_one_step, with_two = (
+        memory(shape, strategy, recipe.model_copy(update={"micro_batch_tokens": tokens, "max_tokens": 1}), gpus=gpus)[0]
+        for tokens in (MICRO_STEP, 2 * MICRO_STEP)
+    )
+    step = with_two - with_one_step  # bytes of MICRO_STEP tokens; memory is linear in them
+    steps = 1 + (MEMORY_SHARE * free - with_one_step) // step
+    return int(max(recipe.max_tokens, min(MOST_MICRO, MICRO_STEP * steps)))
 
 
 def disk(parameters: int, recipe: Train) -> float:

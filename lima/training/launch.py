@@ -1,5 +1,6 @@
 """Set up distributed training (Accelerate) and prepare the base model."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from lima.training import (
     allocator,
     attention,
     checkpoint,
+    cost_formulas,
     lora_layers,
     precision,
     residual_dropout,
@@ -25,6 +27,8 @@ from lima.training import (
     tokenization,
 )
 from lima.training.protocols import CausalLM, ChatTokenizer
+
+CPU_MICRO_TOKENS = 1024  # 1,000 to 2,000 are fastest on a CPU
 
 
 class LaunchError(LimaError):
@@ -66,6 +70,45 @@ def _warn_if_bf16_is_slow() -> None:
             "set train.precision: fp32",
             file=sys.stderr,
         )
+
+
+def with_micro_batches(recipe: Train, base: Path, accelerator: Accelerator) -> Train:
+    """Replace micro_batch_tokens "auto" by a number; the main process logs it.
+
+    On CUDA, the largest micro-batches that fit by the estimate of `lima plan`, equal on all processes; call it before
+    the model is on the GPU.
+
+    Raises:
+        LaunchError: The memory of the model cannot be estimated.
+    """
+    if recipe.micro_batch_tokens != "auto":
+        return recipe
+    tokens, reason = max(CPU_MICRO_TOKENS, recipe.max_tokens), "on a CPU"
+    if accelerator.device.type == "cuda":
+        free = torch.tensor(float(torch.cuda.mem_get_info(accelerator.device)[0]), device=accelerator.device)
+        least = float(accelerator.gather(free).min())
+        tokens, reason = _fitting(recipe, base, accelerator, free=least), f"for {least / 1e9:.1f} GB of free memory"
+    if accelerator.is_main_process:
+        print(f"micro-batches of {tokens:,} tokens {reason} (train.micro_batch_tokens: auto)", file=sys.stderr)
+    return recipe.model_copy(update={"micro_batch_tokens": tokens})
+
+
+def _fitting(recipe: Train, base: Path, accelerator: Accelerator, *, free: float) -> int:
+    """Tokens of the largest micro-batches that fit into `free` bytes with the launched way of sharding."""
+    try:
+        shape = cost_formulas.Shape.from_config(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    except KeyError as error:
+        raise LaunchError(
+            f"memory of {base} cannot be estimated: its config.json has no {error}; set train.micro_batch_tokens to a "
+            "number"
+        ) from error
+    plugin = accelerator.state.deepspeed_plugin
+    zero = plugin.deepspeed_config["zero_optimization"] if plugin else {}
+    stage, offload = int(zero.get("stage", 0)), zero.get("offload_optimizer", {}).get("device", "none") != "none"
+    matching = [s for s in cost_formulas.STRATEGIES if (s.stage, s.offload) == (stage, offload)]
+    if not matching:
+        raise LaunchError(f"memory of ZeRO-{stage} cannot be estimated; set train.micro_batch_tokens to a number")
+    return cost_formulas.micro_batch_tokens(shape, matching[0], recipe, gpus=accelerator.num_processes, free=free)
 
 
 def starting_point(base: Path, recipe: Train, lora: Lora | None = None) -> tuple[CausalLM, ChatTokenizer, int]:

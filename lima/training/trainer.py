@@ -155,7 +155,7 @@ def fit(
                 states.save(loss_model, optimizer, progress)
             if result.stop:
                 raise TrainingInterrupted(f"stopped at step {progress.steps}")
-        held_out_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_batch_tokens)
+        held_out_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_tokens)
         checkpoint, digest = save(progress.epoch, loss_model)
         epoch_metrics = EpochMetrics(
             epoch=progress.epoch,
@@ -229,7 +229,7 @@ def _steps(epoch: int, train: Sequence[Encoded], recipe: Train, ranks: int) -> l
     epoch_plan = plan(
         [len(example.ids) for example in train],
         batch_size=recipe.batch_size,
-        micro_tokens=recipe.micro_batch_tokens,
+        micro_tokens=recipe.micro_tokens,
         ranks=ranks,
         seed=recipe.seed,
         epoch=epoch,
