@@ -98,8 +98,12 @@ def plain() -> Kernels:
 
 def compiled(backend: str = "inductor") -> Kernels:
     """The functions compiled by torch.compile, one kernel each."""
-    functions = (torch.compile(function, backend=backend) for function in (_rms_norm_in, swiglu, rotary))
-    return Kernels(f"torch.compile of PyTorch {torch.__version__}", *functions)
+    return Kernels(
+        f"torch.compile of PyTorch {torch.__version__}",
+        torch.compile(_rms_norm_in, backend=backend),
+        torch.compile(swiglu, backend=backend),
+        torch.compile(rotary, backend=backend),
+    )
 
 
 def liger() -> Kernels:
@@ -228,7 +232,7 @@ def _replace_rotary(modelling: Any, kernels: Kernels, fused: FusedLayers) -> Non
 
 
 def _equal_norm(module: torch.nn.Module, kernels: Kernels, device: torch.device) -> bool:
-    own = copy.deepcopy(module).to(device)
+    own: Any = copy.deepcopy(module).to(device)  # its weight is a parameter
     with torch.no_grad():
         own.weight.normal_()  # new norms have weights of one, which hide variants
     epsilon = _epsilon(module)

@@ -156,7 +156,7 @@ def configure_for_training(model: CausalLM, recipe: Train) -> None:
     if recipe.residual_precision == "bf16":
         precision.cast_residual_stream(model)
     if recipe.gradient_checkpointing:
-        selective = {"context_fn": selective_checkpointing.contexts}
-        model.activation_checkpointing_enable(
-            {"use_reentrant": False} | (selective if recipe.gradient_checkpointing == "selective" else {})
-        )
+        options: dict[str, object] = {"use_reentrant": False}
+        if recipe.gradient_checkpointing == "selective":
+            options["context_fn"] = selective_checkpointing.contexts
+        model.activation_checkpointing_enable(options)

@@ -33,6 +33,6 @@ def contexts() -> tuple[Any, Any]:
 
 
 def _policy(_: object, operation: Any, *__: object, **___: object) -> CheckpointPolicy:
-    name = operation.name() if isinstance(operation, torch._ops.OpOverload) else ""
-    kept = name.partition(".")[0] in KEPT or name.startswith(KEPT_NAMESPACES)
+    name = str(operation._schema.name) if isinstance(operation, torch._ops.OpOverload) else ""
+    kept = name in KEPT or name.startswith(KEPT_NAMESPACES)
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
