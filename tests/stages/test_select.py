@@ -199,12 +199,13 @@ def read_epochs():
     return list(jsonl.read(Path("data/train/lima/epochs.jsonl"), EpochMetrics))
 
 
-def judge_by(url, *, temperature=0.7, concurrency=8):
-    """Let a model at this address judge."""
+def judge_by(url, *, temperature=None, concurrency=8):
+    """Let a model at this address judge, and change the temperature of sampling if one is given."""
     values = YAML(typ="safe").load(Path("params.yaml"))
     model = {"kind": "endpoint", "url": url, "model": "m", "key_variable": "", "max_tokens": 9}
     values["select"]["annotator"] = model
-    values["select"]["decoding"]["temperature"] = temperature
+    if temperature is not None:
+        values["select"]["decoding"]["temperature"] = temperature
     values["judge"]["concurrency"] = concurrency
     YAML().dump(values, Path("params.yaml"))
 
