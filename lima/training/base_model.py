@@ -137,8 +137,11 @@ def _gguf(path: Path) -> tuple[CausalLM, ChatTokenizer]:
     if not path.is_file():
         names = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "none"
         raise BaseModelError(f"GGUF file not found: {path}; GGUF files in its folder: {names}")
-    # transformers opens the file three times; parsing its vocabulary takes seconds each time
-    with patch.object(gguf, "GGUFReader", cache(gguf.GGUFReader)):
+    # transformers opens the file three times, and builds the map of names once for each module; both take seconds
+    with (
+        patch.object(gguf, "GGUFReader", cache(gguf.GGUFReader)),
+        patch.object(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),
+    ):
         try:
             loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
         except LOADING_ERRORS as error:
