@@ -71,8 +71,16 @@ def load(study: Study, path: Path) -> int:
     return import_annotations(study, records)
 
 
+def _is_jsonl(path: Path) -> bool:
+    """Whether a file with another suffix begins like an export as JSONL."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return jsonl.ID.match(file.readline(10_000)) is not None
+
+
 def _records(path: Path) -> Iterable[Annotation]:
-    if path.suffix == ".jsonl":
+    if path.suffix == ".jsonl" or _is_jsonl(path):
         return jsonl.read(path, Annotation)
     try:
         items = json.loads(path.read_text(encoding="utf-8"))

@@ -30,6 +30,29 @@ def test_the_table_has_every_pair_of_people_and_each_judge_with_all_people():
     assert pair.low < pair.value < pair.high
 
 
+def test_fifty_shared_comparisons_give_the_table_of_agreement(tmp_path):
+    """Three annotators who err in a fifth of their choices, and a judge that knows the true ones.
+
+    Two of them agree on a win or a loss with .8² + 2 · .1² = .66, and half of 2 · .1 · .9 counts: .75. On a true tie
+    it is .66 + .8 · .2 = .82. The judge agrees with .8 + .1 / 2 = .85 and with .8 + .2 / 2 = .9.
+    """
+    items = evaluation(50)
+    s = study(tmp_path, items, **PLAIN, quota=50, overlap=4)
+    fill(s, [*(SimulatedPerson(f"annotator-{n}", 0.2) for n in range(3)), SimulatedPerson("judge", 0.0)], seed=5)
+    people = labels_of_people(s.annotations("secret-evaluation"))
+    judge_labels = people.pop("judge")
+    table = agreement("pairwise", people, {"judge": judge_labels}, settings(confidence=0.99))
+    by_name = {(row.names, row.measure): row for row in table}
+    ties = Counter(judge_labels.values())["tie"] / 50
+    share = "agreement, ties count half"
+    pairs = [row for (names, measure), row in by_name.items() if measure == share and "judge" not in names]
+    assert len(pairs) == 3 and all(row.count == 50 for row in pairs)
+    assert all(row.low <= 0.75 * (1 - ties) + 0.82 * ties <= row.high for row in pairs)
+    with_judge = by_name["judge · people", share]
+    assert with_judge.count == 150
+    assert with_judge.low <= 0.85 * (1 - ties) + 0.9 * ties <= with_judge.high
+
+
 def test_an_undefined_estimate_says_why():
     table = rows("grade", {name: labels(["pass"] * 4) for name in ("ann", "bob")})
     assert table["ann · bob", "agreement"].value == 1

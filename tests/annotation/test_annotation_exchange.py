@@ -79,6 +79,13 @@ def test_an_export_can_be_imported_without_loss(tmp_path, form, task):
     ]
 
 
+def test_an_export_as_jsonl_is_recognised_by_its_content(tmp_path):
+    s = filled(tmp_path / "a", evaluation(2), people=1)
+    out = tmp_path / "out.json"
+    assert exchange.export(s, "secret-evaluation", out, "jsonl") == 2
+    assert exchange.load(study(tmp_path / "b", evaluation(2), **PLAIN), out) == 2
+
+
 def test_a_choice_made_in_label_studio_becomes_an_outcome(tmp_path):
     s = study(tmp_path, evaluation(2), **PLAIN)
     out = tmp_path / "out.json"
