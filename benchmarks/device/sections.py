@@ -153,7 +153,7 @@ def _gradients(
     model = new_model(settings, device)
     launch.configure_for_training(model, train)
     fused = fused_layers.fuse(model, _layers(device), device=device) if fuse else None
-    selected = attention.select_kernel(model, device, log=False) if kernel else None
+    selected = attention.select_kernel(model, device, bf16=True, log=False) if kernel else None
     loss_model = LossModel(model, selected).train()
     try:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.precision == "bf16"):
@@ -422,6 +422,11 @@ def _tokenizer() -> Any:
     return base_model.load(source, seed=1)[1]
 
 
+def _first_gpu() -> str:
+    """The GPU that is measured; Trainer would use all that are visible."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
 def _peer(python: str, settings: dict[str, Any], sizes: Sizes, clock: Clock) -> Record:
     """Steps of a peer; the first is not counted."""
     process = subprocess.Popen(
@@ -430,7 +435,7 @@ def _peer(python: str, settings: dict[str, Any], sizes: Sizes, clock: Clock) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": _first_gpu()},
     )
     try:
         output, errors = process.communicate("\n" * (sizes.steps + 1), timeout=max(1.0, clock.left()))

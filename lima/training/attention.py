@@ -135,10 +135,11 @@ def packed(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
-def select_kernel(model: CausalLM, device: torch.device, *, log: bool) -> Kernel | None:
+def select_kernel(model: CausalLM, device: torch.device, *, bf16: bool, log: bool) -> Kernel | None:
     """The variable-length kernel for packed rows on this device, or None for one call per example.
 
     Args:
+        bf16: The computation is in bf16, which the kernels need.
         log: Print the choice to standard error.
     """
     if device.type != "cuda":
@@ -146,6 +147,8 @@ def select_kernel(model: CausalLM, device: torch.device, *, log: bool) -> Kernel
     name = model.config._attn_implementation
     if name != PACKED:
         kernel, text = None, f"transformers' {name} with a mask over the row"
+    elif not bf16:
+        kernel, text = None, "one call per example, since the kernels need train.precision: bf16"
     else:
         kernel, rejected = varlen_attention.select(
             varlen_attention.installed(), _reference, heads=_heads(model), device=str(device)

@@ -64,8 +64,8 @@ def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torc
     return weight.float() * (wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + epsilon))
 
 
-def _rms_norm_in(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-    return rms_norm(hidden, weight, epsilon).to(_compute_dtype(hidden))
+def _rms_norm_as(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
+    return rms_norm(hidden, weight, epsilon).to(dtype)
 
 
 def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -93,16 +93,22 @@ def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
 
 def plain() -> Kernels:
     """The functions as they are, for comparisons on a CPU."""
-    return Kernels("uncompiled", _rms_norm_in, swiglu, rotary)
+    return Kernels("uncompiled", lambda h, w, e: _rms_norm_as(h, w, e, _compute_dtype(h)), swiglu, rotary)
 
 
-def compiled(backend: str = "inductor") -> Kernels:
-    """The functions compiled by torch.compile, one kernel each."""
+def compiled(backend: str = "inductor", *, whole: bool = False) -> Kernels:
+    """The functions compiled by torch.compile, one kernel each.
+
+    Args:
+        whole: Raise an error if a function cannot be compiled as a whole.
+    """
+    norm = torch.compile(_rms_norm_as, backend=backend, fullgraph=whole)
     return Kernels(
         f"torch.compile of PyTorch {torch.__version__}",
-        torch.compile(_rms_norm_in, backend=backend),
-        torch.compile(swiglu, backend=backend),
-        torch.compile(rotary, backend=backend),
+        # the dtype is looked up outside of the compiled function
+        lambda hidden, weight, epsilon: norm(hidden, weight, epsilon, _compute_dtype(hidden)),
+        torch.compile(swiglu, backend=backend, fullgraph=whole),
+        torch.compile(rotary, backend=backend, fullgraph=whole),
     )
 
 

@@ -142,8 +142,14 @@ def packed_ahead(parts: Sequence[Sequence[Encoded]], device: torch.device) -> It
     if device.type != "cuda":
         yield from map(pack, parts)
         return
-    with ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,)) as thread:
+    with ThreadPoolExecutor(1, initializer=use_device, initargs=(device,)) as thread:
         yield from ahead(thread, lambda part: pack(part).to(device), parts)
+
+
+def use_device(device: torch.device) -> None:
+    """Make a GPU the current one of this thread; without an index, the device is the current one already."""
+    if device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def ahead(thread: ThreadPoolExecutor, prepare: Callable[[Item], Prepared], items: Sequence[Item]) -> Iterator[Prepared]:

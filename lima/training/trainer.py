@@ -191,7 +191,9 @@ def prepare(model: CausalLM, recipe: Train, accelerator: Accelerator) -> tuple[t
     precision.refuse_update_underflow(model, recipe.lr)
     if recipe.fused_layers:
         _fuse_layers(model, accelerator)
-    kernel = attention.select_kernel(model, accelerator.device, log=accelerator.is_main_process)
+    kernel = attention.select_kernel(
+        model, accelerator.device, bf16=recipe.precision == "bf16", log=accelerator.is_main_process
+    )
     loss_model = LossModel(model, kernel)
     optimizer = torch.optim.AdamW(
         [weight for weight in loss_model.parameters() if weight.requires_grad],

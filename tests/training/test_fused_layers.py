@@ -107,7 +107,7 @@ def test_norms_return_the_dtype_of_the_computation():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
 def test_compiled_functions_equal_the_plain_ones():
     """Traced and differentiated as for CUDA, without generating kernels, which takes a minute."""
-    fused = fuse(build("llama", RECIPE), fused_layers.compiled("aot_eager"), device=CPU)
+    fused = fuse(build("llama", RECIPE), fused_layers.compiled("aot_eager", whole=True), device=CPU)
     fused.remove()
     assert fused.counts == {"RMSNorm": 5, "SwiGLU": 2, "rotary embedding": 1}
     assert str(fused) == f"5 RMSNorm, 2 SwiGLU, 1 rotary embedding (torch.compile of PyTorch {torch.__version__})"

@@ -111,3 +111,11 @@ def test_an_error_while_a_micro_batch_is_prepared_is_raised():
 
     with ThreadPoolExecutor(1) as thread, pytest.raises(ValueError, match="item 0"):
         list(packing.ahead(thread, prepare, range(2)))
+
+
+def test_the_packing_thread_uses_the_gpu_of_the_process(monkeypatch):
+    used = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    for device in (torch.device("cuda"), torch.device("cuda", 3)):  # Accelerate's device of one process has no index
+        packing.use_device(device)
+    assert used == [torch.device("cuda", 3)]

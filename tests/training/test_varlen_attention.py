@@ -162,7 +162,7 @@ def test_flash_attn_is_called_causally_with_the_window(wrap):
 
 
 def test_a_cpu_has_no_kernel(capsys):
-    assert attention.select_kernel(build("llama", RECIPE), torch.device("cpu"), log=True) is None
+    assert attention.select_kernel(build("llama", RECIPE), torch.device("cpu"), bf16=True, log=True) is None
     assert capsys.readouterr().err == ""
 
 
@@ -180,8 +180,15 @@ def test_the_choice_is_logged_once(family, kernels, expected, monkeypatch, capsy
     monkeypatch.setattr(varlen_attention, "WIDTH_STEP", 4)
     # the device's name decides only; tensors are made on the CPU
     monkeypatch.setattr(varlen_attention, "select", lambda *a, device, **b: select(*a, device="cpu", **b))
-    kernel = attention.select_kernel(build(family, RECIPE), torch.device("cuda"), log=True)
+    kernel = attention.select_kernel(build(family, RECIPE), torch.device("cuda"), bf16=True, log=True)
     assert (kernel is exact) == (family == "llama" and kernels)
     log = capsys.readouterr().err
     assert log.startswith(expected)
     assert log.count("\n") == 1
+
+
+def test_in_fp32_no_kernel_is_selected(monkeypatch, capsys):
+    monkeypatch.setattr(varlen_attention, "installed", lambda: [Kernel("exact", recording([]))])
+    assert attention.select_kernel(build("llama", RECIPE), torch.device("cuda"), bf16=False, log=True) is None
+    expected = "attention: one call per example, since the kernels need train.precision: bf16\n"
+    assert capsys.readouterr().err == expected
