@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from lima import config
@@ -359,16 +360,15 @@ def test_every_profile_compares_each_of_its_arms(checkout, name):
 
 
 def test_arms_that_differ_in_seeds_only_are_repetitions_with_a_training_seed_of_their_own(checkout):
-    text = (ROOT / "lima/config/profiles/laptop.yaml").read_text()
-    before = "  unfiltered:  #"
-    again = "{pool: unfiltered, without: [], examples: {stack_exchange_stem: 8, stack_exchange_other: 8}, "
-    Path("params.yaml").write_text(
-        text.replace(
-            before,
-            f"  again: {again}train_seed: 18}}\n  redrawn: {again}data_seed: 5}}\n"
-            f"  random: {again}order: random}}\n{before}",
-        )
-    )
+    values = YAML(typ="safe").load((ROOT / "lima/config/profiles/laptop.yaml").read_text())
+    arm = values["arms"]["unfiltered"]
+    values["arms"] |= {
+        "again": arm | {"train_seed": 18},
+        "redrawn": arm | {"data_seed": 5},
+        "random": arm | {"order": "random"},
+    }
+    with Path("params.yaml").open("w") as file:
+        YAML(typ="safe").dump(values, file)
     p = config.load()
     assert p.repetitions("unfiltered") == ["again", "redrawn", "unfiltered"]
     assert p.repetitions("random") == ["random"]

@@ -12,6 +12,7 @@ import networkx
 import pyarrow
 import pyarrow.parquet
 import pytest
+from accelerate.state import AcceleratorState
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from dvc.stage import Stage
@@ -61,6 +62,7 @@ class Shell:
             if self.finished.get(stage.addressing) != (inputs := inputs_of(stage)):
                 _, _, module, *arguments = shlex.split(stage.cmd)
                 entry = importlib.import_module(module)
+                AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps one state per process
                 getattr(entry, "start", entry.main)(*arguments)
                 self.finished[stage.addressing] = inputs
 

@@ -37,7 +37,7 @@ def test_pieces_arrive_in_order_with_the_decoding_of_the_stage_sample():
     with serving(lambda body, number: events("Hel", "lo ", "you")) as server:
         assert stream(server.url) == ["Hel", "lo ", "you"]
     (asked,) = server.asked
-    assert (asked["stream"], asked["temperature"], asked["top_p"]) == (True, 0.7, 0.9)
+    assert (asked["stream"], asked["temperature"], asked["top_p"]) == (True, DECODING.temperature, DECODING.top_p)
     assert asked["messages"] == [{"role": "user", "content": "Hello"}] and server.authorization == [None]
 
 

@@ -29,7 +29,7 @@ from lima.training.disk_space import InsufficientDiskSpace
 from lima.training.selfcheck import SelfCheckFailed
 
 ROOT = Path(__file__).parents[2]
-PLACE = Provenance(source="authored", site="A", id="1", url="", author="ann", license="MIT", digest="0")
+PLACE = Provenance(source="authored_short", site="A", id="1", url="", author="ann", license="MIT", digest="0")
 MODEL = {"kind": "random", "layers": 2, "hidden": 32, "heads": 2, "context": 128}
 MIXED, RESULT = Path("data/mix/lima"), Path("data/train/lima")
 
@@ -103,7 +103,7 @@ def test_training_writes_a_checkpoint_an_epoch_and_its_metrics(checkout, capsys)
     assert len({epoch.digest for epoch in epochs}) == 3
     described = mlflow_runs.read(RESULT)
     assert described.run_id == ""
-    assert (described.parameters["train.epochs"], described.parameters["sources.authored"]) == ("3", "5")
+    assert (described.parameters["train.epochs"], described.parameters["sources.authored_short"]) == ("3", "5")
     assert (described.tags["arm"], described.tags["size"]) == ("lima", "5")
     assert described.tags["data"] == hashlib.sha256((MIXED / "train.jsonl").read_bytes()).hexdigest()
     said = capsys.readouterr()
