@@ -196,7 +196,7 @@ def plan(
         config.entry(params.arms, "arm", arm)
     machine = training_plan.Machine(nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu), mfu)
     typer.echo(training_plan.render(arms, params, machine, price=price))
-    if not any(f.fits for f in training_plan.plan(arms[0], params, machine).fits):
+    if not any(strategy.fits for strategy in training_plan.fits(params, machine)):
         raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ MEASURED = ("data", "work", "reports")  # folders whose size is shown
 
 
 class NoRun(LimaError):
-    """There is no report to summarize."""
+    """Raised if reports/metrics.json does not exist."""
 
 
 def summarize(params: Params, *, seconds: int | None = None) -> str:

@@ -81,8 +81,14 @@ def plan(arm: str, params: Params, machine: Machine) -> Plan:
         disk=cost_formulas.disk(shape.parameters, params.train),
         checkpoints=cost_formulas.checkpoints(shape.parameters, params.train),
         hours=seconds / 3600,
-        fits=[fit(shape, strategy, params, machine) for strategy in STRATEGIES],
+        fits=fits(params, machine),
     )
+
+
+def fits(params: Params, machine: Machine) -> list[Fit]:
+    """Memory that each strategy needs; it does not depend on the arm."""
+    shape = shape_of(params)
+    return [fit(shape, strategy, params, machine) for strategy in STRATEGIES]
 
 
 def fit(shape: Shape, strategy: Strategy, params: Params, machine: Machine) -> Fit:

@@ -191,11 +191,11 @@ def memory(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int) -> tup
 def micro_batch_tokens(shape: Shape, strategy: Strategy, recipe: Train, *, gpus: int, free: float) -> int:
     """Tokens of the largest micro-batch that fits into MEMORY_SHARE of the free memory of a GPU.
 
-    A multiple of MICRO_STEP from max_tokens to MOST_MICRO: larger ones are no faster. At least max_tokens, also if that
-    does not fit, because an example is not split.
-
     Args:
-        free: Bytes per GPU before the model is there.
+        free: Free bytes per GPU before the model is loaded.
+
+    Returns:
+        A multiple of MICRO_STEP, at most MOST_MICRO, or max_tokens if that is more: an example is not split.
     """
     with_one_step, with_two = (
         memory(shape, strategy, recipe.model_copy(update={"micro_batch_tokens": tokens, "max_tokens": 1}), gpus=gpus)[0]

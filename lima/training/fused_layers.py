@@ -10,6 +10,7 @@ variants (Gemma's 1 + weight, other activations) keep their code.
 
 import copy
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
+from lima.training.precision import compute_dtype
 from lima.training.protocols import CausalLM
 
 TOLERANCE = 1e-4  # relative, of outputs and gradients in fp32
@@ -45,7 +47,7 @@ class FusedLayers:
     """The replaced layers of a model, by kind and number."""
 
     kernels: str
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def remove(self) -> None:
@@ -54,7 +56,7 @@ class FusedLayers:
             self.undo.pop()()
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
         return f"{counts or 'none'} ({self.kernels})"
 
 
@@ -85,15 +87,9 @@ def _rotated(tensor: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> 
     return (tensor * cosine + torch.cat((-second, first), dim=-1) * sine).to(tensor.dtype)
 
 
-def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """The dtype in which linear layers compute: that of autocast if it is enabled."""
-    device = tensor.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
-
-
 def plain() -> Kernels:
     """The functions as they are, for comparisons on a CPU."""
-    return Kernels("uncompiled", lambda h, w, e: _rms_norm_as(h, w, e, _compute_dtype(h)), swiglu, rotary)
+    return Kernels("uncompiled", lambda h, w, e: _rms_norm_as(h, w, e, compute_dtype(h)), swiglu, rotary)
 
 
 def compiled(backend: str = "inductor", *, whole: bool = False) -> Kernels:
@@ -106,7 +102,7 @@ def compiled(backend: str = "inductor", *, whole: bool = False) -> Kernels:
     return Kernels(
         f"torch.compile of PyTorch {torch.__version__}",
         # the dtype is looked up outside of the compiled function
-        lambda hidden, weight, epsilon: norm(hidden, weight, epsilon, _compute_dtype(hidden)),
+        lambda hidden, weight, epsilon: norm(hidden, weight, epsilon, compute_dtype(hidden)),
         torch.compile(swiglu, backend=backend, fullgraph=whole),
         torch.compile(rotary, backend=backend, fullgraph=whole),
     )
@@ -125,7 +121,7 @@ def liger() -> Kernels:
     def liger_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         # no offset of the weight, fp32 for the root only, gradient in a tensor of its own
         output: torch.Tensor = norm.apply(hidden, weight, epsilon, 0.0, "llama", False)
-        return output.to(_compute_dtype(hidden))
+        return output.to(compute_dtype(hidden))
 
     def liger_swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = silu_mul.apply(gate, up)
@@ -158,16 +154,15 @@ def fuse(model: CausalLM, kernels: Kernels, *, device: torch.device) -> FusedLay
     modules = list(model.modules())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(17)
-        for norms in _by_class(modules, _is_norm):
-            if _equal_norm(norms[0], kernels, device):
-                fused.counts["RMSNorm"] = fused.counts.get("RMSNorm", 0) + len(norms)
-                for module in norms:
-                    _replace(module, _norm_forward(module, kernels), fused)
-        for mlps in _by_class(modules, _is_mlp):
-            if _equal_mlp(mlps[0], kernels, device):
-                fused.counts["SwiGLU"] = fused.counts.get("SwiGLU", 0) + len(mlps)
-                for module in mlps:
-                    _replace(module, _mlp_forward(module, kernels), fused)
+        for kind, matches, equal, forward in (
+            ("RMSNorm", _is_norm, _equal_norm, _norm_forward),
+            ("SwiGLU", _is_mlp, _equal_mlp, _mlp_forward),
+        ):
+            for alike in _by_class(modules, matches):
+                if equal(alike[0], kernels, device):
+                    fused.counts[kind] += len(alike)
+                    for module in alike:
+                        _replace(module, forward(module, kernels), fused)
         for name in sorted({type(module).__module__ for module in modules}):
             if hasattr(sys.modules[name], ROTARY) and _equal_rotary(
                 getattr(sys.modules[name], ROTARY), kernels, device

@@ -45,7 +45,7 @@ class Batch:
         copies: dict[str, torch.Tensor] = {
             name: getattr(self, name).pin_memory().to(device, non_blocking=True) for name in names
         }
-        return replace(self, **copies)  # type: ignore[arg-type]  # the other fields are no tensors
+        return replace(self, **copies)  # type: ignore[arg-type]  # only these fields are tensors to copy
 
 
 def plan(

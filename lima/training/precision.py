@@ -13,6 +13,12 @@ class UpdateUnderflow(LimaError):
     """Raised when the precision of a weight is too low for the learning rate."""
 
 
+def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype in which linear layers compute with a tensor: that of autocast if it is enabled."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
 def spacing(weight: float) -> float:
     """Distance from a bf16 number to the next larger in magnitude: 2^(⌊log2 |w|⌋ − 7)."""
     exponent = torch.frexp(torch.tensor(abs(weight), dtype=torch.float64)).exponent  # |w| = m·2^exponent, ½ ≤ m < 1
@@ -45,7 +51,6 @@ def cast_residual_stream(model: CausalLM) -> RemovableHandle:
     """
 
     def cast(_: torch.nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
-        device = output.device.type
-        return output.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else output
+        return output.to(compute_dtype(output))
 
     return model.get_input_embeddings().register_forward_hook(cast)

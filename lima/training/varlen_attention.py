@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
+from lima.training.precision import compute_dtype
+
 DTYPES = (torch.bfloat16, torch.float16)
 MAX_WIDTH, WIDTH_STEP = 256, 8  # head widths of FlashAttention
 TOLERANCE = 0.02  # relative, of outputs and gradients; bf16 numbers have a relative spacing of up to 2^-7 = 0.008
@@ -64,8 +66,7 @@ class PackedRow:
         Returns:
             (1, tokens, heads, width).
         """
-        device = query.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+        dtype = compute_dtype(query)
         width = query.shape[-1]
         if (
             dtype not in DTYPES
@@ -102,29 +103,28 @@ def torch_varlen(varlen_attn: Callable[..., Any]) -> Attend:
     """torch.nn.attention.varlen.varlen_attn, whose later versions require enable_gqa for grouped heads."""
     grouped_option = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
-    def attend(
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        cumulative: torch.Tensor,
-        longest: int,
-        *,
-        scale: float | None,
-        window: int | None,
-    ) -> torch.Tensor:
-        options = {"enable_gqa": True} if grouped_option and query.shape[1] != key.shape[1] else {}
-        bounds = (-1 if window is None else window - 1, 0)
-        output: torch.Tensor = varlen_attn(
-            query, key, value, cumulative, cumulative, longest, longest, scale=scale, window_size=bounds, **options
-        )
-        return output
+    def options(scale: float | None, window: int | None, grouped: bool) -> dict[str, object]:
+        chosen: dict[str, object] = {"scale": scale, "window_size": (-1 if window is None else window - 1, 0)}
+        return chosen | {"enable_gqa": True} if grouped_option and grouped else chosen
 
-    return attend
+    return _attend(varlen_attn, options)
 
 
 def _flash_attention(package: Any) -> Attend:
     """flash_attn_varlen_func of flash-attn 2 and 3."""
 
+    def options(scale: float | None, window: int | None, grouped: bool) -> dict[str, object]:
+        bounds = (-1, -1) if window is None else (window - 1, 0)
+        return {"softmax_scale": scale, "causal": True, "window_size": bounds}
+
+    return _attend(package.flash_attn_varlen_func, options)
+
+
+def _attend(
+    function: Callable[..., Any], options: Callable[[float | None, int | None, bool], dict[str, object]]
+) -> Attend:
+    """Call a kernel of a package; `options` gives its options for scale, window and whether heads are grouped."""
+
     def attend(
         query: torch.Tensor,
         key: torch.Tensor,
@@ -135,14 +135,9 @@ def _flash_attention(package: Any) -> Attend:
         scale: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        bounds = (-1, -1) if window is None else (window - 1, 0)
-        output = package.flash_attn_varlen_func(
-            *(query, key, value, cumulative, cumulative, longest, longest),
-            softmax_scale=scale,
-            causal=True,
-            window_size=bounds,
-        )
-        result: torch.Tensor = output[0] if isinstance(output, tuple) else output  # early versions of 3 return more
+        chosen = options(scale, window, query.shape[1] != key.shape[1])
+        output = function(query, key, value, cumulative, cumulative, longest, longest, **chosen)
+        result: torch.Tensor = output[0] if isinstance(output, tuple) else output  # flash-attn 3 may return more
         return result
 
     return attend
@@ -165,7 +160,8 @@ def select(
                 for scale, window in VERIFIED_CASES
             )
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:  # not for this GPU or these heads
-            rejected.append(f"{kernel.name}: {str(error).splitlines()[0][:200]}")
+            text = str(error) or type(error).__name__
+            rejected.append(f"{kernel.name}: {text.splitlines()[0][:200]}")
             continue
         if worst <= TOLERANCE:
             return kernel, rejected

@@ -98,12 +98,20 @@ def test_fp32_and_odd_head_widths_use_one_call_per_example():
     assert (output.dtype, tuple(output.shape)) == (torch.bfloat16, (1, 5, 2, 8))
 
 
+def raising(error):
+    def attend(*_, **__):
+        raise error
+
+    return attend
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
         (recording([], bounded=False), r"broken: differs from one call per example by [\d.]+"),
         (recording([], windows=False), r"broken: differs from one call per example by [\d.]+"),
         (varlen_attention.torch_varlen(varlen_attn), r"broken: .*"),  # PyTorch has no kernel for CPUs
+        (raising(NotImplementedError()), r"broken: NotImplementedError$"),  # an error without a text
     ],
 )
 def test_the_first_kernel_that_equals_one_call_per_example_is_selected(broken, reason):
