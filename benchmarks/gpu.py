@@ -30,7 +30,7 @@ from benchmarks.device.records import FULL, TINY, Clock, Record
 
 SECONDS = 350  # of all sections together
 GRACE = 10  # seconds beyond its limit after which a section's process is killed
-SECTIONS = ("correctness", "ceilings", "training", "training_large", "peers", "sampling", "profile")
+SECTIONS = ("correctness", "ceilings", "training", "training_large", "determinism", "peers", "sampling", "profile")
 PACKAGES = (
     "torch",
     "transformers",

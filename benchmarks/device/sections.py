@@ -1,4 +1,4 @@
-"""Sections of the GPU benchmark: correctness, ceilings, training, peers, sampling and a profile.
+"""Sections of the GPU benchmark: correctness, ceilings, training, determinism, peers, sampling and a profile.
 
 A section is a function of sizes, device and clock, and yields records. All models have random weights. On a CPU, with
 small sizes, everything runs too, for the test suite; its figures then say nothing about a GPU.
@@ -29,13 +29,22 @@ from lima.config.sections import Decoding, Train
 from lima.inference import generate as sampling
 from lima.inference.model import Checkpoint
 from lima.records import Prompt, Provenance, Turn
-from lima.training import attention, base_model, fused_layers, launch, trainer, varlen_attention
+from lima.training import (
+    attention,
+    base_model,
+    determinism,
+    fused_layers,
+    launch,
+    trainer,
+    training_state,
+    varlen_attention,
+)
 from lima.training.cost_formulas import flops
 from lima.training.loss import LossModel
 from lima.training.packing import pack, plan
 from lima.training.throughput import known_peak, parameters, peak_memory
 from lima.training.tokenization import Encoded
-from lima.training.trainer import StepBatch
+from lima.training.trainer import Progress, StepBatch
 
 LAPTOP = Path(config.__file__).parent / "profiles" / "laptop.yaml"
 PEER = Path(__file__).parents[1] / "trainers" / "sft.py"
@@ -262,10 +271,16 @@ class Run:
 
     def step(self, number: int) -> float:
         """Take a step; return its loss."""
-        result = trainer.train_step(
+        return self.result_of(number).loss
+
+    def result_of(self, number: int) -> trainer.StepResult:
+        """Take a step."""
+        return trainer.train_step(
             self.steps[number], self.loss_model, self.optimizer, self.accelerator, self.train, stop=False
         )
-        return result.loss
+
+    def weights(self) -> torch.Tensor:
+        return torch.cat([weight.detach().flatten() for weight in self.loss_model.parameters()])
 
     def close(self) -> None:
         for undo in self.undo:
@@ -347,6 +362,64 @@ def training_large(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator
         f"one call per example, {micro:,}": lambda: trained({"micro_batch_tokens": micro}, varlen=False),
     }
     yield from guarded("training 7B", clock, parts, needed=15 if device.type == "cuda" else 0)
+
+
+# Determinism
+
+
+def repeated_runs(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator[Record]:
+    """`train.deterministic`: unequal weights after two runs and after a resumed one, and the price in tokens/s.
+
+    The deterministic parts run first: cuBLAS reads its workspace's size from the environment when it starts.
+    """
+    some = sizes.micro_batches[1]
+    with_it, without = ({"micro_batch_tokens": some, "deterministic": mode} | ALL for mode in (True, False))
+    dropping: dict[str, object] = {"residual_dropout": 0.2}
+    parts: dict[str, Callable[[], Record]] = {
+        "two runs": partial(_unequal, sizes, device, with_it | dropping, resumed=False),
+        "a resumed run": partial(_unequal, sizes, device, with_it | dropping, resumed=True),
+        f"all, deterministic, {some:,}": partial(_trained, sizes, "1.1B", device, with_it),
+        f"all, not deterministic, {some:,}": partial(_trained, sizes, "1.1B", device, without),
+        "two runs without it": partial(_unequal, sizes, device, without | dropping, resumed=False),
+    }
+    try:
+        yield from guarded("determinism", clock, parts)
+    finally:
+        determinism.configure(False)
+
+
+def _unequal(sizes: Sizes, device: torch.device, changes: dict[str, object], *, resumed: bool) -> Record:
+    """Weights of a model of two layers that differ between two runs; resumed: of which the second has a state."""
+    settings = sizes.models["1.1B"] | {"num_hidden_layers": 2}
+    train = recipe(sizes, **changes)
+    first = _final_weights(sizes, settings, device, train, states=None)
+    with tempfile.TemporaryDirectory() as folder:
+        second = _final_weights(sizes, settings, device, train, states=Path(folder) if resumed else None)
+    unequal = int((first != second).sum())
+    limit = {"limit": 0, "ok": unequal == 0} if train.deterministic else {}
+    return {"value": unequal, "unit": f"of {len(first):,} weights", **limit}
+
+
+def _final_weights(
+    sizes: Sizes, settings: dict[str, int], device: torch.device, train: Train, *, states: Path | None
+) -> torch.Tensor:
+    """Weights after all steps; with a folder, the run is stopped after its first step and resumed from its state."""
+    run = Run(sizes, settings, device, train)
+    try:
+        result = run.result_of(0)
+        if states:
+            metrics = trainer._step_metrics(run.steps[0], result, epoch=1, seconds=1.0)
+            kept = training_state.open_states(states / "work", run.accelerator, data=[], base=[], recipe=train)
+            kept.save(run.loss_model, run.optimizer, Progress((metrics,)))
+            run.close()
+            run = Run(sizes, settings, device, train)
+            kept = training_state.open_states(states / "work", run.accelerator, data=[], base=[], recipe=train)
+            assert kept.load(run.loss_model, run.optimizer).steps == 1
+        for number in range(1, sizes.steps + 1):
+            run.step(number)
+        return run.weights().cpu()
+    finally:
+        run.close()
 
 
 # Peers
@@ -604,9 +677,10 @@ SECTIONS: dict[str, tuple[Callable[[Sizes, torch.device, Clock], Iterator[Record
     # function, and seconds that it may take
     "correctness": (correctness, 45),
     "ceilings": (ceilings, 10),
-    "training": (training, 105),
-    "training_large": (training_large, 55),
-    "peers": (peers, 65),
+    "training": (training, 95),
+    "training_large": (training_large, 50),
+    "determinism": (repeated_runs, 30),
+    "peers": (peers, 55),
     "sampling": (sampling_speed, 40),
     "profile": (profile, 20),
 }

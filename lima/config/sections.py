@@ -230,6 +230,7 @@ class Train(Section):
     residual_precision: Literal["fp32", "bf16"]
     fused_layers: bool
     gradient_checkpointing: bool | Literal["selective"]
+    deterministic: bool
     max_loss: PositiveFloat
     state_steps: PositiveInt
     generation: Generation
@@ -253,6 +254,15 @@ class Train(Section):
         if self.micro_batch_tokens == "auto":
             raise ValueError("micro_batch_tokens is still auto; it is chosen when training starts")
         return self.micro_batch_tokens
+
+    @model_validator(mode="after")
+    def micro_batches_of_deterministic_runs_are_equal(self) -> Self:
+        if self.deterministic and self.micro_batch_tokens == "auto":
+            raise ValueError(
+                "micro_batch_tokens auto depends on the free memory, so runs with deterministic: true differ; set it "
+                "to a number"
+            )
+        return self
 
     @model_validator(mode="after")
     def residual_stream_is_at_most_as_narrow_as_the_computation(self) -> Self:

@@ -19,6 +19,7 @@ from lima.training import (
     attention,
     checkpoint,
     cost_formulas,
+    determinism,
     lora_layers,
     precision,
     residual_dropout,
@@ -36,11 +37,13 @@ class LaunchError(LimaError):
 
 
 def accelerator(recipe: Train) -> Accelerator:
-    """Create the Accelerator.
+    """Create the Accelerator, and set whether PyTorch is deterministic.
 
     Raises:
         LaunchError: The number of processes differs from the launcher's.
+        NotDeterministic: The environment does not allow train.deterministic.
     """
+    determinism.configure(recipe.deterministic)  # before CUDA starts
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     sharded = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     # without a GPU, processes communicate with gloo; DeepSpeed's default is another library

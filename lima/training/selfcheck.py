@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from lima.config.sections import Train
 from lima.errors import LimaError
 from lima.records import Example, Turn
-from lima.training import residual_dropout, tokenization
+from lima.training import determinism, residual_dropout, tokenization
 from lima.training.loss import LossModel
 from lima.training.packing import pack
 from lima.training.protocols import CausalLM, ChatTokenizer
@@ -74,6 +74,7 @@ def require(model: CausalLM, tokenizer: ChatTokenizer, eot_id: int, *, recipe: T
         raise SelfCheckFailed(f"{type(model).__name__} fails the self-check before training: {figures}; {fixes}")
 
 
+@determinism.report_unsupported()
 def run(model: CausalLM, tokenizer: ChatTokenizer, eot_id: int, *, recipe: Train) -> list[Check]:
     """Run all checks on a model prepared for training and not yet wrapped; only `positions` if they do not suffice."""
     positions = _positions(model, recipe)

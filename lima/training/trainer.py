@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from lima.config.sections import Train
 from lima.errors import LimaError, Stopped
 from lima.records import EpochMetrics, StepMetrics
-from lima.training import attention, fused_layers, precision
+from lima.training import attention, determinism, fused_layers, precision
 from lima.training.loss import LossModel, backward_factor, mean_loss
 from lima.training.packing import micro_batches_of_rank, packed_ahead, plan, split
 from lima.training.protocols import CausalLM
@@ -252,6 +252,7 @@ def learning_rate(step: int, *, steps: int, lr: float, lr_end: float) -> float:
     return lr + (lr_end - lr) * step / max(1, steps - 1)
 
 
+@determinism.report_unsupported()
 def train_step(
     step: StepBatch,
     loss_model: torch.nn.Module,
@@ -268,6 +269,7 @@ def train_step(
 
     Raises:
         TrainingError: The loss or the gradient's norm is not finite, or the loss exceeds train.max_loss.
+        NotDeterministic: With train.deterministic, an operation has no deterministic kernel.
     """
     for group in optimizer.param_groups:
         group["lr"] = step.lr

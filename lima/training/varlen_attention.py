@@ -4,7 +4,8 @@ One call per example starts a kernel per example and layer, and its shapes are n
 (FlashAttention) accept the boundaries of the examples instead. They need bf16 or fp16.
 
 A kernel is used only if its outputs and gradients for random numbers equal those of one call per example on the device
-of the training: its interface differs between versions, and each GPU has kernels of its own.
+of the training: its interface differs between versions, and each GPU has kernels of its own. In PyTorch's deterministic
+mode, its gradients must also be the same to the bit in several passes.
 """
 
 import inspect
@@ -23,6 +24,7 @@ MAX_WIDTH, WIDTH_STEP = 256, 8  # head widths of FlashAttention
 TOLERANCE = 0.02  # relative, of outputs and gradients; bf16 numbers have a relative spacing of up to 2^-7 = 0.008
 VERIFIED_LENGTHS = (5, 1, 130, 64)  # tokens of the examples in the comparison
 VERIFIED_CASES = ((None, None), (0.1, 7))  # scale and window of the comparison
+REPEATED_LENGTHS, REPEATS = (1500, 548), 8  # tokens of the examples, and passes, of the test for determinism
 
 
 class Attend(Protocol):
@@ -111,11 +113,12 @@ def torch_varlen(varlen_attn: Callable[..., Any]) -> Attend:
 
 
 def _flash_attention(package: Any) -> Attend:
-    """flash_attn_varlen_func of flash-attn 2 and 3."""
+    """flash_attn_varlen_func of flash-attn 2 and 3, which do not read PyTorch's deterministic mode."""
 
     def options(scale: float | None, window: int | None, grouped: bool) -> dict[str, object]:
         bounds = (-1, -1) if window is None else (window - 1, 0)
-        return {"softmax_scale": scale, "causal": True, "window_size": bounds}
+        chosen: dict[str, object] = {"softmax_scale": scale, "causal": True, "window_size": bounds}
+        return chosen | {"deterministic": True} if torch.are_deterministic_algorithms_enabled() else chosen
 
     return _attend(package.flash_attn_varlen_func, options)
 
@@ -163,10 +166,53 @@ def select(
             text = str(error) or type(error).__name__
             rejected.append(f"{kernel.name}: {text.splitlines()[0][:200]}")
             continue
-        if worst <= TOLERANCE:
+        if worst > TOLERANCE:
+            rejected.append(f"{kernel.name}: differs from one call per example by {worst:.2g}")
+        elif torch.are_deterministic_algorithms_enabled() and not repeatable(kernel, heads=heads, device=device):
+            rejected.append(f"{kernel.name}: its gradients differ between passes, which train.deterministic excludes")
+        else:
             return kernel, rejected
-        rejected.append(f"{kernel.name}: differs from one call per example by {worst:.2g}")
     return None, rejected
+
+
+def repeatable(kernel: Kernel, *, heads: tuple[int, int, int], device: str) -> bool:
+    """Whether the outputs and gradients of REPEATS passes over the same numbers are equal to the bit."""
+    *inputs, upstream = _random_row(REPEATED_LENGTHS, heads, device)
+    row = PackedRow(cumulative(REPEATED_LENGTHS).to(device), max(REPEATED_LENGTHS), kernel)
+    first: list[torch.Tensor] = []
+    for _ in range(REPEATS):
+        results = _passed(row, inputs, upstream, scale=None, window=None)
+        first = first or results
+        if not all(torch.equal(a, b) for a, b in zip(first, results, strict=True)):
+            return False
+    return True
+
+
+def _random_row(lengths: Sequence[int], heads: tuple[int, int, int], device: str) -> list[torch.Tensor]:
+    """Query, key, value and upstream gradient of random numbers in bf16, each (1, heads, tokens, width)."""
+    query_heads, key_heads, width = heads
+    generator = torch.Generator().manual_seed(17)
+    return [
+        torch.randn(1, size, sum(lengths), width, generator=generator).to(device, torch.bfloat16)
+        for size in (query_heads, key_heads, key_heads, query_heads)
+    ]
+
+
+def _passed(
+    row: PackedRow, tensors: Sequence[torch.Tensor], upstream: torch.Tensor, *, scale: float | None, window: int | None
+) -> list[torch.Tensor]:
+    """The output of the kernel, (1, heads, tokens, width), and the gradients of query, key and value.
+
+    Raises:
+        ValueError: The kernel does not support the heads.
+    """
+    inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+    query, key, value = inputs
+    output = row.attention(query, key, value, scale=scale, window=window)
+    if output is None:
+        raise ValueError(f"heads of width {query.shape[-1]} are not supported")
+    output = output.transpose(1, 2)
+    return [output, *torch.autograd.grad(output, inputs, upstream)]
 
 
 def difference(
@@ -179,20 +225,10 @@ def difference(
     device: str,
 ) -> float:
     """Largest relative difference ‖kernel − reference‖ / ‖reference‖ of the output and the three gradients."""
-    query_heads, key_heads, width = heads
-    tokens = sum(VERIFIED_LENGTHS)
-    generator = torch.Generator().manual_seed(17)
-    sizes = (query_heads, key_heads, key_heads, query_heads)
-    query, key, value, upstream = (
-        torch.randn(1, size, tokens, width, generator=generator).to(device, torch.bfloat16) for size in sizes
-    )
+    *inputs, upstream = _random_row(VERIFIED_LENGTHS, heads, device)
     row = PackedRow(cumulative(VERIFIED_LENGTHS).to(device), max(VERIFIED_LENGTHS), kernel)
-    inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
-    output = row.attention(*inputs, scale=scale, window=window)
-    if output is None:
-        raise ValueError(f"heads of width {width} are not supported")
-    results = [output.transpose(1, 2), *torch.autograd.grad(output.transpose(1, 2), inputs, upstream)]
-    exact_inputs = [tensor.float().requires_grad_() for tensor in (query, key, value)]
+    results = _passed(row, inputs, upstream, scale=scale, window=window)
+    exact_inputs = [tensor.float().requires_grad_() for tensor in inputs]
     exact = torch.cat(
         [
             reference(q, k, v, scale=scale, window=window)

@@ -41,7 +41,10 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
     assert [record for record in records if "error" in record] == []
     by_name = {(record["section"], record["name"]): record for record in records}
     assert all(record["ok"] for record in records if "limit" in record)
-    assert sum("limit" in record for record in records) == 8
+    assert sum("limit" in record for record in records) == 10
+    # runs on a CPU are equal to the bit with and without the deterministic mode
+    unequal = ("two runs", "a resumed run", "two runs without it")
+    assert [by_name["determinism", name]["value"] for name in unequal] == [0, 0, 0]
     assert by_name["correctness", "attention kernels"]["text"] == "none"
     assert "varlen_attn of PyTorch" in by_name["correctness", "attention kernels"]["rejected"][0]
     # a step of 100 tokens in half a second
@@ -53,6 +56,7 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
         "ceilings",
         "training 1.1B",
         "training 7B",
+        "determinism",
         "peers",
         "sampling",
         "profile",
@@ -60,7 +64,7 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
     assert len(by_name["profile", "top"]["rows"]) == 15
     assert sum(row["share"] for row in by_name["profile", "top"]["rows"]) <= 1.001
     printed = capsys.readouterr().out
-    assert printed == (tmp_path / "out" / "gpu.txt").read_text()
+    assert printed.endswith((tmp_path / "out" / "gpu.txt").read_text())  # DeepSpeed, where installed, prints a line
     assert "aten::mm" in printed
 
 

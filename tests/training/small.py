@@ -48,6 +48,7 @@ def recipe(**changes: object) -> Train:
         "residual_precision": "fp32",
         "fused_layers": False,
         "gradient_checkpointing": False,
+        "deterministic": False,
         "max_loss": 1000.0,
         "state_steps": 1000,
         "seed": 17,
