@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 import httpx
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -123,7 +123,13 @@ def follow(arm: str, commit: str) -> str:
     if remote := os.environ.get(checkout.REMOTE):
         variables[checkout.REMOTE] = remote
     for lost in range(LOST_WORKERS + 1):
-        run = run_deployment(DEPLOYMENT, parameters={"arm": arm}, timeout=0, job_variables={"env": variables})
+        run = run_deployment(
+            DEPLOYMENT,
+            parameters={"arm": arm},
+            timeout=0,
+            job_variables={"env": variables},
+            idempotency_key=f"{runtime.flow_run.id}/{arm}/{lost}",  # a repeated request starts no second run
+        )
         assert isinstance(run, FlowRun)
         state = _final(run)
         if not state.is_crashed() or lost == LOST_WORKERS:

@@ -13,6 +13,8 @@ health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[
   echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
   exit 1
 }
+# a server that restarts or has lost its database for some minutes fails no run: requests are repeated for 4 minutes
+export PREFECT_CLIENT_MAX_RETRIES=${PREFECT_CLIENT_MAX_RETRIES:-7} PREFECT_CLIENT_RETRY_EXTRA_CODES=${PREFECT_CLIENT_RETRY_EXTRA_CODES:-500,504}
 [ -z "${LIMA_DVC_REMOTE:-}" ] || dvc remote add --quiet --force --local --default lima "$LIMA_DVC_REMOTE"
 "$(dirname "$0")/deploy.sh"
 echo "start a run: prefect deployment run reproduce/reproduce --watch"

@@ -282,7 +282,7 @@ def test_every_parameter_of_a_flow_is_described_in_the_form(flow):
 @pytest.fixture
 def arm_runs(monkeypatch):
     """Flow runs of an arm that end in given states; an exception is raised by the server instead of an answer."""
-    started = []
+    started, keys = [], []
 
     def end_in(*ends):
         waiting = list(ends)
@@ -300,7 +300,9 @@ def arm_runs(monkeypatch):
                     raise end
                 return FlowRun(flow_id=uuid4(), state=end)
 
-        def run_deployment(name, *, parameters, timeout, job_variables):
+        def run_deployment(name, *, parameters, timeout, job_variables, idempotency_key):
+            assert idempotency_key not in keys, "the server would return the run that was lost"
+            keys.append(idempotency_key)
             started.append((name, parameters["arm"], job_variables["env"][checkout.COMMIT]))
             return FlowRun(flow_id=uuid4())
 

@@ -1,6 +1,7 @@
-"""The flow `ablations` on real servers: two workers with clones of their own, six arms, and a worker that is killed.
+"""The flow `ablations` on real servers: two workers with clones of their own and six arms, through three faults.
 
-It takes minutes: `make test-workers`. PostgreSQL's programs must be installed. LIMA_TEST_S3 is the address of an
+A worker is killed in training, the database is stopped for a minute, and Prefect's server is restarted. The test takes
+about half an hour: `make test-workers`. PostgreSQL's programs must be installed. LIMA_TEST_S3 is the address of an
 S3-compatible server, for the DVC remote and MLflow's artifacts; without it, both are folders.
 """
 
@@ -70,14 +71,18 @@ class Servers:
         logs = "\n".join(f"--- {name}\n{self.log(name).read_text()[-1500:]}" for name in self.running)
         raise AssertionError(f"{what}: not within {seconds} s\n{logs}")
 
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        process = self.running[name]
+        process.send_signal(number)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def end(self) -> None:
-        for process in reversed(self.running.values()):
-            process.terminate()
-            try:
-                process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for name in reversed(self.running):
+            self.stop(name)
 
 
 def run(servers: Servers, *words: str, cwd: Path) -> str:
@@ -98,6 +103,13 @@ def servers(tmp_path) -> Iterator[Servers]:
         shutil.rmtree(made.database, ignore_errors=True)
 
 
+def start_database(servers: Servers, port: int) -> None:
+    folder = servers.database
+    options = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
+    user = folder.stat().st_uid
+    servers.start("database", str(PROGRAMS[-1] / "postgres"), "-D", str(folder), *options, cwd=Path("/"), user=user)
+
+
 def postgresql(servers: Servers) -> int:
     """Start PostgreSQL with the databases prefect and mlflow; return its port."""
     folder, port, user = servers.database, free_port(), None
@@ -107,8 +119,7 @@ def postgresql(servers: Servers) -> int:
     words = [PROGRAMS[-1] / "initdb", "-D", folder, "-U", "lima", "-A", "trust"]
     made = subprocess.run(words, user=user, capture_output=True, text=True, cwd="/")
     assert made.returncode == 0, made.stdout + made.stderr
-    options = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-    servers.start("database", str(PROGRAMS[-1] / "postgres"), "-D", str(folder), *options, cwd=Path("/"), user=user)
+    start_database(servers, port)
     base = [str(PROGRAMS[-1] / "psql"), "-h", "127.0.0.1", "-p", str(port), "-U", "lima", "-d", "postgres", "-c"]
 
     def ready() -> bool:
@@ -161,13 +172,18 @@ def training_in(folder: Path) -> bool:
     return False
 
 
+def trainings(log: Path) -> int:
+    """How often the stage train was started, by the log of a worker."""
+    return log.read_text().count("Running stage 'train@")
+
+
 def bare(report: Path) -> str:
     """A report without times and without the addresses of its own checkout."""
     text = report.read_text()
     return re.sub(r"\d+(\.\d+)? ?(ms|s|min|h)\b|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?", "TIME", text)
 
 
-def test_two_workers_train_six_arms_although_one_is_killed(servers, clone):
+def test_two_workers_train_six_arms_although_a_worker_the_database_and_the_server_stop(servers, clone):
     origin = repository(servers, clone)
     remote, artifacts_folder = stores(servers)
     database = postgresql(servers)
@@ -178,13 +194,17 @@ def test_two_workers_train_six_arms_although_one_is_killed(servers, clone):
         *("--artifacts-destination", artifacts_folder),
         cwd=servers.folder,
     )
-    servers.start(
-        *("prefect", "prefect", "server", "start", "--port", str(prefect)),
-        cwd=servers.folder,
-        PREFECT_API_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://lima@127.0.0.1:{database}/prefect",
-    )
     api = f"http://127.0.0.1:{prefect}/api"
-    servers.wait("Prefect", lambda: answers(f"{api}/health"), seconds=600)
+
+    def start_prefect() -> None:
+        servers.start(
+            *("prefect", "prefect", "server", "start", "--port", str(prefect)),
+            cwd=servers.folder,
+            PREFECT_API_DATABASE_CONNECTION_URL=f"postgresql+asyncpg://lima@127.0.0.1:{database}/prefect",
+        )
+        servers.wait("Prefect", lambda: answers(f"{api}/health"), seconds=600)
+
+    start_prefect()
     servers.wait("MLflow", lambda: answers(f"http://127.0.0.1:{mlflow}/health"), seconds=600)
     servers.env |= {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}"}
     servers.env |= {"LIMA_DVC_REMOTE": remote}
@@ -200,6 +220,13 @@ def test_two_workers_train_six_arms_although_one_is_killed(servers, clone):
     flow = call(f"{api}/deployments/{deployment['id']}/create_flow_run", asked)["id"]
     servers.wait("training in worker-0", lambda: training_in(folders["worker-0"]), seconds=900)
     servers.running["worker-0"].send_signal(signal.SIGKILL)
+    servers.wait("training in worker-1", lambda: training_in(folders["worker-1"]), seconds=900)
+    servers.stop("database", signal.SIGINT)
+    time.sleep(60)
+    start_database(servers, database)
+    servers.wait("another arm in worker-1", lambda: trainings(servers.log("worker-1")) > 1, seconds=1800)
+    servers.stop("prefect", signal.SIGTERM)
+    start_prefect()
 
     def ended() -> dict | None:
         found = call(f"{api}/flow_runs/{flow}")
