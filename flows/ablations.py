@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import httpx
 from prefect import flow, get_run_logger, runtime, task
@@ -73,7 +74,7 @@ def arm(arm: str) -> None:
     params = config.load()
     config.entry(params.arms, "arm", arm)
     for address in stages(params, arm):
-        dvc.repro("--pull", address)
+        dvc.repeated(partial(dvc.repro, "--pull", address))
         push(address)
 
 
@@ -100,8 +101,7 @@ def validate(arms: Iterable[str]) -> None:
 def push(*addresses: str) -> None:
     """Share results and the run cache by the DVC remote; both are needed, so that no other clone repeats a stage."""
     for words in (("push", *addresses), ("push", "--run-cache", *addresses)):
-        for line in dvc.output(*words):
-            get_run_logger().info("%s", line)
+        dvc.repeated(partial(dvc.log, *words))
 
 
 def run_arms(params: Params, arms: Iterable[str]) -> list[str]:

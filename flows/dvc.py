@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from flows.supervise import INTERVAL
 
 RUN_ID = "PREFECT__FLOW_RUN_ID"  # set by a worker for the process of a flow run
+T = TypeVar("T")
 State = Literal["running", "done", "unchanged", "restored", "failed", "skipped"]
 PATTERNS: dict[str, State] = {
     r"^Running stage '[^']+'": "running",
@@ -30,6 +31,8 @@ PATTERNS: dict[str, State] = {
     r"failed to reproduce ('[^']+'(, | and )?)+": "failed",
     r"^(WARNING: )?Stages? .+ will be skipped due to this failure": "skipped",
 }
+UNREACHABLE = re.compile(r"could not connect|connection (refused|reset)|timed out|name resolution|unreachable", re.I)
+WAITS = (10, 30, 60, 120)  # seconds before a command is repeated because the DVC remote did not answer
 TAIL = 20  # last lines of a failed stage's output that the error repeats
 
 
@@ -95,6 +98,29 @@ def output(*arguments: str) -> Iterator[str]:
             raise
     if process.returncode:
         raise StageFailed(f"dvc {' '.join(arguments)} ended with status {process.returncode}:\n" + "\n".join(last))
+
+
+def log(*arguments: str) -> None:
+    """Run a DVC command; its output goes to the log of the flow run."""
+    for line in output(*arguments):
+        get_run_logger().info("%s", line)
+
+
+def repeated(command: Callable[[], T]) -> T:
+    """Run a DVC command that reads or writes the remote; repeat it while the remote does not answer.
+
+    Raises:
+        StageFailed: the command failed for another reason, or after the last wait of WAITS.
+    """
+    for wait in WAITS:
+        try:
+            return command()
+        except StageFailed as error:
+            if not UNREACHABLE.search(str(error)):
+                raise
+            get_run_logger().warning("the DVC remote does not answer; asking again in %d s\n%s", wait, error)
+            time.sleep(wait)
+    return command()
 
 
 @dataclass(frozen=True)

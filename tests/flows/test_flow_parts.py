@@ -352,3 +352,45 @@ def test_a_rejected_request_for_the_state_of_an_arm_is_an_error(arm_runs):
     arm_runs(status_error(404))
     with pytest.raises(PrefectHTTPStatusError):
         ablations.follow.fn("lima", "c0ffee")
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Run DVC commands that fail with the given messages, then succeed; return the waits between them."""
+    waits = []
+    monkeypatch.setattr(dvc.time, "sleep", waits.append)
+    monkeypatch.setattr(dvc, "get_run_logger", lambda: logging.getLogger("flow"))
+
+    def run(*messages):
+        left = list(messages)
+
+        def command():
+            if left:
+                raise dvc.StageFailed(left.pop(0))
+            return "done"
+
+        return dvc.repeated(command)
+
+    return run, waits
+
+
+def test_a_remote_that_does_not_answer_is_asked_again(commands, caplog):
+    run, waits = commands
+    refused = 'unexpected error - Could not connect to the endpoint URL: "http://127.0.0.1:1/x"'
+    assert run(refused, "timed out") == "done"
+    assert waits == [10, 30]
+    assert "the DVC remote does not answer; asking again in 10 s" in caplog.text
+
+
+def test_a_remote_that_never_answers_is_an_error_with_its_address(commands):
+    run, waits = commands
+    with pytest.raises(dvc.StageFailed, match="unreachable: store"):
+        run(*["unreachable: store"] * 9)
+    assert waits == list(dvc.WAITS)
+
+
+def test_a_command_that_fails_otherwise_is_not_repeated(commands):
+    run, waits = commands
+    with pytest.raises(dvc.StageFailed, match="a rule"):
+        run("a rule")
+    assert not waits
