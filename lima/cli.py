@@ -194,7 +194,9 @@ def plan(
     params = config.load()
     for arm in arms:
         config.entry(params.arms, "arm", arm)
-    machine = training_plan.Machine(nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu), mfu)
+    machine = training_plan.Machine(
+        nodes, gpus, memory, config.entry(PEAKS, "GPU", gpu, place="the table of peak FLOP/s"), mfu
+    )
     typer.echo(training_plan.render(arms, params, machine, price=price))
     if not any(strategy.fits for strategy in training_plan.fits(params, machine)):
         raise typer.Exit(1)

@@ -44,10 +44,11 @@ class Finding(NamedTuple):
 def diagnose() -> list[Finding]:
     """Run every check. Without a params.yaml the checks of the project are skipped."""
     findings = [python(sys.version_info[:3]), *packages(), disk(Path.cwd()), memory(), gpu(), cores()]
-    findings += [dvc_remote(Path(".dvc")), *servers(os.environ), *locked(storage.WORK / "locks")]
+    findings += servers(os.environ)
     if not Path("params.yaml").exists():
         text = f"params.yaml not found in {Path.cwd()}; change to a project, or create one with `lima init DUMP`"
         return [*findings, Finding("problem", "project", text)]
+    findings += [dvc_remote(Path(".dvc")), *locked(storage.WORK / "locks")]
     try:
         params = config.load()
         profiles.check_paths(params)

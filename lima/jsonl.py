@@ -57,6 +57,16 @@ def pick(path: Path, kind: type[R], ids: Collection[str]) -> Iterator[R]:
             yield _record(path, number, line, kind)
 
 
+def writer(path: Path) -> str:
+    """Name the command that writes a result, data/STAGE/KEY/FILE, or data/STAGE/FILE of a stage without keys."""
+    match path.parts:
+        case ("data", stage, _):
+            return f"run `dvc repro {stage}`"
+        case ("data", stage, key, *_):
+            return f"run `dvc repro {stage}@{key}`"
+    return "correct the path, or run the stage that writes it"
+
+
 def lines(path: Path, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file with their numbers, blank ones only if `blank`.
 
@@ -64,7 +74,7 @@ def lines(path: Path, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
         LimaError: the file does not exist.
     """
     if not path.exists():
-        raise LimaError(f"{path} not found; run the stage that writes it")
+        raise LimaError(f"{path} not found; {writer(path)}")
     with path.open("rb") as file:
         yield from ((number, line) for number, line in enumerate(file, start=1) if blank or not line.isspace())
 

@@ -32,8 +32,9 @@ def check(model: str, params: config.Params, *, colour: bool) -> tuple[str, bool
     Returns:
         The checks and an example as text, and whether all checks passed.
     """
-    from lima.training import launch, selfcheck
+    from lima.training import launch, library_output, selfcheck
 
+    library_output.reduce()
     with _folder(model, params) as folder:
         prepared, tokenizer, eot_id = launch.starting_point(folder, params.train)
         checks = selfcheck.run(prepared, tokenizer, eot_id, recipe=params.train)

@@ -196,13 +196,14 @@ def render_plan(proposal: Plan) -> str:
     lines = [threshold_preview.render(s.preview, s.thresholds) for s in proposal.sources]
     lines.append(f"\narm {ARM}: {proposal.size} examples")
     for s in proposal.sources:
-        why = (
-            "the thresholds of the paper's project"
-            if s.thresholds == s.preview.thresholds
-            else "the thresholds marked * in the table"
-        )
+        if s.thresholds == Thresholds(None, None):
+            why = ""
+        else:
+            why = (
+                " at the default thresholds" if s.thresholds == s.preview.thresholds else " at the thresholds marked *"
+            )
         more = "; read without --limit for all" if s.preview.limited else ""
-        lines.append(f"  {s.name}: {s.examples} of {s.available:,} at {why}, {s.held_out} held out{more}")
+        lines.append(f"  {s.name}: {s.examples} of {s.available:,}{why}, {s.held_out} held out{more}")
     if proposal.unfiltered:
         lines.append(f"arm unfiltered: {sum(proposal.unfiltered.values())} examples without filters, for comparison")
     return "\n".join(lines)

@@ -44,6 +44,7 @@ class Preview(NamedTuple):
     with_response: int  # candidates that the pool `unfiltered` is drawn from, before the rules common to all sources
     limited: bool  # reading stopped at the limit
     bad_rows: int
+    first_bad: str  # place and reason of the first bad row; "" without one
     thresholds: Thresholds  # those of params.yaml
     kept: dict[Thresholds, int]  # examples at each combination, that of params.yaml among them
     sites: int  # sites with an example at the most lenient combination
@@ -61,6 +62,7 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
     grid = combinations(present)
     lenient = _with(settings, reader, _most_lenient(grid))
     tally, counts = ReadStats(), Counter[str]()
+    bad: list[str] = []
     measured: dict[str, tuple[int, int]] = {}  # votes and characters of each example
 
     def offered() -> Iterator[Candidate]:
@@ -74,6 +76,7 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
                     return
             elif row.reason == BAD_ROW:
                 counts["bad_rows"] += 1
+                bad.extend([] if bad else [f"{row.place}: {row.detail}"])
 
     def passing() -> Iterator[tuple[Candidate, Outcome]]:
         apply = partial(rules.apply, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
@@ -93,6 +96,7 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
         with_response=counts["with_response"],
         limited=counts["candidates"] == limit,
         bad_rows=counts["bad_rows"],
+        first_bad=next(iter(bad), ""),
         thresholds=present,
         kept={t: sum(_passes(*measured[example.id], t) for example in kept) for t in grid},
         sites=len({example.provenance.site for example in kept}),
@@ -129,12 +133,17 @@ def suggest(preview: Preview, needed: int) -> Thresholds:
 
 
 def render(preview: Preview, chosen: Thresholds) -> str:
-    """Format the counts as a table: a row per number of votes, a column per length; * marks the chosen combination."""
+    """Format the counts as a table: a row per number of votes, a column per length; * marks the chosen combination.
+
+    A reader without votes has one row, without a label.
+    """
     lines = [
         f"{preview.path}: {preview.reader}, {preview.candidates:,} candidates"
         + (" (first ones only)" if preview.limited else "")
         + (f", {preview.bad_rows:,} bad rows" if preview.bad_rows else "")
     ]
+    if preview.first_bad:
+        lines.append(f"  first bad row: {visible_line(preview.first_bad)}")
     bounds = list(dict.fromkeys(t.bounds for t in preview.kept))
     titles = [f"{b.min_chars:,} to {b.max_chars:,} chars" if b else "examples" for b in bounds]
     widths = [max(len(title), 10) for title in titles]
@@ -146,7 +155,7 @@ def render(preview: Preview, chosen: Thresholds) -> str:
             f"  {preview.kept[t]:>{width},}{'*' if t == chosen else ' '}"
             for t, width in zip((Thresholds(score, b) for b in bounds), widths, strict=True)
         ]
-        lines.append(f"  {'any votes' if score is None else f'votes ≥ {score}':<12}" + "".join(cells).rstrip())
+        lines.append(f"  {'' if score is None else f'votes ≥ {score}':<12}" + "".join(cells).rstrip())
     if preview.prompts:
         lines.append(f"  {sum(preview.prompts.values()):,} rows without an answer can be test prompts")
     return visible("\n".join(lines))

@@ -122,3 +122,4 @@ def test_a_folder_without_a_project_ends_with_status_1(tmp_path):
     )
     assert done.returncode == 1
     assert "params.yaml not found" in done.stdout and "\x1b" not in done.stdout
+    assert "dvc init" not in done.stdout  # `lima init` creates the DVC project, too

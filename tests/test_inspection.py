@@ -172,7 +172,7 @@ def test_a_subreddit_of_params_yaml_of_which_no_row_is_there_is_named(tmp_path):
 
 def test_a_dump_of_no_known_kind_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(DumpError, match="holds nothing that can be read"):
+    with pytest.raises(DumpError, match=r"is in no known format: 1 × \.txt"):
         inspect(tmp_path, P)
 
 

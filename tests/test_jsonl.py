@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -56,8 +57,11 @@ def test_a_broken_line_is_named_with_its_place_and_what_is_wrong(tmp_path, case)
 
 
 def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
-    with pytest.raises(LimaError, match=r"turns\.jsonl not found; run the stage that writes it"):
+    with pytest.raises(LimaError, match=r"turns\.jsonl not found; correct the path, or run the stage that writes it"):
         list(jsonl.read(tmp_path / "turns.jsonl", Turn))
+    for path, stage in {"data/select/own/chosen.json": "select@own", "data/prompts/test.jsonl": "prompts"}.items():
+        with pytest.raises(LimaError, match=rf"{path} not found; run `dvc repro {stage}`$"):
+            list(jsonl.read(Path(path), Turn))
 
 
 def test_blank_lines_are_skipped_and_counted_in_the_line_number_of_an_error(tmp_path):

@@ -62,6 +62,7 @@ def preview_of(kept, *, reader="stack_exchange", with_response=100):
         with_response=with_response,
         limited=False,
         bad_rows=0,
+        first_bad="",
         thresholds=next(iter(kept)),
         kept=kept,
         sites=1,
@@ -87,6 +88,15 @@ def test_a_dump_without_examples_is_an_error_with_the_table():
     empty = {"beer": preview_of({Thresholds(10, Bounds(1200, 4096)): 0})}
     with pytest.raises(InitError, match=r"no training examples .*\n.*beer.7z: stack_exchange, 100 candidates"):
         project_init.plan(empty, PROPOSED)
+
+
+def test_the_first_bad_row_is_shown_with_its_reason(tmp_path):
+    rows = [["a", 3], ["a", "b"], ["a", 4]]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"conversations": row}) + "\n" for row in rows))
+    preview = threshold_preview.read(tmp_path / "a.jsonl", PARAMS.filter, limit=None)
+    shown = threshold_preview.render(preview, preview.thresholds)
+    assert ", 2 bad rows\n" in shown and "first bad row: " in shown and "a.jsonl:1: conversations.1: " in shown
+    assert "votes" not in shown  # chat rows have none
 
 
 @pytest.mark.parametrize(

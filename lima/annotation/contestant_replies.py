@@ -53,16 +53,18 @@ def _from_endpoint(params: Params, served: EndpointContestant) -> Reply:
 def _from_checkpoint(params: Params, folder: Path) -> Reply:
     """One response at a time: concurrent ones of the same checkpoint wait."""
     if not (folder / "config.json").exists():
-        raise LimaError(f"{folder} has no checkpoint; run the stage that writes it")
+        raise LimaError(f"{folder} has no checkpoint; {jsonl.writer(folder / 'config.json')}")
     lock = Lock()
     loaded: list[Checkpoint] = []
 
     def reply(messages: Sequence[Turn], conversation: str, sample: int) -> Iterator[str]:
         from lima.inference import model, streaming  # imports torch and transformers, which takes seconds
+        from lima.training import library_output
 
         decoding = params.sample.decoding
         with lock:
             if not loaded:
+                library_output.reduce()
                 loaded.append(model.load(folder, precision=decoding.precision))
             yield from streaming.stream_text(loaded[0], messages, decoding, conversation=conversation, sample=sample)
 

@@ -1,5 +1,6 @@
 """Typed parameters: params.yaml is read and validated here only."""
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -232,7 +233,8 @@ def load(path: Path = Path("params.yaml")) -> Params:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError as error:
         raise ParamsError(
-            f"{path} not found in {Path.cwd()}; run from the repository root or create it by `lima profile use laptop`"
+            f"{path} not found in {Path.cwd()}; change to a project, or create one: from your dumps with "
+            "`lima init DUMP`, in a clone with `lima profile use laptop`"
         ) from error
     except YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
@@ -256,16 +258,14 @@ def check(values: object, *, name: str) -> Params:
         raise ParamsError("\n  ".join([f"{name} is invalid:", *_messages(error)])) from error
 
 
-def entry(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
-    """Return one entry of a registry.
+def entry(registry: Mapping[str, Entry], kind: str, name: str, *, place: str = "params.yaml") -> Entry:
+    """Return one entry of a registry, which `place` contains.
 
     Raises:
         ParamsError: the name is unknown; the message lists the known ones.
     """
     if name not in registry:
-        raise ParamsError(
-            f"unknown {kind}: {name!r}; params.yaml has {', '.join(registry)}{_suggestion(name, registry)}"
-        )
+        raise ParamsError(f"unknown {kind}: {name!r}; {place} has {', '.join(registry)}{_suggestion(name, registry)}")
     return registry[name]
 
 
@@ -305,6 +305,11 @@ def _message(error: ErrorDetails, missing: Sequence[tuple[int | str, ...]]) -> s
             similar = get_close_matches(str(key), wanted, n=1)
             fix = f"rename it to {similar[0]}, which is missing" if similar else "remove it"
             return f"unknown key with the value {_shown(error['input'])}; {fix}"
+        case "union_tag_invalid":
+            tag, known = error["ctx"]["tag"], re.findall(r"'([^']+)'", error["ctx"]["expected_tags"])
+            return f"unknown kind: {tag!r}; use one of {', '.join(known)}{_suggestion(tag, known)}"
+        case "union_tag_not_found":
+            return f"missing key: kind, in {_shown(error['input'])}; add it"
         case "value_error":
             return str(error["ctx"]["error"])  # raised by the models here; its text contains the value
         case _:

@@ -1,6 +1,7 @@
 """Format detection: the reader of a dump by its content. Only `lima inspect` needs it; stages read params.yaml."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -23,13 +24,17 @@ SHAPES = (
 )
 SEVEN_ZIP, ZSTANDARD, BOM = b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 FIRST = 100  # rows of a compressed file or a table that are examined
+LISTED = 4  # endings of files in a message
 HEAD = 1 << 16  # bytes at the start of a file that are examined
-SOUGHT = (
-    "a Stack Exchange archive (.7z) or Posts.xml; a saved wikiHow page (.html) or a crawl of them (.warc, .warc.gz); "
-    "Reddit's rows (.zst, or JSON lines with a subreddit); a Super-Natural Instructions task (JSON with Definition "
-    "and Instances); chat rows as JSON lines, JSON, CSV, Parquet or Arrow, also .gz or .zst (messages; conversations; "
-    "instruction and output; prompt and response or completion; chosen; OASST's trees); authored rows (id, group, "
-    "messages); an adversarial suite (id, group, family, expects)"
+FORMATS = (
+    "Stack Exchange: an archive (.7z), or a folder with Posts.xml",
+    "wikiHow: saved pages (.html), or a crawl of them (.warc, .warc.gz)",
+    "Reddit: .zst files, or JSON lines with `subreddit`",
+    "Super-Natural Instructions: JSON tasks with `Definition` and `Instances`",
+    "chat rows: JSON lines, JSON, CSV, Parquet or Arrow, also .gz or .zst, with `messages`, `conversations`, "
+    "`instruction` and `output`, `prompt` and `response` or `completion`, `chosen`, or OASST's trees",
+    "hand-written examples: JSON lines with `id`, `group` and `messages`",
+    "adversarial prompts: JSON lines with `id`, `group`, `family` and `expects`",
 )
 
 
@@ -41,8 +46,17 @@ def detect(path: Path) -> str:
             return name
     if not any(file.stat().st_size for file in found):
         raise DumpError(f"{path} is empty; fetch it again, or take it away")
-    shown = (_torn(found[0]) if found else "") or next(filter(None, map(_unknown, found)), "")
-    raise DumpError(f"{path} holds nothing that can be read{shown}; looked for {SOUGHT}")
+    problem = (_torn(found[0]) if found else "") or next(filter(None, map(_unknown, found)), "")
+    if problem:
+        raise DumpError(f"{path} is in no known format: {problem}")
+    raise DumpError("\n  ".join([f"{path} is in no known format: {_endings(found)}; the known formats are", *FORMATS]))
+
+
+def _endings(found: list[Path]) -> str:
+    """The number of files per ending, most frequent first."""
+    counts = Counter(file.suffix.lower() or "without an ending" for file in found)
+    shown = [f"{count} × {ending}" for ending, count in counts.most_common(LISTED)]
+    return ", ".join(shown) + (", …" if len(counts) > LISTED else "")
 
 
 def _plugin(file: Path) -> str | None:
@@ -83,13 +97,14 @@ def _row_kind(file: Path) -> str | None:
 
 
 def _unknown(file: Path) -> str:
-    """Describe the rows of a file that no reader accepts; "" without rows."""
+    """Describe the rows of a file that no reader accepts, or the damage of the file; "" without rows."""
     if not file.name.lower().endswith(containers.SUFFIXES):
         return ""
-    with suppress(DumpError):
+    try:
         values = [row.value for row in islice(containers.rows(file), FIRST) if isinstance(row.value, dict)]
-        return f" ({file} has {layouts.keys(values)}; {layouts.WAY_OUT})" if values else ""
-    return ""
+    except DumpError as error:
+        return str(error)
+    return f"{file} has {layouts.keys(values)}; {layouts.WAY_OUT}" if values else ""
 
 
 def _records(file: Path, head: bytes) -> Iterator[Any]:
@@ -115,7 +130,7 @@ def _torn(file: Path) -> str:
             return ""
         json_rows.loads(raw.partition(b"\n")[0])
     except RowError as error:
-        return f" ({file}:1 is {error})"
+        return f"{file}:1 is {error}; correct the row, or fetch the file again"
     return ""
 
 

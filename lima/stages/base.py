@@ -9,8 +9,12 @@ from lima.parallel import progress
 def main(name: str) -> None:
     params = config.load()
     source = config.entry(params.models, "model", name)
-    from lima.training import base_model  # imported here, since loading torch and transformers takes seconds
+    from lima.training import (
+        base_model,
+        library_output,
+    )  # imported here, since loading torch and transformers takes seconds
 
+    library_output.reduce()
     with storage.publish("base", name) as folder, progress.phase(f"{name}: convert the model"):
         parameters = base_model.write(source, folder, seed=params.base.seed)
     print(f"{name}: {parameters / 1e6:.1f} million parameters, from {source.kind}")

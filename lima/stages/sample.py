@@ -134,8 +134,10 @@ def from_folder(folder: Path, prompts: PromptSets, contestant: str, params: Para
     A killed run continues after its last finished batch.
     """
     from lima.inference import generate, likelihood, model  # loading torch and transformers takes seconds
+    from lima.training import library_output
 
     settings = params.sample
+    library_output.reduce()
     loaded = model.load(folder, precision=settings.decoding.precision)
     weights = [contestant, files_digest(folder), files_digest(generation_cache.CODE)]
 

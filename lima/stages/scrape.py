@@ -142,7 +142,8 @@ def check(count: int, dropped: Path, *, rows: int, limit: float) -> None:
         raise ScrapeError(
             f"{count} of {rows} rows cannot be read ({count / max(rows, 1):.1%}), more than scrape.max_bad_share "
             f"{limit:.1%}; the first:{listed}\nall of them are in {dropped}; "
-            "repair or download the dump again, or raise scrape.max_bad_share in params.yaml"
+            "repair or download the dump again, correct its reader in params.yaml (`lima inspect DUMP` shows the "
+            "format), or raise scrape.max_bad_share"
         )
 
 

@@ -48,7 +48,7 @@ def main(arm: str) -> None:
         epoch=winner.epoch,
         checkpoint=str(trained / winner.checkpoint),
         digest=winner.digest,
-        why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts, says "
+        why=f"win − lose of {winner.score:+.3f} against the untuned base on {len(prompts)} dev prompts by "
         f"{annotator_name(params)}; the best of epochs {epochs[0]} to {epochs[-1]}, the earliest of equals",
     )
     with storage.publish("select", arm) as folder:
@@ -87,7 +87,9 @@ def answers(
     if path.exists():
         return list(jsonl.read(path, Response))
     from lima.inference import generate, model  # imported here, since loading torch and transformers takes seconds
+    from lima.training import library_output
 
+    library_output.reduce()
     loaded = model.load(folder, precision=decoding.precision)
     batches = BatchCache(kept / "batches", depends)
     generated = generate.generate(loaded, prompts, contestant=name, samples=1, decoding=decoding, batches=batches)

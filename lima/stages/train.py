@@ -97,8 +97,14 @@ def main(arm: str) -> None:
     job = job_of(arm)
     require_validated(arm, job.train)
 
-    from lima.training import checkpoint, launch, selfcheck  # imported here, since loading torch takes seconds
+    from lima.training import (
+        checkpoint,
+        launch,
+        library_output,
+        selfcheck,
+    )  # imported here, since loading torch takes seconds
 
+    library_output.reduce()
     recipe = job.params.train
     accelerator = launch.accelerator(recipe)
     recipe = launch.with_micro_batches(recipe, job.base, accelerator)

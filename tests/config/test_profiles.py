@@ -206,6 +206,16 @@ WRONG = {
         "rul: finished",
         r"  select\.annotator\.rule: missing key",
     ),
+    "a kind that is misspelt": (
+        "longest: {kind: baseline,",
+        "longest: {kind: basline,",
+        r"  panels\.preference\.longest: unknown kind: 'basline'; use one of [a-z, ]*; did you mean baseline\?$",
+    ),
+    "a kind that is missing": (
+        "longest: {kind: baseline, rule",
+        "longest: {rule",
+        r"  panels\.preference\.longest: missing key: kind, in \{'rule': 'longest'\}; add it$",
+    ),
     "nothing": ((ROOT / "params.yaml").read_text(), "", r"params\.yaml is empty; `lima profile use laptop --force`"),
     "a word": ((ROOT / "params.yaml").read_text(), "laptop", r"params\.yaml is not a mapping of sections: 'laptop'"),
     "not YAML": ("profile: laptop", "profile: [", r"is not valid YAML"),
@@ -482,7 +492,9 @@ def test_the_flow_checks_the_inputs_before_any_stage(checkout):
 
 
 def test_a_missing_file_says_where_to_start(checkout):
-    with pytest.raises(ParamsError, match=r"params\.yaml not found in .*; run from the repository root"):
+    with pytest.raises(
+        ParamsError, match=r"params\.yaml not found in .*; change to a project, or create one: .*`lima init DUMP`"
+    ):
         config.load()
 
 

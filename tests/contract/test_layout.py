@@ -34,7 +34,10 @@ NO_DEPENDENCY = {
     "tracking",
 }
 NO_DEPENDENCY |= {f"inference/{name}" for name in ("adaptive_concurrency", "generation_cache", "response_cache")}
-NO_DEPENDENCY |= {f"training/{name}" for name in ("disk_space", "fingerprint", "protocols", "selfcheck", "throughput")}
+NO_DEPENDENCY |= {
+    f"training/{name}"
+    for name in ("disk_space", "fingerprint", "library_output", "protocols", "selfcheck", "throughput")
+}
 LAZY = "__getattr__ = lazy_names("  # in an `__init__` that imports nothing itself
 # files that modules read from the package
 DATA = {

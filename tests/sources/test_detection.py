@@ -71,7 +71,7 @@ def test_a_folder_is_known_by_the_first_file_that_tells(tmp_path):
 def test_what_nobody_reads_is_told_what_was_looked_for(tmp_path, content):
     path = tmp_path / "unknown"
     path.write_bytes(content)
-    with pytest.raises(DumpError, match=r"unknown holds nothing that can be read; looked for a Stack Exchange archive"):
+    with pytest.raises(DumpError, match=r"unknown is in no known format: 1 × without an ending; the known .*\n  Stack"):
         detection.detect(path)
 
 
@@ -94,7 +94,7 @@ def test_an_empty_dump_is_told_to_be_empty(tmp_path):
 def test_json_that_is_cut_short_is_told_where(tmp_path, content):
     path = tmp_path / "rows.ndjson"
     path.write_bytes(content)
-    with pytest.raises(DumpError, match=r"holds nothing that can be read \(\S*rows\.ndjson:1 is no JSON: .*\); looked"):
+    with pytest.raises(DumpError, match=r"is in no known format: \S*rows\.ndjson:1 is no JSON: .*; correct the row"):
         detection.detect(path)
 
 

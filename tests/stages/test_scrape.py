@@ -84,7 +84,7 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_older_result(dump):
     told = str(error.value)
     assert "7 of 100 rows cannot be read (7.0%), more than scrape.max_bad_share 2.0%" in told
     assert [line.split(": ")[0] for line in told.split("\n")[1:-1]] == [f"  {dump}:{n}" for n in range(95, 100)]
-    assert "or raise scrape.max_bad_share in params.yaml" in told
+    assert "`lima inspect DUMP` shows the format), or raise scrape.max_bad_share" in told
     listed = Path(told.split("all of them are in ")[1].split(";")[0])
     assert listed.read_text().count('"reason":"bad_row"') == 7
     assert json.loads((OUT / "stats.json").read_text())["candidates"] == 50

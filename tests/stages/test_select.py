@@ -87,7 +87,7 @@ def test_every_epoch_is_scored_against_the_base_and_the_best_is_chosen(published
     record = chosen()
     assert (record.epoch, record.digest) == (best.epoch, best.digest)
     assert record.checkpoint == f"data/train/lima/epoch-{best.epoch:02}"
-    assert f"win − lose of {best.score:+.3f} against the untuned base on 4 dev prompts, says longest" in record.why
+    assert f"win − lose of {best.score:+.3f} against the untuned base on 4 dev prompts by longest" in record.why
 
 
 def test_a_checkpoint_equal_to_the_base_ties_with_it_everywhere(published):
