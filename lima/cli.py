@@ -97,6 +97,12 @@ def init(
     min_score: Annotated[int | None, typer.Option(help="Fewest votes of a response, one of the table.")] = None,
     min_chars: Annotated[int | None, typer.Option(help="Fewest characters of a response, one of the table.")] = None,
     license: Annotated[str | None, typer.Option(help="License of the dumps. [default: by format, or unknown]")] = None,
+    short: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Short hand-written examples of a second arm, besides those of the dumps. [default: 0]"
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Count only this number of candidates per dump.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; use the options and the proposals.")] = False,
     dry_run: Annotated[
@@ -108,7 +114,20 @@ def init(
     from lima import project_commands
 
     options = project_commands.Options(
-        dumps, out, base, size, judge_url, judge_model, judge_key, min_score, min_chars, license, limit, dry_run, force
+        dumps,
+        out,
+        base,
+        size,
+        judge_url,
+        judge_model,
+        judge_key,
+        min_score,
+        min_chars,
+        license,
+        short,
+        limit,
+        dry_run,
+        force,
     )
     project_commands.init(options, ask=not yes and sys.stdin.isatty() and sys.stdout.isatty())
 

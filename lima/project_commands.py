@@ -8,6 +8,8 @@ import typer
 from lima import project_init, threshold_preview
 from lima.config import profiles
 
+FEW = 100  # examples, up to which few training steps are a concern
+SHORT_EXAMPLES = 30  # as in the profile laptop
 SIZE = 16  # training examples, as in the profile laptop: minutes on a CPU
 
 
@@ -22,6 +24,7 @@ class Options(NamedTuple):
     min_score: int | None
     min_chars: int | None
     license: str | None
+    short: int | None
     limit: int | None
     dry_run: bool
     force: bool
@@ -37,6 +40,7 @@ def init(options: Options, *, ask: bool) -> None:
     project_init.check_folder(options.out, force=options.force or options.dry_run)
     project_init.base_model(options.base)  # wrong options are reported before the dumps are read
     project_init.read_judge(options.judge_url, options.judge_model, options.judge_key)
+    project_init.check_short(options.short or 0)
     settings = profiles.load(profiles.WHOLE).filter
     previews = project_init.preview(options.dumps, settings, limit=options.limit)
     if ask:
@@ -50,11 +54,18 @@ def init(options: Options, *, ask: bool) -> None:
         min_score=options.min_score,
         min_chars=options.min_chars,
         license=options.license,
+        short=options.short or 0,
     )
+    project_init.check_short(choices.short)
     proposal = project_init.plan(previews, choices)
-    typer.echo(project_init.render_plan(proposal))
+    typer.echo(project_init.render_plan(proposal, choices.short))
     if proposal.size < choices.size:
         typer.echo(f"note: {choices.size} examples requested, {proposal.size} available; add dumps for more")
+    if not choices.short and proposal.size <= FEW:
+        typer.echo(
+            f"note: few training steps change little; --short {SHORT_EXAMPLES} adds an arm that also has "
+            "short hand-written examples, and compares both"
+        )
     if options.dry_run or (ask and not typer.confirm(f"Write the project to {options.out}?", default=True)):
         typer.echo("nothing written")
         return
@@ -70,14 +81,18 @@ def init(options: Options, *, ask: bool) -> None:
 
 def _asked(options: Options) -> Options:
     """Ask for the options that are None."""
-    base, size, url, model, key = options.base, options.size, options.judge_url, options.judge_model, options.judge_key
+    base, size, short = options.base, options.size, options.short
+    url, model, key = options.judge_url, options.judge_model, options.judge_key
     if base is None:
         base = typer.prompt("Base model (folder, .gguf file, or ORGANIZATION/NAME@REVISION)", default="smollm2-135m")
     if size is None:
         size = typer.prompt("Training examples", default=SIZE, type=int)
+    if short is None:
+        text = "Short hand-written examples for a second arm, besides yours (0: no such arm)"
+        short = typer.prompt(text, default=0, type=int)
     if url is None:
         url = typer.prompt("URL of a judge's server (empty: no judge)", default="", show_default=False)
         if url:
             model = typer.prompt("Model of the judge")
             key = typer.prompt("Environment variable with its API key (empty: none)", default="", show_default=False)
-    return options._replace(base=base, size=size, judge_url=url or None, judge_model=model, judge_key=key)
+    return options._replace(base=base, size=size, short=short, judge_url=url or None, judge_model=model, judge_key=key)

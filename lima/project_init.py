@@ -21,6 +21,7 @@ from lima.errors import LimaError
 from lima.threshold_preview import Preview, Thresholds
 
 ARM = "own"
+SHORT, SHORT_ARM = "authored_short", "own-short"  # source and arm of the short hand-written examples
 FILES = (  # of the checkout, or of share/lima of an installed package, that a project contains
     "dvc.yaml",
     ".dvc/config",
@@ -31,6 +32,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/authored/group_a_dev.jsonl",
     "corpus/authored/group_a_train.jsonl",
     "corpus/authored/group_b_test.jsonl",
+    "corpus/authored_short/group_a_train.jsonl",
     "corpus/dialogues/openings.jsonl",
     "corpus/dialogues/scripts.jsonl",
     "corpus/edits/none.jsonl",
@@ -44,7 +46,7 @@ SHARE = "share/lima"  # where a wheel installs FILES, below the environment's fo
 IGNORED_AT_ROOT = ("lima", "data/", "work/", "reports/", "mlflow.db*", "mlartifacts/")
 IGNORED = "".join([*(f"/{name}\n" for name in IGNORED_AT_ROOT), "__pycache__/\n", ".publish/\n"])
 LICENSES = {"stack_exchange": "CC BY-SA", "natural_instructions": "Apache-2.0"}  # of the published dumps
-RESERVED = ("authored", "adversarial", "dialogues")  # sources of every project
+RESERVED = ("authored", SHORT, "adversarial", "dialogues")  # sources of every project
 HELD_OUT = 2  # examples per source for perplexity, as in the profile laptop
 MARGIN = 1.1  # examples needed per example of the arm: mix drops overlaps with test prompts and held-out examples
 PER_SITE = 1  # examples per task of Super-Natural Instructions, §2.1
@@ -79,6 +81,7 @@ class Choices(NamedTuple):
     min_score: int | None
     min_chars: int | None
     license: str | None
+    short: int  # short hand-written examples of a second arm; 0: no such arm
 
 
 class SourcePlan(NamedTuple):
@@ -191,7 +194,7 @@ def _unfiltered(sources: Sequence[SourcePlan]) -> dict[str, int]:
     return {name: count for name, count in shares.items() if count} if sum(shares.values()) == size else {}
 
 
-def render_plan(proposal: Plan) -> str:
+def render_plan(proposal: Plan, short: int) -> str:
     """Describe the project before it is written."""
     lines = [threshold_preview.render(s.preview, s.thresholds) for s in proposal.sources]
     lines.append(f"\narm {ARM}: {proposal.size} examples")
@@ -204,6 +207,8 @@ def render_plan(proposal: Plan) -> str:
             )
         more = "; read without --limit for all" if s.preview.limited else ""
         lines.append(f"  {s.name}: {s.examples} of {s.available:,}{why}, {s.held_out} held out{more}")
+    if short:
+        lines.append(f"arm {SHORT_ARM}: the same, and {short} short hand-written examples (MIT)")
     if proposal.unfiltered:
         lines.append(f"arm unfiltered: {sum(proposal.unfiltered.values())} examples without filters, for comparison")
     return "\n".join(lines)
@@ -216,10 +221,10 @@ def params_text(proposal: Plan, choices: Choices, root: Path) -> str:
         f"profile: {ARM}",
         *(["models:", f"  {model}: {entry}"] if entry else []),
         *_sources(proposal, choices, root),
-        *_arms(proposal),
-        *_contestants(proposal, model),
-        *_comparisons(proposal, choices.judge),
-        *_stage_sections(proposal, model),
+        *_arms(proposal, choices.short),
+        *_contestants(proposal, model, choices.short),
+        *_comparisons(proposal, choices.judge, choices.short),
+        *_stage_sections(proposal, model, choices.short),
     ]
     return profiles.overlay(
         "\n".join(changes) + "\n",
@@ -233,6 +238,11 @@ def _sources(proposal: Plan, choices: Choices, root: Path) -> list[str]:
         "sources:",
         *(_source(s, choices, root) for s in proposal.sources),
         "  authored: {reader: authored, dumps: corpus/authored, license: MIT}  # dev and test prompts",
+        *(
+            [f"  {SHORT}: {{reader: authored, dumps: corpus/{SHORT}, license: MIT}}  # short answers"]
+            if choices.short
+            else []
+        ),
         "  adversarial: {reader: adversarial, dumps: corpus/adversarial, license: MIT}  # prompts only",
         "  dialogues: {reader: authored, dumps: corpus/dialogues, license: MIT}  # scripted dialogues",
         "",
@@ -240,32 +250,37 @@ def _sources(proposal: Plan, choices: Choices, root: Path) -> list[str]:
         "source_filters:",
         *(_source_filter(s) for s in proposal.sources),
         "  authored: {}",
+        *([f"  {SHORT}: {{}}"] if choices.short else []),
         "  adversarial: {}",
         "  dialogues: {}",
         "",
     ]
 
 
-def _arms(proposal: Plan) -> list[str]:
+def _arms(proposal: Plan, short: int) -> list[str]:
+    own = {s.name: s.examples for s in proposal.sources if s.examples}
+    ablations = {"quality": [ARM, "unfiltered"]} if proposal.unfiltered else {}
+    ablations |= {"short_examples": [ARM, SHORT_ARM]} if short else {}
     return [
         "# Training recipes, one per arm. examples: training examples drawn from each source.",
         "arms:",
         f"  {ARM}:",
         "    pool: kept",
         "    without: []",
-        f"    examples: {_flow({s.name: s.examples for s in proposal.sources if s.examples})}"
-        "  # add authored: 5 for hand-written examples",
+        f"    examples: {_flow(own)}  # add authored: 5 for hand-written examples",
+        *_short_arm(own, short),
         *_unfiltered_arm(proposal),
-        f"ablations: {_flow({'quality': [ARM, 'unfiltered']} if proposal.unfiltered else {})}  # §5",
+        f"ablations: {_flow(ablations)}  # §5",
         "",
     ]
 
 
-def _contestants(proposal: Plan, model: str) -> list[str]:
+def _contestants(proposal: Plan, model: str, short: int) -> list[str]:
     return [
         "# Contestants answer the test prompts. `reads` is the DVC dependency of their answers.",
         "contestants:",
         f"  {ARM}: {{kind: arm, arm: {ARM}, reads: data/select/{ARM}}}",
+        *([f"  {SHORT_ARM}: {{kind: arm, arm: {SHORT_ARM}, reads: data/select/{SHORT_ARM}}}"] if short else []),
         *(["  unfiltered: {kind: arm, arm: unfiltered, reads: data/select/unfiltered}"] if proposal.unfiltered else []),
         f"  base: {{kind: base, model: {model}, reads: data/base/{model}}}",
         "  authors: {kind: recorded, reads: corpus/recorded/authors.jsonl}  # written by people",
@@ -273,15 +288,15 @@ def _contestants(proposal: Plan, model: str) -> list[str]:
     ]
 
 
-def _comparisons(proposal: Plan, judge: Judge | None) -> list[str]:
+def _comparisons(proposal: Plan, judge: Judge | None, short: int) -> list[str]:
     """Evaluations and the panels of annotators that judge them."""
     return [
         "# Comparisons of two contestants. Each has a file corpus/annotations/NAME.jsonl of judgments.",
         "evaluations:",
         *(
-            f"  {name}: {{task: {task}, contestant: {ARM}, rival: {rival}, prompts: {prompts}, panel: {panel}, "
+            f"  {name}: {{task: {task}, contestant: {contestant}, rival: {rival}, prompts: {prompts}, panel: {panel}, "
             f"template: lima/evaluation/prompts/{task}.md}}"
-            for name, task, rival, prompts, panel in _evaluations(proposal)
+            for name, task, contestant, rival, prompts, panel in _evaluations(proposal, short)
         ),
         "",
         "# Panels of annotators: baseline, rules, people, recorded, or endpoint (an OpenAI-compatible server).",
@@ -295,7 +310,7 @@ def _comparisons(proposal: Plan, judge: Judge | None) -> list[str]:
     ]
 
 
-def _stage_sections(proposal: Plan, model: str) -> list[str]:
+def _stage_sections(proposal: Plan, model: str, short: int) -> list[str]:
     """Parameters of stages that name the project's sources or its model."""
     return [
         "filter:",
@@ -308,7 +323,7 @@ def _stage_sections(proposal: Plan, model: str) -> list[str]:
         "train:",
         f"  model: {model}",
         "proofreading:",
-        "  folders: [corpus/authored, corpus/dialogues]",
+        f"  folders: [corpus/authored, {f'corpus/{SHORT}, ' if short else ''}corpus/dialogues]",
     ]
 
 
@@ -335,6 +350,17 @@ def _source_filter(s: SourcePlan) -> str:
     return f"  {s.name}: {_flow(changes)}{kept}"
 
 
+def _short_arm(own: Mapping[str, int], short: int) -> list[str]:
+    if not short:
+        return []
+    return [
+        f"  {SHORT_ARM}:  # the same, and short hand-written examples: few steps see more answers and their ends",
+        "    pool: kept",
+        "    without: []",
+        f"    examples: {_flow({**own, SHORT: short})}",
+    ]
+
+
 def _unfiltered_arm(proposal: Plan) -> list[str]:
     if not proposal.unfiltered:
         return []
@@ -346,13 +372,15 @@ def _unfiltered_arm(proposal: Plan) -> list[str]:
     ]
 
 
-def _evaluations(proposal: Plan) -> list[tuple[str, str, str, str, str]]:
-    """Name, task, rival, prompts and panel of each evaluation."""
-    compared = ["base", "authors", *(["unfiltered"] if proposal.unfiltered else [])]
+def _evaluations(proposal: Plan, short: int) -> list[tuple[str, str, str, str, str, str]]:
+    """Name, task, contestant, rival, prompts and panel of each evaluation."""
+    pairs = [(ARM, "base"), (ARM, "authors")]
+    pairs += [(ARM, "unfiltered")] if proposal.unfiltered else []
+    pairs += [(SHORT_ARM, ARM), (SHORT_ARM, "base")] if short else []
     return [
-        *((f"{ARM}-{rival}", "pairwise", rival, "test", "pairs") for rival in compared),
-        (f"{ARM}-base-constraints", "constraint", "base", "test", "rules"),
-        (f"{ARM}-base-attacks", "attack", "base", "adversarial", "rules"),
+        *((f"{contestant}-{rival}", "pairwise", contestant, rival, "test", "pairs") for contestant, rival in pairs),
+        (f"{ARM}-base-constraints", "constraint", ARM, "base", "test", "rules"),
+        (f"{ARM}-base-attacks", "attack", ARM, "base", "adversarial", "rules"),
     ]
 
 
@@ -414,6 +442,17 @@ def read_judge(url: str | None, model: str | None, key_variable: str) -> Judge |
     return Judge(url, model, key_variable)
 
 
+def check_short(count: int) -> None:
+    """Check that there are so many short examples.
+
+    Raises:
+        InitError: there are fewer.
+    """
+    available = len(shipped(f"corpus/{SHORT}/group_a_train.jsonl").read_text(encoding="utf-8").splitlines())
+    if count > available:
+        raise InitError(f"--short is {count}, but {available} short examples are there; use at most {available}")
+
+
 def write(proposal: Plan, choices: Choices, root: Path, *, force: bool) -> list[str]:
     """Write the project; returns the names of its files. Files of a previous `lima init` are replaced with `force`.
 
@@ -429,7 +468,7 @@ def write(proposal: Plan, choices: Choices, root: Path, *, force: bool) -> list[
             shutil.copyfile(origin, target)
     (root / "params.yaml").write_text(text, encoding="utf-8")
     (root / ".gitignore").write_text(IGNORED, encoding="utf-8")
-    annotations = [f"corpus/annotations/{name}.jsonl" for name, *_ in _evaluations(proposal)]
+    annotations = [f"corpus/annotations/{name}.jsonl" for name, *_ in _evaluations(proposal, choices.short)]
     for name in annotations:
         jsonl.create(root / name)
     link_package(root)

@@ -17,7 +17,7 @@ from lima.threshold_preview import Bounds, Thresholds
 ROOT = Path(__file__).parents[1]
 PARAMS = config.load()
 STEM = ROOT / "corpus/dumps/stack_exchange_stem"
-PROPOSED = Choices(base=None, size=4, judge=None, min_score=None, min_chars=None, license=None)
+PROPOSED = Choices(base=None, size=4, judge=None, min_score=None, min_chars=None, license=None, short=0)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,19 @@ def test_every_profile_key_and_comment_is_in_the_new_params(stem, tmp_path):
     assert "lr: 1.0e-4  # initial learning rate" in text
     assert list(params.sources) == ["stem", "authored", "adversarial", "dialogues"]
     assert all(f"\n# {words}" in text for words in ("Data sources", "Training recipes", "Panels of annotators"))
+
+
+def test_short_examples_are_a_second_arm_which_is_compared(stem, tmp_path):
+    choices = PROPOSED._replace(short=30)
+    proposal = project_init.plan({"stem": stem}, choices)
+    params = config.check(YAML(typ="safe").load(project_init.params_text(proposal, choices, tmp_path)), name="params")
+    assert params.arms["own"].examples == {"stem": 4}  # as without --short
+    assert params.arms["own-short"].examples == {"stem": 4, "authored_short": 30}
+    assert params.sources["authored_short"].dumps == "corpus/authored_short"
+    pairs = {(e.contestant, e.rival) for e in params.evaluations.values() if e.task == "pairwise"}
+    assert {("own-short", "own"), ("own-short", "base")} <= pairs and params.uncompared_arms() == {}
+    with pytest.raises(InitError, match=r"--short is 99, but 63 short examples are there; use at most 63"):
+        project_init.check_short(99)
 
 
 def test_the_projects_files_are_part_of_the_distribution():
