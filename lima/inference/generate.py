@@ -1,28 +1,34 @@
 """Batched generation with nucleus sampling from a Hugging Face folder (LIMA §4).
 
-The random numbers of a row depend only on (seed, prompt id, sample), and finished rows leave the batch. A response
-depends on its batch only through rounding in matrix products of another shape: in fp32 the text is almost always the
-same, in bf16 it is another sample of the same distribution. With the same batches the text is always the same.
+Continuous batching: a finished row leaves the batch and a waiting prompt takes its place. The random numbers of a row
+depend only on (seed, prompt id, sample). A response depends on the other rows only through rounding in products and
+sums of another shape: in fp32 the text is almost always the same, in bf16 it is another sample of the same
+distribution. With the same requests and batch size the text is always the same.
 """
 
 import hashlib
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.inference import nucleus_sampling
 from lima.inference.generation_cache import BatchCache
+from lima.inference.kv_cache import SlotCache
 from lima.inference.model import Checkpoint, render
 from lima.records import Prompt, Response, Unanswered
 from lima.text import reasoning_blocks
+
+BATCHES = 4  # batches whose rows are refilled from one queue, and that are stored together
+JOINS = 8  # times that a batch is refilled while all its rows finish
+PREFILL_TOKENS = {"cpu": 256, "cuda": 16_384}  # of prompts that are prefilled together, with padding
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,9 @@ def generate(
             file=sys.stderr,
         )
     requests.sort(key=lambda row: (-len(row.ids), row.prompt.id, row.sample))
-    for start in range(0, len(requests), decoding.batch_size):
-        rows = requests[start : start + decoding.batch_size]
+    together = BATCHES * decoding.batch_size
+    for start in range(0, len(requests), together):
+        rows = requests[start : start + together]
         generated = partial(_generate_batch, checkpoint, rows, contestant, decoding)
         if batches is None:
             yield from generated()
@@ -94,56 +101,141 @@ def _generate_batch(
 
 @torch.inference_mode()
 def sampled(
-    checkpoint: Checkpoint, rows: Sequence[GenerationRequest], decoding: Decoding
+    checkpoint: Checkpoint, requests: Sequence[GenerationRequest], decoding: Decoding
 ) -> list[tuple[list[int], bool]]:
-    """Sample one batch; return the tokens of each row without its end token, and whether it ended with one.
+    """Sample responses, `batch_size` at a time; waiting requests take the places of finished rows.
+
+    Returns:
+        The tokens of each response without its end token, and whether it ended with one.
 
     Raises:
         LimaError: the model returns NaN or infinite logits.
     """
-    model = checkpoint.model
-    rngs = [generator(decoding.seed, row.prompt.id, row.sample) for row in rows]
-    limits = [min(decoding.max_tokens, checkpoint.context - len(row.ids)) for row in rows]
-    responses: list[list[int]] = [[] for _ in rows]
-    ended = [False] * len(rows)
-    active = list(range(len(rows)))  # unfinished rows, in the order of the batch
-    ids, mask = padded_left([row.ids for row in rows], model.device)  # (active rows, tokens)
-    generated = torch.zeros(len(rows), model.config.vocab_size, dtype=torch.bool, device=model.device)
-    cache = DynamicCache(config=model.config)
-    while active:
-        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        output = model(
+    rows = [Row.of(request, checkpoint, decoding) for request in requests]
+    size = min(decoding.batch_size, len(rows))
+    batch, waiting = Batch(checkpoint, decoding, size), deque(rows)
+    while waiting or batch.rows:
+        free = size - len(batch.rows)
+        # a prefill costs about as much as a step, so that several rows join at once
+        if waiting and free >= max(1, size // JOINS):
+            batch.join([waiting.popleft() for _ in range(min(free, len(waiting)))])
+        else:
+            batch.step()
+    return [(row.ids, row.ended) for row in rows]
+
+
+@dataclass
+class Row:
+    """A response that is being sampled."""
+
+    request: GenerationRequest
+    rng: np.random.Generator
+    limit: int  # tokens
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    @classmethod
+    def of(cls, request: GenerationRequest, checkpoint: Checkpoint, decoding: Decoding) -> "Row":
+        return cls(
+            request,
+            generator(decoding.seed, request.prompt.id, request.sample),
+            min(decoding.max_tokens, checkpoint.context - len(request.ids)),
+        )
+
+
+class Batch:
+    """Unfinished rows of at most `size`, decoded together; a finished row leaves."""
+
+    def __init__(self, checkpoint: Checkpoint, decoding: Decoding, size: int) -> None:
+        model = checkpoint.model
+        self.rows: list[Row] = []
+        self._checkpoint = checkpoint
+        self._decoding = decoding
+        self._cache = SlotCache(model.config, size, model.device, bucket=1)
+        self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)  # the newest of each row
+        self._generated = torch.zeros(size, model.config.vocab_size, dtype=torch.bool, device=model.device)
+
+    def join(self, rows: Sequence[Row]) -> None:
+        """Prefill the prompts of rows and sample their first tokens; samples of one prompt share its prefill."""
+        most = PREFILL_TOKENS[self._checkpoint.model.device.type]
+        group: list[tuple[int, ...]] = []
+        for prompt in dict.fromkeys(tuple(row.request.ids) for row in rows):
+            if group and (len(group) + 1) * max(map(len, [*group, prompt])) > most:
+                self._prefill(group, rows)
+                group = []
+            group.append(prompt)
+        self._prefill(group, rows)
+
+    def _prefill(self, prompts: Sequence[tuple[int, ...]], rows: Sequence[Row]) -> None:
+        """Prefill prompts; their rows join."""
+        rows = [row for row in rows if tuple(row.request.ids) in prompts]
+        ids, mask = padded_left(prompts, self._checkpoint.model.device)
+        cache = self._cache.prefill_cache()
+        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+        output = self._checkpoint.model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
         )
-        uniform = torch.tensor([rngs[row].random() for row in active], device=model.device)
-        logits = output.logits[:, -1].float()
-        refuse_not_finite(checkpoint, logits, [rows[row] for row in active], step=len(responses[active[0]]) + 1)
-        logits = logits.masked_fill(checkpoint.unwritable, -torch.inf)
+        places = [prompts.index(tuple(row.request.ids)) for row in rows]
+        self._cache.join(cache, places, [len(row.request.ids) for row in rows])
+        first = len(self.rows)
+        self.rows += rows
+        self._generated[first : len(self.rows)] = False
+        self._choose(output.logits[places, -1], first)
+
+    def step(self) -> None:
+        """Decode and sample the next token of each row."""
+        cache, count = self._cache, len(self.rows)
+        cache.begin_step()
+        output = self._checkpoint.model(
+            input_ids=self._tokens[:count, None],
+            attention_mask=cache.mask[:count, : cache.slots.width],
+            position_ids=torch.tensor(cache.lengths, device=self._tokens.device)[:, None],
+            past_key_values=cache,
+            logits_to_keep=1,
+        )
+        cache.end_step()
+        self._choose(output.logits[:, -1], 0)
+
+    def _choose(self, logits: Tensor, first: int) -> None:
+        """Sample a token of the rows from `first` on; logits: (these rows, vocabulary)."""
+        decoding, rows, generated = self._decoding, self.rows[first:], self._generated[first : len(self.rows)]
+        logits = logits.float()
+        refuse_not_finite(self._checkpoint, logits, rows)
+        logits = logits.masked_fill(self._checkpoint.unwritable, -torch.inf)
         logits = nucleus_sampling.repetition_penalized(logits, generated, penalty=decoding.repetition_penalty)
+        uniform = torch.tensor([row.rng.random() for row in rows], device=logits.device)
         tokens = nucleus_sampling.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
-        for row, token in zip(active, tokens.tolist(), strict=True):
-            ended[row] = token in checkpoint.ends
-            if not ended[row]:
-                responses[row].append(token)
         generated.scatter_(1, tokens[:, None], True)
-        kept = [index for index, row in enumerate(active) if not ended[row] and len(responses[row]) < limits[row]]
-        ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(active), 1)], dim=-1)
-        if len(kept) < len(active):
-            rows_left = torch.tensor(kept, dtype=torch.long, device=model.device)
-            ids, mask, generated = ids[rows_left], mask[rows_left], generated[rows_left]
-            cache.batch_select_indices(rows_left)
-            active = [active[index] for index in kept]
-    return list(zip(responses, ended, strict=True))
+        self._tokens[first : len(self.rows)] = tokens
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.ended = token in self._checkpoint.ends
+            if not row.ended:
+                row.ids.append(token)
+        for place in reversed(range(first, len(self.rows))):
+            row = self.rows[place]
+            if row.ended or len(row.ids) >= row.limit:
+                self._remove(place)
+
+    def _remove(self, place: int) -> None:
+        """The last row takes the place of a row that leaves."""
+        last = len(self.rows) - 1
+        self._cache.leave(place)
+        self.rows[place] = self.rows[last]
+        self.rows.pop()
+        for state in (self._tokens, self._generated):
+            state[place] = state[last]
 
 
-def refuse_not_finite(checkpoint: Checkpoint, logits: Tensor, rows: Sequence[GenerationRequest], *, step: int) -> None:
+def refuse_not_finite(checkpoint: Checkpoint, logits: Tensor, rows: Sequence[Row]) -> None:
     """Raise LimaError if the largest logit of a row is NaN or infinite; logits: (rows, vocabulary)."""
     finite = logits.amax(dim=-1).isfinite()  # NaN if any logit is NaN
     if not bool(finite.all()):
         row = rows[finite.tolist().index(False)]
+        request = row.request
         raise LimaError(
-            f"logits are NaN or infinite: checkpoint {checkpoint.name}, prompt {row.prompt.id}, sample {row.sample}, "
-            f"token {step}; set precision: fp32 in params.yaml, or train again with a lower learning rate"
+            f"logits are NaN or infinite: checkpoint {checkpoint.name}, prompt {request.prompt.id}, "
+            f"sample {request.sample}, token {len(row.ids) + 1}; set precision: fp32 in params.yaml, or train again "
+            "with a lower learning rate"
         )
 
 

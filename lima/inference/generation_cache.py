@@ -1,6 +1,7 @@
-"""Finished batches of an interrupted generation, so that a killed run repeats one batch at most.
+"""Finished parts of an interrupted generation, so that a killed run repeats one part at most.
 
-A response depends on its batch through rounding, so whole batches are stored, and a rerun gives the same bytes.
+A response depends on the rows decoded with it through rounding. So all rows that share batches are stored together,
+and a rerun gives the same bytes.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lima.errors import LimaError
-from lima.inference import skinny_matmul
+from lima.inference import packed_linear
 from lima.records import Prompt
 from lima.storage import DIGEST
 
@@ -113,7 +113,7 @@ def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision], local_files_only=True)
     model.to(device).eval()
-    skinny_matmul.use_skinny_matmul(model)
+    packed_linear.pack(model)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     ends = model.generation_config.eos_token_id
     if ends is None:

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from transformers import DynamicCache
 
 from lima.config.sections import Decoding
 from lima.errors import LimaError
-from lima.inference import nucleus_sampling
-from lima.inference.generate import GenerationRequest, generator, refuse_not_finite
+from lima.inference.generate import Batch, GenerationRequest, Row
 from lima.inference.model import Checkpoint, render
 from lima.records import Prompt, Provenance, Turn
 
@@ -55,28 +53,11 @@ def stream_text(
 @torch.inference_mode()
 def stream_tokens(checkpoint: Checkpoint, row: GenerationRequest, decoding: Decoding) -> Iterator[int]:
     """Yield the tokens of one response without its end token: those of `generate.sampled` for a batch of this row."""
-    model = checkpoint.model
-    rng = generator(decoding.seed, row.prompt.id, row.sample)
-    ids = torch.tensor([row.ids], device=model.device)  # (1, tokens)
-    generated = torch.zeros(1, model.config.vocab_size, dtype=torch.bool, device=model.device)
-    cache = DynamicCache(config=model.config)
-    length = ids.shape[1]
-    for step in range(1, min(decoding.max_tokens, checkpoint.context - length) + 1):
-        total = length + step - 1
-        positions = torch.arange(total - ids.shape[1], total, device=model.device)[None]
-        mask = torch.ones(1, total, dtype=torch.long, device=model.device)
-        output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-        )
-        logits = output.logits[:, -1].float()
-        refuse_not_finite(checkpoint, logits, [row], step=step)
-        logits = logits.masked_fill(checkpoint.unwritable, -torch.inf)
-        logits = nucleus_sampling.repetition_penalized(logits, generated, penalty=decoding.repetition_penalty)
-        uniform = torch.tensor([rng.random()], device=model.device)
-        tokens = nucleus_sampling.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
-        token = int(tokens[0])
-        if token in checkpoint.ends:
+    sampling, batch, yielded = Row.of(row, checkpoint, decoding), Batch(checkpoint, decoding, 1), 0
+    batch.join([sampling])
+    while True:
+        yield from sampling.ids[yielded:]
+        yielded = len(sampling.ids)
+        if not batch.rows:
             return
-        yield token
-        generated.scatter_(1, tokens[:, None], True)
-        ids = tokens[:, None]
+        batch.step()

@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from lima.config.sections import Decoding
 from lima.errors import LimaError
-from lima.inference import generate, model, nucleus_sampling
+from lima.inference import generate, kv_cache, model, nucleus_sampling
 from lima.inference.generation_cache import BatchCache
 from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 
@@ -78,6 +78,47 @@ def test_a_batch_equals_the_reference_without_cache_and_padding(loaded):
         ids, ended = reference_response(loaded, prompt, sample=sample, settings=decoding(repetition_penalty=1.8))
         assert response.text == loaded.tokenizer.decode(ids, skip_special_tokens=True)
         assert (response.finish, response.tokens) == ("stop" if ended else "length", len(ids))
+
+
+def test_waiting_rows_take_the_places_of_finished_ones_and_equal_the_reference(loaded, monkeypatch):
+    monkeypatch.setattr(kv_cache, "BLOCK", 8)  # the buffers grow several times
+    monkeypatch.setitem(generate.PREFILL_TOKENS, "cpu", 150)  # two or three prompts
+    settings = decoding(batch_size=3, temperature=2.0, top_p=1.0, max_tokens=30)
+    # the shortest prompts first, so that the rows move when longer ones join; two samples each
+    prompts = sorted(PROMPTS, key=lambda prompt: len(prompt.messages[0].content))
+    requests = [
+        generate.GenerationRequest(prompt, sample, model.render(loaded.tokenizer, prompt))
+        for prompt in prompts
+        for sample in (0, 1)
+    ]
+    ends = frozenset({*loaded.ends, *range(0, 256, 12)})  # responses of different lengths
+    often = model.Checkpoint(loaded.model, loaded.tokenizer, ends, loaded.context)
+    joined, join = [], generate.Batch.join
+
+    def counted(batch, rows):
+        joined.append((len(batch.rows), len(rows)))
+        join(batch, rows)
+
+    monkeypatch.setattr(generate.Batch, "join", counted)
+    answers = generate.sampled(often, requests, settings)
+    for request, answer in zip(requests, answers, strict=True):
+        assert answer == reference_response(often, request.prompt, sample=request.sample, settings=settings)
+    assert len({len(ids) for ids, _ in answers}) > 3
+    assert joined[0] == (0, 3)
+    assert all(active + new <= 3 for active, new in joined)
+    assert sum(active > 0 for active, _ in joined) > 1  # rows joined others that were being decoded
+
+
+def test_samples_of_a_prompt_share_its_prefill(loaded, monkeypatch):
+    prefilled, prefill = [], generate.Batch._prefill
+
+    def counted(batch, prompts, rows):
+        prefilled.append(len(prompts))
+        prefill(batch, prompts, rows)
+
+    monkeypatch.setattr(generate.Batch, "_prefill", counted)
+    generated(loaded, samples=2, batch_size=10)
+    assert sum(prefilled) == len(PROMPTS)
 
 
 def test_tokens_that_are_only_in_the_prompt_are_not_penalised(loaded):
@@ -212,49 +253,49 @@ def test_a_prompt_that_fills_the_context_is_unanswered_with_its_length_and_the_o
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_raise_with_checkpoint_prompt_and_token(tmp_path, value):
     broken = model.load(tiny_model.save(tmp_path), precision="fp32")
-    forward, calls = broken.model.forward, []
+    forward, steps = broken.model.forward, []
 
     def fails_at_the_third_token(*args, **kwargs):
         output = forward(*args, **kwargs)
-        calls.append(1)
-        if len(calls) == 3:
+        steps.append(kwargs["input_ids"].shape[1] == 1)  # not a prefill
+        if sum(steps) == 2:
             output.logits[1, -1, 7] = value
         return output
 
     broken.model.forward = fails_at_the_third_token
-    requests = [generate.GenerationRequest(p, 4, model.render(broken.tokenizer, p)) for p in PROMPTS]
+    requests = [generate.GenerationRequest(p, 4, model.render(broken.tokenizer, p)) for p in PROMPTS[:4]]
     endless = model.Checkpoint(broken.model, broken.tokenizer, frozenset(), broken.context, broken.name)
     says = rf"NaN or infinite: checkpoint {tmp_path}, prompt authored/B/1, sample 4, token 3; set precision"
     with pytest.raises(LimaError, match=says):
         generate.sampled(endless, requests, decoding())
 
 
-def test_an_interrupted_run_repeats_one_batch_at_most_and_gives_the_same_bytes(loaded, tmp_path, monkeypatch):
+def test_an_interrupted_run_repeats_the_rows_of_one_queue_and_gives_the_same_bytes(loaded, tmp_path, monkeypatch):
     def run(folder, settings=None, depends=("weights",)):
         batches = BatchCache(folder, depends) if folder else None
-        settings = settings or decoding(batch_size=3)
+        settings = settings or decoding(batch_size=1)
         return list(
             generate.generate(loaded, PROMPTS, contestant="tiny", samples=2, decoding=settings, batches=batches)
         )
 
     whole, sampled, batches = run(None), generate.sampled, []
 
-    def killed_in_the_third_batch(*args):
+    def killed_in_the_third_queue(*args):
         batches.append(1)
         if len(batches) == 3:
             raise KeyboardInterrupt
         return sampled(*args)
 
-    monkeypatch.setattr(generate, "sampled", killed_in_the_third_batch)
+    monkeypatch.setattr(generate, "sampled", killed_in_the_third_queue)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "kept")
-    # 5 prompts, 2 samples: 4 batches of 3, 3, 3 and 1; two are stored
+    # 5 prompts, 2 samples: queues of 4, 4 and 2 rows; two are stored
     assert run(tmp_path / "kept") == whole
-    assert len(batches) == 3 + 2
+    assert len(batches) == 3 + 1
     assert run(tmp_path / "kept") == whole
-    assert len(batches) == 5
+    assert len(batches) == 4
     run(tmp_path / "kept", depends=("other weights",))
-    assert len(batches) == 9
+    assert len(batches) == 7
 
 
 def test_a_dialogue_is_rendered_by_the_template_up_to_the_assistants_turn(loaded):

@@ -281,6 +281,7 @@ def test_a_killed_run_goes_on_after_its_last_batch_with_the_same_result(checkout
     values = YAML(typ="safe").load(Path("params.yaml"))
     values["sample"]["decoding"]["batch_size"] = 2
     YAML().dump(values, Path("params.yaml"))
+    monkeypatch.setattr(generate, "BATCHES", 1)
     sample.main("base")
     whole, sampled, batches = Path("data/sample/base/responses.jsonl").read_bytes(), generate.sampled, []
 
