@@ -44,7 +44,7 @@ from lima.training.loss import LossModel
 from lima.training.packing import pack, plan
 from lima.training.throughput import known_peak, parameters, peak_memory
 from lima.training.tokenization import Encoded
-from lima.training.trainer import Progress, StepBatch
+from lima.training.trainer import Progress, Requests, StepBatch
 
 LAPTOP = Path(config.__file__).parent / "profiles" / "laptop.yaml"
 PEER = Path(__file__).parents[1] / "trainers" / "sft.py"
@@ -276,7 +276,7 @@ class Run:
     def result_of(self, number: int) -> trainer.StepResult:
         """Take a step."""
         return trainer.train_step(
-            self.steps[number], self.loss_model, self.optimizer, self.accelerator, self.train, stop=False
+            self.steps[number], self.loss_model, self.optimizer, self.accelerator, self.train, Requests()
         )
 
     def weights(self) -> torch.Tensor:
@@ -411,6 +411,7 @@ def _final_weights(
             metrics = trainer._step_metrics(run.steps[0], result, epoch=1, seconds=1.0)
             kept = training_state.open_states(states / "work", run.accelerator, data=[], base=[], recipe=train)
             kept.save(run.loss_model, run.optimizer, Progress((metrics,)))
+            kept.finish()
             run.close()
             run = Run(sizes, settings, device, train)
             kept = training_state.open_states(states / "work", run.accelerator, data=[], base=[], recipe=train)

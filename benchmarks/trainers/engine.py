@@ -14,7 +14,7 @@ from lima.config.sections import Train
 from lima.training import launch, trainer
 from lima.training.packing import plan
 from lima.training.tokenization import Encoded
-from lima.training.trainer import StepBatch, train_step
+from lima.training.trainer import Requests, StepBatch, train_step
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ def main(settings: dict[str, Any]) -> None:
                 return
             start = time.perf_counter(), time.process_time()
             step = StepBatch([[train[place] for place in part] for part in parts], number, recipe.lr)
-            train_step(step, learner, optimizer, accelerator, recipe, stop=False)
+            train_step(step, learner, optimizer, accelerator, recipe, Requests())
             number += 1
             report = {
                 "seconds": time.perf_counter() - start[0],

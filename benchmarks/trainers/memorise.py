@@ -33,11 +33,16 @@ class Unkept:
     def save(self, learner: object, optimizer: object, progress: Progress) -> None:
         pass
 
+    def check(self) -> None:
+        pass
+
+    wait = finish = check
+
 
 def main(epochs: int) -> None:
     changes = {"epochs": epochs, "keep_epochs": [1, epochs], "batch_size": 8, "lr": 1e-3, "lr_end": 1e-4}
     recipe = Train.model_validate(
-        config.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_steps": 10_000}
+        config.load().train.model_dump() | changes | {"residual_dropout": 0.0, "state_minutes": 10_000.0}
     )
     place = Provenance(source="x", site="x", id="x", url="", author="", license="", digest="")
     examples = [

@@ -232,7 +232,7 @@ class Train(Section):
     gradient_checkpointing: bool | Literal["selective"]
     deterministic: bool
     max_loss: PositiveFloat
-    state_steps: PositiveInt
+    state_minutes: NonNegativeFloat
     generation: Generation
     keep_epochs: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     seed: NonNegativeInt

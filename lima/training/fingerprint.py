@@ -27,6 +27,8 @@ MODULES_WITHOUT_EFFECT = frozenset(  # on a training step
         "base_model",
         "cost_formulas",
         "fingerprint",
+        "host_memory",
+        "state_files",
         "throughput",
         "disk_space",
         "selfcheck",
@@ -35,7 +37,7 @@ MODULES_WITHOUT_EFFECT = frozenset(  # on a training step
     )
 )
 SETTINGS_WITHOUT_EFFECT = frozenset(
-    ("launch", "state_steps", "micro_batch_tokens", "gradient_checkpointing", "max_loss")
+    ("launch", "state_minutes", "micro_batch_tokens", "gradient_checkpointing", "max_loss")
 )
 SHOWN = 60  # characters of a value in messages
 

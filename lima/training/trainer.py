@@ -59,10 +59,17 @@ class StepBatch:
         return ", ".join(example.id for part in self.parts for example in part)
 
 
+class Requests(NamedTuple):
+    """What is to happen after a step; the processes agree on it during the step."""
+
+    stop: bool = False  # save a state and stop
+    save: bool = False  # save a state
+
+
 class StepResult(NamedTuple):
     loss: float  # mean over supervised tokens
     grad_norm: float  # before clipping
-    stop: bool  # any rank received a stop request
+    requests: Requests  # of any process
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,17 @@ class CheckpointManager(Protocol):
 
     def load(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, /) -> Progress: ...
 
-    def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, /) -> None: ...
+    def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, /) -> None:
+        """Save a state; it may be written later."""
+
+    def check(self) -> None:
+        """Raise the error of a state that was to be written later."""
+
+    def wait(self) -> None:
+        """Return once the states of this process are written."""
+
+    def finish(self) -> None:
+        """Return once all states are written; every process calls it."""
 
 
 def fit(
@@ -126,7 +143,7 @@ def fit(
     """Train `model` (fp32) in place; yield the metrics of each step, and of each epoch after its checkpoint.
 
     Replays the metrics of a resumed run first. If `should_stop()` returns True on any rank, saves the state after the
-    current step and raises TrainingInterrupted.
+    current step and raises TrainingInterrupted. An error of writing a state is raised before the next step.
 
     Raises:
         TrainingError: No example has supervised tokens, a step has none, or a loss or gradient is not finite.
@@ -140,20 +157,43 @@ def fit(
         )
     _refuse_unsupervised_steps(train, recipe, accelerator.num_processes)
     loss_model, optimizer = prepare(model, recipe, accelerator)
+    try:
+        yield from _epochs(loss_model, optimizer, train, held_out, recipe, accelerator, save, states, should_stop)
+    finally:
+        states.wait()
+
+
+def _epochs(
+    loss_model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Sequence[Encoded],
+    held_out: Sequence[Encoded],
+    recipe: Train,
+    accelerator: Accelerator,
+    save: SaveCheckpoint,
+    states: CheckpointManager,
+    should_stop: Callable[[], bool],
+) -> Iterator[StepMetrics | EpochMetrics]:
+    """Load the state, if there is one, and train to the end; see `fit`."""
     progress = states.load(loss_model, optimizer)
     yield from progress.metrics()
+    saved = time.monotonic()
     while progress.epoch <= recipe.epochs:
         loss_model.train()
         steps = _steps(progress.epoch, train, recipe, accelerator.num_processes)
         for step in steps[len(progress.epoch_steps()) :]:
+            states.check()
+            requests = Requests(stop=should_stop(), save=time.monotonic() - saved >= 60 * recipe.state_minutes)
             start = time.perf_counter()
-            result = train_step(step, loss_model, optimizer, accelerator, recipe, stop=should_stop())
+            result = train_step(step, loss_model, optimizer, accelerator, recipe, requests)
             metrics = _step_metrics(step, result, epoch=progress.epoch, seconds=time.perf_counter() - start)
             progress = progress.after_step(metrics)
             yield metrics
-            if result.stop or progress.steps % recipe.state_steps == 0:
+            if result.requests.stop or result.requests.save:
                 states.save(loss_model, optimizer, progress)
-            if result.stop:
+                saved = time.monotonic()
+            if result.requests.stop:
+                states.finish()
                 raise TrainingInterrupted(f"stopped at step {progress.steps}")
         held_out_loss = evaluate(loss_model, held_out, accelerator, micro_tokens=recipe.micro_tokens)
         checkpoint, digest = save(progress.epoch, loss_model)
@@ -166,7 +206,9 @@ def fit(
         )
         progress = progress.after_epoch(epoch_metrics)
         states.save(loss_model, optimizer, progress)
+        saved = time.monotonic()
         yield epoch_metrics
+    states.finish()
 
 
 def _step_metrics(step: StepBatch, result: StepResult, *, epoch: int, seconds: float) -> StepMetrics:
@@ -259,8 +301,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     recipe: Train,
-    *,
-    stop: bool,
+    requests: Requests,
 ) -> StepResult:
     """One optimizer step over the micro-batches of all processes.
 
@@ -275,8 +316,8 @@ def train_step(
         group["lr"] = step.lr
     rank, ranks = accelerator.process_index, accelerator.num_processes
     micro_batches = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
-    # (summed loss, number of stop requests)
-    totals = torch.tensor([0.0, float(stop)], dtype=torch.float64, device=accelerator.device)
+    # (summed loss, number of requests to stop and to save)
+    totals = torch.tensor([0.0, *map(float, requests)], dtype=torch.float64, device=accelerator.device)
     batches = packed_ahead([part for part, _ in micro_batches], accelerator.device)
     for index, (batch, (_, weight)) in enumerate(zip(batches, micro_batches, strict=True)):
         accelerator.sync_gradients = index == len(micro_batches) - 1
@@ -288,12 +329,12 @@ def train_step(
     totals = accelerator.reduce(totals, "sum")
     norm = torch.as_tensor(accelerator.clip_grad_norm_(loss_model.parameters(), recipe.max_grad_norm))
     # the only wait for the GPU in a step: all its figures are copied at once
-    summed, stops, grad_norm = torch.cat((totals, norm.to(totals)[None])).tolist()
+    summed, stops, saves, grad_norm = torch.cat((totals, norm.to(totals)[None])).tolist()
     loss = mean_loss(summed, step.supervised)
     _refuse_divergence(loss, grad_norm, step, recipe)
     optimizer.step()
     optimizer.zero_grad()
-    return StepResult(loss, grad_norm, stops > 0)
+    return StepResult(loss, grad_norm, Requests(stop=stops > 0, save=saves > 0))
 
 
 def dropout_seed(seed: int, step: int, micro_batch: int) -> int:

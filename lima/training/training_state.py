@@ -1,13 +1,17 @@
 """Training state of an unfinished run: fp32 weights, Adam's two moments and the metrics; safetensors and JSON.
 
 Nothing else is saved: batches, learning rate and dropout masks are functions of the step's number.
+
+A state is written asynchronously: training waits for a copy in host memory, which a thread writes. Without enough
+memory for the copy, training waits until the files are written.
 """
 
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -17,19 +21,19 @@ import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from lima import jsonl
 from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.records import EpochMetrics, Record, StepMetrics
-from lima.training import fingerprint, sharded_state
+from lima.training import fingerprint, host_memory, sharded_state, state_files
 from lima.training.checkpoint import CheckpointError
 from lima.training.fingerprint import Fingerprint
 from lima.training.trainer import Progress
 
 WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")  # each in files NAME-00001.safetensors, NAME-00002.safetensors, …
-FILE_BYTES = 4 * 2**30  # of a safetensors file: the main process holds one in memory while it is written
+STEMS = (WEIGHT, *MOMENTS)
+MEMORY_SHARE = 0.5  # share of the available host memory that the copy of a state may take
 INPUTS, DIGESTS = "inputs.json", "digests.json"
 EARLIER_KEY = "inputs.sha256"  # file of earlier versions, in place of INPUTS
 MAX_INCOMPATIBLE = 3  # states kept that do not fit a later run
@@ -52,6 +56,9 @@ class TrainingStates:
         self.folder = working / "states"
         self.result = working / "result"
         self.accelerator = accelerator
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="training state")
+        self._writing: Future[None] | None = None
+        self._warned = False
 
     def load(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Load the newest state into weights and optimizer; return an empty Progress if there is none.
@@ -86,36 +93,76 @@ class TrainingStates:
         return progress
 
     def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write a state, then remove older ones, on the main process; the other processes wait.
+        """Copy the state to host memory and start to write it, on the main process; older states are then removed.
 
-        Under DeepSpeed all processes gather the tensors, and the main process writes them.
+        Waits for the state before. Under DeepSpeed all processes gather the tensors.
         """
+        self.wait()
         main = self.accelerator.is_main_process
         if not main and not self._deepspeed():
-            self.accelerator.wait_for_everyone()
             return
-        unfinished = self.folder / "unfinished"
-        if main:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-        for stem in (WEIGHT, *MOMENTS):
-            moment = stem if stem in MOMENTS else None
-            _write_tensors(unfinished if main else None, stem, self._whole(loss_model, optimizer, moment))
-        if main:
-            jsonl.write(unfinished / "steps.jsonl", progress.step_metrics)
-            jsonl.write(unfinished / "epochs.jsonl", progress.epoch_metrics)
-            written = sorted(path.name for path in unfinished.iterdir())
-            digests = {name: fingerprint.digest(unfinished / name) for name in written}
-            jsonl.write(unfinished / DIGESTS, [Digests(files=digests)])
-            _fsync(unfinished / name for name in written)
-            older = _all(self.folder)
-            new = self.folder / f"state-{progress.steps:09}-{progress.epoch:04}"
-            shutil.rmtree(new, ignore_errors=True)
-            unfinished.rename(new)
-            for state in older:
-                if state != new:
-                    shutil.rmtree(state)
+        whole = [self._whole(loss_model, optimizer, stem if stem in MOMENTS else None) for stem in STEMS]
+        if not main:
+            for tensors in whole:
+                for _ in tensors:
+                    pass
+        elif self._copy_fits(loss_model):
+            copies = [[(name, tensor.to("cpu", copy=True)) for name, tensor in tensors] for tensors in whole]
+            self._writing = self._thread.submit(self._write, [_released(tensors) for tensors in copies], progress)
+        else:
+            self._write(whole, progress)
+
+    def check(self) -> None:
+        """Raise the error of the thread, if it failed to write a state."""
+        if self._writing and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until this process has written its last state; raise the error if it failed."""
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def finish(self) -> None:
+        """Wait until the last state is written; every process calls it, since a launcher ends all with the first."""
+        self.wait()
         self.accelerator.wait_for_everyone()
+
+    def _copy_fits(self, loss_model: torch.nn.Module) -> bool:
+        """Whether the host has memory for a copy; logs once if it has not."""
+        numbers = sum(sharded_state.shape_of(weight).numel() for _, weight in self._trained(loss_model))
+        needed, free = 4 * len(STEMS) * numbers, host_memory.available()
+        fits = needed <= MEMORY_SHARE * free
+        if not fits and not self._warned:
+            print(
+                f"training waits while its state is written: a copy takes {needed / 1e9:.1f} GB, and "
+                f"{free / 1e9:.1f} GB of host memory are available",
+                file=sys.stderr,
+            )
+            self._warned = True
+        return fits
+
+    def _write(self, whole: Sequence[Iterable[tuple[str, torch.Tensor]]], progress: Progress) -> None:
+        """Write the tensors of STEMS and the metrics, publish them as a state, and remove older ones."""
+        unfinished = self.folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        digests: dict[str, str] = {}
+        for stem, tensors in zip(STEMS, whole, strict=True):
+            digests |= state_files.write_all(unfinished, stem, tensors)
+        jsonl.write(unfinished / "steps.jsonl", progress.step_metrics)
+        jsonl.write(unfinished / "epochs.jsonl", progress.epoch_metrics)
+        digests |= {name: fingerprint.digest(unfinished / name) for name in ("steps.jsonl", "epochs.jsonl")}
+        jsonl.write(unfinished / DIGESTS, [Digests(files=digests)])
+        _fsync(unfinished)
+        older = _all(self.folder)
+        new = self.folder / f"state-{progress.steps:09}-{progress.epoch:04}"
+        shutil.rmtree(new, ignore_errors=True)
+        unfinished.rename(new)
+        _fsync(self.folder)
+        for state in older:
+            if state != new:
+                shutil.rmtree(state)
 
     def _deepspeed(self) -> bool:
         return self.accelerator.state.deepspeed_plugin is not None
@@ -249,21 +296,11 @@ class _Tensors:
         return tensor
 
 
-def _write_tensors(folder: Path | None, stem: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Write tensors to files of at most FILE_BYTES, or of one larger tensor; without a folder, only read them all."""
-    pending: dict[str, torch.Tensor] = {}
-    files = size = 0
-    for name, tensor in tensors:
-        if folder is None:
-            continue
-        if pending and size + tensor.nbytes > FILE_BYTES:
-            files, size = files + 1, 0
-            save_file(pending, folder / f"{stem}-{files:05}.safetensors")
-            pending = {}
-        pending[name] = tensor.cpu()
-        size += tensor.nbytes
-    if folder is not None:
-        save_file(pending, folder / f"{stem}-{files + 1:05}.safetensors")
+def _released(tensors: list[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors in their order and drop each from the list, so that its memory is free once it is written."""
+    tensors.reverse()
+    while tensors:
+        yield tensors.pop()
 
 
 def _zero(optimizer: torch.optim.Optimizer) -> Any:
@@ -279,11 +316,7 @@ def _verify(state: Path) -> None:
         raise CheckpointError(
             f"not a training state of this version: {path}; remove {state.parent} to train from the start"
         ) from error
-    changed = [
-        name
-        for name, digest in expected.items()
-        if not (state / name).is_file() or fingerprint.digest(state / name) != digest
-    ]
+    changed = state_files.changed(state, expected)
     if changed:
         raise CheckpointError(
             f"changed files in {state}: {', '.join(changed)} (digests differ from {DIGESTS}); "
@@ -291,8 +324,10 @@ def _verify(state: Path) -> None:
         )
 
 
-def _fsync(paths: Iterable[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
+def _fsync(folder: Path) -> None:
+    """Write the names of a folder's files to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
         os.fsync(descriptor)
+    finally:
         os.close(descriptor)

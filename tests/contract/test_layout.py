@@ -232,7 +232,7 @@ def test_every_parameter_is_read_by_code():
 def test_training_runs_again_for_each_parameter_that_changes_its_result():
     parameters = GRAPH["train"]["do"]["params"]
     keys = {name.removeprefix("train.") for name in parameters if name.startswith("train.")}
-    assert set(Train.model_fields) - keys == {"launch", "state_steps", "max_loss"}
+    assert set(Train.model_fields) - keys == {"launch", "state_minutes", "max_loss"}
 
 
 def test_each_reader_has_its_section_of_the_filter():

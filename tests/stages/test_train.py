@@ -39,7 +39,11 @@ def set_params(**changes):
     values = yaml.load(ROOT / "params.yaml")
     values["models"]["random"] = MODEL
     values["train"] |= {"model": "random", "epochs": 3, "batch_size": 2, "max_tokens": 40, "precision": "fp32"}
-    values["train"] |= {"gradient_checkpointing": False, "state_steps": 4, "keep_epochs": [1, changes.get("epochs", 3)]}
+    values["train"] |= {
+        "gradient_checkpointing": False,
+        "state_minutes": 60.0,
+        "keep_epochs": [1, changes.get("epochs", 3)],
+    }
     values["train"] |= changes
     first = values["train"]["keep_epochs"][0]
     values["select"] |= {"first_epoch": first, "last_epoch": first}
@@ -307,6 +311,29 @@ def test_a_full_disk_below_data_loses_nothing_of_a_training(checkout, monkeypatc
     assert (RESULT / "epoch-03/model.safetensors").exists()
 
 
+def test_a_full_disk_while_a_state_is_written_is_reported_and_training_continues_later(checkout, monkeypatch):
+    from lima.training import state_files
+
+    set_params(state_minutes=0.0)
+    write = state_files.write
+
+    def full(path, tensors):
+        if reached() == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, tensors)
+
+    with monkeypatch.context() as patched, pytest.raises(storage.DiskFull, match="work/train/lima: No space left"):
+        patched.setattr(state_files, "write", full)
+        train.main("lima")
+    assert reached() == 4
+    assert not RESULT.exists()
+    train.main("lima")
+    resumed = result()
+    shutil.rmtree(RESULT)
+    train.main("lima")
+    assert result() == resumed
+
+
 def test_sigterm_ends_training_after_the_step_with_its_status_and_the_same_command_goes_on(forking):
     train.main("lima")
     undisturbed = result()
@@ -351,7 +378,7 @@ def test_a_second_ctrl_c_ends_training_at_once(forking):
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_prints_one_line_and_no_traceback(checkout):
     """A terminal sends SIGINT to the whole process group."""
-    set_params(epochs=400, keep_epochs=[400, 400], state_steps=1)
+    set_params(epochs=400, keep_epochs=[400, 400], state_minutes=0.0)
     process = subprocess.Popen(
         [sys.executable, "-m", "lima.stages.train", "lima"],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -369,7 +396,7 @@ def test_ctrl_c_in_a_terminal_prints_one_line_and_no_traceback(checkout):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_of_a_run_change_nothing_to_the_bit(forking):
-    set_params(residual_dropout=0.3, epochs=6, state_steps=1, micro_batch_tokens=50)
+    set_params(residual_dropout=0.3, epochs=6, state_minutes=0.0, micro_batch_tokens=50)
     train.main("lima")
     undisturbed = result()
     shutil.rmtree(RESULT)

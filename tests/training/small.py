@@ -50,7 +50,7 @@ def recipe(**changes: object) -> Train:
         "gradient_checkpointing": False,
         "deterministic": False,
         "max_loss": 1000.0,
-        "state_steps": 1000,
+        "state_minutes": 1000.0,
         "seed": 17,
     }
     epochs = changes.get("epochs", values["epochs"])
@@ -91,6 +91,11 @@ class NoStates:
 
     def save(self, loss_model: object, optimizer: object, progress: Progress) -> None:
         pass
+
+    def check(self) -> None:
+        pass
+
+    wait = finish = check
 
 
 def fitted(

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lima.records import EpochMetrics
 from lima.training import packing, tokenization
-from lima.training.trainer import StepBatch, train_step
+from lima.training.trainer import Requests, StepBatch, train_step
 
 
 def draws(*, number, rank, ranks, seed=17):
@@ -38,7 +38,7 @@ def draws(*, number, rank, ranks, seed=17):
     )
     example = tokenization.Encoded("a", (1, 2), (1, 2), 0)
     step = StepBatch([[example]] * 2 * ranks, number, lr=0.1)
-    train_step(step, loss_model, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), stop=False)
+    train_step(step, loss_model, torch.optim.SGD([weight]), accelerator, small.recipe(seed=seed), Requests())
     assert len(drawn) == 2
     return drawn
 

@@ -1,4 +1,5 @@
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from lima.records import EpochMetrics, StepMetrics
-from lima.training import fingerprint, training_state
+from lima.training import fingerprint, state_files, training_state
 from lima.training.checkpoint import CheckpointError
 from lima.training.trainer import TrainingInterrupted, dropout_seed
 
@@ -65,16 +66,21 @@ def test_resumed_adam_states_are_bit_identical(tmp_path):
         assert all(torch.equal(one[key], two[key]) for key in one), name
 
 
-def test_states_are_saved_every_state_steps_and_after_epochs_and_replace_older_ones(tmp_path):
-    recipe = small.recipe(**DROPPING, state_steps=3)
+def test_states_are_saved_after_state_minutes_and_epochs_and_replace_older_ones(tmp_path, monkeypatch):
+    seconds = iter(range(0, 10_000, 40))  # each look at the clock is 40 s after the one before
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    recipe = small.recipe(**DROPPING, state_minutes=2.0)
     kept, seen = open_states(tmp_path / "work", recipe), []
     model, _, _, encoded = small.start(tmp_path, recipe)
     for _ in small.fitted(
         model, encoded, encoded[:2], recipe=recipe, accelerator=small.accelerator(recipe), states=kept
     ):
+        kept.wait()
         seen.append([path.name for path in kept.folder.glob("*")] if kept.folder.exists() else [])
-    # eight steps and two epochs; a state is visible when the next metric is yielded
+    # eight steps and two epochs: the third step begins 120 s after the start, and its state is there at the next metric
     assert seen[2:5] == [[], ["state-000000003-0001"], ["state-000000004-0002"]]
+    # the epoch's state begins a new interval, of which 120 s have passed before the seventh step
+    assert seen[6:9] == [["state-000000004-0002"], ["state-000000004-0002"], ["state-000000007-0002"]]
     assert seen[-1] == ["state-000000008-0003"]
 
 
@@ -110,7 +116,7 @@ def test_a_missing_file_and_a_state_of_another_version_are_refused(tmp_path):
 def test_tensors_are_written_to_several_files_of_bounded_size_and_read_again(tmp_path, monkeypatch):
     recipe = small.recipe(**DROPPING)
     weights, metrics = run(tmp_path, recipe)
-    monkeypatch.setattr(training_state, "FILE_BYTES", 5000)
+    monkeypatch.setattr(state_files, "FILE_BYTES", 5000)
     kept = open_states(tmp_path / "work", recipe)
     with pytest.raises(TrainingInterrupted):
         run(tmp_path, recipe, kept, stop_after=5)
@@ -161,7 +167,7 @@ def saved_states(folder):
 def test_settings_without_effect_on_a_step_keep_the_state(started, tmp_path):
     for changes in (
         {},
-        {"state_steps": 5},
+        {"state_minutes": 5.0},
         {"launch": "x"},
         {"micro_batch_tokens": 9},
         {"gradient_checkpointing": True},
