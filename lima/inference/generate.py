@@ -153,7 +153,8 @@ class Batch:
         self._decoding = decoding
         self._cache = SlotCache(model.config, size, model.device, bucket=1)
         self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)  # the newest of each row
-        self._generated = torch.zeros(size, model.config.vocab_size, dtype=torch.bool, device=model.device)
+        # generated tokens; the places after the newest repeat the first
+        self._generated = torch.zeros(size, decoding.max_tokens, dtype=torch.long, device=model.device)
 
     def join(self, rows: Sequence[Row]) -> None:
         """Prefill the prompts of rows and sample their first tokens; samples of one prompt share its prefill."""
@@ -179,7 +180,6 @@ class Batch:
         self._cache.join(cache, places, [len(row.request.ids) for row in rows])
         first = len(self.rows)
         self.rows += rows
-        self._generated[first : len(self.rows)] = False
         self._choose(output.logits[places, -1], first)
 
     def step(self) -> None:
@@ -198,15 +198,22 @@ class Batch:
 
     def _choose(self, logits: Tensor, first: int) -> None:
         """Sample a token of the rows from `first` on; logits: (these rows, vocabulary)."""
-        decoding, rows, generated = self._decoding, self.rows[first:], self._generated[first : len(self.rows)]
+        decoding, rows, device = self._decoding, self.rows[first:], self._tokens.device
         logits = logits.float()
         refuse_not_finite(self._checkpoint, logits, rows)
-        logits = logits.masked_fill(self._checkpoint.unwritable, -torch.inf)
-        logits = nucleus_sampling.repetition_penalized(logits, generated, penalty=decoding.repetition_penalty)
-        uniform = torch.tensor([row.rng.random() for row in rows], device=logits.device)
+        logits.index_fill_(-1, self._checkpoint.unwritable, -torch.inf)
+        steps = [len(row.ids) for row in rows]
+        generated = self._generated[first : len(self.rows)]
+        logits = nucleus_sampling.repetition_penalized(
+            logits, generated[:, : max(steps)], penalty=decoding.repetition_penalty
+        )
+        uniform = torch.tensor([row.rng.random() for row in rows], device=device)
         tokens = nucleus_sampling.draw(logits, uniform, temperature=decoding.temperature, top_p=decoding.top_p)
-        generated.scatter_(1, tokens[:, None], True)
         self._tokens[first : len(self.rows)] = tokens
+        if max(steps) == 0:
+            generated[:] = tokens[:, None]
+        else:
+            generated.scatter_(1, torch.tensor(steps, device=device)[:, None], tokens[:, None])
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.ended = token in self._checkpoint.ends
             if not row.ended:

@@ -82,14 +82,13 @@ class Checkpoint:
 
     @cached_property
     def unwritable(self) -> torch.Tensor:
-        """Mask of ids that must not be sampled, shape (vocabulary,).
+        """Ids that must not be sampled, shape (ids,).
 
-        True for ids that are neither a token of the tokenizer nor an end token, as in padded vocabularies.
+        They are neither a token of the tokenizer nor an end token, as in padded vocabularies.
         """
-        mask = torch.ones(self.model.config.vocab_size, dtype=torch.bool)
-        known = torch.tensor(sorted({*self.tokenizer.get_vocab().values(), *self.ends}))
-        mask[known[known < len(mask)]] = False
-        return mask.to(self.model.device)
+        known = {*self.tokenizer.get_vocab().values(), *self.ends}
+        ids = [id_ for id_ in range(self.model.config.vocab_size) if id_ not in known]
+        return torch.tensor(ids, dtype=torch.long, device=self.model.device)
 
 
 def load(folder: Path, *, precision: Literal["fp32", "bf16"]) -> Checkpoint:

@@ -14,10 +14,11 @@ def repetition_penalized(logits: Tensor, generated: Tensor, *, penalty: float) -
 
     Args:
         logits: (rows, vocabulary).
-        generated: (rows, vocabulary), true if the row has generated the token.
+        generated: ids of the tokens that each row has generated, (rows, any number); ids may repeat.
         penalty: θ, at least 1.
     """
-    return torch.where(generated, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+    values = logits.gather(-1, generated)
+    return logits.scatter(-1, generated, torch.where(values > 0, values / penalty, values * penalty))
 
 
 def draw(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float) -> Tensor:

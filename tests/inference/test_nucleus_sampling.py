@@ -22,9 +22,9 @@ def drawn(logits, uniform, *, temperature=1.0, top_p=1.0):
     )
 
 
-def test_a_generated_tokens_logit_is_divided_where_positive_and_multiplied_where_negative():
+def test_a_generated_tokens_logit_is_divided_once_where_positive_and_multiplied_where_negative():
     logits = torch.tensor([[2.4, -1.0, 2.4, 0.0]])
-    generated = torch.tensor([[True, True, False, True]])
+    generated = torch.tensor([[1, 0, 0, 3]])
     # 2.4 / 1.2 = 2, -1 · 1.2 = -1.2; not generated: unchanged
     expected = torch.tensor([[2.0, -1.2, 2.4, 0.0]])
     torch.testing.assert_close(nucleus_sampling.repetition_penalized(logits, generated, penalty=1.2), expected)
