@@ -541,7 +541,9 @@ def sampling_speed(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator
     parts: dict[str, Callable[[], Record]] = {}
     for rows in sizes.prompts:
         requests = _requests(sizes, rows)
-        parts[f"lima, {rows} prompts"] = partial(_sampled, checkpoint, requests, sizes, device)
+        modes: list[sampling.Mode] = ["eager", "static", "graph"]
+        for mode in modes if device.type == "cuda" else modes[:2]:
+            parts[f"lima, {rows} prompts, {mode}"] = partial(_sampled, checkpoint, requests, sizes, device, mode)
         parts[f"transformers' generate, {rows} prompts"] = partial(_generated, model, requests, sizes, device)
     yield from guarded("sampling", clock, parts)
     del model, checkpoint, parts
@@ -576,10 +578,14 @@ def _decoding(sizes: Sizes, rows: int) -> Decoding:
 
 
 def _sampled(
-    checkpoint: Checkpoint, requests: list[sampling.GenerationRequest], sizes: Sizes, device: torch.device
+    checkpoint: Checkpoint,
+    requests: list[sampling.GenerationRequest],
+    sizes: Sizes,
+    device: torch.device,
+    mode: sampling.Mode,
 ) -> Record:
     decoding, rows = _decoding(sizes, len(requests)), len(requests)
-    seconds = _seconds(lambda: sampling.sampled(checkpoint, requests, decoding), device, runs=1)
+    seconds = _seconds(lambda: sampling.sampled(checkpoint, requests, decoding, mode=mode), device, runs=1)
     speed = {"value": rows * sizes.new_tokens / seconds, "unit": "tokens/s"}
     return speed | {"text": f"{1000 * seconds / sizes.new_tokens:.1f} ms per step"}
 

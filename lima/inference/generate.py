@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.inference import nucleus_sampling
+from lima.inference.cuda_graphs import GraphedStep
 from lima.inference.generation_cache import BatchCache
 from lima.inference.kv_cache import SlotCache
 from lima.inference.model import Checkpoint, render
@@ -28,6 +30,8 @@ from lima.text import reasoning_blocks
 
 BATCHES = 4  # batches whose rows are refilled from one queue, and that are stored together
 JOINS = 8  # times that a batch is refilled while all its rows finish
+BUCKET = 64  # slots of the cache by which static steps differ
+Mode = Literal["eager", "static", "graph"]  # static: few shapes of a step, as CUDA graphs need; graph: these graphs
 PREFILL_TOKENS = {"cpu": 256, "cuda": 16_384}  # of prompts that are prefilled together, with padding
 
 
@@ -101,9 +105,16 @@ def _generate_batch(
 
 @torch.inference_mode()
 def sampled(
-    checkpoint: Checkpoint, requests: Sequence[GenerationRequest], decoding: Decoding
+    checkpoint: Checkpoint,
+    requests: Sequence[GenerationRequest],
+    decoding: Decoding,
+    *,
+    mode: Mode | None = None,
 ) -> list[tuple[list[int], bool]]:
     """Sample responses, `batch_size` at a time; waiting requests take the places of finished rows.
+
+    Args:
+        mode: of the decoding steps; None: that of the model's device.
 
     Returns:
         The tokens of each response without its end token, and whether it ended with one.
@@ -113,7 +124,7 @@ def sampled(
     """
     rows = [Row.of(request, checkpoint, decoding) for request in requests]
     size = min(decoding.batch_size, len(rows))
-    batch, waiting = Batch(checkpoint, decoding, size), deque(rows)
+    batch, waiting = Batch(checkpoint, decoding, size, mode=mode), deque(rows)
     while waiting or batch.rows:
         free = size - len(batch.rows)
         # a prefill costs about as much as a step, so that several rows join at once
@@ -146,13 +157,16 @@ class Row:
 class Batch:
     """Unfinished rows of at most `size`, decoded together; a finished row leaves."""
 
-    def __init__(self, checkpoint: Checkpoint, decoding: Decoding, size: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, decoding: Decoding, size: int, *, mode: Mode | None = None) -> None:
         model = checkpoint.model
+        mode = mode or ("graph" if model.device.type == "cuda" else "eager")
         self.rows: list[Row] = []
         self._checkpoint = checkpoint
         self._decoding = decoding
-        self._cache = SlotCache(model.config, size, model.device, bucket=1)
+        self._cache = SlotCache(model.config, size, model.device, bucket=1 if mode == "eager" else BUCKET)
+        self._decode = GraphedStep(self._logits, self._cache.slots, size) if mode == "graph" else self._logits
         self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)  # the newest of each row
+        self._positions = torch.zeros(size, dtype=torch.long, device=model.device)  # of these tokens
         # generated tokens; the places after the newest repeat the first
         self._generated = torch.zeros(size, decoding.max_tokens, dtype=torch.long, device=model.device)
 
@@ -184,17 +198,23 @@ class Batch:
 
     def step(self) -> None:
         """Decode and sample the next token of each row."""
-        cache, count = self._cache, len(self.rows)
-        cache.begin_step()
+        count = len(self.rows)
+        self._cache.begin_step()
+        self._positions[:count] = torch.tensor(self._cache.lengths, device=self._positions.device)
+        logits = self._decode(count)
+        self._cache.end_step()
+        self._choose(logits, 0)
+
+    def _logits(self, count: int) -> Tensor:
+        """Logits of the first rows, (rows, vocabulary)."""
         output = self._checkpoint.model(
             input_ids=self._tokens[:count, None],
-            attention_mask=cache.mask[:count, : cache.slots.width],
-            position_ids=torch.tensor(cache.lengths, device=self._tokens.device)[:, None],
-            past_key_values=cache,
+            attention_mask=self._cache.mask[:count, : self._cache.slots.width],
+            position_ids=self._positions[:count, None],
+            past_key_values=self._cache,
             logits_to_keep=1,
         )
-        cache.end_step()
-        self._choose(output.logits[:, -1], 0)
+        return output.logits[:, -1]
 
     def _choose(self, logits: Tensor, first: int) -> None:
         """Sample a token of the rows from `first` on; logits: (these rows, vocabulary)."""

@@ -1,14 +1,26 @@
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny_model
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    MistralConfig,
+    Qwen3NextConfig,
+)
 
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.inference import generate, kv_cache, model, nucleus_sampling
+from lima.inference.cuda_graphs import GraphedStep
 from lima.inference.generation_cache import BatchCache
 from lima.records import Prompt, Provenance, Response, Turn, Unanswered
 
@@ -80,8 +92,33 @@ def test_a_batch_equals_the_reference_without_cache_and_padding(loaded):
         assert (response.finish, response.tokens) == ("stop" if ended else "length", len(ids))
 
 
-def test_waiting_rows_take_the_places_of_finished_ones_and_equal_the_reference(loaded, monkeypatch):
-    monkeypatch.setattr(kv_cache, "BLOCK", 8)  # the buffers grow several times
+def captured(step):
+    """A capture that calls the step again, and checks that a graph of it would read and write the same tensors."""
+    batch = step.func.__self__
+
+    def state():
+        tensors = [batch._tokens, batch._positions, batch._cache.mask, batch._cache.slots.place]
+        tensors += [tensor for layer in batch._cache.layers for tensor in (layer.keys, layer.values)]
+        return batch._cache.slots.width, [tensor.data_ptr() for tensor in tensors]
+
+    before = state()
+
+    def replay():
+        assert state() == before
+        return step()
+
+    return replay
+
+
+def refused(step):
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(("mode", "capture"), [("eager", None), ("static", None), ("graph", captured)])
+def test_waiting_rows_take_the_places_of_finished_ones_and_equal_the_reference(loaded, monkeypatch, mode, capture):
+    monkeypatch.setattr(kv_cache, "BLOCK", 16)  # the buffers grow several times
+    monkeypatch.setattr(generate, "BUCKET", 8)
+    monkeypatch.setattr(generate, "GraphedStep", partial(GraphedStep, capture=capture))
     monkeypatch.setitem(generate.PREFILL_TOKENS, "cpu", 150)  # two or three prompts
     settings = decoding(batch_size=3, temperature=2.0, top_p=1.0, max_tokens=30)
     # the shortest prompts first, so that the rows move when longer ones join; two samples each
@@ -100,13 +137,69 @@ def test_waiting_rows_take_the_places_of_finished_ones_and_equal_the_reference(l
         join(batch, rows)
 
     monkeypatch.setattr(generate.Batch, "join", counted)
-    answers = generate.sampled(often, requests, settings)
+    answers = generate.sampled(often, requests, settings, mode=mode)
     for request, answer in zip(requests, answers, strict=True):
         assert answer == reference_response(often, request.prompt, sample=request.sample, settings=settings)
     assert len({len(ids) for ids, _ in answers}) > 3
     assert joined[0] == (0, 3)
     assert all(active + new <= 3 for active, new in joined)
     assert sum(active > 0 for active, _ in joined) > 1  # rows joined others that were being decoded
+
+
+def test_without_a_graph_sampling_continues_and_the_reason_is_printed_once(loaded, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "GraphedStep", partial(GraphedStep, capture=refused))
+    requests = [generate.GenerationRequest(p, 0, model.render(loaded.tokenizer, p)) for p in PROMPTS]
+    expected = generate.sampled(loaded, requests, decoding(), mode="eager")
+    assert generate.sampled(loaded, requests, decoding(), mode="graph") == expected
+    assert capsys.readouterr().err == (
+        "no CUDA graph of a decoding step: operation not permitted when stream is capturing; "
+        "sampling continues without, slower\n"
+    )
+
+
+COMMON = {"vocab_size": 300, "bos_token_id": None, "eos_token_id": None, "initializer_range": 0.3}
+SMALL = COMMON | {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+ARCHITECTURES = {
+    "grouped queries": LlamaConfig(**SMALL, num_key_value_heads=2),
+    "sliding window": MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=12),
+    "sliding and full": Gemma3TextConfig(
+        **SMALL,
+        num_key_value_heads=1,
+        head_dim=8,
+        sliding_window=12,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    "biases of distance": BloomConfig(**COMMON, hidden_size=32, n_layer=2, n_head=4),
+    "learned positions": GPT2Config(**COMMON, n_embd=32, n_layer=2, n_head=4),
+}
+
+
+@pytest.mark.parametrize("mode", ["eager", "static"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_greedy_tokens_are_those_of_transformers_generate(loaded, name, mode):
+    torch.manual_seed(1)
+    config = ARCHITECTURES[name]
+    network = AutoModelForCausalLM.from_config(config).eval()
+    ids = [torch.randint(0, 300, (length,)).tolist() for length in (5, 40, 17, 17, 9)]
+    expected = [
+        network.generate(torch.tensor([row]), max_new_tokens=30, do_sample=False, pad_token_id=0)[
+            0, len(row) :
+        ].tolist()
+        for row in ids
+    ]
+    tokenizer = SimpleNamespace(get_vocab=lambda: {str(number): number for number in range(300)})
+    checkpoint = model.Checkpoint(network, tokenizer, frozenset(), 1024)
+    requests = [generate.GenerationRequest(PROMPTS[0], number, row) for number, row in enumerate(ids)]
+    greedy = decoding(top_p=1e-6, repetition_penalty=1.0, max_tokens=30, batch_size=3)
+    assert [tokens for tokens, _ in generate.sampled(checkpoint, requests, greedy, mode=mode)] == expected
+
+
+def test_a_model_without_keys_and_values_is_refused_with_what_to_do(loaded):
+    config = Qwen3NextConfig(**SMALL, num_key_value_heads=2, layer_types=["linear_attention", "full_attention"])
+    recurrent = model.Checkpoint(SimpleNamespace(config=config, device=torch.device("cpu")), None, frozenset(), 64)
+    request = generate.GenerationRequest(PROMPTS[0], 0, [1, 2])
+    with pytest.raises(LimaError, match="does not support the model's cache: LinearAttentionLayer; serve the model"):
+        generate.sampled(recurrent, [request], decoding())
 
 
 def test_samples_of_a_prompt_share_its_prefill(loaded, monkeypatch):
