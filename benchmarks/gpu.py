@@ -30,7 +30,17 @@ from benchmarks.device.records import FULL, TINY, Clock, Record
 
 SECONDS = 350  # of all sections together
 GRACE = 10  # seconds beyond its limit after which a section's process is killed
-SECTIONS = ("correctness", "ceilings", "training", "training_large", "determinism", "peers", "sampling", "profile")
+SECTIONS = (
+    "correctness",
+    "ceilings",
+    "training",
+    "training_large",
+    "determinism",
+    "peers",
+    "sampling",
+    "profile",
+    "counts",
+)
 PACKAGES = (
     "torch",
     "transformers",
@@ -279,8 +289,10 @@ def main() -> None:
         return
     import torch
 
-    if not options.tiny and not torch.cuda.is_available():
-        sys.exit("error: no CUDA device; use a machine with a GPU, or --tiny to run small models on this CPU")
+    if not options.tiny and not torch.cuda.is_available() and set(options.only) != {"counts"}:
+        sys.exit(
+            "error: no CUDA device; use a machine with a GPU, --tiny to run small models on this CPU, or --only counts"
+        )
     run(options.out, options.only, tiny=options.tiny, seconds=options.seconds)
 
 

@@ -20,6 +20,7 @@ class Sizes:
     models: dict[str, dict[str, int]]  # settings of LlamaConfig
     max_tokens: int  # of an example
     examples: int  # of a step
+    epoch: int  # examples of an epoch, whose attention keys are counted
     steps: int  # measured, after one that is not
     micro_batches: tuple[int, ...]  # tokens of a micro-batch, from small to large
     large_model_micro: int  # tokens of a micro-batch of the 7B model
@@ -47,6 +48,7 @@ FULL = Sizes(
     models={"1.1B": _llama(2048, 22, 32, 4, 5632, 32_000), "7B": _llama(4096, 32, 32, 32, 11_008, 32_000)},
     max_tokens=2048,
     examples=32,
+    epoch=1030,
     steps=3,
     micro_batches=(4096, 8192, 16_384, 32_768),
     large_model_micro=2048,
@@ -61,6 +63,7 @@ TINY = Sizes(
     models={"1.1B": _llama(32, 2, 4, 2, 48, 300), "7B": _llama(32, 2, 4, 4, 48, 300)},
     max_tokens=48,
     examples=4,
+    epoch=20,
     steps=1,
     micro_batches=(64, 128),
     large_model_micro=64,

@@ -1,4 +1,4 @@
-"""Sections of the GPU benchmark: correctness, ceilings, training, determinism, peers, sampling and a profile.
+"""Sections of the GPU benchmark: correctness, speed and counts.
 
 A section is a function of sizes, device and clock, and yields records. All models have random weights. On a CPU, with
 small sizes, everything runs too, for the test suite; its figures then say nothing about a GPU.
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks.device import counts
 from benchmarks.device.records import Clock, Record, Sizes, examples, guarded
 from lima import config
 from lima.config.entries import RandomModel
@@ -644,8 +646,30 @@ def profile(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator[Record
     yield from guarded(
         "profile",
         clock,
-        {"totals": partial(_profiled, sizes, device, micro, rows := []), "top": lambda: {"rows": rows}},
+        {
+            "totals": partial(_profiled, sizes, device, micro, rows := []),
+            "top": lambda: {"rows": rows},
+            "waits for the GPU": partial(_synchronizations, sizes, device, micro),
+        },
     )
+
+
+def _synchronizations(sizes: Sizes, device: torch.device, micro: int) -> Record:
+    """Times that the host waits for the GPU in a step, as PyTorch warns of them."""
+    if device.type != "cuda":
+        return {"skipped": "no GPU to wait for"}
+    release(device)
+    run = Run(sizes, sizes.models["1.1B"], device, recipe(sizes, micro_batch_tokens=micro, **ALL))
+    try:
+        run.step(0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            run.step(1)
+        return {"value": sum("synchronizing" in str(warning.message) for warning in caught), "unit": "waits a step"}
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        run.close()
 
 
 def _profiled(sizes: Sizes, device: torch.device, micro: int, rows: list[Record]) -> Record:
@@ -680,6 +704,14 @@ def _profiled(sizes: Sizes, device: torch.device, micro: int, rows: list[Record]
         run.close()
 
 
+# Counts
+
+
+def counted(sizes: Sizes, device: torch.device, clock: Clock) -> Iterator[Record]:
+    """Attention keys, operations and bytes; the same on each device."""
+    yield from counts.counts(sizes, recipe, ALL, clock)
+
+
 SECTIONS: dict[str, tuple[Callable[[Sizes, torch.device, Clock], Iterator[Record]], float]] = {
     # function, and seconds that it may take
     "correctness": (correctness, 45),
@@ -690,4 +722,5 @@ SECTIONS: dict[str, tuple[Callable[[Sizes, torch.device, Clock], Iterator[Record
     "peers": (peers, 55),
     "sampling": (sampling_speed, 40),
     "profile": (profile, 20),
+    "counts": (counted, 200),
 }

@@ -78,7 +78,7 @@ class PackedRow:
             or value.shape[-1] != width
         ):
             return None
-        q, k, v = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
+        q, k, v = (tensor.squeeze(0).transpose(0, 1).to(dtype) for tensor in (query, key, value))
         bounded = None if window is None or window >= self.longest else window
         return self.kernel.attend(q, k, v, self.cumulative, self.longest, scale=scale, window=bounded)[None]
 

@@ -35,7 +35,8 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sections, "PEER", peer)
     monkeypatch.setenv("TRL_PYTHON", sys.executable)
     torch.set_num_threads(1)
-    records = gpu.run(tmp_path / "out", gpu.SECTIONS, tiny=True, seconds=200, processes=False)
+    measured = [section for section in gpu.SECTIONS if section != "counts"]  # the same on a GPU; see test_counts.py
+    records = gpu.run(tmp_path / "out", measured, tiny=True, seconds=200, processes=False)
     lines = (tmp_path / "out" / "gpu.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(records))
     assert [record for record in records if "error" in record] == []
