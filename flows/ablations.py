@@ -55,6 +55,7 @@ def ablations(arms: list[str] | None = None, on_work_pool: bool = False) -> None
         failed = run_arms(params, names)
     results.link_pages(params)
     finish(params, names, failed, pull=on_work_pool)
+    results.publish_runs(params)
     results.link_pages(params)
     if failed:
         raise ArmsFailed(

@@ -25,6 +25,7 @@ def reproduce(profile: str = "") -> None:
     except dvc.StageFailed as error:
         results.raise_if_invalid(params.arms, error)
         raise
+    results.publish_runs(params)
     results.link_pages(params)
     results.publish_ablations(params)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from lima import jsonl, mlflow_runs, storage
@@ -59,7 +60,7 @@ def _run_page(arm: str) -> str | None:
     from lima import tracking  # imports mlflow: seconds
 
     folder = storage.result_dir("train", arm)
-    return tracking.page(mlflow_runs.read(folder).run_id) if (folder / "run.json").exists() else None
+    return tracking.page(mlflow_runs.identity(arm)) if (folder / "run.json").exists() else None
 
 
 def progress(states: Mapping[str, str]) -> str:
@@ -124,6 +125,15 @@ def evaluation_table(p: Params, evaluations: Iterable[str]) -> str:
                     cells += [f"{measured.net:+.2f}", f"{measured.interval.low:+.2f} to {measured.interval.high:+.2f}"]
             lines.append(f"| {' | '.join(cells + ['–'] * (8 - len(cells)))} |")
     return "\n".join(lines)
+
+
+def publish_runs(p: Params) -> None:
+    """Publish the MLflow runs that training could not log, because MLflow was not available."""
+    try:
+        for line in mlflow_runs.publish_unfinished(p):
+            get_run_logger().info("MLflow run written from the results: %s", line)
+    except LimaError as error:
+        get_run_logger().warning("%s; then `lima mlflow publish` writes the runs", error)
 
 
 def publish_ablations(p: Params) -> None:

@@ -206,6 +206,35 @@ def log_report(arm: str, values: Mapping[str, float]) -> None:
         _log_report(run, arm, values)
 
 
+def publish_unfinished(params: Params) -> list[str]:
+    """Publish the runs of trained arms that MLflow does not have as finished: it was not available in training.
+
+    Returns:
+        One line per arm that was published.
+
+    Raises:
+        TrackingError: MLflow is not available.
+    """
+    from lima import tracking
+
+    lines = []
+    for arm in _trained(params):
+        known = tracking.find(identity(arm))
+        if known is None or known.status != tracking.FINISHED:
+            lines.append(_publish(params, arm))
+    return lines
+
+
+def identity(arm: str) -> str:
+    """Id by which MLflow finds the run of a trained arm, also a run that was published afterwards."""
+    folder = storage.result_dir("train", arm)
+    return read(folder).run_id or _file_digest(folder / "epochs.jsonl")[:32]  # "": MLflow was not available
+
+
+def _trained(params: Params) -> list[str]:
+    return [arm for arm in params.arms if (storage.result_dir("train", arm) / "run.json").exists()]
+
+
 def publish(params: Params) -> list[str]:
     """Create the runs of all trained arms from the outputs of train, select and report; return one line per arm.
 
@@ -215,7 +244,7 @@ def publish(params: Params) -> list[str]:
         NoTraining: no arm has been trained.
         TrackingError: MLflow is not available.
     """
-    trained = [arm for arm in params.arms if (storage.result_dir("train", arm) / "run.json").exists()]
+    trained = _trained(params)
     if not trained:
         raise NoTraining(
             f"no training run in {storage.result_dir('train')} of the arms {', '.join(params.arms)}; run `dvc repro` "
@@ -238,7 +267,7 @@ def _publish(params: Params, arm: str) -> str:
         arm,
         description.parameters,
         tags=description.tags,
-        identity=description.run_id or _file_digest(folder / "epochs.jsonl")[:32],  # "": MLflow was not available
+        identity=identity(arm),
         started=description.started,
         ended=ended,
     )

@@ -32,6 +32,7 @@ from mlflow.entities import (
     LoggedModelStatus,
     Metric,
     Param,
+    RunInfo,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
@@ -46,6 +47,7 @@ LOCAL = Path("mlflow.db")  # the default store, without MLFLOW_TRACKING_URI
 ARTIFACTS = Path("mlartifacts")
 SCHEME = "mlflow-artifacts:/"
 RUN_TAG = "lima.run"  # id that the training run has in run.json; a run that is published again has another id in MLflow
+FINISHED = "FINISHED"  # final status of a run, as MLflow names it
 BATCH = 1000  # metrics per request, MLflow's limit
 DIGEST_CHARS = 36  # of a dataset's digest, MLflow's limit
 # a rejected request, a lost connection (requests' errors are OSErrors), a full disk, a locked or broken database
@@ -245,7 +247,7 @@ def start(
         _open(run, name, parameters, tags or {}, started)
         run.tags({RUN_TAG: run.id})
     opened = run.id
-    status = "FINISHED"
+    status = FINISHED
     try:
         yield run
     except (Stopped, KeyboardInterrupt):
@@ -276,7 +278,7 @@ def join(run_id: str) -> Iterator[Run]:
     run = Run(run_id)
 
     def locate(client: mlflow.MlflowClient) -> None:
-        run.id = _find(client, run_id) or client.get_run(run_id).info.run_id
+        run.id = (_find(client, run_id) or client.get_run(run_id).info).run_id
 
     run._attempt(locate)
     yield run
@@ -285,25 +287,37 @@ def join(run_id: str) -> Iterator[Run]:
 def publish(
     name: str, parameters: Mapping[str, object], *, tags: Mapping[str, str], identity: str, started: int, ended: int
 ) -> Run:
-    """Return the finished run with the tag RUN_TAG or the id `identity`; create it if it is missing.
+    """Return the run with the tag RUN_TAG or the id `identity`, as finished; create it if it is missing.
 
     Raises:
         TrackingError: MLflow is not available.
     """
     run = Run("", required=True)
-    try:
-        run.id = _find(_client(), identity) or ""
-    except AWAY as error:
-        _fail(error, required=True)
-    if not run.id:
+    known = find(identity)
+    if known:
+        run.id = known.run_id
+    else:
         _open(run, name, parameters, {**tags, RUN_TAG: identity}, started)
+    if not known or known.status != FINISHED:
         opened = run.id
-        run._attempt(lambda client: client.set_terminated(opened, "FINISHED", end_time=ended))
+        run._attempt(lambda client: client.set_terminated(opened, FINISHED, end_time=ended))
     return run
 
 
-def _find(client: mlflow.MlflowClient, identity: str) -> str | None:
-    """Id of the run that is, or republishes, the run `identity`; None if there is none."""
+def find(identity: str) -> RunInfo | None:
+    """Return the run that is, or republishes, the run `identity`; None if MLflow has none.
+
+    Raises:
+        TrackingError: MLflow is not available.
+    """
+    try:
+        return _find(_client(), identity)
+    except AWAY as error:
+        _fail(error, required=True)
+        raise AssertionError from error  # _fail raises if required
+
+
+def _find(client: mlflow.MlflowClient, identity: str) -> RunInfo | None:
     try:
         run = client.get_run(identity)
     except MlflowException as error:
@@ -311,12 +325,12 @@ def _find(client: mlflow.MlflowClient, identity: str) -> str | None:
             raise
     else:
         if run.info.lifecycle_stage == "active":
-            return str(run.info.run_id)
+            return run.info
     if not (experiment := client.get_experiment_by_name(EXPERIMENT)):
         return None
     condition = f"tags.`{RUN_TAG}` = '{identity}'"
     runs = client.search_runs([experiment.experiment_id], filter_string=condition, max_results=1)
-    return str(runs[0].info.run_id) if runs else None
+    return runs[0].info if runs else None
 
 
 def page(run_id: str) -> str | None:
@@ -327,7 +341,7 @@ def page(run_id: str) -> str | None:
     pages: list[str] = []
 
     def locate(client: mlflow.MlflowClient) -> None:
-        info = client.get_run(_find(client, run_id) or run_id).info
+        info = _find(client, run_id) or client.get_run(run_id).info
         pages.append(f"{server.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}")
 
     Run(run_id)._attempt(locate)

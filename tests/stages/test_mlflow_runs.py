@@ -142,6 +142,17 @@ def test_a_lost_store_comes_back_equal_and_publishing_again_changes_nothing(chec
     assert logged["lima"]["artifacts"] == ["lima.html", "report.html", "train.jsonl"]
 
 
+def test_runs_that_training_could_not_log_are_published_afterwards(checkout):
+    Path("data/train/unfiltered").rename("later")  # MLflow will have no run of it
+    mlflow_runs.publish(checkout)
+    tracking._client().update_run(tracking.find(mlflow_runs.identity("lima")).run_id, status="RUNNING")  # it was lost
+    Path("later").rename("data/train/unfiltered")
+    assert [line.split(":")[0] for line in mlflow_runs.publish_unfinished(checkout)] == ["lima", "unfiltered"]
+    assert {tracking.find(mlflow_runs.identity(arm)).status for arm in checkout.arms} == {"FINISHED"}
+    assert tables()["runs"] == 2
+    assert mlflow_runs.publish_unfinished(checkout) == []
+
+
 def test_runs_differ_in_what_their_arms_differ_in(published, finished):
     runs = published
     params = {arm: runs[arm]["params"] for arm in ("lima", "unfiltered")}
