@@ -3,7 +3,7 @@
 import os
 
 import torch
-from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging
 
 
@@ -14,7 +14,7 @@ def reduce() -> None:
     warns that it uses the CPU. Bars of downloads and a DS_ACCELERATOR of the user are kept.
     """
     shown = not are_progress_bars_disabled()
-    logging.disable_progress_bar()  # and with it those of downloads
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # and with it those of downloads
     if shown:
         enable_progress_bars()
     if not torch.accelerator.is_available():

@@ -29,9 +29,11 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
         entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, end]}
     header = json.dumps(entries).encode()
     header += b" " * (-len(header) % ALIGNMENT)
+    contents: list[bytes | memoryview] = [len(header).to_bytes(8, "little"), header]
+    contents += [array.reshape(-1).data for array in arrays.values()]
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for content in (len(header).to_bytes(8, "little"), header, *(array.reshape(-1) for array in arrays.values())):
+        for content in contents:
             file.write(content)
             digest.update(content)
         file.flush()
