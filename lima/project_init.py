@@ -25,6 +25,8 @@ SHORT, SHORT_ARM = "authored_short", "own-short"  # source and arm of the short 
 FILES = (  # of the checkout, or of share/lima of an installed package, that a project contains
     "dvc.yaml",
     ".dvc/config",
+    ".dvc/plots.html",
+    ".dvc/plots/outcomes.json",
     ".dvcignore",
     "corpus/LICENSE.md",
     "corpus/spelling.txt",
@@ -42,6 +44,7 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/test_sets/household_quiz.jsonl",
     "corpus/test_sets/short_tasks.csv",
 )
+NOTEBOOK = "docs/results.ipynb"  # becomes results.ipynb of a project
 SHARE = "share/lima"  # where a wheel installs FILES, below the environment's folder
 IGNORED_AT_ROOT = ("lima", "data/", "work/", "reports/", "mlflow.db*", "mlartifacts/")
 IGNORED = "".join([*(f"/{name}\n" for name in IGNORED_AT_ROOT), "__pycache__/\n", ".publish/\n"])
@@ -466,6 +469,7 @@ def write(proposal: Plan, choices: Choices, root: Path, *, force: bool) -> list[
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or name == "dvc.yaml":
             shutil.copyfile(origin, target)
+    shutil.copyfile(shipped(NOTEBOOK), root / Path(NOTEBOOK).name)
     (root / "params.yaml").write_text(text, encoding="utf-8")
     (root / ".gitignore").write_text(IGNORED, encoding="utf-8")
     annotations = [f"corpus/annotations/{name}.jsonl" for name, *_ in _evaluations(proposal, choices.short)]
@@ -473,7 +477,7 @@ def write(proposal: Plan, choices: Choices, root: Path, *, force: bool) -> list[
         jsonl.create(root / name)
     link_package(root)
     _initialize(root)
-    return ["params.yaml", ".gitignore", *FILES, *annotations]
+    return ["params.yaml", ".gitignore", *FILES, Path(NOTEBOOK).name, *annotations]
 
 
 def check_folder(root: Path, *, force: bool) -> None:
@@ -497,7 +501,7 @@ def link_package(root: Path) -> None:
 
 
 def shipped(name: str) -> Path:
-    """The path of one of FILES: in the checkout that contains the package, else in the installed distribution.
+    """The path of one of FILES or of NOTEBOOK: in the checkout with the package, else in the installed distribution.
 
     Raises:
         InitError: it is in neither.

@@ -161,7 +161,7 @@ def test_the_projects_files_are_part_of_the_distribution():
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     shipped = {str(path.relative_to(ROOT)) for patterns in listed.values() for p in patterns for path in ROOT.glob(p)}
-    assert set(project_init.FILES) <= shipped
+    assert {*project_init.FILES, project_init.NOTEBOOK} <= shipped
     assert all(folder == f"share/lima/{Path(p).parent}".removesuffix("/.") for folder, ps in listed.items() for p in ps)
 
 

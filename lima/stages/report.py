@@ -18,6 +18,7 @@ from lima.reporting import (
     format_distance,
     measures,
     metrics,
+    plot_scripts,
     prompt_browser,
     report,
     response_form,
@@ -31,6 +32,7 @@ from lima.reporting.dropped_rows import DroppedRows
 def main() -> None:
     params = config.load()
     figures = write(params)
+    plot_scripts.write(storage.WORK)
     for arm in params.arms:
         mlflow_runs.log_report(arm, metrics.run_metrics(params, figures, arm))
     print(

@@ -33,6 +33,7 @@ NO_DEPENDENCY = {
     "storage",
     "tracking",
 }
+NO_DEPENDENCY |= {"reporting/plot_scripts"}  # writes a file below work/
 NO_DEPENDENCY |= {f"inference/{name}" for name in ("adaptive_concurrency", "generation_cache", "response_cache")}
 NO_DEPENDENCY |= {
     f"training/{name}"

@@ -118,3 +118,15 @@ def test_results_in_python(shell):
         names: dict[str, object] = {}
         exec(compile(snippet, "docs/python.md", "exec"), names)
         assert len(names["candidates"]) > 60 and names["verdicts"] and "Why is the sky blue?" in names["answer"]
+
+
+def test_the_notebook_of_a_project_runs(shell):
+    with chdir(shell.folder):
+        cells = json.loads(Path("results.ipynb").read_text())["cells"]
+        names: dict[str, object] = {}
+        for number, cell in enumerate(cells):
+            assert not cell.get("outputs")  # they would be of another run
+            if cell["cell_type"] == "code":
+                exec(compile("".join(cell["source"]), f"results.ipynb, cell {number}", "exec"), names)
+        assert len(names["rows"]) == len(names["candidates"]) > 60
+        assert len(names["judged"]) == len(names["verdicts"]) > 0 and isinstance(names["answer"], str)
