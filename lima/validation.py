@@ -13,8 +13,10 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.row_conditions import Column
 
+from lima import validation_docs
 from lima.display import visible
 from lima.records import Example, FailedExpectation, Prompt, first_prompt
+from lima.validation_docs import CheckedSplit, Expected
 
 # Control, replacement and private-use characters; the last two ranges are Unicode's private-use planes.
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]"
@@ -170,28 +172,20 @@ def check(splits: Mapping[str, Split], bounds: Bounds, docs: Path, *, key: Key) 
         site_name="gate",
         site_config={"class_name": "SiteBuilder", "store_backend": store},
     )
+    checked: list[CheckedSplit] = []
     count, failures, warnings = 0, list[FailedExpectation](), list[FailedExpectation]()
     for name, split in splits.items():
         expected = [*table_expectations(split), *row_expectations(split, bounds)]
         results = _run(context, name, table(split, splits, key), expected)
         count += len(expected)
+        checked.append(CheckedSplit(name, len(split.rows), [_expected(result) for result in results]))
         failures += _failures(name, [result for result in results if not _warns(result)])
         warnings += _failures(name, [result for result in results if _warns(result)])
     context.build_data_docs(site_names=["gate"])
-    link_pages(docs)
+    validation_docs.finish(docs, checked)
     for page in docs.rglob("*.html"):
         page.write_text(visible(page.read_text(encoding="utf-8")), encoding="utf-8")
     return Checked(count, failures, warnings)
-
-
-def link_pages(docs: Path) -> None:
-    """Add a plain list of links to the index, whose own tables need scripts from the network."""
-    index = docs / "index.html"
-    pages = sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.html") if page != index)
-    links = "".join(f'<li><a href="{html.escape(page)}">{html.escape(page)}</a></li>' for page in pages)
-    before, body, after = index.read_text(encoding="utf-8").partition("<body>")
-    note = "<p>Styles, tables and icons of these pages are loaded from the network. Links to all pages:</p>"
-    index.write_text(f"{before}{body}<section>{note}<ul>{links}</ul></section>{after}", encoding="utf-8")
 
 
 def _run(
@@ -216,14 +210,26 @@ def _warns(result: gx.core.ExpectationValidationResult) -> bool:
 
 def _failures(split: str, results: Iterable[gx.core.ExpectationValidationResult]) -> Iterator[FailedExpectation]:
     for result in results:
-        if result.success:
-            continue
-        raised = [info["exception_message"] for info in _raised(result.exception_info)]
-        ids = tuple(
-            dict.fromkeys(html.unescape(str(row["id"])) for row in result.result.get("unexpected_index_list") or ())
-        )
-        observed = "; ".join(raised) or str(result.result.get("observed_value", f"{len(ids)} rows"))
-        yield FailedExpectation(split=split, says=str(result.expectation_config.notes), observed=observed, ids=ids)
+        if not result.success:
+            each = _expected(result)
+            yield FailedExpectation(split=split, says=each.text, observed=each.observed, ids=each.ids)
+
+
+def _expected(result: gx.core.ExpectationValidationResult) -> Expected:
+    """The result of an expectation in its own words."""
+    text = str(result.expectation_config.notes)
+    if result.success:
+        return Expected(text, "met", _shown(result.result.get("observed_value", "")), ())
+    raised = [info["exception_message"] for info in _raised(result.exception_info)]
+    ids = tuple(
+        dict.fromkeys(html.unescape(str(row["id"])) for row in result.result.get("unexpected_index_list") or ())
+    )
+    observed = "; ".join(raised) or _shown(result.result.get("observed_value", f"{len(ids)} rows"))
+    return Expected(text, "warning" if _warns(result) else "failed", observed, ids)
+
+
+def _shown(observed: object) -> str:
+    return ", ".join(map(str, observed)) if isinstance(observed, list) else str(observed)
 
 
 def _raised(info: Mapping[str, object]) -> list[Mapping[str, str]]:

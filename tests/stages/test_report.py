@@ -463,4 +463,6 @@ def test_pages_fit_a_printed_page_and_a_phone(plain):
             assert printed.evaluate(WIDE) == []
             assert printed.evaluate(BROKEN) == []  # words of a table's header are not split over lines
             phone.goto(f"file://{plain / name}")
+            # ids and addresses of any length wrap
+            phone.evaluate("document.querySelectorAll(':not(pre) > code, bdi').forEach(e => e.append('x'.repeat(99)))")
             assert phone.evaluate("document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves
