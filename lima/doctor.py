@@ -228,5 +228,8 @@ def render(findings: list[Finding], *, colour: bool) -> str:
         shown = f"{COLOURS[state]}{label}\x1b[0m" if colour else label
         lines.append(f"{shown}{name:{width}}  {visible(text)}")
     count = sum(finding.state == "problem" for finding in findings)
-    lines.append(f"{count} problem{'s' * (count != 1)}" + ("; fix them before a run" if count else ": ready to run"))
+    lines.append(
+        f"{count} problem{'s' * (count != 1)}"
+        + (f"; fix {'it' if count == 1 else 'them'} before a run" if count else ": ready to run")
+    )
     return "\n".join(lines)

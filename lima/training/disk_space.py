@@ -32,7 +32,7 @@ def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
     if needed > free:
         first, last = recipe.keep_epochs
         raise InsufficientDiskSpace(
-            f"not enough disk space in {working.resolve()}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for "
+            f"not enough disk space in {working.resolve()}: {size(free)} free, {size(needed)} needed for "
             f"the checkpoints of epochs {first} to {last} and two training states; free disk space, keep fewer epochs "
             "(train.keep_epochs), or move work/ to a larger disk and link to it (ln -s)"
             f"{_or_remove(incompatible_states(working))}"
@@ -41,7 +41,7 @@ def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
         needed, free = cost_formulas.checkpoints(parameters(base), recipe), shutil.disk_usage(result.parent).free
         if needed > free:
             raise InsufficientDiskSpace(
-                f"not enough disk space in {result.parent.resolve()}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB "
+                f"not enough disk space in {result.parent.resolve()}: {size(free)} free, {size(needed)} "
                 f"needed for the checkpoints of epochs {recipe.keep_epochs[0]} to {recipe.keep_epochs[1]}; free disk "
                 "space or keep fewer epochs (train.keep_epochs)"
             )
@@ -49,9 +49,7 @@ def check(base: Path, working: Path, result: Path, recipe: Train) -> None:
 
 def _or_remove(folder: Path) -> str:
     return (
-        f", or remove {folder} ({used_bytes(folder) / 1e9:.1f} GB of incompatible training states)"
-        if folder.exists()
-        else ""
+        f", or remove {folder} ({size(used_bytes(folder))} of incompatible training states)" if folder.exists() else ""
     )
 
 
@@ -67,3 +65,8 @@ def parameters(base: Path) -> int:
 def used_bytes(folder: Path) -> int:
     """Size of the files in `folder`; those of an interrupted run are part of the need of the next."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def size(count: float) -> str:
+    """Bytes as a text in MB below 1 GB, so that small models show a need."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"

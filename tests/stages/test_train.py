@@ -219,7 +219,7 @@ def test_too_little_room_is_told_before_anything_is_trained(checkout, monkeypatc
     needed = 30 * 41_152
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed - 1))
-    message = "0.0 GB free, 0.0 GB needed for the checkpoints of epochs 1 to 3 and two training states"
+    message = "1.23 MB free, 1.23 MB needed for the checkpoints of epochs 1 to 3 and two training states"
     assert message in refused(InsufficientDiskSpace)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, needed))
     train.main("lima")
