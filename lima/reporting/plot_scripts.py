@@ -30,4 +30,4 @@ def write(folder: Path) -> None:
 def _bundle() -> str:
     import vl_convert  # imported here, since loading it and making the bundle take seconds
 
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle(snippet=None))
