@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 PACKAGE = "vl-convert-python"  # contains Vega, Vega-Lite and Vega-Embed (BSD-3-Clause)
+GLOBALS = "window.vegaEmbed = vegaEmbed"  # what DVC's page calls
 
 
 def write(folder: Path) -> None:
-    """Write `vega.js` with vega, vegaLite and vegaEmbed as global names, unless this version's file is there.
+    """Write `vega.js` with vegaEmbed as a global name, unless this version's file is there.
 
     Args:
         folder: `work/`, which `.dvc/plots.html` names.
@@ -30,4 +31,4 @@ def write(folder: Path) -> None:
 def _bundle() -> str:
     import vl_convert  # imported here, since loading it and making the bundle take seconds
 
-    return str(vl_convert.javascript_bundle(snippet=None))
+    return str(vl_convert.javascript_bundle(GLOBALS))
