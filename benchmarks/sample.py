@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from benchmarks.claims import Claim, claim, in_turn
 from lima import config
@@ -30,6 +31,7 @@ def measure() -> Iterator[Claim]:
             config.load(Path("lima/config/profiles/laptop.yaml")).models["smollm2-135m"], Path(folder), seed=0
         )
         loaded = model.load(Path(folder), precision=DECODING.precision)
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=model.DTYPES[DECODING.precision]).eval()
     endless = model.Checkpoint(loaded.model, loaded.tokenizer, ends=frozenset(), context=loaded.context)
     prompts = read(COUNT)
 
@@ -37,11 +39,11 @@ def measure() -> Iterator[Claim]:
         list(generate_module.generate(endless, prompts, contestant="x", samples=1, decoding=DECODING))
 
     def peer() -> None:
-        generate(loaded.model, [model.render(loaded.tokenizer, prompt) for prompt in prompts])
+        generate(plain, [model.render(loaded.tokenizer, prompt) for prompt in prompts])
 
     def one_at_a_time() -> None:
         for prompt in prompts:
-            generate(loaded.model, [model.render(loaded.tokenizer, prompt)])
+            generate(plain, [model.render(loaded.tokenizer, prompt)])
 
     ours()  # the first pass pays for threads and caches
     tokens = COUNT * DECODING.max_tokens

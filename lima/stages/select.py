@@ -63,7 +63,7 @@ def main(arm: str) -> None:
 def answers(
     folder: Path, name: str, weights: str, prompts: list[Prompt], params: Params, kept: Path, used: set[Path]
 ) -> list[Response]:
-    """Return a checkpoint's responses to the dev prompts, from the cache folder `kept` if an earlier run wrote them.
+    """Return a checkpoint's responses to the dev prompts, from a cache folder if an earlier run or arm wrote them.
 
     Args:
         folder: of the checkpoint.
@@ -71,7 +71,7 @@ def answers(
         weights: digest of the checkpoint; part of the cache key with prompts, decoding and code.
         prompts: the dev prompts.
         params: all parameters.
-        kept: the cache folder.
+        kept: the arm's cache folder, in that of all arms.
         used: the file of this checkpoint is added.
     """
     decoding = params.select.decoding
@@ -84,8 +84,10 @@ def answers(
     ]
     path = kept / f"{hashlib.sha256(json.dumps(depends).encode()).hexdigest()}.jsonl"
     used.add(path)
-    if path.exists():
-        return list(jsonl.read(path, Response))
+    for finished in kept.parent.glob(f"*/{path.name}"):  # of this arm, or of the base in the folder of another arm
+        responses = list(jsonl.read(finished, Response))
+        jsonl.write(path, responses)
+        return responses
     from lima.inference import generate, model  # imported here, since loading torch and transformers takes seconds
     from lima.training import library_output
 

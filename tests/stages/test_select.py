@@ -171,6 +171,26 @@ def test_answers_of_a_selection_are_kept_for_another_judge(published, monkeypatc
     assert Path("data/select/lima/responses.jsonl").read_bytes() == first
 
 
+def test_answers_of_the_base_are_taken_from_another_arm(published, monkeypatch):
+    from lima.inference import generate
+
+    select.main("lima")
+    whole, kept = Path("data/select/lima/responses.jsonl").read_bytes(), Path("work/kept/select/lima")
+    other = Path("work/kept/select/unfiltered")
+    kept.rename(other)
+    for path in other.iterdir():
+        if next(jsonl.read(path, Response)).contestant != "smollm2-135m":
+            path.unlink()
+    generated, respond = [], generate.generate
+    monkeypatch.setattr(
+        generate, "generate", lambda *args, **named: generated.append(named["contestant"]) or respond(*args, **named)
+    )
+    select.main("lima")
+    assert generated == ["lima/epoch-01", "lima/epoch-02", "lima/epoch-03"]
+    assert Path("data/select/lima/responses.jsonl").read_bytes() == whole
+    assert len(list(kept.glob("*.jsonl"))) == 4
+
+
 @pytest.mark.parametrize("change", ["weights", "decoding", "prompts", "base"])
 def test_kept_answers_of_other_weights_settings_or_prompts_are_not_used(published, change):
     with serving(lambda *_: Sent(status=401, body="no")) as server:
