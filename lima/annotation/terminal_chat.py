@@ -22,6 +22,7 @@ HELP = (
     "/save FILE    append the conversation to a JSONL file, in the form of corpus/dialogues\n"
     "/quit         end"
 )
+WAITING = "…"  # in the column of a contestant before its first words: a model is loaded at the first message
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MIN_COLUMN = 36  # characters of a column; narrower ones are shown below each other
 
@@ -147,7 +148,7 @@ class Chat:
     def _answer_in_columns(self, names: Sequence[str], columns: ShowColumns) -> None:
         """One piece of each contestant in turn."""
         texts = dict.fromkeys(names, "")
-        shown = dict.fromkeys(names, "")
+        shown = dict.fromkeys(names, WAITING)
         streams = {name: self._stream(name) for name in names}
         with columns() as show:
             show(shown)
@@ -258,7 +259,7 @@ def run(params: Params, names: Sequence[str], *, blind: bool) -> None:
         columns=LiveColumns if fits else None,
         contestants=shown,
     )
-    print(f"{', '.join(shown)}; /help lists the commands")
+    print(f"talk to {', '.join(shown)}; /help lists the commands, /quit ends")
     while True:
         try:
             line = input("> ")

@@ -121,6 +121,7 @@ def test_several_contestants_are_shown_side_by_side():
 
     chat = Chat({"one": echo, "two": echo}, lambda text: None, columns=columns)
     chat.handle("Hello")
+    assert frames[0] == {"one": "…", "two": "…"}
     assert frames[1] == {"one": "1 turns, ", "two": "1 turns, "}  # both are written at the same time
     assert frames[-1] == {"one": "1 turns, sample 0\\x1b[0m", "two": "1 turns, sample 0\\x1b[0m"}
     assert contents(chat, "one") == contents(chat, "two") == ["Hello", "1 turns, sample 0\x1b[0m"]
