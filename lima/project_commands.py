@@ -75,6 +75,9 @@ def init(options: Options, *, ask: bool) -> None:
         f"  cd {options.out}\n"
         "  dvc repro validate    # the data only: data/mix/own/train.jsonl\n"
         "  dvc repro             # training, answers, judgments; reports/report.html\n"
+        "  lima summary          # what was made, and what to do next\n"
+        "  lima chat own base    # talk to the trained model and its base, side by side\n"
+        "if something fails, `lima doctor` says what to do; "
         "params.yaml has every setting with its unit; `lima plan own …` estimates training on GPUs"
     )
 

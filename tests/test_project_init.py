@@ -176,6 +176,7 @@ def project(tmp_path_factory):
     done = run("lima.cli", "init", str(STEM), "--out", str(folder), "--size", "4", "--yes", cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "votes ≥ 3" in done.stdout and "arm own: 4 examples" in done.stdout
+    assert "lima chat own base" in done.stdout and "--short 30" in done.stdout
     return folder
 
 
