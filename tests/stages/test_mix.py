@@ -169,7 +169,7 @@ def test_an_unknown_arm_is_told_which_there_are(checkout):
 
 def test_a_source_that_was_not_filtered_is_named(checkout):
     shutil.rmtree("data/filter/wikihow")
-    with pytest.raises(Exception, match=r"data/filter/wikihow/kept\.jsonl not found; run the stage"):
+    with pytest.raises(Exception, match=r"data/filter/wikihow/kept\.jsonl not found; run `dvc repro filter@wikihow`"):
         mix.main("lima")
 
 

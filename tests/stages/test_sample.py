@@ -312,7 +312,7 @@ def test_a_prompt_that_is_too_long_for_the_model_is_recorded_and_the_others_go_o
 
 
 def test_an_arm_without_a_chosen_checkpoint_is_told_what_is_missing(checkout):
-    with pytest.raises(LimaError, match=r"data/select/lima/chosen\.json not found; run the stage"):
+    with pytest.raises(LimaError, match=r"data/select/lima/chosen\.json not found; run `dvc repro select@lima`"):
         sample.main("lima")
 
 
