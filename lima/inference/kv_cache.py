@@ -6,10 +6,11 @@ in place, a row that joins is copied from the cache of its prefill, and the last
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin, DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from lima.errors import LimaError
@@ -32,7 +33,7 @@ class Slots:
         return (self.end // self.bucket + 1) * self.bucket
 
 
-class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer, each (rows, heads, slots, width of a head).
 
     It keeps all tokens of layers with a sliding window too; the model's mask excludes those before the window.
@@ -44,7 +45,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     values: Tensor
 
     def __init__(self, slots: Slots, size: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.slots = slots
         self.size = size  # rows
 
@@ -73,14 +74,14 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.slots.width, 0
 
-    def get_seq_length(self) -> Tensor:
+    def get_seq_length(self) -> Tensor:  # type: ignore[override]  # a CUDA graph reads it
         return self.slots.place
 
     def get_max_length(self) -> int:
         return -1
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class SlotCache(Cache):
     """Keys, values and mask of at most `size` rows.
 
     Args:
@@ -91,16 +92,16 @@ class SlotCache(Cache):  # type: ignore[misc]
         LimaError: the model has layers that do not cache keys and values, such as linear attention.
     """
 
-    def __init__(self, config: object, size: int, device: torch.device, *, bucket: int) -> None:
+    def __init__(self, config: PreTrainedConfig, size: int, device: torch.device, *, bucket: int) -> None:
         self.slots = Slots(torch.zeros(1, dtype=torch.long, device=device), bucket)
         self.lengths: list[int] = []  # tokens of each row
         self.mask = torch.ones(size, 0, dtype=torch.bool, device=device)  # (rows, slots)
         self.attention: list[SlotLayer] = []
-        layers = DynamicCache(config=config).layers
+        layers: list[Any] = DynamicCache(config=config).layers
         for number, layer in enumerate(layers):
             if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
-                layers[number] = SlotLayer(self.slots, size)
-                self.attention.append(layers[number])
+                self.attention.append(SlotLayer(self.slots, size))
+                layers[number] = self.attention[-1]
             elif type(layer) is not DummyLayer:
                 raise LimaError(
                     f"sampling does not support the model's cache: {type(layer).__name__}; serve the model with vLLM "
@@ -110,7 +111,8 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def prefill_cache(self) -> Cache:
         """An empty cache for a prefill, which keeps all tokens."""
-        return Cache(layers=[DynamicLayer() if isinstance(layer, SlotLayer) else layer for layer in self.layers])
+        layers = [DynamicLayer() if isinstance(layer, SlotLayer) else layer for layer in self.layers]  # type: ignore[no-untyped-call]
+        return Cache(layers=layers)
 
     def join(self, prefilled: Cache, rows: Sequence[int], lengths: Sequence[int]) -> None:
         """Append rows.
@@ -128,9 +130,11 @@ class SlotCache(Cache):  # type: ignore[misc]
         for layer, new in zip(self.layers, prefilled.layers, strict=True):
             if not isinstance(layer, SlotLayer):
                 continue
+            assert isinstance(new, DynamicLayer)
+            keys, values = cast(Tensor, new.keys), cast(Tensor, new.values)
             if not layer.is_initialized:
-                layer.lazy_initialization(new.keys, new.values)
-            for buffer, states in ((layer.keys, new.keys), (layer.values, new.values)):
+                layer.lazy_initialization(keys, values)
+            for buffer, states in ((layer.keys, keys), (layer.values, values)):
                 if end != before:
                     buffer[:kept, :, end - used : end] = buffer[:kept, :, before - used : before].clone()
                 buffer[kept : len(self.lengths), :, end - states.shape[2] : end] = states[index]

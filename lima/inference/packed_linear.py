@@ -6,6 +6,7 @@ Layers with the same input, such as the projections of attention, are one produc
 
 from collections import Counter
 from functools import partial
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,22 +20,24 @@ def pack(model: torch.nn.Module) -> None:
     Weights are packed at the first call, and the unpacked ones are freed unless another module uses them, so that the
     model takes no more memory. Later changes of a weight have no effect.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     users = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     groups: list[list[torch.nn.Linear]] = []
     for module in model.modules():
-        layers = [[getattr(module, name, None) for name in names] for names in SAME_INPUT]
-        groups += [group for group in layers if all(map(_packable, group)) and _alike(group)]
+        for names in SAME_INPUT:
+            layers = [layer for name in names if _packable(layer := getattr(module, name, None))]
+            if len(layers) == len(names) and _alike(layers):
+                groups.append(layers)
     grouped = {id(layer) for group in groups for layer in group}
     groups += [[module] for module in model.modules() if _packable(module) and id(module) not in grouped]
     for group in groups:
         product = _Product(group, shared=any(users[id(layer.weight)] > 1 for layer in group))
         for number, layer in enumerate(group):
-            layer.forward = partial(product, number)
+            layer.forward = partial(product, number)  # type: ignore[method-assign]
 
 
-def _packable(module: object) -> bool:
+def _packable(module: object) -> TypeGuard[torch.nn.Linear]:
     return (
         type(module) is torch.nn.Linear and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
     )
