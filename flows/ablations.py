@@ -181,7 +181,7 @@ def follow_arms(arms: Iterable[str], commit: str) -> list[str]:
 
 
 def show_progress(states: dict[str, str]) -> None:
-    create_markdown_artifact(results.progress(states), key="arms")
+    create_markdown_artifact(results.progress(states), key="arms", description="State of each arm")
 
 
 def finish(params: Params, arms: Iterable[str], failed: list[str], *, pull: bool) -> None:

@@ -31,7 +31,7 @@ def evaluate(contestant: str, rivals: list[str] | None = None) -> None:
     sides = {side for name in names for side in (params.evaluations[name].contestant, params.evaluations[name].rival)}
     stages = [*(f"sample@{side}" for side in sorted(sides)), *(f"judge@{name}" for name in names)]
     dvc.repro("--single-item", "code", *stages)
-    create_markdown_artifact(results.evaluation_table(params, names), key="evaluations")
+    create_markdown_artifact(results.evaluation_table(params, names), key="evaluations", description="Evaluations")
 
 
 def chosen(params: Params, contestant: str, rivals: list[str]) -> list[str]:

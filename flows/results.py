@@ -138,8 +138,12 @@ def publish_runs(p: Params) -> None:
 
 def publish_ablations(p: Params) -> None:
     if p.ablations:
-        create_markdown_artifact(ablation_table(ablations(p, read_judgments(p))), key="ablations")
+        create_markdown_artifact(
+            ablation_table(ablations(p, read_judgments(p))), key="ablations", description="Ablation tables"
+        )
 
 
 def link_pages(p: Params) -> None:
-    create_markdown_artifact(links(p) or "No page has been written.", key="pages")
+    create_markdown_artifact(
+        links(p) or "No page has been written.", key="pages", description="Report, data cards, MLflow runs"
+    )

@@ -9,13 +9,9 @@ export LIMA_CHECKOUT=${LIMA_CHECKOUT:-$PWD}
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)}
 export PREFECT_API_URL=${PREFECT_API_URL:-$(cat work/prefect/api 2>/dev/null || echo http://127.0.0.1:4200/api)} # as ui.sh wrote it
-health=$(python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/health", timeout=10)' "$PREFECT_API_URL" 2>&1) || {
-  echo "error: cannot reach Prefect at $PREFECT_API_URL (${health##*$'\n'}); start it with \`make ui\`, or set PREFECT_API_URL" >&2
-  exit 1
-}
 # a server that restarts or has lost its database for some minutes fails no run: requests are repeated for 4 minutes
 export PREFECT_CLIENT_MAX_RETRIES=${PREFECT_CLIENT_MAX_RETRIES:-7} PREFECT_CLIENT_RETRY_EXTRA_CODES=${PREFECT_CLIENT_RETRY_EXTRA_CODES:-500,504}
-[ -z "${LIMA_DVC_REMOTE:-}" ] || dvc remote add --quiet --force --local --default lima "$LIMA_DVC_REMOTE"
 "$(dirname "$0")/deploy.sh"
+[ -z "${LIMA_DVC_REMOTE:-}" ] || dvc remote add --quiet --force --local --default lima "$LIMA_DVC_REMOTE"
 echo "start a run: prefect deployment run reproduce/reproduce --watch"
 exec prefect worker start --pool "$pool" --type process --limit 1

@@ -33,9 +33,10 @@ def test_install_reports_the_output_of_a_python_that_does_not_run(tmp_path):
     assert f"error: {broken} does not run: error while loading shared libraries: libpython3.so;" in done.stderr
 
 
-def test_worker_without_a_server_names_the_command_that_starts_one(tmp_path):
+@pytest.mark.parametrize("script", ["worker.sh", "deploy.sh"])
+def test_without_a_server_the_error_names_the_command_that_starts_one(tmp_path, script):
     api = f"http://127.0.0.1:{free_port()}/api"
-    done = run("worker.sh", cwd=tmp_path, PREFECT_API_URL=api)
+    done = run(script, cwd=tmp_path, PREFECT_API_URL=api)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: cannot reach Prefect at {api} (")
     assert done.stderr.endswith("; start it with `make ui`, or set PREFECT_API_URL\n")
