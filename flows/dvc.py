@@ -20,6 +20,7 @@ from prefect.futures import PrefectFuture
 from ruamel.yaml import YAML
 
 from flows.supervise import INTERVAL
+from lima import dvc_files
 
 RUN_ID = "PREFECT__FLOW_RUN_ID"  # set by a worker for the process of a flow run
 T = TypeVar("T")
@@ -155,6 +156,8 @@ def repro(*arguments: str) -> dict[str, State]:
         StageFailed: `dvc repro` failed. With `--keep-going`, failed stages are returned instead.
     """
     logger = get_run_logger()
+    for path in dvc_files.repair():  # cut when a worker was killed
+        logger.warning("invalid: %s, moved to %s; DVC restores finished stages from its cache", path, dvc_files.ASIDE)
     states: dict[str, State] = {}
     waiting: dict[str, Future[State]] = {}
     shown: list[PrefectFuture[State]] = []

@@ -524,11 +524,12 @@ def check_profile() -> None:
 
     Exits with status 1 and a list of errors.
     """
-    from lima import config
+    from lima import config, dvc_files
     from lima.config import profiles
 
     params = config.load()
     profiles.check_paths(params)
+    dvc_files.check()
     _create_annotation_files(params)
     typer.echo("params.yaml is valid, and every input it names exists")
 

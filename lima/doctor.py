@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
-from lima import config, locks, storage
+from lima import config, dvc_files, locks, storage
 from lima.config import Params, profiles
 from lima.config.entries import EndpointAnnotator, EndpointContestant
 from lima.display import visible
@@ -49,6 +49,10 @@ def diagnose() -> list[Finding]:
         text = f"params.yaml not found in {Path.cwd()}; change to a project, or create one with `lima init DUMP`"
         return [*findings, Finding("problem", "project", text)]
     findings += [dvc_remote(Path(".dvc")), *locked(storage.WORK / "locks")]
+    try:
+        dvc_files.check()
+    except LimaError as error:
+        findings.append(Finding("problem", "DVC", str(error)))
     try:
         params = config.load()
         profiles.check_paths(params)
