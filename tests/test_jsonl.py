@@ -56,7 +56,8 @@ def test_a_broken_line_is_named_with_its_place_and_what_is_wrong(tmp_path, case)
         list(jsonl.read(path, Turn))
 
 
-def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path):
+def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the checkout may have results
     with pytest.raises(LimaError, match=r"turns\.jsonl not found; correct the path, or run the stage that writes it"):
         list(jsonl.read(tmp_path / "turns.jsonl", Turn))
     for path, stage in {"data/select/own/chosen.json": "select@own", "data/prompts/test.jsonl": "prompts"}.items():
