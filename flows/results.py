@@ -129,10 +129,12 @@ def evaluation_table(p: Params, evaluations: Iterable[str]) -> str:
 
 def publish_runs(p: Params) -> None:
     """Publish the MLflow runs that training could not log, because MLflow was not available."""
+    from lima import tracking  # imports mlflow: seconds
+
     try:
         for line in mlflow_runs.publish_unfinished(p):
             get_run_logger().info("MLflow run written from the results: %s", line)
-    except LimaError as error:
+    except tracking.TrackingError as error:
         get_run_logger().warning("%s; then `lima mlflow publish` writes the runs", error)
 
 
