@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.claims import Claim, claim
-from lima.training import allocator, host_memory
+from lima.training import allocator, host_memory, state_parts
 from lima.training.trainer import Progress
 from lima.training.training_state import TrainingStates
 
@@ -44,7 +44,8 @@ def measure() -> Iterator[Claim]:
     blocked: dict[bool, list[float]] = {True: [], False: []}
     written: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        states = TrainingStates(Path(folder) / "work", Accelerator(cpu=True))
+        working, accelerator = Path(folder) / "work", Accelerator(cpu=True)
+        states = TrainingStates(working, accelerator, state_parts.connect(working, accelerator))
         for _ in range(STATES):
             for copied, waits in blocked.items():
                 start = time.perf_counter()

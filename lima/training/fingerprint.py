@@ -29,6 +29,7 @@ MODULES_WITHOUT_EFFECT = frozenset(  # on a training step
         "fingerprint",
         "host_memory",
         "state_files",
+        "state_parts",
         "throughput",
         "disk_space",
         "selfcheck",

@@ -60,7 +60,8 @@ def write_all(folder: Path, stem: str, tensors: Iterable[tuple[str, torch.Tensor
         if pending and sum(waiting.nbytes for waiting in pending.values()) + tensor.nbytes > FILE_BYTES:
             write_pending()
         pending[name] = tensor.to("cpu")
-    write_pending()
+    if pending:
+        write_pending()
     return digests
 
 

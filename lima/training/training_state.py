@@ -2,15 +2,16 @@
 
 Nothing else is saved: batches, learning rate and dropout masks are functions of the step's number.
 
-A state is written asynchronously: training waits for a copy in host memory, which a thread writes. Without enough
-memory for the copy, training waits until the files are written.
+Each process writes the tensors that it owns, and the main process publishes the state once all parts are on disk. It
+is written asynchronously: training waits for a copy in host memory, which a thread writes. Without enough memory for
+the copies, training waits until the files are written.
 """
 
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 from pydantic import ValidationError
 from safetensors import safe_open
 
@@ -26,14 +28,15 @@ from lima import jsonl
 from lima.config.entries import Lora
 from lima.config.sections import Train
 from lima.records import EpochMetrics, Record, StepMetrics
-from lima.training import fingerprint, host_memory, sharded_state, state_files
+from lima.training import fingerprint, host_memory, sharded_state, state_files, state_parts
 from lima.training.checkpoint import CheckpointError
 from lima.training.fingerprint import Fingerprint
+from lima.training.state_parts import Processes
 from lima.training.trainer import Progress
 
-WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")  # each in files NAME-00001.safetensors, NAME-00002.safetensors, …
+WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")  # each in files NAME-00001.safetensors, …
 STEMS = (WEIGHT, *MOMENTS)
-MEMORY_SHARE = 0.5  # share of the available host memory that the copy of a state may take
+MEMORY_SHARE = 0.5  # share of a node's available memory that the copies of its processes may take
 INPUTS, DIGESTS = "inputs.json", "digests.json"
 EARLIER_KEY = "inputs.sha256"  # file of earlier versions, in place of INPUTS
 MAX_INCOMPATIBLE = 3  # states kept that do not fit a later run
@@ -50,12 +53,16 @@ class TrainingStates:
 
     States are written atomically. They hold whole tensors, also under DeepSpeed, which shards weights and optimizer:
     training may continue on another number of processes.
+
+    Every process calls `load`, `save`, `wait` and `finish` at the same steps.
     """
 
-    def __init__(self, working: Path, accelerator: Accelerator) -> None:
+    def __init__(self, working: Path, accelerator: Accelerator, processes: Processes) -> None:
         self.folder = working / "states"
         self.result = working / "result"
         self.accelerator = accelerator
+        self.processes = processes
+        self._saves = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="training state")
         self._writing: Future[None] | None = None
         self._warned = False
@@ -66,10 +73,12 @@ class TrainingStates:
         Raises:
             CheckpointError: A file of the state was changed.
         """
-        state = self.newest()
-        if state is None:
+        newest = self.newest()
+        [name] = broadcast_object_list([newest and newest.name])  # of the main process, since nodes may cache names
+        if name is None:
             return Progress()
-        _verify(state)
+        state = self.folder / name
+        _verify(state, self.processes)
         progress = Progress(
             tuple(jsonl.read(state / "steps.jsonl", StepMetrics)),
             tuple(jsonl.read(state / "epochs.jsonl", EpochMetrics)),
@@ -93,24 +102,21 @@ class TrainingStates:
         return progress
 
     def save(self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Copy the state to host memory and start to write it, on the main process; older states are then removed.
+        """Copy the tensors that this process owns to host memory and start to write them.
 
-        Waits for the state before. Under DeepSpeed all processes gather the tensors.
+        Waits for the state before. The main process removes older states once the new one is complete. Under
+        DeepSpeed all processes gather the tensors.
         """
         self.wait()
-        main = self.accelerator.is_main_process
-        if not main and not self._deepspeed():
-            return
-        whole = [self._whole(loss_model, optimizer, stem if stem in MOMENTS else None) for stem in STEMS]
-        if not main:
-            for tensors in whole:
-                for _ in tensors:
-                    pass
-        elif self._copy_fits(loss_model):
-            copies = [[(name, tensor.to("cpu", copy=True)) for name, tensor in tensors] for tensors in whole]
-            self._writing = self._thread.submit(self._write, [_released(tensors) for tensors in copies], progress)
+        self._saves += 1
+        owners = self._owners(loss_model)
+        tensors = [self._owned(loss_model, optimizer, stem, owners) for stem in STEMS]
+        unfinished = self.processes.unfinished(self.folder, self._saves)
+        if self._copies_fit(loss_model, owners):
+            copies = [[(name, tensor.to("cpu", copy=True)) for name, tensor in some] for some in tensors]
+            self._writing = self._thread.submit(self._write, unfinished, [_released(some) for some in copies], progress)
         else:
-            self._write(whole, progress)
+            self._write(unfinished, tensors, progress)
 
     def check(self) -> None:
         """Raise the error of the thread, if it failed to write a state."""
@@ -118,7 +124,10 @@ class TrainingStates:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until this process has written its last state; raise the error if it failed."""
+        """Wait until this process has written its part of the last state; raise the error if it failed.
+
+        The main process waits for the parts of all.
+        """
         writing, self._writing = self._writing, None
         if writing:
             writing.result()
@@ -128,12 +137,30 @@ class TrainingStates:
         self.wait()
         self.accelerator.wait_for_everyone()
 
-    def _copy_fits(self, loss_model: torch.nn.Module) -> bool:
-        """Whether the host has memory for a copy; logs once if it has not."""
-        numbers = sum(sharded_state.shape_of(weight).numel() for _, weight in self._trained(loss_model))
-        needed, free = 4 * len(STEMS) * numbers, host_memory.available()
+    def _owners(self, loss_model: torch.nn.Module) -> dict[tuple[str, str], int]:
+        """Process that writes a tensor, by stem and name of the weight."""
+        sizes = {
+            (stem, name): 4 * sharded_state.shape_of(weight).numel()
+            for stem in STEMS
+            for name, weight in self._trained(loss_model)
+        }
+        owners = state_parts.owners(list(sizes.values()), len(self.processes.hosts))
+        return dict(zip(sizes, owners, strict=True))
+
+    def _copies_fit(self, loss_model: torch.nn.Module, owners: Mapping[tuple[str, str], int]) -> bool:
+        """Whether each node has memory for the copies of its processes; equal in all, and logged once if it has not."""
+        hosts = self.processes.hosts
+        numbers = {name: sharded_state.shape_of(weight).numel() for name, weight in self._trained(loss_model)}
+        own_node = [key for key, owner in owners.items() if hosts[owner] == hosts[self.processes.rank]]
+        memory = torch.tensor(
+            [[float(sum(4 * numbers[name] for _, name in own_node)), float(host_memory.available())]],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
+        nodes: list[list[float]] = self.accelerator.gather(memory).tolist()
+        needed, free = max(nodes, key=lambda node: node[0] - MEMORY_SHARE * node[1])
         fits = needed <= MEMORY_SHARE * free
-        if not fits and not self._warned:
+        if not fits and not self._warned and self.accelerator.is_main_process:
             print(
                 f"training waits while its state is written: a copy takes {needed / 1e9:.1f} GB, and "
                 f"{free / 1e9:.1f} GB of host memory are available",
@@ -142,17 +169,29 @@ class TrainingStates:
             self._warned = True
         return fits
 
-    def _write(self, whole: Sequence[Iterable[tuple[str, torch.Tensor]]], progress: Progress) -> None:
-        """Write the tensors of STEMS and the metrics, publish them as a state, and remove older ones."""
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+    def _write(
+        self, unfinished: Path, tensors: Sequence[Iterable[tuple[str, torch.Tensor]]], progress: Progress
+    ) -> None:
+        """Write this process's tensors of STEMS; the main process then publishes the state."""
+        unfinished.mkdir(parents=True, exist_ok=True)
+        if self.processes.main:
+            self._publish(unfinished, self._write_tensors(unfinished, tensors), progress)
+        else:
+            with state_parts.report_failure(unfinished, self.processes):
+                state_parts.publish(unfinished, self.processes, self._write_tensors(unfinished, tensors))
+
+    def _write_tensors(self, unfinished: Path, tensors: Sequence[Iterable[tuple[str, torch.Tensor]]]) -> dict[str, str]:
         digests: dict[str, str] = {}
-        for stem, tensors in zip(STEMS, whole, strict=True):
-            digests |= state_files.write_all(unfinished, stem, tensors)
+        for stem, some in zip(STEMS, tensors, strict=True):
+            digests |= state_files.write_all(unfinished, self.processes.stem(stem), some)
+        return digests
+
+    def _publish(self, unfinished: Path, digests: dict[str, str], progress: Progress) -> None:
+        """Write the metrics, wait for the other processes' parts, publish all as a state, and remove older ones."""
         jsonl.write(unfinished / "steps.jsonl", progress.step_metrics)
         jsonl.write(unfinished / "epochs.jsonl", progress.epoch_metrics)
         digests |= {name: fingerprint.digest(unfinished / name) for name in ("steps.jsonl", "epochs.jsonl")}
+        digests |= state_parts.collect(unfinished, self.processes)
         jsonl.write(unfinished / DIGESTS, [Digests(files=digests)])
         _fsync(unfinished)
         older = _all(self.folder)
@@ -167,14 +206,22 @@ class TrainingStates:
     def _deepspeed(self) -> bool:
         return self.accelerator.state.deepspeed_plugin is not None
 
-    def _whole(
-        self, loss_model: torch.nn.Module, optimizer: torch.optim.Optimizer, moment: str | None
+    def _owned(
+        self,
+        loss_model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        stem: str,
+        owners: Mapping[tuple[str, str], int],
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Name and tensor of each trained weight or, with `moment`, of its moment."""
+        """Name and tensor of each trained weight that this process owns or, for a stem of MOMENTS, of its moment."""
+        moment = stem if stem in MOMENTS else None
         for name, weight in self._trained(loss_model):
+            owned = owners[stem, name] == self.processes.rank
             if sharded_state.is_sharded(weight):
-                yield name, sharded_state.gather(weight, moment)
-            else:
+                whole = sharded_state.gather(weight, moment)  # by all processes
+                if owned:
+                    yield name, whole
+            elif owned:
                 yield name, optimizer.state[weight][moment] if moment else weight.detach()
 
     def invalidate(self) -> None:
@@ -200,12 +247,19 @@ def open_states(
     recipe: Train,
     lora: Lora | None = None,
 ) -> TrainingStates:
-    """Open the states of a working folder if its fingerprint is unchanged, else start without one; see `claim`."""
+    """Open the states of a working folder if its fingerprint is unchanged, else start without one; see `claim`.
+
+    Every process calls it.
+
+    Raises:
+        CheckpointError: The processes do not share the folder.
+    """
     if accelerator.is_main_process:
         claim(working, fingerprint.compute(data=data, base=base, recipe=recipe, lora=lora))
         (working / "result").mkdir(exist_ok=True)
-    accelerator.wait_for_everyone()
-    return TrainingStates(working, accelerator)
+        for unfinished in (working / "states").glob("unfinished*"):  # of an earlier start
+            shutil.rmtree(unfinished)
+    return TrainingStates(working, accelerator, state_parts.connect(working, accelerator))
 
 
 def incompatible_states(working: Path) -> Path:
@@ -308,7 +362,8 @@ def _zero(optimizer: torch.optim.Optimizer) -> Any:
     return cast(Any, optimizer).optimizer
 
 
-def _verify(state: Path) -> None:
+def _verify(state: Path, processes: Processes) -> None:
+    """Check the digests of a state's files; each process reads some of them."""
     path = state / DIGESTS
     try:
         expected = Digests.model_validate_json(path.read_text()).files
@@ -316,7 +371,8 @@ def _verify(state: Path) -> None:
         raise CheckpointError(
             f"not a training state of this version: {path}; remove {state.parent} to train from the start"
         ) from error
-    changed = state_files.changed(state, expected)
+    some = sorted(expected)[processes.rank :: len(processes.hosts)]
+    changed = gather_object(state_files.changed(state, {name: expected[name] for name in some}))
     if changed:
         raise CheckpointError(
             f"changed files in {state}: {', '.join(changed)} (digests differ from {DIGESTS}); "

@@ -235,7 +235,7 @@ def test_a_state_of_an_earlier_version_is_moved_away(started, tmp_path):
 
 
 def test_the_states_of_a_finished_run_are_not_kept(started, tmp_path):
-    training_state.TrainingStates(tmp_path / "work", None).invalidate()
+    training_state.TrainingStates(tmp_path / "work", None, None).invalidate()
     assert started(seed=18) == ""
     assert not training_state.incompatible_states(tmp_path / "work").exists()
 
