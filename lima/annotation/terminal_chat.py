@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from lima.annotation.contestant_replies import Reply, open_replies
 from lima.config import Params
@@ -24,6 +26,7 @@ HELP = (
 )
 WAITING = "…"  # in the column of a contestant before its first words: a model is loaded at the first message
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LOCAL_MODES = 3  # index in the attributes of a terminal (termios)
 MIN_COLUMN = 36  # characters of a column; narrower ones are shown below each other
 
 
@@ -240,6 +243,26 @@ class LiveColumns:
         self._live.update(table)
 
 
+@contextmanager
+def without_echo(terminal: TextIO) -> Iterator[None]:
+    """Do not show what is typed while a response is drawn; it is kept for the next prompt.
+
+    Args:
+        terminal: nothing is changed if it is a file or a pipe.
+    """
+    if not terminal.isatty():
+        yield
+        return
+    before = termios.tcgetattr(terminal)
+    changed = before.copy()
+    changed[LOCAL_MODES] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSADRAIN, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
 def run(params: Params, names: Sequence[str], *, blind: bool) -> None:
     """Read messages from the terminal until the end of the input.
 
@@ -267,8 +290,9 @@ def run(params: Params, names: Sequence[str], *, blind: bool) -> None:
             print()
             return
         try:
-            if not chat.handle(line):
-                return
+            with without_echo(sys.stdin):
+                if not chat.handle(line):
+                    return
         except LimaError as error:
             print(f"error: {error}")
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lima.annotation.contestant_replies import checkpoint_folder, open_replies
-from lima.annotation.terminal_chat import Chat, ChatError, letters
+from lima.annotation.terminal_chat import Chat, ChatError, letters, without_echo
 from lima.config.sections import Decoding
 from lima.errors import LimaError
 from lima.records import Turn
@@ -199,3 +200,14 @@ def test_streamed_tokens_are_those_of_the_stage_sample(tmp_path, sample):
     assert list(stream_tokens(checkpoint, row, decoding)) == expected and len(expected) > 3
     pieces = list(stream_text(checkpoint, turns, decoding, conversation="chat", sample=sample))
     assert "".join(pieces) == checkpoint.tokenizer.decode(expected, skip_special_tokens=True) and len(pieces) > 1
+
+
+def test_typed_text_is_not_shown_while_a_response_is_drawn_and_is_kept():
+    keyboard, terminal = os.openpty()
+    with open(terminal) as stdin, open(keyboard, "r+b", buffering=0) as person:  # noqa: PTH123 - descriptors
+        with pytest.raises(KeyboardInterrupt), without_echo(stdin):
+            person.write(b"next question\n")
+            raise KeyboardInterrupt
+        assert stdin.readline() == "next question\n"
+        person.write(b"shown\n")
+        assert person.read(100) == b"shown\r\n"
