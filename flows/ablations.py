@@ -1,29 +1,21 @@
 """Prefect flows that train several arms, here or on a work pool, and compare them (LIMA §5)."""
 
-import os
 import time
 from collections.abc import Iterable
 from functools import partial
 
-import httpx
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.deployments import run_deployment
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 
-from flows import checkout, dvc, results
+from flows import arm_runs, checkout, dvc, results
 from lima import config
 from lima.config import Params, profiles
 from lima.config.entries import ArmContestant
 from lima.errors import LimaError
 
-DEPLOYMENT = "arm/arm"
 LOST_WORKERS = 2  # times that an arm is started again after its worker was lost
-INTERVAL = 5.0  # seconds between two looks at an arm's flow run
 
 
 class ArmsFailed(LimaError):
@@ -64,7 +56,7 @@ def ablations(arms: list[str] | None = None, on_work_pool: bool = False) -> None
         )
 
 
-@flow(name="arm", flow_run_name="{arm}")
+@flow(name=arm_runs.FLOW, flow_run_name="{arm}")
 def arm(arm: str) -> None:
     """Train and select one arm and sample its contestants, in a worker's clone; share the results by the DVC remote.
 
@@ -74,6 +66,7 @@ def arm(arm: str) -> None:
     dvc.end_with_worker()
     params = config.load()
     config.entry(params.arms, "arm", arm)
+    arm_runs.wait_for_earlier(arm)
     for address in stages(params, arm):
         dvc.repeated(partial(dvc.repro, "--pull", address))
         push(address)
@@ -119,20 +112,14 @@ def run_arms(params: Params, arms: Iterable[str]) -> list[str]:
 
 @task(cache_policy=NO_CACHE)
 def follow(arm: str, commit: str) -> str:
-    """Start the flow run of an arm on the work pool and wait for its end; return the name of its final state."""
-    variables = {checkout.COMMIT: commit}
-    if remote := os.environ.get(checkout.REMOTE):
-        variables[checkout.REMOTE] = remote
+    """Run an arm on the work pool and wait for its end; return the name of its final state.
+
+    If another flow runs the arm at this commit already, follow its run.
+    """
     for lost in range(LOST_WORKERS + 1):
-        run = run_deployment(
-            DEPLOYMENT,
-            parameters={"arm": arm},
-            timeout=0,
-            job_variables={"env": variables},
-            idempotency_key=f"{runtime.flow_run.id}/{arm}/{lost}",  # a repeated request starts no second run
-        )
-        assert isinstance(run, FlowRun)
-        state = _final(run)
+        run = arm_runs.unfinished(arm, commit)
+        get_run_logger().info("arm %s: flow run %s", arm, run.id)
+        state = arm_runs.final_state(run)
         if not state.is_crashed() or lost == LOST_WORKERS:
             break
         get_run_logger().warning(
@@ -144,21 +131,6 @@ def follow(arm: str, commit: str) -> str:
     if not state.is_completed():
         raise dvc.StageFailed(f"arm {arm} ended as {state.name}: {state.message or 'see its flow run'}")
     return state.name or "Completed"
-
-
-def _final(run: FlowRun) -> State[object]:
-    """Wait until a flow run ends; a server that does not answer is asked again."""
-    state = run.state
-    with get_client(sync_client=True) as client:
-        while state is None or not state.is_final():
-            time.sleep(INTERVAL)
-            try:
-                state = client.read_flow_run(run.id).state
-            except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
-                    raise
-                get_run_logger().warning("Prefect's server does not answer, asking again: %s", error)
-    return state
 
 
 def follow_arms(arms: Iterable[str], commit: str) -> list[str]:
@@ -176,7 +148,7 @@ def follow_arms(arms: Iterable[str], commit: str) -> list[str]:
             del waiting[name]
         if ended:
             show_progress(states)
-        time.sleep(0 if not waiting else INTERVAL)
+        time.sleep(0 if not waiting else arm_runs.INTERVAL)
     return [name for name, state in states.items() if state == "failed"]
 
 

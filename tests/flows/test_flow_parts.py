@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from flows import ablations, checkout, dvc, evaluate, reproduce, results
+from flows import ablations, arm_runs, checkout, dvc, evaluate, reproduce, results
 from lima import config, jsonl
 from lima.config import profiles
 from lima.records import FailedExpectation, Judgment, ValidationResult
@@ -279,62 +279,90 @@ def test_every_parameter_of_a_flow_is_described_in_the_form(flow):
     assert [name for name, schema in properties.items() if not schema.get("description")] == []
 
 
+class PrefectServer:
+    """Flow runs of arms, started once per idempotency key, that end in given states; an exception is an answer too."""
+
+    def __init__(self, *ends):
+        self.waiting = list(ends)
+        self.runs, self.started = {}, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def run_deployment(self, name, *, parameters, timeout, job_variables, tags, idempotency_key):
+        if idempotency_key not in self.runs:
+            self.started.append((name, parameters["arm"], job_variables["env"][checkout.COMMIT]))
+            run = FlowRun(flow_id=uuid4(), parameters=parameters, job_variables=job_variables, tags=tags)
+            self.runs[idempotency_key] = run
+        return self.runs[idempotency_key]
+
+    def count_flow_runs(self, flow_run_filter):
+        [tag] = flow_run_filter.tags.all_
+        return sum(tag in run.tags and run.state is not None and run.state.is_final() for run in self.runs.values())
+
+    def read_flow_run(self, run_id):
+        end = self.waiting.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        [run] = [run for run in self.runs.values() if run.id == run_id]
+        run.state = end
+        return run
+
+
 @pytest.fixture
-def arm_runs(monkeypatch):
-    """Flow runs of an arm that end in given states; an exception is raised by the server instead of an answer."""
-    started, keys = [], []
-
+def prefect_server(monkeypatch):
     def end_in(*ends):
-        waiting = list(ends)
-
-        class Client:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                return None
-
-            def read_flow_run(self, _):
-                end = waiting.pop(0)
-                if isinstance(end, Exception):
-                    raise end
-                return FlowRun(flow_id=uuid4(), state=end)
-
-        def run_deployment(name, *, parameters, timeout, job_variables, idempotency_key):
-            assert idempotency_key not in keys, "the server would return the run that was lost"
-            keys.append(idempotency_key)
-            started.append((name, parameters["arm"], job_variables["env"][checkout.COMMIT]))
-            return FlowRun(flow_id=uuid4())
-
-        monkeypatch.setattr(ablations, "run_deployment", run_deployment)
-        monkeypatch.setattr(ablations, "get_client", lambda sync_client: Client())
-        monkeypatch.setattr(ablations, "get_run_logger", lambda: logging.getLogger("flow"))
-        monkeypatch.setattr(ablations, "INTERVAL", 0)
-        return started
+        server = PrefectServer(*ends)
+        monkeypatch.setattr(arm_runs, "run_deployment", server.run_deployment)
+        monkeypatch.setattr(arm_runs, "get_client", lambda sync_client: server)
+        for module in (ablations, arm_runs):
+            monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("flow"))
+        monkeypatch.setattr(arm_runs, "INTERVAL", 0)
+        return server
 
     return end_in
 
 
-def test_an_arm_whose_worker_is_lost_is_started_again(arm_runs, caplog):
-    started = arm_runs(Crashed(message="killed"), Completed())
+def test_an_arm_whose_worker_is_lost_is_started_again(prefect_server, caplog):
+    server = prefect_server(Crashed(message="killed"), Completed())
     assert ablations.follow.fn("lima", "c0ffee") == "Completed"
-    assert started == [("arm/arm", "lima", "c0ffee")] * 2
+    assert server.started == [("arm/arm", "lima", "c0ffee")] * 2
     assert "arm lima lost its worker (killed); it is started again" in caplog.text
 
 
-def test_an_arm_that_loses_every_worker_fails(arm_runs):
-    started = arm_runs(*[Crashed(message="killed")] * 3)
+def test_an_arm_that_loses_every_worker_fails(prefect_server):
+    server = prefect_server(*[Crashed(message="killed")] * 3)
     with pytest.raises(dvc.StageFailed, match="arm lima ended as Crashed: killed"):
         ablations.follow.fn("lima", "c0ffee")
-    assert len(started) == 1 + ablations.LOST_WORKERS
+    assert len(server.started) == 1 + ablations.LOST_WORKERS
 
 
 @pytest.mark.parametrize("state", [Failed(message="a rule"), Cancelled(message="by a person")])
-def test_an_arm_that_fails_or_is_cancelled_is_not_started_again(arm_runs, state):
-    started = arm_runs(state)
+def test_an_arm_that_fails_or_is_cancelled_is_not_started_again(prefect_server, state):
+    server = prefect_server(state)
     with pytest.raises(dvc.StageFailed, match=state.message):
         ablations.follow.fn("lima", "c0ffee")
-    assert len(started) == 1
+    assert len(server.started) == 1
+
+
+def test_two_flows_share_the_unfinished_run_of_an_arm_at_a_commit(prefect_server):
+    server = prefect_server()
+    first = arm_runs.unfinished("lima", "c0ffee")
+    assert arm_runs.unfinished("lima", "c0ffee").id == first.id
+    assert arm_runs.unfinished("lima", "beef").id != first.id
+    assert len(server.started) == 2
+
+
+def test_an_arm_is_run_again_after_its_last_run_ended_even_if_an_earlier_one_was_deleted(prefect_server):
+    server = prefect_server()
+    for _ in range(3):
+        arm_runs.unfinished("lima", "c0ffee").state = Completed()
+    del server.runs[next(iter(server.runs))]
+    assert arm_runs.unfinished("lima", "c0ffee").state is None
+    assert len(server.started) == 4
 
 
 def status_error(code):
@@ -342,14 +370,14 @@ def status_error(code):
     return PrefectHTTPStatusError(str(code), request=request, response=httpx.Response(code, request=request))
 
 
-def test_a_server_that_does_not_answer_is_asked_again(arm_runs):
-    started = arm_runs(httpx.ConnectError("refused"), status_error(503), Completed())
+def test_a_server_that_does_not_answer_is_asked_again(prefect_server):
+    server = prefect_server(httpx.ConnectError("refused"), status_error(503), Completed())
     assert ablations.follow.fn("lima", "c0ffee") == "Completed"
-    assert len(started) == 1
+    assert len(server.started) == 1
 
 
-def test_a_rejected_request_for_the_state_of_an_arm_is_an_error(arm_runs):
-    arm_runs(status_error(404))
+def test_a_rejected_request_for_the_state_of_an_arm_is_an_error(prefect_server):
+    prefect_server(status_error(404))
     with pytest.raises(PrefectHTTPStatusError):
         ablations.follow.fn("lima", "c0ffee")
 

@@ -1,16 +1,21 @@
 """The flows under Prefect: a real server, deployments, a worker, and runs started through the API."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import free_port
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_api import FINAL, answers, call
+
+from flows import arm_runs
 
 OUT = "data/scrape/stack_exchange_other"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -121,3 +126,48 @@ def test_a_scrape_run_has_a_task_run_a_part_and_leaves_what_dvc_takes_for_its_ow
     scrape = [sys.executable, "-m", "lima.stages.scrape", "stack_exchange_other"]
     subprocess.run(scrape, cwd=clone, check=True, capture_output=True)
     assert {path.name: path.read_bytes() for path in (clone / OUT).iterdir()} == through_prefect
+
+
+@pytest.fixture
+def client_of_server(orchestrated, monkeypatch):
+    """Requests of flows.arm_runs, in this process; gives a function that sets the state of a flow run."""
+    api, _, _ = orchestrated
+    monkeypatch.setattr(arm_runs, "get_run_logger", lambda: logging.getLogger("flow"))
+    monkeypatch.setattr(arm_runs, "INTERVAL", 0.1)
+
+    def set_state(run_id, kind):
+        body = {"state": {"type": kind}, "force": True}
+        assert call(f"{api}/flow_runs/{run_id}/set_state", body)["status"] == "ACCEPT"
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        yield set_state
+
+
+def test_two_flows_get_the_same_run_of_an_arm_until_it_has_ended(client_of_server):
+    with ThreadPoolExecutor(4) as flows:
+        [run] = {run.id for run in flows.map(lambda _: arm_runs.unfinished("lima", "c0ffee"), range(4))}
+    client_of_server(run, "CRASHED")
+    assert arm_runs.unfinished("lima", "c0ffee").id != run
+
+
+def test_a_run_of_an_arm_waits_for_one_that_started_earlier(orchestrated, client_of_server, monkeypatch, caplog):
+    api, _, _ = orchestrated
+    deployment = call(f"{api}/deployments/name/arm/arm")
+
+    def running(arm):
+        body = {"state": {"type": "RUNNING"}, "parameters": {"arm": arm}}
+        return call(f"{api}/deployments/{deployment['id']}/create_flow_run", body)["id"]
+
+    other, first, second = running("unfiltered"), running("lima"), running("lima")
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", first)
+    arm_runs.wait_for_earlier("lima")
+    assert not caplog.messages
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", second)
+    with ThreadPoolExecutor(1) as flow:
+        waiting = flow.submit(arm_runs.wait_for_earlier, "lima")
+        until(lambda: any(f"waiting for flow run {first}" in line for line in caplog.messages), 60)
+        assert not waiting.done()
+        client_of_server(first, "COMPLETED")
+        waiting.result(timeout=60)
+    assert other not in caplog.text
