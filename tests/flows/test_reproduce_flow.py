@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def client_of_server(orchestrated, monkeypatch):
 
 def test_two_flows_get_the_same_run_of_an_arm_until_it_has_ended(client_of_server):
     with ThreadPoolExecutor(4) as flows:
-        [run] = {run.id for run in flows.map(lambda _: arm_runs.unfinished("lima", "c0ffee"), range(4))}
+        asked = [flows.submit(copy_context().run, arm_runs.unfinished, "lima", "c0ffee") for _ in range(4)]
+        [run] = {run.result().id for run in asked}
     client_of_server(run, "CRASHED")
     assert arm_runs.unfinished("lima", "c0ffee").id != run
 
@@ -159,13 +161,13 @@ def test_a_run_of_an_arm_waits_for_one_that_started_earlier(orchestrated, client
         return call(f"{api}/deployments/{deployment['id']}/create_flow_run", body)["id"]
 
     other, first, second = running("unfiltered"), running("lima"), running("lima")
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="flow")
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", first)
     arm_runs.wait_for_earlier("lima")
     assert not caplog.messages
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", second)
     with ThreadPoolExecutor(1) as flow:
-        waiting = flow.submit(arm_runs.wait_for_earlier, "lima")
+        waiting = flow.submit(copy_context().run, arm_runs.wait_for_earlier, "lima")
         until(lambda: any(f"waiting for flow run {first}" in line for line in caplog.messages), 60)
         assert not waiting.done()
         client_of_server(first, "COMPLETED")
