@@ -43,8 +43,8 @@ def unfinished(arm: str, commit: str) -> FlowRun:
         finished = client.count_flow_runs(
             flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[key]), state=_in_state(*TERMINAL_STATES))
         )
-    for number in itertools.count(finished):  # a run that was deleted is not counted: its number is given again
-        run = run_deployment(
+    runs = (
+        run_deployment(
             f"{FLOW}/{FLOW}",
             parameters={"arm": arm},
             timeout=0,
@@ -52,10 +52,9 @@ def unfinished(arm: str, commit: str) -> FlowRun:
             tags=[key],
             idempotency_key=f"{key}/{number}",
         )
-        assert isinstance(run, FlowRun)
-        if run.state is None or not run.state.is_final():
-            break
-    return run
+        for number in itertools.count(finished)  # a run that was deleted is not counted: its number is given again
+    )
+    return next(run for run in runs if isinstance(run, FlowRun) and not (run.state and run.state.is_final()))
 
 
 def wait_for_earlier(arm: str) -> None:
