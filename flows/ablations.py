@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from flows import arm_runs, checkout, dvc, results
+from flows import arm_runs, checkout, dvc_commands, results
 from lima import config
 from lima.config import Params, profiles
 from lima.config.entries import ArmContestant
@@ -31,7 +31,7 @@ def ablations(arms: list[str] | None = None, on_work_pool: bool = False) -> None
         on_work_pool: Run each arm on a worker of the pool `arms`, which has a clone of its own. Needs a commit without
             changes and a DVC remote. False: run the arms one after another in this checkout.
     """
-    dvc.end_with_worker()
+    dvc_commands.end_with_worker()
     params = config.load()
     profiles.check_paths(params)
     names = arms or list(params.arms)
@@ -63,12 +63,12 @@ def arm(arm: str) -> None:
     Args:
         arm: An arm of params.yaml.
     """
-    dvc.end_with_worker()
+    dvc_commands.end_with_worker()
     params = config.load()
     config.entry(params.arms, "arm", arm)
     arm_runs.wait_for_earlier(arm)
     for address in stages(params, arm):
-        dvc.repeated(partial(dvc.repro, "--pull", address))
+        dvc_commands.repeated(partial(dvc_commands.repro, "--pull", address))
         push(address)
 
 
@@ -86,8 +86,8 @@ def validate(arms: Iterable[str]) -> None:
     """
     names = list(arms)
     try:
-        dvc.repro(*(f"validate@{name}" for name in names))
-    except dvc.StageFailed as error:
+        dvc_commands.repro(*(f"validate@{name}" for name in names))
+    except dvc_commands.StageFailed as error:
         results.raise_if_invalid(names, error)
         raise
 
@@ -95,7 +95,7 @@ def validate(arms: Iterable[str]) -> None:
 def push(*addresses: str) -> None:
     """Share results and the run cache by the DVC remote; both are needed, so that no other clone repeats a stage."""
     for words in (("push", *addresses), ("push", "--run-cache", *addresses)):
-        dvc.repeated(partial(dvc.log, *words))
+        dvc_commands.repeated(partial(dvc_commands.log, *words))
 
 
 def run_arms(params: Params, arms: Iterable[str]) -> list[str]:
@@ -104,7 +104,7 @@ def run_arms(params: Params, arms: Iterable[str]) -> list[str]:
     for name in states:
         states[name] = "running"
         show_progress(states)
-        reached = dvc.repro("--keep-going", *stages(params, name))
+        reached = dvc_commands.repro("--keep-going", *stages(params, name))
         states[name] = "failed" if {"failed", "skipped"} & set(reached.values()) else "completed"
     show_progress(states)
     return [name for name, state in states.items() if state == "failed"]
@@ -129,7 +129,7 @@ def follow(arm: str, commit: str) -> str:
             state.message or "crashed",
         )
     if not state.is_completed():
-        raise dvc.StageFailed(f"arm {arm} ended as {state.name}: {state.message or 'see its flow run'}")
+        raise dvc_commands.StageFailed(f"arm {arm} ended as {state.name}: {state.message or 'see its flow run'}")
     return state.name or "Completed"
 
 
@@ -161,9 +161,9 @@ def finish(params: Params, arms: Iterable[str], failed: list[str], *, pull: bool
     options = ["--pull"] if pull else []
     finished = set(arms) - set(failed)
     if finished == set(params.arms):
-        dvc.repro(*options)
+        dvc_commands.repro(*options)
     elif judged := judgeable(params, finished):
-        dvc.repro(*options, "--keep-going", *(f"judge@{name}" for name in judged))
+        dvc_commands.repro(*options, "--keep-going", *(f"judge@{name}" for name in judged))
     results.publish_ablations(params)
 
 

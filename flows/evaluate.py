@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows import dvc, results
+from flows import dvc_commands, results
 from lima import config
 from lima.config import Params
 from lima.errors import LimaError
@@ -25,12 +25,12 @@ def evaluate(contestant: str, rivals: list[str] | None = None) -> None:
         contestant: A contestant of params.yaml whose checkpoint exists.
         rivals: Contestants of params.yaml that it is compared with; empty: all.
     """
-    dvc.end_with_worker()
+    dvc_commands.end_with_worker()
     params = config.load()
     names = chosen(params, contestant, rivals or [])
     sides = {side for name in names for side in (params.evaluations[name].contestant, params.evaluations[name].rival)}
     stages = [*(f"sample@{side}" for side in sorted(sides)), *(f"judge@{name}" for name in names)]
-    dvc.repro("--single-item", "code", *stages)
+    dvc_commands.repro("--single-item", "code", *stages)
     create_markdown_artifact(results.evaluation_table(params, names), key="evaluations", description="Evaluations")
 
 

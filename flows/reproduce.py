@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows import dvc, results
+from flows import dvc_commands, results
 from lima import config, storage
 from lima.config import profiles
 
@@ -14,15 +14,15 @@ def reproduce(profile: str = "") -> None:
     Args:
         profile: Name listed by `lima profile list`, which replaces params.yaml; empty: the current params.yaml.
     """
-    dvc.end_with_worker()
+    dvc_commands.end_with_worker()
     if profile:
         profiles.use(profile, force=False)
     params = config.load()
     profiles.check_paths(params)
     profiles.create_annotation_files(params, storage.annotations)
     try:
-        dvc.repro()
-    except dvc.StageFailed as error:
+        dvc_commands.repro()
+    except dvc_commands.StageFailed as error:
         results.raise_if_invalid(params.arms, error)
         raise
     results.publish_runs(params)

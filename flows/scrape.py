@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from flows import dvc
+from flows import dvc_commands
 from lima import config, storage
 from lima.display import visible_line
 from lima.errors import LimaError
@@ -25,7 +25,7 @@ def part(reply: Future[Reply]) -> None:
 @flow(name="scrape", log_prints=True)
 def scrape(source: str) -> None:
     """Read the parts of a source that are not cached, publish the result and commit it to DVC as `scrape@SOURCE`."""
-    dvc.end_with_worker()
+    dvc_commands.end_with_worker()
     with storage.exclusive("scrape", source):
         params = config.load()
         jobs = stage.plan(source, params)
@@ -46,6 +46,6 @@ def scrape(source: str) -> None:
             for run in shown.values():
                 run.wait()
         stage.publish(jobs, [reply.result() for reply in replies], params)
-    for line in dvc.output("repro", "code"):  # the digests of modules that the commit records
+    for line in dvc_commands.output("repro", "code"):  # the digests of modules that the commit records
         get_run_logger().info("%s", line)
-    dvc.commit(f"scrape@{source}")
+    dvc_commands.commit(f"scrape@{source}")

@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -125,9 +126,15 @@ def test_each_module_of_stages_is_a_stage_of_dvc_yaml():
 
 
 def test_prefect_runs_the_stages_of_dvc_yaml():
-    from flows.dvc import stages
+    from flows.dvc_commands import stages
 
     assert stages(ROOT / "dvc.yaml") == list(GRAPH)
+
+
+def test_no_module_of_flows_has_the_name_of_a_dependency():
+    """Prefect puts the folder of a flow's file on the search path, before the installed packages."""
+    stems = {path.stem for path in (ROOT / "flows").glob("*.py")} - {"__init__"}
+    assert not stems & set(packages_distributions())
 
 
 @pytest.mark.parametrize("stage", [stage for stage in GRAPH if stage != "code"])

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from flows import ablations, arm_runs, checkout, dvc, evaluate, reproduce, results
+from flows import ablations, arm_runs, checkout, dvc_commands, evaluate, reproduce, results
 from lima import config, jsonl
 from lima.config import profiles
 from lima.records import FailedExpectation, Judgment, ValidationResult
@@ -36,7 +36,7 @@ from lima.records import FailedExpectation, Judgment, ValidationResult
     ],
 )
 def test_states_of_stages_are_read_from_dvc(line, expected):
-    assert [(event.address, event.state) for event in dvc.events(line)] == expected
+    assert [(event.address, event.state) for event in dvc_commands.events(line)] == expected
 
 
 @pytest.fixture
@@ -59,16 +59,16 @@ def shown(monkeypatch):
         def submit(self, result):
             return Run(self.name, result)
 
-    monkeypatch.setattr(dvc, "stage", Stage())
-    monkeypatch.setattr(dvc, "get_run_logger", lambda: logging.getLogger("flow"))
+    monkeypatch.setattr(dvc_commands, "stage", Stage())
+    monkeypatch.setattr(dvc_commands, "get_run_logger", lambda: logging.getLogger("flow"))
 
     def lines(*texts, fails=False):
         def output(*arguments):
             yield from texts
             if fails:
-                raise dvc.StageFailed("dvc repro ended with status 1")
+                raise dvc_commands.StageFailed("dvc repro ended with status 1")
 
-        monkeypatch.setattr(dvc, "output", output)
+        monkeypatch.setattr(dvc_commands, "output", output)
 
     return lines, runs
 
@@ -82,7 +82,7 @@ def test_each_stage_and_key_is_a_task_run_with_its_state(shown):
         "Stage 'validate@a' is cached - skipping run, checking out outputs",
         "Running stage 'report':",
     )
-    states = dvc.repro()
+    states = dvc_commands.repro()
     assert runs == states == {"base@random": "unchanged", "mix@a": "done", "validate@a": "restored", "report": "done"}
 
 
@@ -96,23 +96,23 @@ def test_a_failed_arm_is_visible_and_the_others_go_on(shown):
         "ERROR: failed to reproduce 'train@a'",
         fails=True,
     )
-    states = dvc.repro("--keep-going")
+    states = dvc_commands.repro("--keep-going")
     assert runs == states == {"train@a": "failed", "select@a": "skipped", "train@b": "done"}
 
 
 def test_without_keep_going_a_failure_ends_the_flow(shown):
     lines, runs = shown
     lines("Running stage 'mix@a':", "ERROR: failed to reproduce 'mix@a': failed to run", fails=True)
-    with pytest.raises(dvc.StageFailed):
-        dvc.repro()
+    with pytest.raises(dvc_commands.StageFailed):
+        dvc_commands.repro()
     assert runs == {"mix@a": "failed"}
 
 
 def test_a_dvc_that_ends_for_another_reason_is_an_error_even_with_keep_going(shown):
     lines, _ = shown
     lines("ERROR: Unable to acquire lock", fails=True)
-    with pytest.raises(dvc.StageFailed):
-        dvc.repro("--keep-going")
+    with pytest.raises(dvc_commands.StageFailed):
+        dvc_commands.repro("--keep-going")
 
 
 def git(folder: Path, *words: str) -> str:
@@ -208,7 +208,7 @@ def test_an_arm_that_fails_stops_no_other(params, monkeypatch):
         calls.append(arguments)
         return {arguments[1]: "failed" if arguments[1] == "train@lima" else "done"}
 
-    monkeypatch.setattr(dvc, "repro", repro)
+    monkeypatch.setattr(dvc_commands, "repro", repro)
     monkeypatch.setattr(ablations, "show_progress", lambda states: None)
     assert ablations.run_arms(params, ["lima", "unfiltered"]) == ["lima"]
     assert calls[1] == ("--keep-going", "train@unfiltered", "select@unfiltered", "sample@unfiltered")
@@ -223,9 +223,9 @@ def test_a_failed_validation_names_the_rows(params, monkeypatch):
     jsonl.write(Path("data/validate/lima/gate.json"), [gate])
 
     def repro(*arguments):
-        raise dvc.StageFailed("failed to reproduce 'validate@lima': failed to run")
+        raise dvc_commands.StageFailed("failed to reproduce 'validate@lima': failed to run")
 
-    monkeypatch.setattr(dvc, "repro", repro)
+    monkeypatch.setattr(dvc_commands, "repro", repro)
     with pytest.raises(results.ValidationFailed) as caught:
         ablations.validate(["lima", "unfiltered"])
     assert str(caught.value).splitlines()[1:] == [
@@ -335,7 +335,7 @@ def test_an_arm_whose_worker_is_lost_is_started_again(prefect_server, caplog):
 
 def test_an_arm_that_loses_every_worker_fails(prefect_server):
     server = prefect_server(*[Crashed(message="killed")] * 3)
-    with pytest.raises(dvc.StageFailed, match="arm lima ended as Crashed: killed"):
+    with pytest.raises(dvc_commands.StageFailed, match="arm lima ended as Crashed: killed"):
         ablations.follow.fn("lima", "c0ffee")
     assert len(server.started) == 1 + ablations.LOST_WORKERS
 
@@ -343,7 +343,7 @@ def test_an_arm_that_loses_every_worker_fails(prefect_server):
 @pytest.mark.parametrize("state", [Failed(message="a rule"), Cancelled(message="by a person")])
 def test_an_arm_that_fails_or_is_cancelled_is_not_started_again(prefect_server, state):
     server = prefect_server(state)
-    with pytest.raises(dvc.StageFailed, match=state.message):
+    with pytest.raises(dvc_commands.StageFailed, match=state.message):
         ablations.follow.fn("lima", "c0ffee")
     assert len(server.started) == 1
 
@@ -386,18 +386,18 @@ def test_a_rejected_request_for_the_state_of_an_arm_is_an_error(prefect_server):
 def commands(monkeypatch):
     """Run DVC commands that fail with the given messages, then succeed; return the waits between them."""
     waits = []
-    monkeypatch.setattr(dvc.time, "sleep", waits.append)
-    monkeypatch.setattr(dvc, "get_run_logger", lambda: logging.getLogger("flow"))
+    monkeypatch.setattr(dvc_commands.time, "sleep", waits.append)
+    monkeypatch.setattr(dvc_commands, "get_run_logger", lambda: logging.getLogger("flow"))
 
     def run(*messages):
         left = list(messages)
 
         def command():
             if left:
-                raise dvc.StageFailed(left.pop(0))
+                raise dvc_commands.StageFailed(left.pop(0))
             return "done"
 
-        return dvc.repeated(command)
+        return dvc_commands.repeated(command)
 
     return run, waits
 
@@ -412,13 +412,13 @@ def test_a_remote_that_does_not_answer_is_asked_again(commands, caplog):
 
 def test_a_remote_that_never_answers_is_an_error_with_its_address(commands):
     run, waits = commands
-    with pytest.raises(dvc.StageFailed, match="unreachable: store"):
+    with pytest.raises(dvc_commands.StageFailed, match="unreachable: store"):
         run(*["unreachable: store"] * 9)
-    assert waits == list(dvc.WAITS)
+    assert waits == list(dvc_commands.WAITS)
 
 
 def test_a_command_that_fails_otherwise_is_not_repeated(commands):
     run, waits = commands
-    with pytest.raises(dvc.StageFailed, match="a rule"):
+    with pytest.raises(dvc_commands.StageFailed, match="a rule"):
         run("a rule")
     assert not waits

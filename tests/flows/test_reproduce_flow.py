@@ -66,6 +66,8 @@ def orchestrated(clone, tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
 
     subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], cwd=clone, check=True)
+    # flows check dvc.lock, if there is one
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "code"], cwd=clone, check=True, capture_output=True)
     processes = [start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
     try:
         until(lambda: answers(f"{api}/health"), 120, processes=processes)
