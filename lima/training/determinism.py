@@ -3,6 +3,10 @@
 Many CUDA kernels add in the order in which their threads finish. In PyTorch's deterministic mode, operations use
 kernels with a fixed order or raise an error: attention's backward pass, scattered additions, and functions that
 torch.compile compiles, which are then not tuned by measured times. cuBLAS needs a workspace of a fixed size.
+
+With several processes, NCCL selects the algorithm that sums gradients. The order of Ring is fixed by the topology of
+the GPUs, so that it is equal in every run on the same nodes (NVIDIA's documentation of Megatron Core, "Deterministic
+Training", which also names the other accepted values).
 """
 
 import os
@@ -15,6 +19,8 @@ from lima.errors import LimaError
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 WORKSPACES = (":4096:8", ":16:8")  # values with which cuBLAS is deterministic; the first is faster
+REDUCTION = "NCCL_ALGO"
+REDUCTIONS = ("Ring", "CollnetDirect", "CollnetChain", "^NVLS")  # values, or a list of them; the first is the default
 UNSUPPORTED = "does not have a deterministic implementation"  # in the messages of PyTorch
 
 
@@ -23,15 +29,22 @@ class NotDeterministic(LimaError):
 
 
 def configure(deterministic: bool) -> None:
-    """Switch PyTorch's deterministic mode of this process on or off; call it before CUDA is used.
+    """Switch PyTorch's deterministic mode of this process on or off; call it before CUDA and NCCL are used.
 
     Raises:
-        NotDeterministic: The environment sets another workspace of cuBLAS.
+        NotDeterministic: The environment sets another workspace of cuBLAS, or another algorithm of NCCL.
     """
     if deterministic and os.environ.setdefault(WORKSPACE, WORKSPACES[0]) not in WORKSPACES:
         raise NotDeterministic(
             f"train.deterministic: {WORKSPACE} is {os.environ[WORKSPACE]!r}; unset it or set it to {WORKSPACES[0]}"
         )
+    if deterministic and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        algorithms = os.environ.setdefault(REDUCTION, REDUCTIONS[0])
+        if not {name.strip().lower() for name in algorithms.split(",")} <= {name.lower() for name in REDUCTIONS}:
+            raise NotDeterministic(
+                f"train.deterministic: {REDUCTION} is {algorithms!r}, whose order of summation may differ between "
+                f"runs; unset it or set it to {REDUCTIONS[0]}"
+            )
     torch.use_deterministic_algorithms(deterministic)
     # filling new tensors finds uses of values that were never written; no operation of training has one
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not typed by PyTorch

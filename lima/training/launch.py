@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lima.config.entries import Lora
@@ -46,9 +46,10 @@ def accelerator(recipe: Train) -> Accelerator:
     determinism.configure(recipe.deterministic)  # before CUDA starts
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     sharded = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    # without a GPU, processes communicate with gloo; DeepSpeed's default is another library
-    handlers = [InitProcessGroupKwargs(backend="gloo")] if sharded and not torch.cuda.is_available() else []
-    created = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", kwargs_handlers=handlers)
+    created = Accelerator(
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        kwargs_handlers=_process_options(recipe, sharded=sharded),
+    )
     if created.num_processes != launched:
         raise LaunchError(
             f"{launched} processes were launched, but Accelerate reports {created.num_processes}; start training "
@@ -62,6 +63,18 @@ def accelerator(recipe: Train) -> Accelerator:
         if recipe.precision == "bf16":
             _warn_if_bf16_is_slow()
     return created
+
+
+def _process_options(recipe: Train, *, sharded: bool) -> list[KwargsHandler]:
+    """Options of the communication of processes."""
+    options: list[KwargsHandler] = []
+    if sharded and not torch.cuda.is_available():
+        options.append(InitProcessGroupKwargs(backend="gloo"))  # DeepSpeed's default is another library
+    if recipe.deterministic:
+        # else the first step sends the gradients in another order than the steps after it, also when training resumes;
+        # with three processes or more, the order of a sum depends on a gradient's place
+        options.append(DistributedDataParallelKwargs(find_unused_parameters=True))
+    return options
 
 
 def _warn_if_bf16_is_slow() -> None:

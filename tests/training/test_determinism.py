@@ -51,6 +51,24 @@ def test_a_workspace_of_the_environment_is_kept_if_cublas_is_deterministic_with_
     determinism.configure(False)  # without train.deterministic any value is accepted
 
 
+def test_the_sums_of_several_processes_use_an_algorithm_of_fixed_order(monkeypatch):
+    monkeypatch.delenv(determinism.REDUCTION, raising=False)
+    determinism.configure(True)
+    assert determinism.REDUCTION not in os.environ  # one process sums nothing
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    determinism.configure(False)
+    assert determinism.REDUCTION not in os.environ
+    determinism.configure(True)
+    assert os.environ[determinism.REDUCTION] == "Ring"
+    monkeypatch.setenv(determinism.REDUCTION, "ring,CollnetChain")
+    determinism.configure(True)
+    assert os.environ[determinism.REDUCTION] == "ring,CollnetChain"
+    monkeypatch.setenv(determinism.REDUCTION, "Ring,Tree")
+    with pytest.raises(NotDeterministic, match=r"NCCL_ALGO is 'Ring,Tree', .*; unset it or set it to Ring"):
+        determinism.configure(True)
+    determinism.configure(False)
+
+
 def test_results_on_a_cpu_are_the_same_to_the_bit(tmp_path):
     changes = {"residual_dropout": 0.3, "micro_batch_tokens": 60}
     metrics, weights = trained(tmp_path, small.recipe(**changes))

@@ -168,3 +168,22 @@ def test_processes_that_do_not_share_the_folder_end_before_the_first_step(launch
     assert outcome.statuses == [1, 1]
     for log in outcome.logs:
         assert f"process 1 on {socket.gethostname()} does not see the main process's file" in log
+
+
+def final_tensors(working):
+    assert newest(working).name.startswith("state-000000006")
+    content = {path.name: load_file(path) for path in newest(working).glob("*.safetensors")}
+    return {(name, key): tensor for name, tensors in content.items() for key, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_deterministic_runs_of_several_processes_are_equal_to_the_bit_also_when_resumed(processes, launcher):
+    folders = [launcher.folder / f"{kind}-{processes}" for kind in ("whole", "resumed")]
+    options = {"processes": processes, "recipe": {"residual_dropout": 0.3, "deterministic": True}}
+    one = launcher.steps(folders[0].name, working=folders[0], **options)
+    # the third step has five examples: all processes add to its gradients, whose order in a sum counts
+    launcher.steps(f"stopped-{processes}", working=folders[1], stop=2, **options)
+    assert launcher.steps(folders[1].name, working=folders[1], **options) == one
+    tensors, same = (final_tensors(folder) for folder in folders)
+    assert tensors.keys() == same.keys()
+    assert [key for key in tensors if not torch.equal(tensors[key], same[key])] == []
