@@ -1,16 +1,18 @@
-"""Forks a process that trains for each line it reads, and tells its id and then its status.
+"""Forks a process that trains for each line it reads (SECONDS FOLDER), and writes its id and then its exit status.
 
 Importing torch takes longer than this training; and torch's autograd refuses to run in the fork of a process that has
 used it, so this one never trains itself.
 """
 
+import gc
 import os
 import sys
 import time
 
+import deepspeed  # noqa: F401  # accelerate imports it when a checkpoint is saved
 import torch
 from accelerate import Accelerator  # noqa: F401  # imported once, for all forks
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
 from lima import tracking  # noqa: F401
 from lima.stages import train
@@ -23,10 +25,14 @@ def slow_down(seconds: float) -> None:
 
 
 torch.set_num_threads(1)
+gc.freeze()  # a fork's collections do not touch, and so copy, the memory that it shares with this process
+print("ready", flush=True)  # after what libraries print on import
 for line in sys.stdin:
     process = os.fork()
     if not process:
-        slow_down(float(line))
+        seconds, folder = line.split(maxsplit=1)
+        slow_down(float(seconds))
+        os.chdir(folder.rstrip("\n"))
         sys.stdout = sys.stderr
         train.main("lima")
         sys.exit()

@@ -433,19 +433,27 @@ def result():
     return found
 
 
-@pytest.fixture
-def forking(checkout):
-    """A process that forks others which train: `training(forking)` gives an id, `status(forking)` how it ended."""
+@pytest.fixture(scope="module")
+def forks():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     script = [sys.executable, str(Path(__file__).with_name("forking.py"))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(script, env=environment, **pipes) as process:
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
         yield process
         process.stdin.close()
 
 
+@pytest.fixture
+def forking(forks, checkout):
+    """A process that forks others which train: `training(forking)` gives an id, `status(forking)` how it ended."""
+    return forks
+
+
 def training(forking, *, seconds_a_step=0.0):
-    forking.stdin.write(f"{seconds_a_step}\n")
+    forking.stdin.write(f"{seconds_a_step} {Path.cwd()}\n")
     forking.stdin.flush()
     return int(forking.stdout.readline())
 
