@@ -5,6 +5,7 @@ other processes after one has failed. Each process writes its log to OUT.RANK.lo
 """
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -117,6 +118,7 @@ if __name__ == "__main__":
     os.dup2(2, 1)  # DeepSpeed prints to standard output
     if "--deepspeed" in sys.argv:
         import deepspeed  # noqa: F401  # imported once
+    gc.freeze()  # a fork's collections do not touch, and so copy, the memory that it shares with this process
     for line in sys.stdin:
         job = json.loads(line)
         running = {forked(job, rank): rank for rank in range(job["processes"])}
