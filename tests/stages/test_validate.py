@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -57,11 +58,9 @@ def asked(number: int, site: str) -> Prompt:
     return Prompt(id=f"authored/{site}/{number}", messages=turns, tags=(), provenance=provenance(number, site))
 
 
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """Four training examples, one held out, one dev and two test prompts: good enough for the gate."""
+def prepare() -> None:
+    """Write four training examples, one held out, one dev and two test prompts: good enough for the gate."""
     shipped = Path(__file__).parents[2] / "lima/config/profiles/laptop.yaml"
-    monkeypatch.chdir(tmp_path)
     yaml = YAML()
     values = yaml.load(shipped)
     values["arms"]["lima"]["examples"] = {"stack_exchange_other": 4}
@@ -79,7 +78,23 @@ def checkout(tmp_path, monkeypatch):
     (base / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
     (base / "tokenizer_config.json").write_text(json.dumps({"chat_control_tokens": ["<think>"]}))
     (base / "config.json").write_text(json.dumps({"max_position_embeddings": 2048}))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare()
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    """The folder of a run on good data."""
+    folder = tmp_path_factory.mktemp("validated")
+    with chdir(folder):
+        prepare()
+        validate.main("lima")
+    return folder
 
 
 def gate() -> ValidationResult:
@@ -99,16 +114,16 @@ def test_data_docs_show_markup_and_control_characters_of_texts_as_text(checkout)
     assert not re.search("[\x1b\u202e\x9b]", pages)
 
 
-def test_good_data_opens_the_gate_and_leaves_data_docs(checkout):
-    validate.main("lima")
+def test_good_data_opens_the_gate_and_leaves_data_docs(validated, monkeypatch):
+    monkeypatch.chdir(validated)
     assert gate().passed and gate().failures == ()
     page = Path("data/validate/lima/docs/index.html").read_text()
     assert '<h2 id="train">' in page and '<h2 id="held_out">' in page and "No expectation failed." in page
     assert page.count('<td class="met">met</td>') == gate().expectations
 
 
-def test_data_docs_load_nothing_from_the_network(checkout):
-    validate.main("lima")
+def test_data_docs_load_nothing_from_the_network(validated, monkeypatch):
+    monkeypatch.chdir(validated)
     for page in Path("data/validate/lima/docs").rglob("*.html"):
         text = page.read_text()
         assert re.findall(r"<(?:script|link)\b|(?:src=.|url\(|@import.*)(?:https?:)?//", text) == []
@@ -121,8 +136,8 @@ def test_one_system_turn_that_many_examples_share_opens_the_gate(checkout):
     assert gate().passed
 
 
-def test_every_page_of_the_docs_is_linked(checkout):
-    validate.main("lima")
+def test_every_page_of_the_docs_is_linked(validated, monkeypatch):
+    monkeypatch.chdir(validated)
     docs = Path("data/validate/lima/docs")
     page = (docs / "index.html").read_text()
     linked = {(docs / link).resolve() for link in re.findall(r'<a href="([^":]+\.html)"', page)}
@@ -131,10 +146,10 @@ def test_every_page_of_the_docs_is_linked(checkout):
     assert linked == pages
 
 
-def test_the_gate_names_the_digest_of_the_very_file_it_saw(checkout):
+def test_the_gate_names_the_digest_of_the_very_file_it_saw(validated, monkeypatch):
     import hashlib
 
-    validate.main("lima")
+    monkeypatch.chdir(validated)
     assert gate().train_digest == hashlib.sha256(Path("data/mix/lima/train.jsonl").read_bytes()).hexdigest()
 
 
@@ -304,16 +319,17 @@ def test_a_missing_base_model_is_named_with_the_command_that_makes_it(checkout):
         validate.main("lima")
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_the_gate_shuts_and_names_the_row_when_there_is(checkout, capsys, case):
-    row, says = BAD[case]
-    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(0), example(1), example(2), row])
-    with pytest.raises(validate.GateError, match="training cannot start"):
-        validate.main("lima")
-    [failure] = [f for f in gate().failures if says in f.says]
-    assert "x/3" in failure.ids
+def test_the_gate_shuts_and_names_each_bad_row(checkout, capsys):
+    bad = {case: row.model_copy(update={"id": f"x/{n}"}) for n, (case, (row, _)) in enumerate(BAD.items(), start=3)}
+    jsonl.write(Path("data/mix/lima/train.jsonl"), [example(0), example(1), example(2), *bad.values()])
+    shut()
     assert not gate().passed
-    assert "x/3" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    for case, row in bad.items():
+        [failure] = [f for f in gate().failures if BAD[case][1] in f.says and f.split == "train"]
+        assert row.id in failure.ids, case
+        assert row.id in shown, case
+        assert not {"x/1", "x/2"} & set(failure.ids)  # good rows
 
 
 def test_a_missing_row_shuts_the_gate_with_both_counts(checkout):
