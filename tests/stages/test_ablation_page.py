@@ -4,6 +4,7 @@ from contextlib import chdir
 
 import ablation_run
 import pytest
+from drawing import drawn_once  # noqa: F401  a fixture
 from parsed_page import Page, asks_nothing_of_the_network
 
 from lima.reporting import ablation_page, results

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import finished_run
 import pytest
+from drawing import DRAWN, drawn_once  # noqa: F401  a fixture
 from judged import judged
 from parsed_page import CONTROLS, HOSTILE, Page, asks_nothing_of_the_network
 
@@ -84,31 +85,22 @@ def test_the_funnel_on_the_page_adds_up(plain):
         assert row["offered"] == row["dropped"] + row["prompts"] + row["kept"]
 
 
-def test_a_hostile_answer_becomes_neither_markup_nor_an_address(here):
-    harmless, hostile = Page(written("harmless")), Page(written(HOSTILE))
-
-    def kinds(page: Page) -> set[str]:
-        return {tag for tag, _ in page.elements}
-
-    assert not CONTROLS.search(Path("reports/report.html").read_text())
-    assert kinds(hostile) == kinds(harmless)
-    assert "script" not in kinds(hostile)
-    assert "img" not in kinds(hostile)
-
-
-def test_a_hostile_prompt_name_or_reply_is_escaped_too(here):
-    p = finished_run.build()
+def test_hostile_texts_become_neither_markup_nor_an_address(here, plain):
+    p = finished_run.build(HOSTILE)
     test = Path("data/prompts/test.jsonl")
     test.write_text(test.read_text().replace("How long", "<script>alert(1)</script> How long"))
     license = Path("data/mix/lima/train.jsonl")
     license.write_text(license.read_text().replace("CC BY-SA 4.0", "<b onclick=x>CC</b>"))
     report.write(p)
-    page = Page(Path("reports/report.html").read_text())
-    assert not any(tag in ("script", "b") for tag, _ in page.elements)
+    html = Path("reports/report.html").read_text()
 
+    def kinds(text: str) -> set[str]:
+        return {tag for tag, _ in Page(text).elements}
 
-def test_the_page_asks_nothing_of_the_network(here):
-    asks_nothing_of_the_network(written(HOSTILE))
+    assert not CONTROLS.search(html)
+    assert kinds(html) == kinds((plain / "report.html").read_text()) - {"ol"}  # its answers are lists
+    assert not kinds(html) & {"script", "img", "b"}
+    asks_nothing_of_the_network(html)
 
 
 def test_every_reference_within_the_page_leads_to_one_element(plain):
@@ -148,6 +140,7 @@ def test_equal_files_give_an_equal_report_and_a_second_run_replaces_the_first(he
     written()
     first = {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
     Path("reports/stale.html").write_text("old")
+    DRAWN.clear()
     written()
     assert {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()} == first
 
