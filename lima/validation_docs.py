@@ -24,12 +24,12 @@ STYLE = """
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 64rem; padding: 1rem 1.25rem 3rem; background: var(--ground); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word }
-a { color: var(--link) }
+a { color: var(--link) !important }
 h1, h2, h3, h4, h5, h6 { line-height: 1.25; margin: 1.5rem 0 .5rem; font-size: 1.1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.3rem; border-top: 1px solid var(--rule); padding-top: 1rem }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9rem }
 th, td { border-bottom: 1px solid var(--rule); padding: .35rem .6rem .35rem 0; text-align: left; vertical-align: top }
-td:last-child { overflow-wrap: anywhere }
+td:not(:first-child) { overflow-wrap: anywhere }
 td.number, th.number { text-align: right }
 .met, .text-success { color: var(--good) } .failed, .warning, .text-danger, .text-warning { color: var(--bad) }
 .text-success::before { content: "met " } .text-danger::before { content: "failed " }
@@ -38,6 +38,7 @@ ol.breadcrumb { list-style: none; padding: 0; display: flex; flex-wrap: wrap; ga
 .sticky, .modal, footer, .ge-walkthrough, .navbar-brand, [data-toggle=collapse], [data-toggle=modal], .btn, .lead,
   .sticky-top > .mr-auto .float-left { display: none }
 [style*="font-size"] { font-size: inherit !important }
+[style*="color"] { color: inherit !important }
 """
 
 
