@@ -169,8 +169,42 @@ def _kernels(counts: Dispatched) -> fused_layers.Kernels:
         return fused(counts, "fused RMSNorm", lambda h, w: plain.rms_norm(h, w, epsilon))(hidden, weight)
 
     return fused_layers.Kernels(
-        "counted", norm, fused(counts, "fused SwiGLU", plain.swiglu), fused(counts, "fused rotary", plain.rotary)
+        "counted",
+        norm,
+        fused(counts, "fused SwiGLU", plain.swiglu),
+        fused(counts, "fused rotary", plain.rotary),
+        _dropout_add(counts),
     )
+
+
+def _dropout_add(counts: Dispatched) -> Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]:
+    """Residual dropout and addition as one operation, which also writes its mask, and one in the backward pass."""
+
+    class DropoutAdd(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, residual: torch.Tensor, branch: torch.Tensor, rate: float) -> torch.Tensor:
+            with counts.paused():
+                mask = torch.rand_like(branch, dtype=torch.float32) >= rate
+                output = residual + branch * mask / (1 - rate)
+            counts.add("fused dropout and addition", (residual, branch), (output, mask))
+            ctx.save_for_backward(mask)
+            ctx.rate, ctx.dtypes = rate, (residual.dtype, branch.dtype)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+            (mask,) = ctx.saved_tensors
+            residual_dtype, branch_dtype = ctx.dtypes
+            with counts.paused():
+                gradient = (upstream[0] * mask / (1 - ctx.rate)).to(branch_dtype)
+            counts.add("fused dropout and addition, backward", (upstream, mask), gradient)
+            return upstream[0].to(residual_dtype), gradient, None
+
+    def added(residual: torch.Tensor, branch: torch.Tensor, rate: float) -> torch.Tensor:
+        output: torch.Tensor = DropoutAdd.apply(residual, branch, rate)  # type: ignore[no-untyped-call]
+        return output
+
+    return added
 
 
 def _row_kernel(counts: Dispatched) -> Kernel:

@@ -1,30 +1,37 @@
-"""Fused RMSNorm, SwiGLU and rotary embedding for Llama-like layers on CUDA.
+"""Fused RMSNorm, SwiGLU, rotary embedding and residual dropout for Llama-like layers on CUDA.
 
 Each is computed by one kernel instead of four to eight, which leaves fewer kernels to start and fewer tensors to write:
 Liger's kernels if the package is installed, else functions compiled by torch.compile. RMSNorm returns the dtype of the
-computation, so that the linear layers after it do not each cast its output.
+computation, so that the linear layers after it do not each cast its output. Residual dropout and the addition to the
+residual stream are one function: it draws its mask with PyTorch's generator, as the dropout that it replaces.
 
 A layer is replaced only if its output and gradients on random numbers equal those of the model's own code, so that
 variants (Gemma's 1 + weight, other activations) keep their code.
 """
 
 import copy
+import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch.nn.functional import silu
+from torch.nn.functional import dropout, silu
 
+from lima.training import residual_dropout
 from lima.training.precision import compute_dtype
 from lima.training.protocols import CausalLM
 
 TOLERANCE = 1e-4  # relative, of outputs and gradients in fp32
 TOKENS = 16  # of the comparison
+PRE_NORMS = ("input_layernorm", "post_attention_layernorm")  # of the attention and of the MLP
+DROPOUT_ELEMENTS = 4096  # of the comparison of dropout
+DROPOUT_RATE = 0.25
 ROTARY = "apply_rotary_pos_emb"  # function of transformers' modelling modules
 
 
@@ -40,6 +47,7 @@ class Kernels:
         [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
         tuple[torch.Tensor, torch.Tensor],
     ]
+    dropout_add: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]  # residual stream, branch, rate
 
 
 @dataclass
@@ -87,9 +95,20 @@ def _rotated(tensor: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> 
     return (tensor * cosine + torch.cat((-second, first), dim=-1) * sine).to(tensor.dtype)
 
 
+def dropout_add(residual: torch.Tensor, branch: torch.Tensor, rate: float) -> torch.Tensor:
+    """Residual stream plus the branch, whose elements are 0 with probability `rate`, else divided by 1 − rate."""
+    return residual + dropout(branch, rate)
+
+
+def _dropout_add_tensor(residual: torch.Tensor, branch: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """As dropout_add; a rate that is a tensor, 1 − rate, does not have to be compiled for each layer."""
+    mask = torch.rand_like(branch, dtype=torch.float32) < kept
+    return residual + (branch / kept) * mask
+
+
 def plain() -> Kernels:
     """The functions as they are, for comparisons on a CPU."""
-    return Kernels("uncompiled", lambda h, w, e: _rms_norm_as(h, w, e, compute_dtype(h)), swiglu, rotary)
+    return Kernels("uncompiled", lambda h, w, e: _rms_norm_as(h, w, e, compute_dtype(h)), swiglu, rotary, dropout_add)
 
 
 def compiled(backend: str = "inductor", *, whole: bool = False) -> Kernels:
@@ -105,7 +124,23 @@ def compiled(backend: str = "inductor", *, whole: bool = False) -> Kernels:
         lambda hidden, weight, epsilon: norm(hidden, weight, epsilon, compute_dtype(hidden)),
         torch.compile(swiglu, backend=backend, fullgraph=whole),
         torch.compile(rotary, backend=backend, fullgraph=whole),
+        _compiled_dropout_add(backend, whole=whole),
     )
+
+
+def _compiled_dropout_add(
+    backend: str = "inductor", *, whole: bool = False
+) -> Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]:
+    added = torch.compile(_dropout_add_tensor, backend=backend, fullgraph=whole)
+    kept: dict[tuple[float, torch.device], torch.Tensor] = {}  # copied to the device once
+
+    def dropped_and_added(residual: torch.Tensor, branch: torch.Tensor, rate: float) -> torch.Tensor:
+        key = (rate, branch.device)
+        if key not in kept:
+            kept[key] = torch.tensor(1 - rate, device=branch.device)
+        return added(residual, branch, kept[key])
+
+    return dropped_and_added
 
 
 def liger() -> Kernels:
@@ -133,7 +168,7 @@ def liger() -> Kernels:
         rotated: tuple[torch.Tensor, torch.Tensor] = rope(query, key, cosine, sine)
         return rotated
 
-    return Kernels("Liger", liger_norm, liger_swiglu, liger_rotary)
+    return Kernels("Liger", liger_norm, liger_swiglu, liger_rotary, _compiled_dropout_add())
 
 
 def installed() -> Kernels:
@@ -154,6 +189,8 @@ def fuse(model: CausalLM, kernels: Kernels, *, device: torch.device) -> FusedLay
     modules = list(model.modules())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(17)
+        # compared while their norms are the model's, since fused ones may need the device
+        layers = [alike for alike in _by_class(modules, _drops) if _equal_layer(alike[0])]
         for kind, matches, equal, forward in (
             ("RMSNorm", _is_norm, _equal_norm, _norm_forward),
             ("SwiGLU", _is_mlp, _equal_mlp, _mlp_forward),
@@ -169,6 +206,10 @@ def fuse(model: CausalLM, kernels: Kernels, *, device: torch.device) -> FusedLay
             ):
                 fused.counts["rotary embedding"] = 1
                 _replace_rotary(sys.modules[name], kernels, fused)
+        if layers and _equal_dropout(kernels, device):
+            for layer in (layer for alike in layers for layer in alike):
+                fused.counts["residual dropout"] += 1
+                _replace_layer(layer, kernels, fused)
     return fused
 
 
@@ -198,6 +239,12 @@ def _is_mlp(module: torch.nn.Module) -> bool:
     return linear and isinstance(getattr(module, "down_proj", None), torch.nn.Linear) and hasattr(module, "act_fn")
 
 
+def _drops(module: Any) -> bool:
+    """Whether a module is a layer of two sub-layers with norms before them, whose outputs residual dropout drops."""
+    norms = all(isinstance(getattr(module, name, None), torch.nn.Module) for name in PRE_NORMS)
+    return norms and all(hasattr(getattr(module, name, None), residual_dropout.RATE) for name in ("self_attn", "mlp"))
+
+
 def _norm_forward(module: Any, kernels: Kernels) -> Callable[[torch.Tensor], torch.Tensor]:
     epsilon = _epsilon(module)
     assert epsilon is not None  # of _is_norm
@@ -210,6 +257,30 @@ def _mlp_forward(module: Any, kernels: Kernels) -> Callable[[torch.Tensor], torc
         return output
 
     return forward
+
+
+def _layer_forward(layer: Any, dropout_add: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Forward pass of a layer that drops where it adds to the residual stream."""
+    names = list(inspect.signature(type(layer).forward).parameters)[2:]  # without self and the residual stream
+
+    def added(residual: torch.Tensor, branch: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
+        rate = residual_dropout.rate_of(module)
+        return dropout_add(residual, branch, rate) if rate else residual + branch
+
+    def forward(hidden_states: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        options |= dict(zip(names, args, strict=False))
+        branch, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **options)
+        hidden = added(hidden_states, branch, layer.self_attn)
+        return added(hidden, layer.mlp(layer.post_attention_layernorm(hidden)), layer.mlp)
+
+    return forward
+
+
+def _replace_layer(layer: Any, kernels: Kernels, fused: FusedLayers) -> None:
+    _replace(layer, _layer_forward(layer, kernels.dropout_add), fused)
+    for branch in (layer.self_attn, layer.mlp):
+        setattr(branch, residual_dropout.IN_ADDITION, True)
+        fused.undo.append(partial(delattr, branch, residual_dropout.IN_ADDITION))
 
 
 def _replace(module: Any, forward: Callable[..., torch.Tensor], fused: FusedLayers) -> None:
@@ -265,6 +336,51 @@ def _equal_rotary(own: Callable[..., Any], kernels: Kernels, device: torch.devic
         [query, key],
         [],
     )
+
+
+def _equal_layer(layer: Any) -> bool:
+    """Compare a layer without dropout, and with another function as its attention, with the forward pass that drops."""
+    width = layer.input_layernorm.weight.numel()
+    own, options = type(layer).forward, {"attention_mask": None, "position_embeddings": None}
+
+    def attend(hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
+        return hidden_states.sin(), None
+
+    def of_model(hidden: torch.Tensor) -> torch.Tensor:
+        output = own(layer, hidden, **options)
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(f"the layer returns {type(output)}")
+        return output
+
+    training = {module: module.training for module in layer.modules()}
+    before: Mapping[str, Any] = vars(layer.self_attn).copy()
+    try:
+        layer.eval()
+        layer.self_attn.forward = attend
+        device = layer.input_layernorm.weight.device
+        inputs = [torch.randn(1, TOKENS, width, device=device)]
+        return _equal(of_model, lambda hidden: _layer_forward(layer, dropout_add)(hidden, **options), inputs, [])
+    finally:
+        if "forward" in before:
+            layer.self_attn.forward = before["forward"]
+        else:
+            del layer.self_attn.forward
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _equal_dropout(kernels: Kernels, device: torch.device) -> bool:
+    """Whether an element is dropped with the probability of the rate, else scaled, and its gradient alike."""
+    residual = torch.randn(DROPOUT_ELEMENTS, device=device)
+    branch = torch.rand(DROPOUT_ELEMENTS, device=device).add_(1).requires_grad_()  # not near 0
+    output = kernels.dropout_add(residual, branch, DROPOUT_RATE)
+    (gradient,) = torch.autograd.grad(output.sum(), branch)
+    kept = gradient != 0
+    exact = residual + branch.detach() * kept / (1 - DROPOUT_RATE)
+    scaled = torch.allclose(gradient[kept], gradient.new_tensor(1 / (1 - DROPOUT_RATE)), rtol=TOLERANCE)
+    deviation = abs(float(kept.float().mean()) - (1 - DROPOUT_RATE))
+    limit = 5 * (DROPOUT_RATE * (1 - DROPOUT_RATE) / DROPOUT_ELEMENTS) ** 0.5  # five standard deviations
+    return scaled and torch.allclose(output, exact, atol=TOLERANCE) and deviation < limit
 
 
 def _equal(

@@ -18,6 +18,7 @@ BRANCHES = (
     ("attn", "mlp"),  # GPT-2
 )
 RATE = "added_residual_dropout"  # attribute of a sub-layer: its dropout probability
+IN_ADDITION = "residual_dropout_in_addition"  # attribute of a sub-layer whose layer drops where it adds
 
 
 class UnknownArchitecture(LimaError):
@@ -88,9 +89,14 @@ def disable_model_dropout(model: CausalLM) -> None:
                 setattr(module, name, 0.0)
 
 
+def rate_of(branch: torch.nn.Module) -> float:
+    """Dropout probability of a sub-layer's output; 0 in evaluation mode and without residual dropout."""
+    return float(getattr(branch, RATE, 0.0)) if branch.training else 0.0
+
+
 def _drop(module: torch.nn.Module, _: Any, output: Any) -> Any:
-    rate = float(getattr(module, RATE))
-    if not module.training or rate == 0:
+    rate = rate_of(module)
+    if rate == 0 or getattr(module, IN_ADDITION, False):
         return output
     if isinstance(output, tuple):  # attention also returns its weights
         return (dropout(output[0], rate), *output[1:])

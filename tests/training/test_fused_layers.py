@@ -73,7 +73,7 @@ def test_removing_restores_the_function_of_transformers():
 def test_a_kernel_with_another_result_is_not_used(broken):
     kinds = {"rms_norm": "RMSNorm", "swiglu": "SwiGLU", "rotary": "rotary embedding"}
     good = plain()
-    functions = {name: getattr(good, name) for name in kinds}
+    functions = {name: getattr(good, name) for name in (*kinds, "dropout_add")}
     functions[broken] = lambda *inputs: (
         [1.01 * result for result in functions_of_good(broken)(*inputs)]
         if broken == "rotary"
@@ -104,15 +104,94 @@ def test_norms_return_the_dtype_of_the_computation():
     assert (fused_gradient - gradient).norm() < 0.05 * gradient.norm()
 
 
+def dropping(family, **changes):
+    return build(family, small.recipe(max_tokens=32, residual_dropout=0.4, **changes)).train()
+
+
+def with_dropout_add(function):
+    good = plain()
+    return Kernels("other", good.rms_norm, good.swiglu, good.rotary, function)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("kind", [False, True, "selective"])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_dropout_in_the_addition_gives_the_loss_and_gradients_of_dropout_before_it(family, kind, bf16):
+    results = []
+    for dropout_add in (fused_layers.dropout_add, lambda residual, branch, rate: residual + branch):  # not used
+        model = dropping(family, gradient_checkpointing=kind)
+        fused = fuse(model, with_dropout_add(dropout_add), device=CPU)
+        torch.manual_seed(3)
+        results.append((fused.counts["residual dropout"], *gradients(model, bf16=bf16)))
+        fused.remove()
+    (count, loss, gradient), (none, expected, expected_gradient) = results
+    assert (count, none) == (2, 0)
+    assert loss == expected
+    assert torch.equal(gradient, expected_gradient)
+    assert gradients(model.eval())[0] != loss
+
+
+@pytest.mark.parametrize("family", ["granite", "gemma2", "cohere", "gpt2"])
+def test_layers_that_add_otherwise_keep_their_dropout(family):
+    # multiplied by a factor; normalised before the addition; both at once; another structure
+    model = dropping(family)
+    for layer in model.model.layers if family == "granite" else []:
+        layer.residual_multiplier = 0.5
+    fused = fuse(model, plain(), device=CPU)
+    fused.remove()
+    assert fused.counts["residual dropout"] == 0
+
+
+def test_the_layers_own_dropout_is_back_after_removal():
+    model = dropping("llama")
+    torch.manual_seed(3)
+    loss, _ = gradients(model)
+    fused = fuse(model, plain(), device=CPU)
+    fused.remove()
+    torch.manual_seed(3)
+    assert gradients(model)[0] == loss
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda residual, branch, rate: residual + branch,
+        lambda residual, branch, rate: fused_layers.dropout_add(residual, branch, rate + 0.05),
+        lambda residual, branch, rate: residual + branch * (torch.rand_like(branch) >= rate),  # not scaled
+        lambda residual, branch, rate: residual + torch.dropout(branch.detach(), rate, True) + 0 * branch,
+    ],
+)
+def test_dropout_of_another_rate_scale_or_gradient_is_not_used(other):
+    fused = fuse(dropping("llama"), with_dropout_add(other), device=CPU)
+    fused.remove()
+    assert fused.counts["residual dropout"] == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
+def test_compiled_dropout_has_the_rate_of_each_layer_and_follows_the_seed():
+    added = fused_layers.compiled("aot_eager", whole=True).dropout_add
+    zeros, ones = torch.zeros(40, 1000), torch.ones(40, 1000)
+    for rate in (0.1, 0.3):
+        torch.manual_seed(5)
+        output = added(zeros, ones, rate)
+        torch.manual_seed(5)
+        assert torch.equal(added(zeros, ones, rate), output)
+        # of 40,000 elements the share dropped has σ = √(0.3·0.7/40,000) = 0.0023
+        assert float((output == 0).float().mean()) == pytest.approx(rate, abs=0.012)
+        assert output.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
 def test_compiled_functions_equal_the_plain_ones():
     """Traced and differentiated as for CUDA, without generating kernels, which takes a minute."""
-    fused = fuse(build("llama", RECIPE), fused_layers.compiled("aot_eager", whole=True), device=CPU)
+    fused = fuse(dropping("llama"), fused_layers.compiled("aot_eager", whole=True), device=CPU)
     fused.remove()
-    assert fused.counts == {"RMSNorm": 5, "SwiGLU": 2, "rotary embedding": 1}
-    assert str(fused) == f"5 RMSNorm, 2 SwiGLU, 1 rotary embedding (torch.compile of PyTorch {torch.__version__})"
+    assert fused.counts == {"RMSNorm": 5, "SwiGLU": 2, "rotary embedding": 1, "residual dropout": 2}
+    counts = "5 RMSNorm, 2 SwiGLU, 1 rotary embedding, 2 residual dropout"
+    assert str(fused) == f"{counts} (torch.compile of PyTorch {torch.__version__})"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
 def test_liger_is_preferred_and_called_with_its_arguments(monkeypatch):
     calls = []
 
