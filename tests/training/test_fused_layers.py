@@ -156,7 +156,7 @@ def test_the_layers_own_dropout_is_back_after_removal():
     "other",
     [
         lambda residual, branch, rate: residual + branch,
-        lambda residual, branch, rate: fused_layers.dropout_add(residual, branch, rate + 0.05),
+        lambda residual, branch, rate: residual + branch * (torch.rand_like(branch) >= rate + 0.1) / (1 - rate),
         lambda residual, branch, rate: residual + branch * (torch.rand_like(branch) >= rate),  # not scaled
         lambda residual, branch, rate: residual + torch.dropout(branch.detach(), rate, True) + 0 * branch,
     ],
