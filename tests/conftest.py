@@ -38,6 +38,16 @@ def clone(tmp_path_factory):
     return copy
 
 
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory):
+    """A new local store of MLflow: making one takes seconds, so tests copy it."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

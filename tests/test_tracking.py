@@ -17,20 +17,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 SCORES = {"train_loss": 1.5, "held_out_perplexity": 12.0}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A new local store: making one takes seconds, so each test gets a copy."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def store(template, tmp_path, monkeypatch):
+def store(mlflow_store, tmp_path, monkeypatch):
     """A client of the local store below a fresh folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(template, tmp_path / "mlflow.db")
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
@@ -154,9 +146,9 @@ def test_a_run_without_an_id_takes_nothing_silently(store, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_users_store_wins(store, template, tmp_path, monkeypatch):
+def test_the_users_store_wins(store, mlflow_store, tmp_path, monkeypatch):
     other = tmp_path / "other.db"
-    shutil.copy(template, other)
+    shutil.copy(mlflow_store, other)
     with tracking.start("here", {}):
         pass
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
@@ -170,8 +162,8 @@ def test_the_users_store_wins(store, template, tmp_path, monkeypatch):
     assert names == {"mlflow.db": ["here"], "other.db": ["there"]}
 
 
-def test_nothing_of_the_environment_reaches_the_store(template, tmp_path):
-    shutil.copy(template, tmp_path / "mlflow.db")
+def test_nothing_of_the_environment_reaches_the_store(mlflow_store, tmp_path):
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     words = (
         "from lima import tracking\nfrom pathlib import Path\n"
         "with tracking.start('lima', {'lr': 1}) as run:\n"

@@ -21,8 +21,8 @@ def checkout(tmp_path, monkeypatch):
 
 def changed_lines(before: str) -> list[str]:
     """The lines of the earlier text that are no longer there; the others are in their order."""
-    diff = difflib.ndiff(before.splitlines(), Path("params.yaml").read_text().splitlines())
-    return [line[2:] for line in diff if line.startswith("- ")]
+    diff = difflib.unified_diff(before.splitlines(), Path("params.yaml").read_text().splitlines(), n=0, lineterm="")
+    return [line[1:] for line in diff if line.startswith("-") and not line.startswith("--- ")]
 
 
 def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):

@@ -19,7 +19,6 @@ def checkout(tmp_path, monkeypatch):
     yaml = YAML()
     values = yaml.load(ROOT / "params.yaml")
     values["models"] |= {"random": RANDOM, "gone": {"kind": "folder", "path": "nowhere"}}
-    values["models"]["far"] = {"kind": "hub", "id": "nobody/nothing", "revision": "abc"}
     yaml.dump(values, Path("params.yaml"))
     return tmp_path
 
@@ -42,25 +41,16 @@ def test_the_same_seed_writes_the_same_bytes(checkout):
 
 
 def test_an_unknown_model_is_told_which_there_are(checkout):
-    with pytest.raises(ParamsError, match=r"unknown model: 'gpt'; params\.yaml has .*random, gone, far"):
+    with pytest.raises(ParamsError, match=r"unknown model: 'gpt'; params\.yaml has .*random, gone"):
         base.main("gpt")
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("gone", "error: model folder not found: nowhere; correct the model's path in params.yaml\n"),
-        ("far", "error: cannot load base model nobody/nothing (revision abc): "),
-    ],
-)
-def test_what_a_user_can_mend_ends_the_command_without_a_traceback_and_leaves_the_older_model(name, said, checkout):
-    old = Path(f"data/base/{name}/config.json")
+def test_what_a_user_can_mend_ends_the_command_without_a_traceback_and_leaves_the_older_model(checkout):
+    old = Path("data/base/gone/config.json")
     old.parent.mkdir(parents=True)
     old.write_text("old")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(checkout), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "lima.stages.base", name]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-m", "lima.stages.base", "gone"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1
-    assert done.stderr.startswith(said)
-    assert "Traceback" not in done.stderr
+    assert done.stderr == "error: model folder not found: nowhere; correct the model's path in params.yaml\n"
     assert old.read_text() == "old"

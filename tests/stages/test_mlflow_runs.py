@@ -8,7 +8,6 @@ from pathlib import Path
 
 import finished_run
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from lima import config, jsonl, mlflow_runs, tracking
@@ -20,15 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A new local store: making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(template, tmp_path_factory):
+def finished(mlflow_store, tmp_path_factory):
     """A finished run and its figures, and an empty store."""
     folder = tmp_path_factory.mktemp("finished")
     with contextlib.chdir(folder):
@@ -48,7 +39,7 @@ def finished(template, tmp_path_factory):
             figures["arms"][arm] = {"held_out_perplexity": 9.9, "ended": None}
         figures["evaluations"]["lima-base"] = {"judge": {"net": 0.25}}
         Path("reports/metrics.json").write_text(json.dumps(figures))
-    shutil.copy(template, folder / "mlflow.db")
+    shutil.copy(mlflow_store, folder / "mlflow.db")
     return folder
 
 
@@ -126,12 +117,14 @@ def logged_by_the_stages(params):
         mlflow_runs.log_report(arm, run_metrics(params, figures, arm))
 
 
-def test_a_lost_store_comes_back_equal_and_publishing_again_changes_nothing(checkout, template, tmp_path, monkeypatch):
+def test_a_lost_store_comes_back_equal_and_publishing_again_changes_nothing(
+    checkout, mlflow_store, tmp_path, monkeypatch
+):
     logged_by_the_stages(checkout)
     logged = tables()
     other = tmp_path / "other"  # another path: MLflow keeps the deleted file of an address open
     shutil.copytree(".", other, ignore=shutil.ignore_patterns("other", "mlflow.db", "mlartifacts"))
-    shutil.copy(template, other / "mlflow.db")
+    shutil.copy(mlflow_store, other / "mlflow.db")
     monkeypatch.chdir(other)
     mlflow_runs.publish(checkout)
     assert tables() == logged

@@ -386,10 +386,11 @@ def test_a_result_that_holds_something_else_is_told_with_its_place(here):
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # MLflow's use of SQLAlchemy
-def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, monkeypatch):
+def test_the_report_and_its_figures_reach_the_run_that_train_opened(here, mlflow_store, monkeypatch):
     from lima import tracking  # imports mlflow: seconds
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(mlflow_store, "mlflow.db")
     p = finished_run.build()
     for arm in p.arms:
         with tracking.start(arm, {}) as run:
