@@ -36,7 +36,7 @@ test-workers: env ## Test the work pool with real servers and workers (minutes; 
 check: env ## Check format, lint, types, import direction and the hand-written corpus
 	@ruff format --check .
 	@ruff check .
-	@mypy lima flows
+	@mypy --num-workers 2 lima flows
 	@lint-imports --no-logo
 	@lima corpus check
 
