@@ -19,7 +19,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how long an example takes is the machine's business: a busy one fails no law
-settings.register_profile("lima", deadline=None)
+settings.register_profile("lima", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=1000)  # pytest --hypothesis-profile thorough
 settings.load_profile("lima")
 
 ROOT = Path(__file__).parents[1]

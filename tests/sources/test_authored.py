@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
@@ -105,7 +105,6 @@ def test_an_empty_file_is_an_error(tmp_path):
         reads(tmp_path)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary().map(lambda raw: raw.replace(b"\n", b"")) | st.just(line().encode()), min_size=1))
 def test_every_line_is_a_candidate_or_dropped_with_a_reason(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("any") / "any.jsonl"

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.sources import lines, zst
@@ -121,7 +121,6 @@ def test_a_reader_that_is_left_early_leaves_no_thread(tmp_path):
     assert threading.active_count() == before
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from([FRAME, SKIPPABLE, zstandard.compress(b"x" * 999)]) | st.binary(max_size=30), min_size=1)
 )

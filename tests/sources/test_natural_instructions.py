@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped
@@ -171,7 +171,6 @@ def test_a_folder_without_tasks_is_told(tmp_path):
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.fixed_dictionaries({}, optional={"id": JSON, "input": JSON, "output": JSON}) | JSON))
 def test_every_instance_is_a_candidate_or_dropped_with_a_reason(tmp_path_factory, instances):
     path = tmp_path_factory.mktemp("any") / "task1_any.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.errors import LimaError
@@ -347,7 +347,6 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(LINES, st.sampled_from([None, WANTED]))
 def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_factory, rows, early):
     path = tmp_path_factory.mktemp("any") / "any.ndjson"
@@ -360,7 +359,6 @@ def test_every_line_is_a_comment_a_candidate_or_dropped_with_a_reason(tmp_path_f
     assert len(found) - bad - bool(of["other_subreddit"]) == tally.questions
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(), st.binary(), st.integers(min_value=0, max_value=60))
 def test_whatever_a_compressed_file_holds_only_a_lima_error_comes_of_it(tmp_path_factory, text, junk, end):
     path = tmp_path_factory.mktemp("any") / "any.zst"

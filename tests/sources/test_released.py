@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate, Dropped, Turn
@@ -125,7 +125,6 @@ def test_an_array_cut_short_and_an_empty_file_are_errors(tmp_path, reader):
         read(reader, path)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary().map(lambda raw: b"x" + raw.replace(b"\n", b"")), min_size=1))
 def test_every_line_is_a_candidate_or_dropped_with_a_reason(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("any") / "any.jsonl"

@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate
@@ -47,7 +47,6 @@ def some(*more: str) -> list[str]:
     return [question(1, Body="<p>a > b</p>", OwnerUserId=7), answer(2, 1, 5), answer(3, 1, 9), *more]
 
 
-@settings(max_examples=150)
 @given(st.lists(st.tuples(FIELDS, NUMBER, st.sampled_from("12457"), st.booleans()), min_size=1, max_size=6))
 def test_numbers_are_those_of_an_xml_parser_in_any_order_of_attributes(tmp_path_factory, drawn):
     lines, expected = [], []

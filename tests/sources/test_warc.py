@@ -2,7 +2,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lima.records import Candidate
@@ -153,7 +153,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES | st.binary(max_size=30), max_size=8))
 def test_whatever_a_warc_file_holds_each_record_is_a_row_or_the_file_is_none(tmp_path_factory, pieces):
     folder = tmp_path_factory.mktemp("any")
