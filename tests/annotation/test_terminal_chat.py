@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import select
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,7 @@ def test_typed_text_is_not_shown_while_a_response_is_drawn_and_is_kept():
     with open(terminal) as stdin, open(keyboard, "r+b", buffering=0) as person:  # noqa: PTH123 - descriptors
         with pytest.raises(KeyboardInterrupt), without_echo(stdin):
             person.write(b"next question\n")
+            assert select.select([stdin], [], [], 60)[0]  # the kernel echoes a line when it makes it readable
             raise KeyboardInterrupt
         assert stdin.readline() == "next question\n"
         person.write(b"shown\n")
