@@ -1,9 +1,10 @@
 """Fused RMSNorm, SwiGLU, rotary embedding and residual dropout for Llama-like layers on CUDA.
 
 Each is computed by one kernel instead of four to eight, which leaves fewer kernels to start and fewer tensors to write:
-Liger's kernels if the package is installed, else functions compiled by torch.compile. RMSNorm returns the dtype of the
-computation, so that the linear layers after it do not each cast its output. Residual dropout and the addition to the
-residual stream are one function: it draws its mask with PyTorch's generator, as the dropout that it replaces.
+Liger's RMSNorm and SwiGLU if the package is installed, and functions compiled by torch.compile. RMSNorm returns the
+dtype of the computation, so that the linear layers after it do not each cast its output. Residual dropout and the
+addition to the residual stream are one function: it draws its mask with PyTorch's generator, as the dropout that it
+replaces.
 
 A layer is replaced only if its output and gradients on random numbers equal those of the model's own code, so that
 variants (Gemma's 1 + weight, other activations) keep their code.
@@ -56,6 +57,7 @@ class FusedLayers:
 
     kernels: str
     counts: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)  # kinds whose kernel raised an error, with the error
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def remove(self) -> None:
@@ -65,7 +67,16 @@ class FusedLayers:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        return f"{counts or 'none'} ({self.kernels})"
+        return f"{counts or 'none'} ({self.kernels})" + "".join(f"; not {reason}" for reason in self.failed)
+
+    def runs(self, kind: str, equal: Callable[[], bool]) -> bool:
+        """Whether the kernel equals the model's code; an error, such as a missing compiler, is a reason against it."""
+        try:
+            return equal()
+        except Exception as error:  # of the kernel; Triton's errors have no narrower class in common with PyTorch's
+            text = str(error).strip() or type(error).__name__
+            self.failed.append(f"{kind}: {text.splitlines()[0][:200]}")
+            return False
 
 
 def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -144,14 +155,16 @@ def _compiled_dropout_add(
 
 
 def liger() -> Kernels:
-    """Kernels of the package liger-kernel.
+    """RMSNorm and SwiGLU of the package liger-kernel; the other functions are compiled.
+
+    Liger's rotary embedding writes into its input, the output of a projection. Selective checkpointing keeps that
+    output and would rotate it again.
 
     Raises:
         ImportError: The installed version lacks one of them.
     """
     norm = import_module("liger_kernel.ops.rms_norm").LigerRMSNormFunction
     silu_mul = import_module("liger_kernel.ops.swiglu").LigerSiLUMulFunction
-    rope = import_module("liger_kernel.transformers.rope").liger_rotary_pos_emb
 
     def liger_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         # no offset of the weight, fp32 for the root only, gradient in a tensor of its own
@@ -162,17 +175,11 @@ def liger() -> Kernels:
         output: torch.Tensor = silu_mul.apply(gate, up)
         return output
 
-    def liger_rotary(
-        query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        rotated: tuple[torch.Tensor, torch.Tensor] = rope(query, key, cosine, sine)
-        return rotated
-
-    return Kernels("Liger", liger_norm, liger_swiglu, liger_rotary, _compiled_dropout_add())
+    return Kernels("Liger", liger_norm, liger_swiglu, torch.compile(rotary), _compiled_dropout_add())
 
 
 def installed() -> Kernels:
-    """Liger's kernels if the package is installed, else compiled functions."""
+    """Those of `liger` if the package is installed, else those of `compiled`."""
     return liger() if find_spec("liger_kernel") else compiled()
 
 
@@ -196,17 +203,16 @@ def fuse(model: CausalLM, kernels: Kernels, *, device: torch.device) -> FusedLay
             ("SwiGLU", _is_mlp, _equal_mlp, _mlp_forward),
         ):
             for alike in _by_class(modules, matches):
-                if equal(alike[0], kernels, device):
+                if fused.runs(kind, partial(equal, alike[0], kernels, device)):
                     fused.counts[kind] += len(alike)
                     for module in alike:
                         _replace(module, forward(module, kernels), fused)
         for name in sorted({type(module).__module__ for module in modules}):
-            if hasattr(sys.modules[name], ROTARY) and _equal_rotary(
-                getattr(sys.modules[name], ROTARY), kernels, device
-            ):
+            own = getattr(sys.modules[name], ROTARY, None)
+            if own and fused.runs("rotary embedding", partial(_equal_rotary, own, kernels, device)):
                 fused.counts["rotary embedding"] = 1
                 _replace_rotary(sys.modules[name], kernels, fused)
-        if layers and _equal_dropout(kernels, device):
+        if layers and fused.runs("residual dropout", partial(_equal_dropout, kernels, device)):
             for layer in (layer for alike in layers for layer in alike):
                 fused.counts["residual dropout"] += 1
                 _replace_layer(layer, kernels, fused)
@@ -315,6 +321,7 @@ def _equal_norm(module: torch.nn.Module, kernels: Kernels, device: torch.device)
         lambda hidden: kernels.rms_norm(hidden, own.weight, epsilon),
         [torch.randn(1, TOKENS, width, device=device)],
         [own.weight],
+        kernel=True,
     )
 
 
@@ -323,7 +330,7 @@ def _equal_mlp(module: Any, kernels: Kernels, device: torch.device) -> bool:
     hidden = torch.randn(1, 1, module.gate_proj.in_features, device=module.gate_proj.weight.device)
     structure = _equal(module, _mlp_forward(module, plain()), [hidden], [])
     inputs = [torch.randn(1, TOKENS, module.gate_proj.out_features, device=device) for _ in range(2)]
-    return structure and _equal(swiglu, kernels.swiglu, inputs, [])
+    return structure and _equal(swiglu, kernels.swiglu, inputs, [], kernel=True)
 
 
 def _equal_rotary(own: Callable[..., Any], kernels: Kernels, device: torch.device) -> bool:
@@ -335,6 +342,7 @@ def _equal_rotary(own: Callable[..., Any], kernels: Kernels, device: torch.devic
         lambda q, k: torch.cat(kernels.rotary(q, k, cosine, sine), dim=1),
         [query, key],
         [],
+        kernel=True,
     )
 
 
@@ -388,14 +396,22 @@ def _equal(
     other: Callable[..., torch.Tensor],
     inputs: list[torch.Tensor],
     weights: list[torch.Tensor],
+    *,
+    kernel: bool = False,
 ) -> bool:
-    """Compare outputs and the gradients of inputs and weights, relative to their norms."""
+    """Compare outputs and the gradients of inputs and weights, relative to their norms.
+
+    Args:
+        kernel: `other` is a kernel, whose errors are raised.
+    """
     results = []
-    for function in (own, other):
+    for function, raises in ((own, False), (other, kernel)):
         leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
         try:
             output = function(*leaves)
         except (TypeError, ValueError, RuntimeError):  # the model's own code has other arguments or shapes
+            if raises:
+                raise
             return False
         upstream = torch.linspace(-1, 1, output.numel(), device=output.device).view(output.shape)
         results.append([output, *torch.autograd.grad(output, [*leaves, *weights], upstream)])

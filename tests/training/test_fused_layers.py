@@ -88,6 +88,24 @@ def test_a_kernel_with_another_result_is_not_used(broken):
     assert fused.counts.keys() == set(kinds.values()) - {kinds[broken]}
 
 
+@pytest.mark.parametrize("failing", ["rms_norm", "swiglu", "rotary", "dropout_add"])
+def test_a_kernel_that_fails_is_not_used_and_the_reason_is_shown(failing):
+    def fails(*_):
+        raise OSError("no C compiler\nand a long explanation")  # as Triton's launcher, which is not a RuntimeError
+
+    kinds = {
+        "rms_norm": "RMSNorm",
+        "swiglu": "SwiGLU",
+        "rotary": "rotary embedding",
+        "dropout_add": "residual dropout",
+    }
+    functions = {name: getattr(plain(), name) for name in kinds} | {failing: fails}
+    fused = fuse(dropping("llama"), Kernels("failing", **functions), device=CPU)
+    fused.remove()
+    assert fused.counts.keys() == set(kinds.values()) - {kinds[failing]}
+    assert str(fused).endswith(f" (failing); not {kinds[failing]}: no C compiler")
+
+
 def test_norms_return_the_dtype_of_the_computation():
     model = build("llama", RECIPE).eval()
     loss, gradient = gradients(model, bf16=True)
@@ -191,8 +209,25 @@ def test_compiled_functions_equal_the_plain_ones():
     assert str(fused) == f"{counts} (torch.compile of PyTorch {torch.__version__})"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch.compile
-def test_liger_is_preferred_and_called_with_its_arguments(monkeypatch):
+class RotaryInPlace(torch.autograd.Function):
+    """As Liger's kernel: the rotated numbers replace the input's, and autograd's version counter does not change."""
+
+    @staticmethod
+    def forward(ctx, query, key, cosine, sine):
+        ctx.save_for_backward(cosine, sine)
+        for tensor, rotated in zip((query, key), fused_layers.rotary(query, key, cosine, sine), strict=True):
+            tensor.data.copy_(rotated)
+        return query.view_as(query), key.view_as(key)
+
+    @staticmethod
+    def backward(ctx, *upstream):
+        cosine, sine = ctx.saved_tensors
+        return *fused_layers.rotary(*upstream, cosine, -sine), None, None
+
+
+@pytest.fixture
+def liger(monkeypatch):
+    """A package with the interface of liger-kernel, for CPUs; returns the arguments of its RMSNorm."""
     calls = []
 
     def norm(hidden, weight, epsilon, offset, casting_mode, in_place):
@@ -205,17 +240,35 @@ def test_liger_is_preferred_and_called_with_its_arguments(monkeypatch):
         "liger_kernel.ops.rms_norm": {"LigerRMSNormFunction": SimpleNamespace(apply=norm)},
         "liger_kernel.ops.swiglu": {"LigerSiLUMulFunction": SimpleNamespace(apply=fused_layers.swiglu)},
         "liger_kernel.transformers": {},
-        "liger_kernel.transformers.rope": {"liger_rotary_pos_emb": fused_layers.rotary},
+        "liger_kernel.transformers.rope": {"liger_rotary_pos_emb": RotaryInPlace.apply},
     }
     for name, attributes in modules.items():
         module = ModuleType(name)
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(fused_layers, "find_spec", lambda name: name == "liger_kernel")
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # takes a minute on a CPU
+    return calls
+
+
+def test_liger_is_preferred_and_called_with_its_arguments(liger):
     fused = fuse(build("llama", RECIPE), fused_layers.installed(), device=CPU)
     fused.remove()
     assert str(fused) == "5 RMSNorm, 2 SwiGLU, 1 rotary embedding (Liger)"
-    assert set(calls) == {(0.0, "llama", False)}
+    assert set(liger) == {(0.0, "llama", False)}
+
+
+def test_with_liger_selective_checkpointing_gives_the_gradients_of_none(liger):
+    """Selective checkpointing keeps outputs of products, so that nothing may write into them."""
+    results = []
+    for kind in (False, "selective"):
+        model = build("llama", small.recipe(max_tokens=32, gradient_checkpointing=kind)).train()
+        fused = fuse(model, fused_layers.installed(), device=CPU)
+        results.append(gradients(model))
+        fused.remove()
+    (loss, gradient), (other_loss, other_gradient) = results
+    assert other_loss == loss
+    assert (other_gradient - gradient).norm() < 1e-6 * gradient.norm()
 
 
 def test_the_cpu_keeps_the_models_code_and_says_so(tmp_path, capsys):
