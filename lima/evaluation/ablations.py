@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import scipy.stats
 
 from lima.config import Params
 from lima.config.entries import ArmContestant, BaselineAnnotator
@@ -66,6 +65,7 @@ class Contrast:
     reference: str
     estimate: SeedEstimate | None
     smallest: float | None  # smallest detectable difference; None without a spread
+    largest: float  # largest possible difference
     p_value: float | None  # two-sided, without correction
     adjusted: float | None  # corrected by Holm over the contrasts of the ablation
     verdict: Verdict
@@ -107,9 +107,7 @@ class Difference:
     estimate: SeedEstimate | None
     p_value: float | None
     smallest: float | None
-
-
-NOTHING = Difference(None, None, None)
+    largest: float  # possible difference
 
 
 def ablations(
@@ -167,15 +165,14 @@ def ablations(
 
 
 def smallest_detectable(estimate: SeedEstimate, *, confidence: float, power: float) -> float | None:
-    """Difference that a t-test with this standard error detects with probability `power`: (t₁₋α/₂ + t_power) · SE.
+    """Difference that a test with this variance detects with probability `power`: reach(1 − α/2) + reach(power).
 
-    The quantiles are Student's t with the estimate's degrees of freedom, α = 1 − confidence. None if the error is 0.
+    With one component of the variance it is (t₁₋α/₂ + t_power) · standard error, α = 1 − confidence. None without a
+    spread.
     """
-    error = _error(estimate)
-    if not error:
+    if not estimate.has_spread:
         return None
-    quantiles = scipy.stats.t.ppf([(1 + confidence) / 2, power], estimate.degrees)
-    return float(quantiles.sum()) * error
+    return estimate.reach((1 + confidence) / 2) + estimate.reach(power)
 
 
 def levels_of(p: Params, arms: Sequence[str], perplexities: Mapping[str, float]) -> list[Level]:
@@ -249,7 +246,7 @@ def _of_scores(p: Params, levels: Sequence[Level], judgments: Sequence[Judgment]
             seed_difference(tables[level.name], reference, confidence=confidence), p.report, differences_of(task)
         )
         if len(shared) > 1
-        else NOTHING
+        else _nothing(differences_of(task))
         for _, level in kept[1:]
     }
     return measured, differences, len(every) - len(shared)
@@ -286,7 +283,7 @@ def _of_pairs(p: Params, levels: Sequence[Level], judgments: Sequence[Judgment])
                 ),
             )
         )
-        differences[level.name] = _pair_difference(pairs, shared, p.report) if len(shared) > 1 else NOTHING
+        differences[level.name] = _pair_difference(pairs, shared, p.report) if len(shared) > 1 else _nothing(PAIRS)
     return measured, differences, left_out
 
 
@@ -310,21 +307,40 @@ def _pairs(
 def _pair_difference(
     pairs: Mapping[Pair, Mapping[str, Sequence[float]]], shared: list[str], report: Report
 ) -> Difference:
-    """Estimate win − lose: of one pair with the report's interval and test, of several pairs over prompts and seeds."""
+    """Estimate win − lose: of one pair with the report's interval and test, of several pairs over prompts and seeds.
+
+    Counts of few prompts are discrete, and repetitions can be unanimous, so that the interval of several pairs also
+    contains the report's interval of all their judgments. The p-value and the smallest difference are the larger ones.
+    """
     table = np.array([[np.mean(values[prompt]) for prompt in shared] for values in pairs.values()])
     sides = [len({pair[side] for pair in pairs}) for side in (0, 1)]
+    net = net_preference(
+        {prompt: [value for values in pairs.values() for value in values[prompt]] for prompt in shared},
+        confidence=report.confidence,
+        power=report.power,
+    )
     estimate = replace(
         seed_mean(table, confidence=report.confidence),
         seeds=tuple(sides),
         covers_seeds=len(pairs) > 1 and sides == [len(pairs)] * 2,  # pairs that share a model are not independent
     )
-    if len(pairs) > 1:
-        return _difference(estimate, report, values_of("pairwise"))
-    [values] = pairs.values()
-    net = net_preference(
-        {prompt: values[prompt] for prompt in shared}, confidence=report.confidence, power=report.power
+    if len(pairs) == 1:
+        only = replace(estimate, value=net.net, interval=net.interval)
+        return Difference(only, net.p_value, net.smallest, PAIRS.high)
+    seeded = _difference(estimate, report, PAIRS)
+    interval = Interval(
+        min(estimate.interval.low, net.interval.low), max(estimate.interval.high, net.interval.high)
+    ).within(PAIRS)
+    return replace(
+        seeded,
+        estimate=replace(estimate, interval=interval),
+        p_value=max(net.p_value, seeded.p_value or 0.0),
+        smallest=_larger(seeded.smallest, net.smallest),
     )
-    return Difference(replace(estimate, value=net.net, interval=net.interval), net.p_value, net.smallest)
+
+
+def _larger(first: float | None, second: float | None) -> float | None:
+    return max((value for value in (first, second) if value is not None), default=None)
 
 
 def _prompts(models: Sequence[Mapping[str, Sequence[float]]]) -> tuple[list[str], set[str]]:
@@ -335,10 +351,6 @@ def _prompts(models: Sequence[Mapping[str, Sequence[float]]]) -> tuple[list[str]
 
 def _mean(values: Mapping[str, Sequence[float]], shared: Sequence[str]) -> float | None:
     return float(np.mean([np.mean(values[prompt]) for prompt in shared])) if values and shared else None
-
-
-def _error(estimate: SeedEstimate) -> float:
-    return float(np.hypot(estimate.prompt_error, estimate.seed_error))
 
 
 def values_of(task: Task) -> Interval:
@@ -352,6 +364,13 @@ def differences_of(task: Task) -> Interval:
     return Interval(space.low - space.high, space.high - space.low)
 
 
+PAIRS = values_of("pairwise")  # win − lose is a difference already
+
+
+def _nothing(space: Interval) -> Difference:
+    return Difference(None, None, None, space.high)
+
+
 def _within(estimate: SeedEstimate, space: Interval) -> SeedEstimate:
     return replace(estimate, interval=estimate.interval.within(space))
 
@@ -361,12 +380,11 @@ def _difference(estimate: SeedEstimate, report: Report, space: Interval) -> Diff
 
     The interval is intersected with `space`, the range of the estimate.
     """
-    error = _error(estimate)
-    p_value = 2 * float(scipy.stats.t.sf(abs(estimate.value) / error, estimate.degrees)) if error else None
     return Difference(
         _within(estimate, space),
-        p_value,
+        estimate.p_value(),
         smallest_detectable(estimate, confidence=report.confidence, power=report.power),
+        space.high,
     )
 
 
@@ -401,6 +419,7 @@ def _contrasts(
             reference=reference,
             estimate=difference.estimate,
             smallest=difference.smallest,
+            largest=difference.largest,
             p_value=difference.p_value,
             adjusted=corrected,
             verdict=verdict,
@@ -413,7 +432,8 @@ def _contrasts(
 def _verdict(difference: Difference, adjusted: float | None, report: Report) -> Verdict:
     if difference.estimate is None or adjusted is None:
         return "not estimable"
-    if adjusted >= 1 - report.confidence:
+    interval = difference.estimate.interval
+    if adjusted >= 1 - report.confidence or interval.low <= 0 <= interval.high:
         return "undetected"
     return "higher" if difference.estimate.value > 0 else "lower"
 
@@ -449,11 +469,7 @@ def _conclusion(
     limits = []
     if verdict == "undetected":
         claim = f"No difference between {pair} is shown by {annotator}"
-        if difference.smallest is not None:
-            limits.append(
-                f"This does not show that they are equal: a true difference below {difference.smallest:.2f} is "
-                f"detected with a probability below {report.power:.0%}."
-            )
+        limits.append(f"This does not show that they are equal: {_missed(difference, report)}.")
     else:
         claim = f"{level} scores {verdict} than {reference} according to {annotator}"
     if not estimate.covers_seeds:
@@ -461,6 +477,19 @@ def _conclusion(
     if form_only:
         limits.append("A baseline measures form, not quality.")
     return claim, figures, tuple(limits)
+
+
+def _missed(difference: Difference, report: Report) -> str:
+    """The differences that the test probably does not detect."""
+    power = f"{report.power:.0%}"
+    if difference.smallest is None:
+        return f"values without a spread do not show which difference is detected with a probability of {power}"
+    if difference.smallest > difference.largest:
+        return (
+            f"not even the largest possible difference, {difference.largest:.2f}, is detected with a probability of "
+            f"{power}"
+        )
+    return f"a true difference below {difference.smallest:.2f} is detected with a probability below {power}"
 
 
 def _signed(value: float) -> str:

@@ -116,11 +116,13 @@ def test_smallest_detectable_difference_is_the_sum_of_two_quantiles_times_the_er
     p = params(SEEDED, RATED, quantity=["small", "large"])
     [contrast] = ablations.ablations(p, rated())[0].contrasts
     e = contrast.estimate
+    [whole] = e.components
     error = math.hypot(e.prompt_error, e.seed_error)
+    assert whole.variance == pytest.approx(error**2)
     assert contrast.smallest == pytest.approx(
-        (scipy.stats.t.ppf(0.975, e.degrees) + scipy.stats.t.ppf(0.8, e.degrees)) * error
+        (scipy.stats.t.ppf(0.975, whole.degrees) + scipy.stats.t.ppf(0.8, whole.degrees)) * error
     )
-    assert contrast.p_value == pytest.approx(2 * scipy.stats.t.sf(e.value / error, e.degrees))
+    assert contrast.p_value == pytest.approx(2 * scipy.stats.t.sf(e.value / error, whole.degrees))
 
 
 def test_one_seed_a_recipe_is_a_statement_about_the_trained_models():
@@ -191,6 +193,58 @@ def test_one_pair_of_models_has_the_interval_and_test_of_the_report():
     )
     assert table.levels[1].by_seed == (5 / 8,)
     assert table.levels[0].mean is None
+
+
+PAIRED = {
+    "a": {"task": "pairwise", "contestant": "large", "rival": "small"},
+    "b": {"task": "pairwise", "contestant": "large-2", "rival": "small-2"},
+}
+
+
+def paired(first: list[str], second: list[str]):
+    judgments = {"a": {"gpt": pairs("a", "large", "small", first)}}
+    if second:
+        judgments["b"] = {"gpt": pairs("b", "large-2", "small-2", second)}
+    [contrast] = ablations.ablations(params(SEEDED, PAIRED, quantity=["small", "large"]), judgments)[0].contrasts
+    return contrast
+
+
+def test_unanimous_repetitions_are_not_less_evidence_than_one_of_them():
+    contrast = paired(["win"] * 12, ["win"] * 12)
+    # 12 prompts that agree: 2 / 2¹² by the exact test over prompts
+    assert (contrast.verdict, contrast.p_value) == ("higher", pytest.approx(2 / 2**12))
+    assert 0.5 < contrast.estimate.interval.low < contrast.estimate.interval.high == 1
+    assert contrast.smallest is not None
+
+
+def test_repetitions_that_differ_by_more_than_their_mean_show_no_difference():
+    # nets 10/12 and 2/12: mean 0.5, which the prompts alone would call a difference; two values, one degree of freedom
+    contrast = paired(["win"] * 11 + ["lose"], ["win"] * 5 + ["tie"] * 4 + ["lose"] * 3)
+    assert contrast.estimate.value == pytest.approx(0.5)
+    assert contrast.verdict == "undetected"
+    assert contrast.estimate.interval.low == -1 and contrast.estimate.interval.high == 1
+    assert contrast.smallest > 1
+    assert contrast.limits[0] == (
+        "This does not show that they are equal: not even the largest possible difference, 1.00, is detected with a "
+        "probability of 80%."
+    )
+
+
+def test_ties_alone_show_no_difference_and_not_equality():
+    for second in ([], ["tie"] * 12):
+        contrast = paired(["tie"] * 12, second)
+        assert contrast.verdict == "undetected"
+        assert contrast.estimate.interval.low < 0 < contrast.estimate.interval.high
+        assert "This does not show that they are equal" in contrast.sentence
+
+
+def test_no_difference_is_claimed_whose_interval_contains_zero(monkeypatch):
+    net = ablations.net_preference({f"p{n}": [1.0] for n in range(12)}, confidence=0.95, power=0.8)
+    wide = ablations.replace(net, interval=ablations.Interval(-0.01, 1.0))
+    monkeypatch.setattr(ablations, "net_preference", lambda *_, **__: wide)
+    contrast = paired(["win"] * 12, [])
+    assert contrast.adjusted < 0.05
+    assert contrast.verdict == "undetected"
 
 
 @pytest.mark.parametrize(("rivals", "covers"), [(("small", "small-2"), True), (("small", "small"), False)])

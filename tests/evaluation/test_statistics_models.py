@@ -1,5 +1,7 @@
 """Ratings, seeds, prediction-powered and length-controlled estimates, clustered errors, power: equal to references."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,6 +190,28 @@ def test_intervals_over_seeds_cover_new_seeds_and_those_over_prompts_do_not():
     assert 0.915 <= covered / simulations <= 0.99
     assert ignored / simulations < 0.82
     assert estimate.covers_seeds
+
+
+def test_intervals_of_a_mean_over_two_seeds_cover_new_seeds():
+    generator, covered, simulations = rng(13), 0, 600
+    for _ in range(simulations):
+        values = 0.15 * generator.normal(size=(2, 1)) + generator.normal(size=60) + generator.normal(size=(2, 60))
+        interval = seed_mean(values, confidence=0.95).interval
+        covered += interval.low <= 0 <= interval.high
+    # standard error √(0.95·0.05/600) = 0.009; with Satterthwaite's degrees of freedom it is 0.92
+    assert covered / simulations >= 0.955
+
+
+def test_the_p_value_is_the_level_whose_interval_ends_at_zero():
+    values = 0.4 + 0.1 * rng(14).normal(size=(3, 1)) + rng(15).normal(size=(3, 40))
+    estimate = seed_mean(values, confidence=0.95)
+    at_zero = seed_mean(values, confidence=1 - estimate.p_value()).interval
+    assert at_zero.low == pytest.approx(0, abs=1e-6)
+    # the first component alone is the t-test over the prompts' means
+    prompts = replace(estimate, components=estimate.components[:1])
+    assert prompts.p_value() == pytest.approx(scipy.stats.ttest_1samp(values.mean(0), 0).pvalue)
+    assert seed_mean(np.ones((2, 3)), confidence=0.95).p_value() is None
+    assert replace(prompts, value=1e6).p_value() == 1e-30
 
 
 def test_tables_of_different_prompts_or_with_missing_values_raise():
