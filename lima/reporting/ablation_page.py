@@ -192,7 +192,8 @@ def _point(table: Ablation, level: Level) -> tuple[float | None, float | None, f
         estimate = next(contrast.estimate for contrast in table.contrasts if contrast.level == level.name)
     if estimate is None:
         return None, None, None
-    return estimate.value, estimate.interval.low, estimate.interval.high
+    low, high = estimate.interval.low, estimate.interval.high
+    return (estimate.value, low, high) if low < high else (estimate.value, None, None)
 
 
 def _spoken(table: Ablation) -> str:

@@ -193,13 +193,13 @@ def test_intervals_over_seeds_cover_new_seeds_and_those_over_prompts_do_not():
 
 
 def test_intervals_of_a_mean_over_two_seeds_cover_new_seeds():
-    generator, covered, simulations = rng(13), 0, 600
+    generator, covered, simulations = rng(13), 0, 400
     for _ in range(simulations):
-        values = 0.15 * generator.normal(size=(2, 1)) + generator.normal(size=60) + generator.normal(size=(2, 60))
+        values = 0.3 * generator.normal(size=(2, 1)) + generator.normal(size=(2, 60))  # as of paired differences
         interval = seed_mean(values, confidence=0.95).interval
         covered += interval.low <= 0 <= interval.high
-    # standard error √(0.95·0.05/600) = 0.009; with Satterthwaite's degrees of freedom it is 0.92
-    assert covered / simulations >= 0.955
+    # standard error √(0.95·0.05/400) = 0.011; 0.88 with Satterthwaite's degrees of freedom
+    assert covered / simulations >= 0.92
 
 
 def test_the_p_value_is_the_level_whose_interval_ends_at_zero():

@@ -63,6 +63,14 @@ def test_the_page_shows_seeds_intervals_and_the_papers_figures(rated):
     assert html.count("in the paper, 7B") == 2  # the paper has no numbers for quantity
 
 
+def test_values_without_a_spread_have_no_interval(tmp_path):
+    p, axes = built(tmp_path, always="3")
+    html = ablation_page.render(p, list(axes.values()))
+    assert "3.00 <small>no spread</small>" in html
+    assert "[3.00, 3.00]" not in html and "[+0.00, +0.00]" not in html
+    assert "(3.00 to 3.00)" not in html
+
+
 def test_one_seed_a_recipe_is_a_claim_about_the_trained_models(tmp_path):
     _, axes = built(tmp_path, repeated=False)
     [claim] = axes["quality"].conclusion.claims
