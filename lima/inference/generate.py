@@ -164,7 +164,7 @@ class Batch:
         self._checkpoint = checkpoint
         self._decoding = decoding
         self._cache = SlotCache(model.config, size, model.device, bucket=1 if mode == "eager" else BUCKET)
-        self._decode = GraphedStep(self._logits, self._cache.slots, size) if mode == "graph" else self._logits
+        self._graphed = GraphedStep(self._cache.slots, size) if mode == "graph" else None
         self._tokens = torch.zeros(size, dtype=torch.long, device=model.device)  # the newest of each row
         self._positions = torch.zeros(size, dtype=torch.long, device=model.device)  # of these tokens
         # generated tokens; the places after the newest repeat the first
@@ -201,7 +201,7 @@ class Batch:
         count = len(self.rows)
         self._cache.begin_step()
         self._positions[:count] = torch.tensor(self._cache.lengths, device=self._positions.device)
-        logits = self._decode(count)
+        logits = self._graphed(self._logits, count) if self._graphed else self._logits(count)
         self._cache.end_step()
         self._choose(logits, 0)
 

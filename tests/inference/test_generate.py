@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from functools import partial
 from types import SimpleNamespace
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_model
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -92,29 +95,33 @@ def test_a_batch_equals_the_reference_without_cache_and_padding(loaded):
         assert (response.finish, response.tokens) == ("stop" if ended else "length", len(ids))
 
 
-def captured(step):
-    """A capture that calls the step again, and checks that a graph of it would read and write the same tensors."""
-    batch = step.func.__self__
+class Captured:
+    """A graph that calls the step again, and checks that it would read and write the same tensors."""
 
-    def state():
-        tensors = [batch._tokens, batch._positions, batch._cache.mask, batch._cache.slots.place]
+    def __init__(self, step, pool):
+        self.step = step
+        self.batch = step.args[0].__self__
+        self.before = self.state()
+
+    def state(self):
+        batch = self.batch
+        tensors = [batch._tokens, batch._positions, batch._cache.mask, batch._cache.slots.place, batch._graphed._logits]
         tensors += [tensor for layer in batch._cache.layers for tensor in (layer.keys, layer.values)]
         return batch._cache.slots.width, [tensor.data_ptr() for tensor in tensors]
 
-    before = state()
+    def replay(self):
+        assert self.state() == self.before
+        self.step()
 
-    def replay():
-        assert state() == before
-        return step()
-
-    return replay
+    def pool(self):
+        return "pool"
 
 
-def refused(step):
+def refused(step, pool):
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-@pytest.mark.parametrize(("mode", "capture"), [("eager", None), ("static", None), ("graph", captured)])
+@pytest.mark.parametrize(("mode", "capture"), [("eager", None), ("static", None), ("graph", Captured)])
 def test_waiting_rows_take_the_places_of_finished_ones_and_equal_the_reference(loaded, monkeypatch, mode, capture):
     monkeypatch.setattr(kv_cache, "BLOCK", 16)  # the buffers grow several times
     monkeypatch.setattr(generate, "BUCKET", 8)
@@ -192,6 +199,67 @@ def test_greedy_tokens_are_those_of_transformers_generate(loaded, name, mode):
     requests = [generate.GenerationRequest(PROMPTS[0], number, row) for number, row in enumerate(ids)]
     greedy = decoding(top_p=1e-6, repetition_penalty=1.0, max_tokens=30, batch_size=3)
     assert [tokens for tokens, _ in generate.sampled(checkpoint, requests, greedy, mode=mode)] == expected
+
+
+class HostAccess(TorchDispatchMode):
+    """Records operations with which the host waits for a GPU or copies to it; a CUDA graph may contain neither."""
+
+    NAMES = ("item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh")
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, operation, _, args=(), kwargs=None):
+        if operation.overloadpacket.__name__ in self.NAMES:
+            self.operations.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "biases of distance"])  # copies its biases
+def test_a_step_in_a_graph_neither_waits_for_the_gpu_nor_copies_to_it(loaded, monkeypatch, name):
+    steps = []
+
+    def capture(step, pool):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)  # transformers asks for it
+        with HostAccess() as access:
+            step()
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+        steps.append(access.operations)
+        return SimpleNamespace(replay=step, pool=lambda: None)
+
+    monkeypatch.setattr(generate, "GraphedStep", partial(GraphedStep, capture=capture))
+    network = AutoModelForCausalLM.from_config(ARCHITECTURES[name]).eval()
+    tokenizer = SimpleNamespace(get_vocab=lambda: {str(number): number for number in range(300)})
+    checkpoint = model.Checkpoint(network, tokenizer, frozenset(), 1024)
+    requests = [generate.GenerationRequest(PROMPTS[0], number, [5] * (3 + 9 * number)) for number in range(3)]
+    generate.sampled(checkpoint, requests, decoding(max_tokens=2, batch_size=3), mode="graph")
+    assert steps == [[]]
+
+
+@pytest.mark.parametrize("mode", ["eager", "static", "graph"])
+def test_the_cache_of_a_batch_is_free_once_its_responses_are_sampled(loaded, monkeypatch, mode):
+    """Without the garbage collector, which does not run when the memory of a GPU is short."""
+    caches = []
+
+    def capture(step, pool):
+        return SimpleNamespace(replay=lambda: None, pool=lambda: None)
+
+    class Recorded(kv_cache.SlotCache):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            caches.append(weakref.ref(self))
+
+    monkeypatch.setattr(generate, "SlotCache", Recorded)
+    monkeypatch.setattr(generate, "GraphedStep", partial(GraphedStep, capture=capture))
+    requests = [generate.GenerationRequest(PROMPTS[0], 0, model.render(loaded.tokenizer, PROMPTS[0]))]
+    gc.collect()
+    gc.disable()
+    try:
+        generate.sampled(loaded, requests, decoding(max_tokens=3), mode=mode)
+        assert [cache() for cache in caches] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_model_without_keys_and_values_is_refused_with_what_to_do(loaded):
