@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the servers of Prefect and MLflow on loopback until Ctrl-C, and deploy the flows. PREFECT_PORT and MLFLOW_PORT set
-# the ports; by default 4200 and 5000, or free ports if these are in use.
+# the ports; by default 4200 and 5000, or free ports if these are in use. While they run, prefect.toml holds the address,
+# so that `prefect` in this checkout finds the server without PREFECT_API_URL.
 set -euo pipefail
 mkdir -p work/prefect
 export PREFECT_HOME=${PREFECT_HOME:-$(realpath work/prefect)}
@@ -42,8 +43,16 @@ prefect_port=$(port PREFECT_PORT 4200)
 mlflow_port=$(port MLFLOW_PORT 5000)
 prefect="http://127.0.0.1:$prefect_port" mlflow="http://127.0.0.1:$mlflow_port"
 export PREFECT_API_URL="$prefect/api"
-trap 'rm -f work/prefect/api; trap - EXIT INT TERM; kill 0' EXIT INT TERM
+mark="# written by infra/ui.sh"
+forget() {
+  rm -f work/prefect/api
+  if grep -qsF "$mark" prefect.toml; then rm -f prefect.toml; fi
+}
+trap 'forget; trap - EXIT INT TERM; kill 0' EXIT INT TERM
 echo "$PREFECT_API_URL" >work/prefect/api # for worker.sh
+if [ ! -e prefect.toml ] || grep -qF "$mark" prefect.toml; then # a file of the user stays
+  printf '%s\n[api]\nurl = "%s"\n' "$mark" "$PREFECT_API_URL" >prefect.toml
+fi
 store=${MLFLOW_BACKEND_STORE_URI:-${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}}
 echo "starting Prefect and MLflow (Ctrl-C stops both; logs: work/prefect.log, work/mlflow.log)"
 prefect server start --host 127.0.0.1 --port "$prefect_port" >work/prefect.log 2>&1 &

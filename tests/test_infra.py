@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
@@ -99,6 +100,7 @@ def test_ui_takes_free_ports_says_when_each_server_answers_and_deploys(tmp_path)
             assert line, lines
             lines.append(line.strip())
         address = (tmp_path / "work/prefect/api").read_text().strip()
+        settings = tomllib.loads((tmp_path / "prefect.toml").read_text())
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=30)
@@ -106,10 +108,12 @@ def test_ui_takes_free_ports_says_when_each_server_answers_and_deploys(tmp_path)
             used.close()
     ready = {line.split()[0]: line.split()[-1] for line in lines if "is ready" in line}
     assert ready["Prefect"] + "/api" == address
+    assert settings == {"api": {"url": address}}  # `prefect` in this folder then uses this server
     assert {port.rsplit(":")[-1] for port in ready.values()}.isdisjoint({"4200", "5000"})
     assert "flows are deployed; start a worker in another terminal: make worker" in lines
     assert "--no-prompt deploy --prefect-file infra/prefect.yaml --all" in (tmp_path / "calls").read_text()
     assert not (tmp_path / "work/prefect/api").exists()  # a stopped server is not the worker's
+    assert not (tmp_path / "prefect.toml").exists()
 
 
 def checked(*words: str) -> subprocess.CompletedProcess:
