@@ -39,6 +39,7 @@ def ablations(arms: list[str] | None = None, on_work_pool: bool = False) -> None
         config.entry(params.arms, "arm", name)
     if on_work_pool:
         checkout.require_committed()
+        checkout.require_remote()
     validate(names)
     if on_work_pool:
         push()

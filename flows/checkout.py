@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.states import Failed
 
 from lima.errors import LimaError
 
 CHECKOUT = "LIMA_CHECKOUT"  # folder of the worker's clone; infra/worker.sh sets it
 COMMIT = "LIMA_COMMIT"  # commit that a flow run needs; empty: the checkout as it is
+RUN_ID = "PREFECT__FLOW_RUN_ID"  # set by a worker for the process of a flow run
 REMOTE = "LIMA_DVC_REMOTE"  # address of the shared DVC remote
 GENERATED = ("dvc.lock", ".dvc/config.local")  # written by DVC; no input of a stage
 
@@ -21,8 +26,16 @@ def prepare() -> dict[str, str]:
     """Pull step of the deployments: enter the worker's clone, at the commit that the flow run needs.
 
     Raises:
-        CheckoutError: the commit is missing, or the clone has uncommitted changes.
+        CheckoutError: the commit is missing, or the clone has uncommitted changes. The flow run has failed with it.
     """
+    try:
+        return _prepare()
+    except CheckoutError as error:
+        _fail_run(error)
+        raise
+
+
+def _prepare() -> dict[str, str]:
     folder = Path(os.environ.get(CHECKOUT) or Path.cwd()).resolve()
     if not (folder / "dvc.yaml").exists():
         raise CheckoutError(
@@ -37,6 +50,16 @@ def prepare() -> dict[str, str]:
     os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
     return {"directory": str(folder)}
+
+
+def _fail_run(error: CheckoutError) -> None:
+    """Set the state of this flow run to Failed, with the error as message.
+
+    Prefect marks a run whose pull step raises as crashed, without the reason; it then looks like a lost worker.
+    """
+    if run_id := os.environ.get(RUN_ID):
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(run_id), Failed(message=str(error)))
 
 
 def switch(folder: Path, commit: str) -> None:
@@ -82,6 +105,20 @@ def require_committed(folder: Path = Path()) -> None:
     changed = [line[3:] for line in status if line[3:] not in GENERATED]
     if changed:
         raise CheckoutError(f"uncommitted changes in {folder.resolve()}: {', '.join(changed)}; commit or remove them")
+
+
+def require_remote(folder: Path = Path()) -> None:
+    """Check that a checkout has a default DVC remote, by which workers get and share results.
+
+    Raises:
+        CheckoutError: no default remote is configured.
+    """
+    command = [sys.executable, "-m", "dvc", "config", "core.remote"]
+    if not subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip():  # noqa: S603 - no shell
+        raise CheckoutError(
+            f"no default DVC remote in {folder.resolve()}; run `dvc remote add -d NAME ADDRESS` and commit .dvc/config,"
+            f" or start the worker with {REMOTE}"
+        )
 
 
 def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -19,10 +19,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from ruamel.yaml import YAML
 
+from flows.checkout import RUN_ID
 from flows.supervise import INTERVAL
 from lima import dvc_files
 
-RUN_ID = "PREFECT__FLOW_RUN_ID"  # set by a worker for the process of a flow run
 T = TypeVar("T")
 State = Literal["running", "done", "unchanged", "restored", "failed", "skipped"]
 PATTERNS: dict[str, State] = {

@@ -2,12 +2,13 @@
 
 import logging
 import subprocess
+import sys
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
@@ -176,6 +177,36 @@ def test_uncommitted_changes_and_a_missing_commit_are_errors(clones, monkeypatch
         checkout.CheckoutError, match=r"uncommitted changes in .*: dvc\.yaml, new\.py; commit or remove"
     ):
         checkout.prepare()
+
+
+def test_a_flow_run_whose_checkout_is_unusable_fails_with_the_reason(clones, monkeypatch):
+    reported = []
+
+    class Server:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def set_flow_run_state(self, run_id, state):
+            reported.append((run_id, state.type, state.message))
+
+    monkeypatch.setattr(checkout, "get_client", lambda sync_client: Server())
+    monkeypatch.setenv(checkout.COMMIT, "0" * 40)
+    run_id = uuid4()
+    monkeypatch.setenv(checkout.RUN_ID, str(run_id))
+    with pytest.raises(checkout.CheckoutError) as caught:
+        checkout.prepare()
+    assert reported == [(run_id, StateType.FAILED, str(caught.value))]  # not crashed, which looks like a lost worker
+
+
+def test_the_work_pool_needs_a_default_dvc_remote(tmp_path):
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    with pytest.raises(checkout.CheckoutError, match=r"no default DVC remote in .*; run `dvc remote add -d NAME"):
+        checkout.require_remote(tmp_path)
+    checkout.share(tmp_path, str(tmp_path / "store"))
+    checkout.require_remote(tmp_path)
 
 
 def test_a_folder_without_the_project_is_an_error(clones, tmp_path, monkeypatch):
