@@ -22,6 +22,10 @@ LLAMA = {
     "huggyllama/llama-65b": Shape(80, 8192, 8192, 8192, 22016, 32000, tied=False),
 }
 
+# Mean tokens of prompt and response of sources that Table 1 does not list. Alpaca: of 3,111 published rows, with
+# SmolLM2's tokenizer. These rows were selected for difficulty, so that the mean is rather too large.
+UNLISTED = {"alpaca": (14, 147)}
+
 
 class PlanError(LimaError):
     """Raised when the shape of the base model is unknown."""
@@ -142,7 +146,7 @@ def _lengths(mixed: Path, vocabulary: Path) -> Iterator[tuple[int, int]]:
 
 
 def _estimated(sources: dict[str, int], max_tokens: int) -> tuple[int, int, int]:
-    """From the paper's Table 1 by source; sources that it does not list count as the mean over all."""
+    """From the paper's Table 1 by source, else from UNLISTED; other sources count as the mean over Table 1."""
     rows = list(paper.TRAIN.values())
     mean = [
         sum(row.examples * (value or 0) for row, value in zip(rows, column, strict=True)) / paper.TRAINING_EXAMPLES
@@ -151,7 +155,8 @@ def _estimated(sources: dict[str, int], max_tokens: int) -> tuple[int, int, int]
     examples = tokens = supervised = 0
     for source, count in sources.items():
         row = paper.TRAIN.get(source)
-        prompt, response = (row.prompt_tokens, row.response_tokens or 0) if row else (round(mean[0]), round(mean[1]))
+        unlisted = UNLISTED.get(source, (round(mean[0]), round(mean[1])))
+        prompt, response = (row.prompt_tokens, row.response_tokens or 0) if row else unlisted
         total = min(max_tokens, prompt + response)
         examples, tokens = examples + count, tokens + count * total
         supervised += count * max(0, total - prompt)
@@ -234,5 +239,8 @@ def _costs(plans: Mapping[str, Plan], machine: Machine, price: float | None) -> 
         for cells in rows
     ]
     if not all(entry.counted for entry in plans.values()):
-        lines.append("* estimated from the paper's Table 1; counted after `dvc repro mix`")
+        lines.append(
+            "* estimated from the paper's Table 1, of Alpaca from 3,111 of its rows, of other sources as the mean"
+        )
+        lines.append("  of Table 1; counted after `dvc repro mix`")
     return lines

@@ -71,6 +71,12 @@ def test_bytes_of_activations_per_token():
     assert cost_formulas.activations(SMOLLM, 10, bf16=False, recompute=True) == 10 * 4 * (30 * 576 + 12_864)
 
 
+def test_alpaca_counts_with_its_own_lengths_and_not_those_of_table_1(paper):
+    # 50,000 · (14 + 147) tokens; the mean of Table 1 is 759, which gave an arm five times as expensive
+    examples, tokens, supervised, counted = training_plan.tokens_of("alpaca", paper("paper-7b"))
+    assert (examples, tokens, supervised, counted) == (50_000, 8_050_000, 7_350_000, False)
+
+
 def test_tokens_steps_and_hours_of_the_papers_arm(paper):
     plan = training_plan.plan("lima", paper("paper-65b"), Machine(nodes=2, gpus=8, memory=141, peak=1e15, mfu=0.5))
     # Table 1: 200·640 + 200·649 + 200·1,823 + 150·308 + 50·328 + 200·374 tokens

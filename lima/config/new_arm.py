@@ -238,8 +238,8 @@ def _compared(new: NewArm, params: Params, entries: Entries) -> list[tuple[str, 
         measures.add(measure)
         sides = (evaluation.contestant, evaluation.rival)
         first, second = (new.name, own[0])
-        if evaluation.task != "pairwise":
-            first, second = (new.name if side in own else side for side in sides)
+        if evaluation.task != "pairwise" and evaluation.contestant in own:
+            second = evaluation.rival
         key = _key(first, second, name, evaluation, sides, names)
         added.append((key, {**entries[name], "contestant": first, "rival": second}))
     return added

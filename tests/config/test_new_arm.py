@@ -50,6 +50,15 @@ def test_another_recipe_is_compared_with_the_arm_it_is_a_copy_of(checkout):
     assert {file.stem for file in added.files} == set(added.evaluations)
 
 
+def test_an_arm_that_is_only_a_rival_is_the_rival_of_its_copies(checkout):
+    # else the responses of its contestant would be judged again, and those of the reference would not
+    profiles.use("laptop-ablations", force=True)
+    add(NewArm("more", copied="stackexchange-8", examples={"wikihow": 4}))
+    added = {name: (e.contestant, e.rival) for name, e in config.load().evaluations.items() if "more" in name}
+    assert set(added.values()) == {("more", "stackexchange-8")}
+    assert len(added) == 2  # pairs and constraints
+
+
 def test_a_repetition_is_compared_like_its_original_with_equal_seeds(checkout):
     add(NewArm("lima-2", copied="lima", data_seed=18, train_seed=18))
     p = config.load()
