@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 from aiohttp import web
 
 KINDS = ("429", "429 now", "500", "503", "timeout", "cut", "cut body", "html", "no choices", "finish error", "stream")
-HANG = 30.0  # seconds, longer than any timeout of a test
+HANG = 300.0  # seconds, longer than any timeout of a test
 STREAM = 'data: {"choices": [{"delta": {"content": "Hel'
 
 
@@ -20,8 +21,8 @@ STREAM = 'data: {"choices": [{"delta": {"content": "Hel'
 class Faulty:
     url: str = ""
     calls: list[str] = field(default_factory=list)  # the last turn of each request, in the order of arrival
-    answered: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    go_on: threading.Event = field(default_factory=threading.Event)  # answers that are held back are sent
 
 
 def fault(text: str, attempt: int, share: float) -> str | None:
@@ -67,9 +68,9 @@ async def fail(kind: str, request: web.Request) -> web.StreamResponse:
 
 
 @contextmanager
-def faulty(*, share: float, delay: float = 0.0) -> Iterator[Faulty]:
-    """Serve answers `to TEXT`; `share` of the attempts fail, `delay` is in seconds."""
-    served, attempts, started = Faulty(), Counter[str](), threading.Event()
+def faulty(*, share: float, answers: int | None = None) -> Iterator[Faulty]:
+    """Serve answers `to TEXT`; `share` of the attempts fail; all but the first `answers` wait for `go_on`."""
+    served, attempts, started, numbers = Faulty(), Counter[str](), threading.Event(), count()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         text = json.loads(await request.read())["messages"][-1]["content"]
@@ -78,8 +79,9 @@ def faulty(*, share: float, delay: float = 0.0) -> Iterator[Faulty]:
         if kind := fault(text, attempts[text], share):
             served.faults[kind] += 1
             return await fail(kind, request)
-        await asyncio.sleep(delay)
-        served.answered.append(text)
+        number = next(numbers)
+        while answers is not None and number >= answers and not served.go_on.is_set():
+            await asyncio.sleep(0.01)
         return web.json_response(completion(f"to {text}"))
 
     async def serve() -> None:
@@ -102,7 +104,7 @@ def faulty(*, share: float, delay: float = 0.0) -> Iterator[Faulty]:
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        assert started.wait(timeout=30)
+        assert started.wait(timeout=300)
         yield served
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -35,7 +35,7 @@ def response(prompt_id, contestant, *, sample=0, text=""):
 JUDGE = Judge(
     concurrency=1,
     retries=0,
-    timeout=5.0,
+    timeout=60.0,
     max_retry_after=1.0,
     max_rate_limit_wait=1.0,
     budget=Budget(calls=None, tokens=None, cost=None),

@@ -80,13 +80,21 @@ def test_the_limit_approaches_the_capacity_of_a_server():
 
 def test_all_requests_pause_while_an_overloaded_server_asks_to_wait():
     async def run():
-        limit = AdaptiveLimit(8)
-        await round_of(limit, overloaded=lambda: True, pause=0.2)
-        start = asyncio.get_running_loop().time()
-        await limit.acquire()
-        return asyncio.get_running_loop().time() - start
+        pauses, over = [], asyncio.Event()
 
-    assert 0.19 < asyncio.run(run()) < 1
+        async def pause(seconds):
+            pauses.append(seconds)
+            await over.wait()
+
+        limit = AdaptiveLimit(8, sleep=pause)
+        await round_of(limit, overloaded=lambda: True, pause=0.2)
+        waiting = asyncio.ensure_future(limit.acquire())
+        await asyncio.sleep(0)
+        assert pauses == [0.2] and not waiting.done()
+        over.set()
+        await waiting
+
+    asyncio.run(run())
 
 
 def test_slots_are_assigned_in_the_order_of_arrival_and_a_cancelled_request_loses_none():

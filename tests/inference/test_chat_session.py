@@ -1,9 +1,11 @@
 """Requests over real HTTP to a server that fails: what arrives, what a rerun sends, what stops at once."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from chat_server import Sent, refused, said, serving
@@ -19,7 +21,7 @@ from lima.records import Turn
 SETTINGS = {
     "concurrency": 64,
     "retries": 12,
-    "timeout": 5.0,
+    "timeout": 60.0,
     "max_retry_after": 60.0,
     "max_rate_limit_wait": 600.0,
     "max_failed_share": 0.0,
@@ -79,7 +81,7 @@ def budget(**limits):
 
 def test_every_reply_arrives_although_30_percent_of_the_calls_fail_and_a_rerun_sends_nothing(capsys):
     with faulty(share=0.3) as server:
-        replies = asked(server.url, 200, timeout=0.4)
+        replies = asked(server.url, 200, concurrency=8, timeout=1.5)  # an answer takes a hundredth of that
         assert [reply.text for reply in replies] == [f"to question {n}" for n in range(200)]
         assert set(server.faults) == set(KINDS)
         calls = len(server.calls)
@@ -93,7 +95,7 @@ def test_every_reply_arrives_although_30_percent_of_the_calls_fail_and_a_rerun_s
 
 
 def test_a_killed_run_loses_at_most_the_requests_in_flight():
-    with faulty(share=0.0, delay=0.05) as server:
+    with faulty(share=0.0, answers=40) as server:
         values = [
             served(server.url).model_dump(mode="json"),
             settings(concurrency=6).model_dump(mode="json"),
@@ -102,20 +104,26 @@ def test_a_killed_run_loses_at_most_the_requests_in_flight():
         running = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, text=True)
         running.stdin.write(json.dumps(values))
         running.stdin.close()
-        while len(server.answered) < 40 and running.poll() is None:
+        while len(server.calls) < 40 + 6 and running.poll() is None:  # forty have their answers, six wait for them
             time.sleep(0.005)
         running.kill()
         assert running.wait() == -9
-        time.sleep(0.2)  # the server ends the answers that it had begun
-        assert 40 <= len(server.calls) < 120
+        assert len(server.calls) == 40 + 6
+        server.go_on.set()
         assert len(asked(server.url, 120)) == 120
         assert len(server.calls) <= 120 + 6
 
 
-def test_a_request_that_waits_for_a_retry_does_not_occupy_a_slot():
+def test_a_request_that_waits_for_a_retry_does_not_occupy_a_slot(monkeypatch):
     def first_fails(body, number):
         return Sent(status=503, headers={"Retry-After": "0.3"}) if number == 0 else said("ok")
 
+    async def until_the_others_are_sent(seconds):
+        async with asyncio.timeout(60):
+            while len(server.asked) < 3:
+                await asyncio.sleep(0.005)
+
+    monkeypatch.setattr(chat_session, "connected", partial(chat_client.connected, sleep=until_the_others_are_sent))
     with serving(first_fails) as server:
         asked(server.url, 3, concurrency=1)
         texts = [body["messages"][0]["content"][-1] for body in server.asked]

@@ -30,7 +30,7 @@ def events(*pieces):
 
 def stream(url, *, key_variable=""):
     served = EndpointContestant(kind="endpoint", url=url, model="m", key_variable=key_variable, reads="x")
-    return list(chat_stream.stream(served, TURNS, DECODING, conversation="c", sample=0, timeout=5))
+    return list(chat_stream.stream(served, TURNS, DECODING, conversation="c", sample=0, timeout=60))
 
 
 def test_pieces_arrive_in_order_with_the_decoding_of_the_stage_sample():
