@@ -12,12 +12,14 @@ from lima.parallel.jobs import threads
 
 
 def done(job: str) -> str:
-    """Takes its time; a line in `log` for each time it is begun."""
+    """Takes its time, or waits until the job `after` has begun; a line in `log` for each time it is begun."""
     words = json.loads(job)
     with Path(words["log"]).open("a") as log:
         log.write(f"{words['name']} {os.getpid()}\n")
     print("what a library prints is no answer")
     time.sleep(words.get("seconds", 0))
+    while words.get("after", "") not in Path(words["log"]).read_text():
+        time.sleep(0.01)
     if words.get("deaths", 0) >= Path(words["log"]).read_text().split().count(words["name"]):
         os.kill(os.getpid(), signal.SIGKILL)
     if words.get("unreadable"):

@@ -36,9 +36,11 @@ def checkout(folder: Path, *, sites: int, kilobytes: int, workers: int) -> None:
 
 
 def scrape(folder: Path, **more: object) -> subprocess.Popen[str]:
-    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    """Start the stage, which a file `hold` stops (held_parts.py)."""
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     return subprocess.Popen(
-        [sys.executable, "-m", "lima.stages.scrape", SOURCE],
+        [sys.executable, Path(__file__).with_name("held_parts.py"), SOURCE],
         cwd=folder,
         env=env | more.pop("env", {}),
         stdout=subprocess.PIPE,
@@ -49,8 +51,13 @@ def scrape(folder: Path, **more: object) -> subprocess.Popen[str]:
     )
 
 
+def hold(folder: Path, parts: int) -> None:
+    """Let workers stop once this number of parts is finished."""
+    folder.joinpath("hold").write_text(str(parts))
+
+
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 

@@ -1,11 +1,8 @@
 """Filtering in parts: the results do not depend on the number of workers, the size of parts or a killed worker."""
 
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from ruamel.yaml import YAML
@@ -19,7 +16,6 @@ from lima.stages.filter import FilterError
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 SOURCE = "stack_exchange_stem"
 TASKS = "natural_instructions"
-POOL = b"lima.parallel.process_pool"
 SMALL = 20_000  # bytes of candidates in a part
 
 
@@ -68,20 +64,11 @@ def checkout(tmp_path, monkeypatch):
     return filtered
 
 
-def kill_first_worker() -> Thread:
-    """Kill the first worker of the pool with SIGKILL as soon as results are being written."""
-
-    def kill() -> None:
-        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-        while not list(Path("work/kept").rglob("dropped.jsonl")):
-            time.sleep(0.001)
-        # other tests of this process may have left children, such as multiprocessing's resource tracker
-        pids = [pid for pid in children.read_text().split() if POOL in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        os.kill(int(pids[0]), signal.SIGKILL)
-
-    thread = Thread(target=kill, daemon=True)
-    thread.start()
-    return thread
+@pytest.fixture
+def fatal(checkout, monkeypatch):
+    """A function after whose call the first worker that has judged a part is killed with SIGKILL."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    return lambda: monkeypatch.setattr(stage, "WORK", "stages.fatal_parts:part")
 
 
 def test_the_result_is_the_same_bytes_whatever_the_workers_and_the_size_of_parts(checkout, monkeypatch):
@@ -106,23 +93,21 @@ def test_dropped_candidates_are_in_the_order_of_the_candidates(checkout):
     assert len(numbers) > 50
 
 
-def test_the_part_of_a_killed_worker_is_judged_again(checkout, capfd):
+def test_the_part_of_a_killed_worker_is_judged_again(checkout, fatal, capfd):
     undisturbed = checkout()
     jsonl.write(Path(f"data/scrape/{SOURCE}/candidates.jsonl"), answers(120))
-    killer = kill_first_worker()
+    fatal()
     assert checkout(workers=2) == undisturbed
-    killer.join()
     assert capfd.readouterr().err.count("is retried: its worker was killed by SIGKILL") == 1
 
 
-def test_a_worker_killed_too_often_is_an_error_and_the_previous_result_stays(checkout):
+def test_a_worker_killed_too_often_is_an_error_and_the_previous_result_stays(checkout, fatal):
     before = checkout()
-    killer = kill_first_worker()
+    fatal()
     with pytest.raises(
         FilterError, match="the worker was killed 1 times, last by SIGKILL; if memory is short, use fewer"
     ):
         checkout(workers=2, retries=0)
-    killer.join()
     assert {path.name: path.read_bytes() for path in Path(f"data/filter/{SOURCE}").iterdir()} == before
 
 

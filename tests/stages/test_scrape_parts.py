@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stages.generated_sites import DUMPS, KEPT, OUT, SOURCE, checkout, finish, kept, result, scrape, stats
+from stages.generated_sites import DUMPS, KEPT, OUT, SOURCE, checkout, finish, hold, kept, result, scrape, stats
 
 from lima.stages import scrape as stage
 
@@ -45,12 +45,14 @@ def test_the_result_is_the_same_bytes_whatever_the_number_of_workers(tmp_path, u
 
 def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_same_bytes(tmp_path, undisturbed):
     checkout(tmp_path, sites=SITES, kilobytes=300, workers=2)
+    hold(tmp_path, SITES // 2)
     first = scrape(tmp_path)
     until_kept(tmp_path, first, 2)
     first.kill()  # its workers end by themselves
     first.communicate()
     after_first = kept(tmp_path)
     assert 2 <= len(after_first) < SITES
+    hold(tmp_path, SITES - 5)
     second = scrape(tmp_path)
     until_kept(tmp_path, second, len(after_first) + 2)
     os.killpg(second.pid, signal.SIGKILL)  # all of them at once
@@ -59,6 +61,7 @@ def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_
     assert after_first.items() <= after_second.items()  # not written again
     assert len(after_first) + 2 <= len(after_second) < SITES
     assert not (tmp_path / OUT).exists()
+    tmp_path.joinpath("hold").unlink()
     status, _, err = finish(scrape(tmp_path))
     assert status == 0, err
     assert f"{SOURCE}: {len(after_second)} of {SITES} parts were cached by an interrupted run" in err
@@ -73,8 +76,9 @@ def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, b
     checkout(tmp_path, sites=SITES, kilobytes=300, workers=workers)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    hold(tmp_path, SITES // 2)
     process = scrape(tmp_path, env={"TMPDIR": str(temporary)})
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not (any(temporary.rglob("lima-*")) or kept(tmp_path)):  # the first part, or the workers, have begun
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.001)
@@ -93,12 +97,14 @@ def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, b
 
 def test_a_killed_workers_part_is_read_again_and_the_result_is_the_same_bytes(tmp_path, undisturbed):
     checkout(tmp_path, sites=SITES, kilobytes=300, workers=2)
+    hold(tmp_path, SITES // 2)
     process = scrape(tmp_path)
     until_kept(tmp_path, process, 2)
     before = kept(tmp_path)
     os.kill(children(process.pid)[0], signal.SIGKILL)
     until_kept(tmp_path, process, 4)
     assert before.items() <= kept(tmp_path).items()
+    tmp_path.joinpath("hold").unlink()
     status, _, err = finish(process)
     assert status == 0, err
     assert err.count("is retried: its worker was killed by SIGKILL") == 1
