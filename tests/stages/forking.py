@@ -1,5 +1,7 @@
 """Forks a process that trains for each line it reads (SECONDS FOLDER), and writes its id and then its exit status.
 
+Each micro-batch takes SECONDS, writes the file `stepping`, and does not end while a file `hold` names an existing path.
+
 Importing torch takes longer than this training; and torch's autograd refuses to run in the fork of a process that has
 used it, so this one never trains itself.
 """
@@ -8,6 +10,7 @@ import gc
 import os
 import sys
 import time
+from pathlib import Path
 
 import deepspeed  # noqa: F401  # accelerate imports it when a checkpoint is saved
 import torch
@@ -18,10 +21,20 @@ from lima import tracking  # noqa: F401
 from lima.stages import train
 from lima.training import checkpoint, disk_space, launch, throughput, trainer, training_state  # noqa: F401
 
+HOLD = Path("hold")
+
 
 def slow_down(seconds: float) -> None:
     draw = trainer.dropout_seed
-    trainer.dropout_seed = lambda *numbers: time.sleep(seconds) or draw(*numbers)
+
+    def held(*numbers: int) -> int:
+        time.sleep(seconds)
+        Path("stepping").touch()
+        while HOLD.exists() and Path(HOLD.read_text()).exists():
+            time.sleep(0.01)
+        return draw(*numbers)
+
+    trainer.dropout_seed = held
 
 
 torch.set_num_threads(1)

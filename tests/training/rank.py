@@ -1,7 +1,8 @@
 """Forks the processes of a distributed training for each job, a line of JSON, and prints their exit statuses.
 
 torch and DeepSpeed are imported once for all jobs, which takes longer than a training. Like a launcher, it kills the
-other processes after one has failed. Each process writes its log to OUT.RANK.log, the main one its steps to OUT.
+other processes some time after one has failed. Each process writes its log to OUT.RANK.log, the main one its steps
+to OUT.
 """
 
 import errno
@@ -129,7 +130,7 @@ if __name__ == "__main__":
                 rank = running.pop(process)
                 statuses[rank] = os.waitstatus_to_exitcode(status)
                 failed = failed or (statuses[rank] and time.monotonic())
-            elif failed and time.monotonic() > failed + job["grace"]:
+            elif failed and time.monotonic() > failed + job["grace"] and any(Path.cwd().glob(job["awaited"])):
                 for process in running:
                     os.kill(process, signal.SIGKILL)
             else:

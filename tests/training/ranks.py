@@ -46,8 +46,9 @@ class Launcher:
     def run(self, name, *, processes=2, zero=None, working=None, recipe=None, **options):
         """Train; `zero` names a configuration of DeepSpeed, `working` is a folder of states or one per rank.
 
-        Options: the step to stop after, the fault of a process (see rank.py), limits of state_parts, the seconds
-        after which a failed process ends the others, whether to check the model first and to write checkpoints.
+        Options: the step to stop after, the fault of a process (see rank.py), limits of state_parts, whether to check
+        the model first and to write checkpoints. A failed process ends the others after `grace` seconds, and not
+        before a path below the folder that matches `awaited` exists.
         """
         out = self.folder / f"{name}.json"
         folders = [working] if isinstance(working, Path) else working or []
@@ -64,7 +65,8 @@ class Launcher:
             "environment": environment,
             "recipe": {"precision": "fp32"} | (recipe or {}),
         }
-        defaults = {"stop": None, "fault": None, "limits": {}, "grace": 0.5, "check": False, "checkpoints": False}
+        defaults = {"stop": None, "fault": None, "limits": {}, "check": False, "checkpoints": False}
+        defaults |= {"grace": 0.5, "awaited": "*"}
         assert options.keys() <= defaults.keys()
         self.process.stdin.write(json.dumps(job | defaults | options) + "\n")
         self.process.stdin.flush()

@@ -57,19 +57,21 @@ def test_a_part_of_another_start_does_not_count(tmp_path, monkeypatch):
 
 
 def test_a_part_is_waited_for_as_long_as_its_files_grow(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_parts, "PART_SECONDS", 0.4)
+    """Each pause of the main process takes 300 seconds of 600; in every second one a byte is written."""
+    monkeypatch.setattr(state_parts, "PART_SECONDS", 600.0)
+    pauses = []
 
-    def write():
-        with (tmp_path / "weight-process00001-00001.safetensors").open("wb", buffering=0) as file:
-            for _ in range(20):
+    def pause(_):
+        pauses.append(300.0)
+        if len(pauses) % 2 == 0:
+            with (tmp_path / "weight-process00001-00001.safetensors").open("ab") as file:
                 file.write(b"0")
-                time.sleep(0.05)
-        state_parts.publish(tmp_path, OTHER, {})
+        if len(pauses) == 20:
+            state_parts.publish(tmp_path, OTHER, {})
 
-    threading.Thread(target=write).start()
-    start = time.monotonic()
+    monkeypatch.setattr(state_parts, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pause))
     assert state_parts.collect(tmp_path, MAIN) == {}
-    assert time.monotonic() - start > 0.8
+    assert len(pauses) == 20
 
 
 def test_a_failed_process_removes_its_files_and_its_error_is_raised_in_the_main_process(tmp_path):
