@@ -15,7 +15,7 @@ from lima.errors import run_command
 
 def stay(running) -> None:
     running.set()
-    time.sleep(60)
+    time.sleep(600)
 
 
 def main(stage: str, key: str, child: str = "") -> None:
@@ -26,7 +26,7 @@ def main(stage: str, key: str, child: str = "") -> None:
             forked.Process(target=stay, args=(running,)).start()
             running.wait()  # until the child has run the hooks of the fork
         elif child == "exec":
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
         print("held", flush=True)
         sys.stdin.read()
         os._exit(0) if child else None

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 def run(script: str, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | variables
     return subprocess.run(
-        [str(ROOT / "infra" / script), *words], cwd=cwd, capture_output=True, text=True, env=env, timeout=60
+        [str(ROOT / "infra" / script), *words], cwd=cwd, capture_output=True, text=True, env=env, timeout=300
     )
 
 
@@ -103,7 +103,7 @@ def test_ui_takes_free_ports_says_when_each_server_answers_and_deploys(tmp_path)
         settings = tomllib.loads((tmp_path / "prefect.toml").read_text())
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
         for used in held:
             used.close()
     ready = {line.split()[0]: line.split()[-1] for line in lines if "is ready" in line}
@@ -118,7 +118,7 @@ def test_ui_takes_free_ports_says_when_each_server_answers_and_deploys(tmp_path)
 
 def checked(*words: str) -> subprocess.CompletedProcess:
     program = Path(sys.executable).parent / words[0]
-    return subprocess.run([program, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run([program, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_the_compose_file_and_the_dockerfile_are_valid():
@@ -179,7 +179,7 @@ def test_one_node_of_a_slurm_job_runs_the_stage_and_the_others_join_it(tmp_path,
         (tmp_path / name).chmod(0o755)
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_NODEID": node, "LIMA_MAIN_NODE": "gpu7"}
     script = ROOT / "infra/slurm/node.sh"
-    done = subprocess.run([script, "lima"], env=env, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([script, "lima"], env=env, capture_output=True, text=True, check=True, timeout=300)
     config = "accelerate launch --config_file infra/accelerate/zero3-nodes.yaml"
     assert done.stdout == f"{called}\n{config} --machine_rank {node} --main_process_ip gpu7\n"
 
@@ -187,6 +187,6 @@ def test_one_node_of_a_slurm_job_runs_the_stage_and_the_others_join_it(tmp_path,
 def test_a_worker_in_a_container_needs_the_address_of_the_repository(tmp_path):
     env = {name: value for name, value in os.environ.items() if name != "LIMA_ORIGIN"}
     script = ROOT / "infra/container_worker.sh"
-    done = subprocess.run([script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "LIMA_ORIGIN: set it to the address of the git repository" in done.stderr

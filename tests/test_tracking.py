@@ -94,7 +94,8 @@ def test_an_artifact_lies_below_the_checkout_and_a_joined_run_stays_finished(sto
 def test_a_server_that_is_away_costs_one_warning_and_a_few_seconds(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    began, done = time.monotonic(), []
+    pauses, done = [], []  # seconds between two attempts of a request
+    monkeypatch.setattr(time, "sleep", pauses.append)
     with tracking.start("lima", {"lr": 1e-5}) as run:
         run.metrics({"loss": 1.0}, step=1)
         run.checkpoint(1, Path("data/train/lima/epoch-01"), SCORES)
@@ -107,7 +108,7 @@ def test_a_server_that_is_away_costs_one_warning_and_a_few_seconds(tmp_path, mon
     assert said.err.count("warning: ") == said.err.count("\n") == 1
     assert said.err.startswith("warning: MLflow is not available, continuing without tracking: ")
     assert said.out == ""
-    assert time.monotonic() - began < 15
+    assert sum(pauses) < 15
     assert list(tmp_path.iterdir()) == []
 
 

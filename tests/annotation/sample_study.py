@@ -94,7 +94,7 @@ def serving(study: Study, folder: Path, *, open_access=True, live=(), source=Non
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not server.started:
         assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
@@ -110,15 +110,19 @@ def judge(study, person, assignment, value, *, request=None, version=0, reason="
     return study.judge(person, assignment, Submitted(version, request, value, reason, seconds=seconds))
 
 
-def main(folder: Path) -> None:
-    """Serve a study of 200 items and conversations in a process of its own, until it is killed; print the address."""
+def main(folder: Path, endless: str = "") -> None:
+    """Serve a study of 200 items and conversations in a process of its own, until it is killed; print the address.
+
+    With a second word, the answer after three others does not end.
+    """
     rules = {**settings().conversations.model_dump(), "per_person": 6}
-    source = ScriptedReplies(default="a b c d e", pause=0.05)
+    answer = "a b c d e"
+    source = ScriptedReplies(*([answer] * 3 + ["on and on " * 10**5] if endless else []), default=answer, pause=0.05)
     made = study(folder, evaluation(200), **PLAIN, quota=200, conversations=rules)
     with serving(made, folder, live=[live()], source=source) as address:
         print(address, flush=True)
-        time.sleep(60)
+        time.sleep(3600)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -98,7 +98,7 @@ def test_no_page_has_a_serious_finding(tmp_path):
         p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
     ):
         page = browser.new_context(**DARK_PHONE).new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(60_000)
         seen = dict(pages(page, address, s))
         page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": 1280, "height": 800})
@@ -148,7 +148,7 @@ def test_no_state_of_selection_has_a_serious_finding(tmp_path):
     ):
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(60_000)
         page.goto(address)
         page.keyboard.press("Enter")
         page.wait_for_selector("main h1:has-text('Tasks')")

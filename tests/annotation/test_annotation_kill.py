@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -69,7 +70,7 @@ def log_in(client, name):
 
 
 def until_killed(address, name, act, confirmed):
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=300) as client:
         try:
             act(client, log_in(client, name), confirmed)
         except httpx.TransportError:
@@ -77,31 +78,31 @@ def until_killed(address, name, act, confirmed):
 
 
 @contextlib.contextmanager
-def server(folder):
+def server(folder, *words):
     """A server in a process of its own: the process and its address."""
-    command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(folder)]
+    command = [sys.executable, str(Path(__file__).with_name("sample_study.py")), str(folder), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        yield process, process.stdout.readline().strip()
-        process.kill()
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 def kill_under_load(folder, act):
     """Kill the server repeatedly while four people act; returns what was confirmed."""
     confirmed = []
     for kill in range(KILLS):
-        with server(folder) as (process, address):
+        with server(folder, "endless") as (process, address):
             people = [
                 threading.Thread(target=until_killed, args=(address, f"k{kill}-{n}", act, confirmed)) for n in range(4)
             ]
             for person in people:
                 person.start()
-            for _ in range(1000):
-                people[0].join(0.01)
-                if len(confirmed) >= 15 * (kill + 1):
-                    break
+            while len(confirmed) < 15 * (kill + 1) and any(person.is_alive() for person in people):
+                time.sleep(0.01)
             process.kill()
             for person in people:
-                person.join(20)
+                person.join()
     assert len(confirmed) >= 15 * KILLS
     return confirmed
 
@@ -138,7 +139,7 @@ def test_a_killed_server_loses_no_confirmed_turn_of_a_conversation(tmp_path):
             if s.store.assignment(exchange.assignment, owner)[1] is not None:
                 stored.add((id_, exchange.turn, "grade"))
     assert set(confirmed) <= stored and {what for *_, what in confirmed} == {"message", "answer", "grade"}
-    assert interrupted  # an answer takes a quarter of a second: some were in progress
+    assert interrupted  # one answer never ends
     with server(tmp_path) as (_, address):
         for pseudonym, id_, turn in interrupted:
             request_again(address, pseudonym, id_, turn)
@@ -147,7 +148,7 @@ def test_a_killed_server_loses_no_confirmed_turn_of_a_conversation(tmp_path):
 
 
 def request_again(address, pseudonym, id_, turn):
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=300) as client:
         api = "/api" + re.search(r"/conversations/\w+", log_in(client, pseudonym))[0]
         state = client.get(api).json()["conversation"]
         assert state["id"] == id_ and "interrupted" in state["failure"]

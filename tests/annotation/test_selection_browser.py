@@ -45,7 +45,7 @@ def opened(browser, tmp_path):
             context = browser.new_context(**options)
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(8000)
+            page.set_default_timeout(60_000)
             page.goto(address)
             page.keyboard.press("Enter")
             page.wait_for_selector("main h1:has-text('Tasks')")

@@ -21,7 +21,7 @@ def save(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
 pathlib.Path("pid").write_text(str(os.getpid()))
-time.sleep(120)
+time.sleep(600)
 """
 # stands for a flow: starts the supervisor and waits, with the id of a worker to watch
 FLOW = """
@@ -30,7 +30,7 @@ subprocess.run([sys.executable, "-m", "flows.supervise", *sys.argv[1:]], stdout=
 """
 
 
-def until(what, seconds: float = 20.0):
+def until(what, seconds: float = 120.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := what():
@@ -68,7 +68,7 @@ def test_worker_saves_and_ends_when_the_flow_is_killed(started, tmp_path):
 
 
 def test_worker_ends_when_a_watched_process_is_killed_whose_status_nobody_collected(started, tmp_path):
-    watched = subprocess.Popen(["sleep", "120"])
+    watched = subprocess.Popen(["sleep", "600"])
     _, worker = started("--watch", str(watched.pid))
     watched.kill()  # a zombie until wait()
     until(lambda: process(worker) is None)
@@ -97,9 +97,9 @@ def test_exit_status_is_that_of_the_command():
 
 
 def test_a_command_that_ignores_sigterm_is_killed_after_the_grace():
-    shell = 'trap "" TERM; kill -TERM $PPID; sleep 60 & wait; wait'
+    shell = 'trap "" TERM; kill -TERM $PPID; sleep 600 & wait; wait'
     code = f"from flows.supervise import supervise; print(supervise(['sh', '-c', {shell!r}], grace=0.5))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     message, status = done.stdout.splitlines()
     assert message == "SIGTERM; the stage is stopped, training saves its state; run it again to continue"
     assert status == "-9"
