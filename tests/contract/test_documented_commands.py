@@ -13,6 +13,7 @@ import typer.main
 from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 
+from lima import jsonl
 from lima.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,13 @@ def test_each_lima_command_has_these_names_and_options(words):
             assert {word for word in rest if word.startswith("--")} <= {*options, "--help"}
         else:  # every argument is parsed and converted, and nothing runs
             command.make_context("lima", rest, parent=parent)
+
+
+@pytest.mark.parametrize("words", [words for words in commands("lima") if re.match("trace .*/", words)])
+def test_lima_trace_names_an_id_of_the_corpus(words):
+    source, _, name = words.removeprefix("trace ").rpartition(":")[2].split("/")
+    rows = [row for path in (ROOT / "corpus" / source).glob("*.jsonl") for row in jsonl.objects(path)]
+    assert name in {row["id"] for row in rows}
 
 
 @pytest.mark.parametrize("words", [words for words in commands("dvc") if not PLACEHOLDER.search(words)])
