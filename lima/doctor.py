@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
+import lima
 from lima import config, dvc_files, locks, storage
 from lima.config import Params, profiles
 from lima.config.entries import EndpointAnnotator, EndpointContestant
@@ -48,7 +49,7 @@ def diagnose() -> list[Finding]:
     if not Path("params.yaml").exists():
         text = f"params.yaml not found in {Path.cwd()}; change to a project, or create one with `lima init DUMP`"
         return [*findings, Finding("problem", "project", text)]
-    findings += [dvc_remote(Path(".dvc")), *locked(storage.WORK / "locks")]
+    findings += [dvc_remote(Path(".dvc")), *package(Path("lima")), *locked(storage.WORK / "locks")]
     try:
         dvc_files.check()
     except LimaError as error:
@@ -177,6 +178,22 @@ def dvc_remote(folder: Path) -> Finding:
     if not urlsplit(url).scheme and not (folder / url).exists():
         return Finding("note", "DVC", f"remote {remote}: {shown} does not exist; create or mount it for `dvc push`")
     return Finding("ok", "DVC", f"remote {remote}: {shown}")
+
+
+def package(link: Path) -> list[Finding]:
+    """Compare a project's link to the package with the package that runs the stages; a clone has a folder instead."""
+    running = Path(lima.__file__).parent
+    if not link.exists() and not link.is_symlink():
+        text = f"{link} not found, but dvc.yaml names its modules; link the package: `ln -s {running} {link}`"
+        return [Finding("problem", "package", text)]
+    if not link.is_symlink() or link.resolve() == running.resolve():
+        return []
+    target = f"{link} is a link to {link.readlink()}"
+    if not link.exists():
+        text = f"{target}, which does not exist; link the installed package: `ln -sfn {running} {link}`"
+        return [Finding("problem", "package", text)]
+    text = f"{target}, but {running} runs, so DVC does not see its changes; link it: `ln -sfn {running} {link}`"
+    return [Finding("note", "package", text)]
 
 
 def servers(environment: Mapping[str, str]) -> list[Finding]:

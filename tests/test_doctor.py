@@ -86,6 +86,22 @@ def test_a_server_that_does_not_answer_is_a_note():
     assert mlflow.state == "note" and "unset MLFLOW_TRACKING_URI" in mlflow.text and "secret" not in mlflow.text
 
 
+def test_a_link_to_a_package_that_does_not_exist_is_a_problem(tmp_path):
+    link = tmp_path / "lima"
+    [missing] = doctor.package(link)
+    assert missing.state == "problem" and f"ln -s {ROOT / 'lima'} {link}" in missing.text
+    link.symlink_to(ROOT / "lima")
+    assert doctor.package(link) == []
+    link.unlink()
+    (tmp_path / "other").mkdir()
+    link.symlink_to(tmp_path / "other")
+    [other] = doctor.package(link)
+    assert other.state == "note" and f"link it: `ln -sfn {ROOT / 'lima'} {link}`" in other.text
+    (tmp_path / "other").rmdir()
+    [dangling] = doctor.package(link)
+    assert dangling.state == "problem" and f"{tmp_path / 'other'}, which does not exist" in dangling.text
+
+
 def test_a_folder_in_use_is_a_problem_and_a_left_over_lock_file_is_not(tmp_path):
     (tmp_path / "mix@a.lock").write_text("{}")
     assert doctor.locked(tmp_path) == [Finding("ok", "locks", "no stage runs in this folder")]
