@@ -88,19 +88,19 @@ def init(
     out: Annotated[Path, typer.Option(help="Folder of the new project.")] = Path("lima-project"),
     base: Annotated[
         str | None,
-        typer.Option(help="Base model: a folder, a .gguf file, or ORGANIZATION/NAME@REVISION. [default: smollm2-135m]"),
+        typer.Option(help="Base model: a folder, a .gguf file, or ORGANIZATION/NAME@REVISION. (default: smollm2-135m)"),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Training examples of the arm. [default: 16]")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Training examples of the arm. (default: 16)")] = None,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of a judge; none by default.")] = None,
     judge_model: Annotated[str | None, typer.Option(help="The judge's model name on the server.")] = None,
     judge_key: Annotated[str, typer.Option(help="Environment variable with the API key, not the key.")] = "",
     min_score: Annotated[int | None, typer.Option(help="Fewest votes of a response, one of the table.")] = None,
     min_chars: Annotated[int | None, typer.Option(help="Fewest characters of a response, one of the table.")] = None,
-    license: Annotated[str | None, typer.Option(help="License of the dumps. [default: by format, or unknown]")] = None,
+    license: Annotated[str | None, typer.Option(help="License of the dumps. (default: by format, or unknown)")] = None,
     short: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Short hand-written examples of a second arm, besides those of the dumps. [default: 0]"
+            min=0, help="Short hand-written examples of a second arm, besides those of the dumps. (default: 0)"
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Count only this number of candidates per dump.")] = None,
@@ -158,7 +158,7 @@ def dialogues(
     dump: Annotated[Path, typer.Argument(help="A Stack Exchange dump with Comments.xml: an archive or a folder.")],
     out: Annotated[Path, typer.Option(help="Output file FILE.jsonl; a readable version is written to FILE.md.")],
     most: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of drafts. [default: dialogues.most of params.yaml]")
+        int | None, typer.Option(min=1, help="Maximum number of drafts. (default: dialogues.most of params.yaml)")
     ] = None,
 ) -> None:
     """Extract draft dialogues from comment threads, for a person to edit into training examples."""
@@ -250,7 +250,7 @@ def export(
     arm: Annotated[str, typer.Argument(help="An arm whose checkpoint the stage select has chosen.")],
     out: Annotated[Path, typer.Option(help="A new folder; it gets the folders model and dataset.")],
     base_license: Annotated[
-        str | None, typer.Option(help="License of the base model. [default: as its package or model card states]")
+        str | None, typer.Option(help="License of the base model. (default: as its package or model card states)")
     ] = None,
     gguf_converter: Annotated[
         Path | None, typer.Option(help="convert_hf_to_gguf.py of a clone of llama.cpp; it writes OUT/model.gguf.")
@@ -325,7 +325,7 @@ def check(
 @corpus.command("check")
 def check_corpus(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of JSONL files. [default: proofreading.folders of params.yaml]")
+        list[Path] | None, typer.Argument(help="Folders of JSONL files. (default: proofreading.folders of params.yaml)")
     ] = None,
 ) -> None:
     """Lint the hand-written corpus: schema, near-duplicates, repeated openings, spelling; status 1 on an error."""
@@ -445,7 +445,7 @@ def import_evaluation(
     source: Annotated[Path, typer.Argument(help="Model answers or pairwise judgments of a public evaluation.")],
     out: Annotated[Path, typer.Option(help="Output file in JSON Lines.")],
     prompts: PromptsOption = Path("data/prompts/test.jsonl"),
-    name: Annotated[str | None, typer.Option(help="The contestant or annotator. [default: from the file]")] = None,
+    name: Annotated[str | None, typer.Option(help="The contestant or annotator. (default: from the file)")] = None,
     evaluation: Annotated[str, typer.Option(help="The evaluation of imported judgments.")] = "imported",
     rival: Annotated[str | None, typer.Option(help="The baseline model, if the file does not name it.")] = None,
 ) -> None:

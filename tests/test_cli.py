@@ -4,6 +4,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer.main
+from rich.text import Text
+
+from lima import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +22,21 @@ def test_help_lists_every_command_with_a_sentence():
     assert "inspect" in shown.stdout and "profile" in shown.stdout
     assert "Show what a dump contains" in shown.stdout
     assert "Options that precede" not in shown.stdout
+
+
+def help_texts(command, path=()):
+    yield path, command.help or ""
+    for parameter in command.params:
+        yield (*path, parameter.name), getattr(parameter, "help", None) or ""
+    for name, part in getattr(command, "commands", {}).items():
+        yield from help_texts(part, (*path, name))
+
+
+def test_help_shows_every_word_of_its_texts():
+    texts = dict(help_texts(typer.main.get_command(cli.app)))
+    assert len(texts) > 100
+    # rich drops words in brackets, such as [default: 16], as markup
+    assert [path for path, text in texts.items() if Text.from_markup(text).plain != text] == []
 
 
 def test_version_prints_the_version_of_the_package():

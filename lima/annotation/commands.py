@@ -13,7 +13,7 @@ app = typer.Typer(help="Judge answers in the browser.")
 def annotate(
     context: typer.Context,
     only: Annotated[
-        list[str] | None, typer.Option(help="An evaluation to include; may be repeated. [default: all]")
+        list[str] | None, typer.Option(help="An evaluation to include; may be repeated. (default: all)")
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can connect to addresses beyond loopback.")
