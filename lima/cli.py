@@ -103,6 +103,12 @@ def init(
             min=0, help="Short hand-written examples of a second arm, besides those of the dumps. (default: 0)"
         ),
     ] = None,
+    subreddit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Reddit: a subreddit whose posts become examples; may be repeated. (default: WritingPrompts)"
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Count only this number of candidates per dump.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; use the options and the proposals.")] = False,
     dry_run: Annotated[
@@ -125,6 +131,7 @@ def init(
         min_chars,
         license,
         short,
+        subreddit or [],
         limit,
         dry_run,
         force,

@@ -25,6 +25,7 @@ class Options(NamedTuple):
     min_chars: int | None
     license: str | None
     short: int | None
+    subreddits: list[str]
     limit: int | None
     dry_run: bool
     force: bool
@@ -41,7 +42,7 @@ def init(options: Options, *, ask: bool) -> None:
     project_init.base_model(options.base)  # wrong options are reported before the dumps are read
     project_init.read_judge(options.judge_url, options.judge_model, options.judge_key)
     project_init.check_short(options.short or 0)
-    settings = profiles.load(profiles.WHOLE).filter
+    settings = project_init.with_subreddits(profiles.load(profiles.WHOLE).filter, options.subreddits)
     previews = project_init.preview(options.dumps, settings, limit=options.limit)
     if ask:
         for shown in previews.values():
@@ -55,12 +56,16 @@ def init(options: Options, *, ask: bool) -> None:
         min_chars=options.min_chars,
         license=options.license,
         short=options.short or 0,
+        subreddits=tuple(options.subreddits),
     )
     project_init.check_short(choices.short)
     proposal = project_init.plan(previews, choices)
     typer.echo(project_init.render_plan(proposal, choices.short))
     if proposal.size < choices.size:
-        typer.echo(f"note: {choices.size} examples requested, {proposal.size} available; add dumps for more")
+        typer.echo(
+            f"note: {choices.size} examples requested, {proposal.size} available besides those held out and a reserve "
+            "of a tenth, since overlaps with test prompts are dropped; add dumps for more"
+        )
     if not choices.short and proposal.size <= FEW:
         typer.echo(
             f"note: few training steps change little; --short {SHORT_EXAMPLES} adds an arm that also has "

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 import lima
 from lima import jsonl, threshold_preview
 from lima.config import Params, check, profiles
-from lima.config.sections import Filter
+from lima.config.sections import Filter, RedditPrefilter
 from lima.errors import LimaError
 from lima.threshold_preview import Preview, Thresholds
 
@@ -43,6 +43,9 @@ FILES = (  # of the checkout, or of share/lima of an installed package, that a p
     "corpus/reviews/decisions.jsonl",
     "corpus/test_sets/household_quiz.jsonl",
     "corpus/test_sets/short_tasks.csv",
+    *(f"infra/accelerate/{name}.yaml" for name in ("ddp", "zero2", "zero2-offload", "zero3", "zero3-nodes")),
+    "infra/accelerate/zero3-offload.yaml",
+    *(f"infra/deepspeed/{name}.json" for name in ("zero2", "zero2-offload", "zero3", "zero3-offload")),
 )
 NOTEBOOK = "docs/results.ipynb"  # becomes results.ipynb of a project
 SHARE = "share/lima"  # where a wheel installs FILES, below the environment's folder
@@ -52,7 +55,7 @@ LICENSES = {"stack_exchange": "CC BY-SA", "natural_instructions": "Apache-2.0"} 
 RESERVED = ("authored", SHORT, "adversarial", "dialogues")  # sources of every project
 HELD_OUT = 2  # examples per source for perplexity, as in the profile laptop
 MARGIN = 1.1  # examples needed per example of the arm: mix drops overlaps with test prompts and held-out examples
-PER_SITE = 1  # examples per task of Super-Natural Instructions, §2.1
+PER_SITE = 1  # examples per site of the readers in threshold_preview.ONE_PER_SITE, §2.1
 PROMPTS = 8  # most test prompts from a site of the dumps
 POOL = 3  # unfiltered candidates per example of an arm, from which a comparison with unfiltered data is proposed
 JUDGE_TOKENS = 1024  # tokens of a judge's reply
@@ -60,6 +63,7 @@ SUFFIXES = re.compile(
     r"(\.(stackexchange\.com|com|net|7z|jsonl?|csv|tsv|parquet|arrow|warc|html|xml|gz|zst))+$", re.IGNORECASE
 )
 PLAIN = re.compile(r"(?!(?:true|false|yes|no|on|off|null)$)[A-Za-z_/][\w /.-]*[\w/.]|[A-Za-z]")  # YAML reads it as text
+SUBREDDIT = re.compile(r"\w{2,24}", re.ASCII)
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 
 
@@ -85,6 +89,7 @@ class Choices(NamedTuple):
     min_chars: int | None
     license: str | None
     short: int  # short hand-written examples of a second arm; 0: no such arm
+    subreddits: tuple[str, ...] = ()  # of Reddit dumps, whose posts become examples; empty: those of the paper
 
 
 class SourcePlan(NamedTuple):
@@ -117,6 +122,21 @@ def preview(dumps: Sequence[Path], settings: Filter, *, limit: int | None) -> di
     return read
 
 
+def with_subreddits(settings: Filter, subreddits: Sequence[str]) -> Filter:
+    """The settings with these subreddits in place of the paper's; without any, unchanged.
+
+    Raises:
+        InitError: a name contains other characters than Reddit allows.
+    """
+    for name in subreddits:
+        if not SUBREDDIT.fullmatch(name):
+            raise InitError(f"--subreddit is not a name of a subreddit: {name!r}; use for example --subreddit AskMen")
+    if not subreddits:
+        return settings
+    prefilter = RedditPrefilter(train_subreddits=list(subreddits), prompt_subreddits=[])
+    return settings.with_reader("reddit", settings.reddit.model_copy(update={"prefilter": prefilter}))
+
+
 def source_name(dump: Path, known: Mapping[str, object]) -> str:
     """A valid and unused key of `sources`: the dump's name without its ending."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", SUFFIXES.sub("", dump.resolve().name)).strip("_").lower() or "dump"
@@ -135,12 +155,12 @@ def plan(previews: Mapping[str, Preview], choices: Choices) -> Plan:
     if not with_examples:
         tables = "\n".join(threshold_preview.render(p, p.thresholds) for p in previews.values())
         raise InitError(f"no training examples in the dumps, at any threshold:\n{tables}\nadd another dump")
-    shares = _shares(choices.size, {name: _available(p, _thresholds(p, choices, None)) for name, p in previews.items()})
+    shares = _shares(choices.size, {name: p.kept[_thresholds(p, choices, None)] for name, p in previews.items()})
     sources = []
     for name, p in previews.items():
         needed = ceil(MARGIN * shares[name]) + HELD_OUT
         thresholds = _thresholds(p, choices, needed)
-        available = _available(p, thresholds)
+        available = p.kept[thresholds]
         held_out = min(HELD_OUT, available // 4)
         examples = min(shares[name], int((available - held_out) / MARGIN) or min(available, 1))
         sources.append(SourcePlan(name, p, thresholds, available, held_out, examples))
@@ -173,11 +193,6 @@ def _thresholds(p: Preview, choices: Choices, needed: int | None) -> Thresholds:
             f"use one of the table: votes {scores}, characters {chars}; other values can be set in params.yaml later"
         )
     return wanted
-
-
-def _available(p: Preview, thresholds: Thresholds) -> int:
-    kept = p.kept[thresholds]
-    return min(kept, PER_SITE * p.sites) if p.reader == "natural_instructions" else kept
 
 
 def _shares(size: int, available: Mapping[str, int]) -> dict[str, int]:
@@ -336,6 +351,8 @@ def _source(s: SourcePlan, choices: Choices, root: Path) -> str:
     values["license"] = license
     if s.preview.reader == "stack_exchange" and s.thresholds.min_score != s.preview.thresholds.min_score:
         values["prefilter"] = {"min_response_score": s.thresholds.min_score}
+    if s.preview.reader == "reddit" and choices.subreddits:
+        values["prefilter"] = {"train_subreddits": list(choices.subreddits), "prompt_subreddits": []}
     note = "  # set the license of the dump" if license == "unknown" else ""
     return f"  {s.name}: {_flow(values)}{note}"
 
@@ -402,7 +419,7 @@ def _test_prompts(proposal: Plan) -> dict[str, int]:
 
 
 def _per_site(proposal: Plan) -> dict[str, int]:
-    return {s.name: PER_SITE for s in proposal.sources if s.preview.reader == "natural_instructions"}
+    return {s.name: PER_SITE for s in proposal.sources if s.preview.reader in threshold_preview.ONE_PER_SITE}
 
 
 def base_model(base: str | None) -> tuple[str, str]:

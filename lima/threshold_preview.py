@@ -1,7 +1,7 @@
 """Count the examples that a dump gives at several thresholds of votes and length, in one reading (LIMA §2.1)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,14 @@ from lima.curation.decisions import Outcome
 from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.inspection import SCORES, min_response_score, with_min_response_score
-from lima.records import Candidate, Example
+from lima.records import Candidate, Dropped, Example
 from lima.sources import detection, registry, rules
 from lima.sources.base import BAD_ROW, ReadStats
 from lima.text.html_to_markdown import to_markdown, to_marked
 
+ONE_PER_SITE = ("natural_instructions",)  # readers of which an arm has one example per site, a task of §2.1
+OTHER_SUBREDDIT = "other_subreddit"  # drop reason
+SHOWN = 8  # subreddits and reasons that are listed
 PREVIEW = "preview"  # source and license of the rows, which are not written
 
 
@@ -46,8 +49,9 @@ class Preview(NamedTuple):
     bad_rows: int
     first_bad: str  # place and reason of the first bad row; "" without one
     thresholds: Thresholds  # those of params.yaml
-    kept: dict[Thresholds, int]  # examples at each combination, that of params.yaml among them
-    sites: int  # sites with an example at the most lenient combination
+    kept: dict[Thresholds, int]  # examples at each combination, that of params.yaml among them; see ONE_PER_SITE
+    dropped: dict[str, int]  # rows and candidates dropped at the most lenient combination, by reason
+    other_subreddits: dict[str, int]  # Reddit: submissions by subreddit, of those that the settings do not select
     prompts: dict[str, int]  # rows that become prompts, by site
 
 
@@ -64,6 +68,7 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
     tally, counts = ReadStats(), Counter[str]()
     bad: list[str] = []
     measured: dict[str, tuple[int, int]] = {}  # votes and characters of each example
+    dropped, other_subreddits = Counter[str](), Counter[str]()
 
     def offered() -> Iterator[Candidate]:
         rows = registry.reader(reader)(path, source=PREVIEW, license=PREVIEW, tally=tally)
@@ -77,18 +82,27 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
             elif row.reason == BAD_ROW:
                 counts["bad_rows"] += 1
                 bad.extend([] if bad else [f"{row.place}: {row.detail}"])
+            else:
+                dropped[row.reason] += row.rows
 
     def passing() -> Iterator[tuple[Candidate, Outcome]]:
         apply = partial(rules.apply, reader=reader, to_markdown=to_markdown, to_marked=to_marked)
         for candidate, outcome in apply(offered(), settings=lenient):
             if isinstance(outcome, Example):
                 measured[outcome.id] = (candidate.response_score or 0, len(outcome.messages[-1].content))
+            elif isinstance(outcome, Dropped) and outcome.reason == OTHER_SUBREDDIT:
+                other_subreddits[candidate.provenance.site] += 1
             yield candidate, outcome
 
     results = FilterResults(reader=reader, settings=lenient)
-    for _ in results.collect(passing()):
-        pass  # dropped rows are shown by `lima inspect`
+    for drop in results.collect(passing()):
+        dropped[drop.reason] += 1
     kept = results.kept()
+
+    def count(thresholds: Thresholds) -> int:
+        sites = [e.provenance.site for e in kept if _passes(*measured[e.id], thresholds)]
+        return len(set(sites)) if reader in ONE_PER_SITE else len(sites)
+
     return Preview(
         path=path,
         reader=reader,
@@ -98,8 +112,9 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
         bad_rows=counts["bad_rows"],
         first_bad=next(iter(bad), ""),
         thresholds=present,
-        kept={t: sum(_passes(*measured[example.id], t) for example in kept) for t in grid},
-        sites=len({example.provenance.site for example in kept}),
+        kept={t: count(t) for t in grid},
+        dropped=dict(dropped.most_common()),
+        other_subreddits=dict(other_subreddits.most_common()),
         prompts=dict(Counter(prompt.provenance.site for prompt in results.prompts())),
     )
 
@@ -158,7 +173,28 @@ def render(preview: Preview, chosen: Thresholds) -> str:
         lines.append(f"  {'' if score is None else f'votes ≥ {score}':<12}" + "".join(cells).rstrip())
     if preview.prompts:
         lines.append(f"  {sum(preview.prompts.values()):,} rows without an answer can be test prompts")
+    if preview.reader in ONE_PER_SITE:
+        lines.append("  at most one example per task")
+    if not any(preview.kept.values()):
+        lines.extend(_explanation(preview))
     return visible("\n".join(lines))
+
+
+def _explanation(preview: Preview) -> Iterator[str]:
+    """Why a dump gives no example."""
+    if preview.dropped:
+        yield f"  dropped at the most lenient thresholds: {_most_frequent(preview.dropped)}"
+    if preview.other_subreddits:
+        most = next(iter(preview.other_subreddits))
+        yield f"  subreddits that are not selected: {_most_frequent(preview.other_subreddits)}"
+        yield f"  select one with --subreddit, for example --subreddit {most}"
+    if preview.reader == "reddit" and (preview.dropped.get("no_answer") or not preview.candidates):
+        yield "  an example is a submission with a comment: name a folder with the files of both"
+
+
+def _most_frequent(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:SHOWN]]
+    return ", ".join([*shown, *(["…"] if len(counts) > SHOWN else [])])
 
 
 def _bounds(settings: Filter, reader: str) -> Bounds | None:

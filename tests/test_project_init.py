@@ -13,6 +13,7 @@ from lima import config, inspection, project_init, threshold_preview
 from lima.config import profiles
 from lima.project_init import Choices, InitError, Judge
 from lima.threshold_preview import Bounds, Thresholds
+from lima.training.cost_formulas import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 PARAMS = config.load()
@@ -65,7 +66,8 @@ def preview_of(kept, *, reader="stack_exchange", with_response=100):
         first_bad="",
         thresholds=next(iter(kept)),
         kept=kept,
-        sites=1,
+        dropped={},
+        other_subreddits={},
         prompts={},
     )
 
@@ -88,6 +90,58 @@ def test_a_dump_without_examples_is_an_error_with_the_table():
     empty = {"beer": preview_of({Thresholds(10, Bounds(1200, 4096)): 0})}
     with pytest.raises(InitError, match=r"no training examples .*\n.*beer.7z: stack_exchange, 100 candidates"):
         project_init.plan(empty, PROPOSED)
+
+
+def reddit_dump(path, *, comments=True):
+    posts = [{"id": f"p{i}", "subreddit": "Homebrew", "title": f"{word} in beer", "score": 50} for i, word in WORDS]
+    replies = [{"id": f"c{i}", "link_id": f"t3_p{i}", "body": f"{word} matters. " * 40} for i, word in WORDS]
+    replies = [row | {"parent_id": row["link_id"], "subreddit": "Homebrew", "score": 30} for row in replies]
+    rows = [*posts, *(replies if comments else [])]
+    path.write_text("".join(json.dumps(row | {"author": "a"}) + "\n" for row in rows))
+    return path
+
+
+WORDS = list(enumerate(("Yeast", "Water", "Hops", "Malt")))
+
+
+def test_a_dump_of_another_subreddit_is_an_error_that_names_the_option(tmp_path):
+    dump = reddit_dump(tmp_path / "homebrew.jsonl")
+    with pytest.raises(InitError) as caught:
+        project_init.plan(project_init.preview([dump], PARAMS.filter, limit=None), PROPOSED)
+    text = str(caught.value)
+    assert "dropped at the most lenient thresholds: other_subreddit 4\n" in text
+    assert "subreddits that are not selected: Homebrew 4\n" in text and "--subreddit Homebrew\n" in text
+
+
+def test_a_selected_subreddit_gives_examples_and_is_written(tmp_path):
+    dump = reddit_dump(tmp_path / "homebrew.jsonl")
+    settings = project_init.with_subreddits(PARAMS.filter, ["homebrew"])
+    choices = PROPOSED._replace(subreddits=("homebrew",))
+    proposal = project_init.plan(project_init.preview([dump], settings, limit=None), choices)
+    assert proposal.sources[0].available == 4
+    params = config.check(YAML(typ="safe").load(project_init.params_text(proposal, choices, tmp_path)), name="new")
+    assert params.rules("homebrew").reddit.prefilter.model_dump() == {
+        "train_subreddits": ["homebrew"],
+        "prompt_subreddits": [],
+    }
+    with pytest.raises(InitError, match=r"not a name of a subreddit: 'r/homebrew'; use for example --subreddit"):
+        project_init.with_subreddits(PARAMS.filter, ["r/homebrew"])
+
+
+def test_submissions_without_comments_are_an_error_that_asks_for_them(tmp_path):
+    dump = reddit_dump(tmp_path / "homebrew.jsonl", comments=False)
+    settings = project_init.with_subreddits(PARAMS.filter, ["Homebrew"])
+    with pytest.raises(InitError, match=r"no_answer 4\n  an example is a submission with a comment: name a folder"):
+        project_init.plan(project_init.preview([dump], settings, limit=None), PROPOSED)
+
+
+def test_the_table_of_tasks_counts_one_example_for_each(tmp_path):
+    tasks = ROOT / "corpus/dumps/natural_instructions"
+    preview = threshold_preview.read(tasks, PARAMS.filter, limit=None)
+    kept = inspection.inspect(tasks, PARAMS).kept
+    [count] = preview.kept.values()
+    assert 0 < count <= len(list(tasks.rglob("task*.json"))) < kept
+    assert "one example per task" in threshold_preview.render(preview, preview.thresholds)
 
 
 def test_the_first_bad_row_is_shown_with_its_reason(tmp_path):
@@ -163,6 +217,15 @@ def test_the_projects_files_are_part_of_the_distribution():
     shipped = {str(path.relative_to(ROOT)) for patterns in listed.values() for p in patterns for path in ROOT.glob(p)}
     assert {*project_init.FILES, project_init.NOTEBOOK} <= shipped
     assert all(folder == f"share/lima/{Path(p).parent}".removesuffix("/.") for folder, ps in listed.items() for p in ps)
+
+
+def test_a_project_has_the_launch_configurations_that_lima_plan_names():
+    launched = {strategy.config for strategy in STRATEGIES}
+    assert launched <= set(project_init.FILES)
+    for name in project_init.FILES:
+        if name.startswith("infra/accelerate/"):
+            settings = YAML(typ="safe").load(ROOT / name)
+            assert settings.get("deepspeed_config", {}).get("deepspeed_config_file") in (None, *project_init.FILES)
 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess:
