@@ -5,6 +5,8 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,14 @@ def mlflow_store(tmp_path_factory):
     return path
 
 
+# Linux gives ports from 32768 on to whoever asks for a free one; processes of tests start at others of their own
+PORTS = cycle(20_000 + (97 * os.getpid() + number) % 12_000 for number in range(12_000))
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that no other process gets by chance before it is used."""
+    for port in PORTS:
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports are a cycle")

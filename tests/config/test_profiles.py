@@ -22,7 +22,7 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")))
 def test_every_profile_makes_usable_parameters_that_know_their_name(checkout, name):
     profiles.use(name, force=False, accept_gemma_terms=True)
     assert config.load().profile == name
@@ -363,7 +363,7 @@ def test_an_arm_without_a_comparison_is_named_with_what_to_add(checkout, contest
     assert config.load().uncompared_arms() == warnings
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "lima/config/profiles").glob("*.yaml")))
 def test_every_profile_compares_each_of_its_arms(checkout, name):
     profiles.use(name, force=False, accept_gemma_terms=True)
     assert config.load().uncompared_arms() == {}

@@ -19,7 +19,7 @@ from prefect_api import FINAL, answers, call
 from flows import arm_runs
 
 OUT = "data/scrape/stack_exchange_other"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def until(what, seconds: float, *, processes=()):
@@ -62,7 +62,7 @@ def orchestrated(clone, tmp_path_factory):
             return subprocess.Popen([*prefect, *words], cwd=clone, env=env, stdout=log, stderr=subprocess.STDOUT), path
 
     def run(*words):
-        done = subprocess.run([*prefect, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*prefect, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
 
     subprocess.run([sys.executable, "-m", "lima.cli", "profile", "use", "ci"], cwd=clone, check=True)
@@ -70,7 +70,7 @@ def orchestrated(clone, tmp_path_factory):
     subprocess.run([sys.executable, "-m", "dvc", "repro", "code"], cwd=clone, check=True, capture_output=True)
     processes = [start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
     try:
-        until(lambda: answers(f"{api}/health"), 120, processes=processes)
+        until(lambda: answers(f"{api}/health"), 300, processes=processes)
         for pool in ("gpu", "arms"):
             run("work-pool", "create", pool, "--type", "process")
         run("--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
@@ -92,7 +92,7 @@ def task_runs(orchestrated, name: str, parameters: dict[str, str]) -> list[str]:
         run = call(f"{api}/flow_runs/{started['id']}")
         return run if run["state_type"] in FINAL else None
 
-    run = until(ended, 600, processes=processes)
+    run = until(ended, 1200, processes=processes)
     logs = call(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [started["id"]]}}, "limit": 200})
     assert run["state_type"] == "COMPLETED", "\n".join(line["message"] for line in logs)
     tasks = call(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [started["id"]]}}, "limit": 50})
@@ -170,8 +170,8 @@ def test_a_run_of_an_arm_waits_for_one_that_started_earlier(orchestrated, client
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", second)
     with ThreadPoolExecutor(1) as flow:
         waiting = flow.submit(copy_context().run, arm_runs.wait_for_earlier, "lima")
-        until(lambda: any(f"waiting for flow run {first}" in line for line in caplog.messages), 60)
+        until(lambda: any(f"waiting for flow run {first}" in line for line in caplog.messages), 300)
         assert not waiting.done()
         client_of_server(first, "COMPLETED")
-        waiting.result(timeout=60)
+        waiting.result(timeout=300)
     assert other not in caplog.text
