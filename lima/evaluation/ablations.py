@@ -156,6 +156,7 @@ def ablations(
                             unit=UNITS[task],
                             form_only=form_only,
                             usable=usable,
+                            seeds={level.name: tuple(_shared_seeds(p, (level, measured[0]))) for level in measured},
                         )
                     ),
                     left_out=left_out,
@@ -191,6 +192,27 @@ def levels_of(p: Params, arms: Sequence[str], perplexities: Mapping[str, float])
             perplexities=tuple(perplexities.get(name) for name in repetitions),
         )
     return list(levels.values())
+
+
+def _shared_seeds(p: Params, recipes: Sequence[Level]) -> Iterator[str]:
+    """Sentences about seeds that repetitions share: an interval over seeds does not cover others of this kind."""
+    for level in recipes:
+        values = level.by_seed or [0.0] * len(level.arms)
+        arms = [arm for arm, value in zip(level.arms, values, strict=True) if value is not None]
+        for kind, seeds, others in (
+            ("data", {p.data_seed(arm) for arm in arms}, "draws of its examples"),
+            ("training", {p.of_arm(arm).train.seed for arm in arms}, "training runs"),
+        ):
+            if len(seeds) == 1:
+                yield (
+                    f"The repetitions of {level.name} share one {kind} seed: the interval does not cover other "
+                    f"{others}."
+                )
+            elif len(seeds) < len(arms):
+                yield (
+                    f"Some repetitions of {level.name} share a {kind} seed and are not independent: the interval is "
+                    f"too narrow for other {others}."
+                )
 
 
 def _measures(p: Params, judgments: Judgments) -> dict[tuple[Task, str, str], list[str]]:
@@ -397,6 +419,7 @@ def _contrasts(
     unit: str,
     form_only: bool,
     usable: bool,
+    seeds: Mapping[str, tuple[str, ...]],
 ) -> Iterator[Contrast]:
     adjusted = holm({name: d.p_value for name, d in differences.items() if d.p_value is not None})
     for name, difference in differences.items():
@@ -413,6 +436,7 @@ def _contrasts(
             compared=len(adjusted),
             form_only=form_only,
             usable=usable,
+            shared_seeds=seeds[name],
         )
         yield Contrast(
             level=name,
@@ -450,6 +474,7 @@ def _conclusion(
     compared: int,
     form_only: bool,
     usable: bool,
+    shared_seeds: tuple[str, ...],
 ) -> tuple[str, str, tuple[str, ...]]:
     """The claim that the figures support, the figures and the limits of the claim."""
     pair = f"{level} and {reference}"
@@ -472,7 +497,9 @@ def _conclusion(
         limits.append(f"This does not show that they are equal: {_missed(difference, report)}.")
     else:
         claim = f"{level} scores {verdict} than {reference} according to {annotator}"
-    if not estimate.covers_seeds:
+    if estimate.covers_seeds:
+        limits += shared_seeds
+    else:
         limits.append("This holds for these trained models: the training seeds are too few to judge the recipes.")
     if form_only:
         limits.append("A baseline measures form, not quality.")

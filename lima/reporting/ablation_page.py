@@ -3,8 +3,8 @@
 A conclusion about quality rests on people, or without them on the first usable model. Rules and baselines measure form.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -13,8 +13,10 @@ from lima.config import Params
 from lima.config.entries import RandomModel
 from lima.evaluation.ablations import Ablation, Contrast, Level, ablations, levels_of
 from lima.reporting import paper, templating
+from lima.reporting.conclusions import MOSTLY
 from lima.reporting.measures import KINDS, READERS, AnnotatorKind, Evaluations
-from lima.reporting.results import Results
+from lima.reporting.response_form import ResponseForm
+from lima.reporting.results import Results, contestants_of
 from lima.reporting.svg import FAINT, HUES, INK, WIDTH, drawing, inline
 
 RATING = "rating"
@@ -48,7 +50,7 @@ class Shown:
 @dataclass(frozen=True)
 class AxisConclusion:
     axis: str
-    claims: tuple[Contrast, ...]  # of the first authority; empty without a conclusion
+    claims: tuple[Contrast, ...]  # of the first authority, where a conclusion is drawn
     reason: str  # for drawing no conclusion; "" if one is drawn
     others: tuple[str, ...]  # results of other annotators, and limits
     paper: str  # "" if the paper has no such ablation
@@ -72,8 +74,12 @@ class Axis:
     conclusion: AxisConclusion
 
 
-def axes(p: Params, results: Results, evaluations: Evaluations) -> list[Axis]:
-    """The ablations of params.yaml with their tables; those without judgments have none."""
+def axes(p: Params, results: Results, evaluations: Evaluations, forms: Mapping[str, ResponseForm]) -> list[Axis]:
+    """The ablations of params.yaml with their tables; those without judgments have none.
+
+    Args:
+        forms: form of the responses, by contestant.
+    """
     unusable = frozenset(
         (name, annotator)
         for name, by_annotator in evaluations.items()
@@ -96,7 +102,7 @@ def axes(p: Params, results: Results, evaluations: Evaluations) -> list[Axis]:
             for place, table in enumerate(own)
         )
         recipes = tuple(_recipe(p, level) for level in levels_of(p, arms, perplexities))
-        found.append(Axis(name, recipes, shown, conclude(p, name, shown)))
+        found.append(Axis(name, recipes, shown, conclude(p, name, shown, forms)))
     return found
 
 
@@ -104,7 +110,7 @@ def render(p: Params, found: Sequence[Axis]) -> str:
     return templating.render("ablations.html", p=p, axes=found, paper=paper)
 
 
-def conclude(p: Params, axis: str, shown: Sequence[Shown]) -> AxisConclusion:
+def conclude(p: Params, axis: str, shown: Sequence[Shown], forms: Mapping[str, ResponseForm]) -> AxisConclusion:
     """The conclusion about quality of one ablation, with the other measures of people and models."""
     published = paper.ABLATIONS.get(axis, "")
     if isinstance(p.models[p.train.model], RandomModel):
@@ -115,9 +121,10 @@ def conclude(p: Params, axis: str, shown: Sequence[Shown]) -> AxisConclusion:
         if not shown:
             reason = "No conclusion: no annotator has judged the reference and another recipe."
         elif unusable:
+            people = any(r.kind == "people" for r in shown)
             reason = (
-                f"No conclusion about quality: no person has judged these recipes, and {' and '.join(unusable)} "
-                f"{'is' if len(unusable) == 1 else 'are'} unusable."
+                f"No conclusion about quality: {'' if people else 'no person has judged these recipes, and '}"
+                f"{' and '.join(unusable)} {'are' if people or len(unusable) > 1 else 'is'} unusable."
             )
         else:
             reason = "No conclusion about quality: no person and no model has judged these recipes."
@@ -127,7 +134,49 @@ def conclude(p: Params, axis: str, shown: Sequence[Shown]) -> AxisConclusion:
     others = tuple(f"{_measure(row)}: {row.table.sentence}" for row in rest)
     if first.kind != "people":
         others = ("No judgment by people supports this.", *others)
-    return AxisConclusion(axis, first.table.contrasts, "", others, published)
+    empty = {level.name: _without_content(p, level, forms) for level in first.table.levels}
+    claims, refused = [], []
+    for contrast in first.table.contrasts:
+        mostly = [name for name in (contrast.level, contrast.reference) if empty[name] > MOSTLY]
+        sentences = tuple(
+            f"{empty[name]:.0%} of {name}'s answers have no content (empty, repetition or not language)."
+            for name in mostly
+        )
+        pair = f"No conclusion about {contrast.level} and {contrast.reference}"
+        if len(mostly) == 2:
+            refused.append(f"{pair}: {' '.join(sentences)}")
+        elif opposed := _opposed(contrast, authorities):
+            refused.append(f"{pair}: the model judges contradict each other ({opposed}).")
+        else:
+            claims.append(replace(contrast, limits=(*sentences, *contrast.limits)))
+    if not claims:
+        return AxisConclusion(axis, (), " ".join(refused), others, published)
+    return AxisConclusion(axis, tuple(claims), "", (*refused, *others), published)
+
+
+def _without_content(p: Params, level: Level, forms: Mapping[str, ResponseForm]) -> float:
+    """Mean share of the answers without content over the repetitions of a recipe; 0 without answers."""
+    shares = [
+        forms[name].without_content.value for arm in level.arms for name in contestants_of(p, arm) if name in forms
+    ]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def _opposed(contrast: Contrast, authorities: Sequence[Shown]) -> str:
+    """Verdicts of models that find opposite differences by one measure, without people to decide; "" if none do."""
+    first = authorities[0]
+    if first.kind == "people":
+        return ""
+    verdicts = {
+        row.table.annotator: other.verdict
+        for row in authorities
+        if (row.table.task, row.table.template) == (first.table.task, first.table.template)
+        for other in row.table.contrasts
+        if other.level == contrast.level
+    }
+    if not {"higher", "lower"} <= set(verdicts.values()):
+        return ""
+    return ", ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
 
 
 def _measure(shown: Shown) -> str:

@@ -47,7 +47,7 @@ def write(params: Params) -> metrics.Metrics:
     with progress.phase("report: compute figures and intervals"):
         findings = measured(params, written)
         figures = metrics.metrics(params, findings)
-        axes = ablation_page.axes(params, written, findings.evaluations)
+        axes = ablation_page.axes(params, written, findings.evaluations, findings.response_forms)
     with progress.phase("report: write the pages"):
         publish(params, findings, figures, axes)
     return figures

@@ -136,6 +136,26 @@ def test_one_seed_a_recipe_is_a_statement_about_the_trained_models():
     assert contrast.sentence.endswith("the training seeds are too few to judge the recipes.")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "sentences"),
+    [
+        ({"train_seed": 18, "data_seed": 18}, 0),
+        ({"train_seed": 18}, 2),  # of each recipe
+        ({"data_seed": 18}, 2),
+    ],
+)
+def test_repetitions_that_share_a_seed_do_not_cover_others(seeds, sentences):
+    arms = {"small": SMALL, "small-2": SMALL | seeds, "large": LARGE, "large-2": LARGE | seeds}
+    [contrast] = ablations.ablations(params(arms, RATED, quantity=["small", "large"]), rated())[0].contrasts
+    assert contrast.estimate.covers_seeds
+    assert len(contrast.limits) == sentences
+    if sentences:
+        kind, others = ("data", "draws of its examples") if "train_seed" in seeds else ("training", "training runs")
+        assert contrast.limits[0] == (
+            f"The repetitions of large share one {kind} seed: the interval does not cover other {others}."
+        )
+
+
 def test_an_undetected_difference_is_not_called_equality():
     tables = TABLES | {"large": [3, 4, 3, 3, 5, 4, 2, 2], "large-2": [3, 4, 2, 3, 5, 4, 3, 2]}
     p = params(SEEDED, RATED, quantity=["small", "large"])
