@@ -11,6 +11,7 @@ mode, its gradients must also be the same to the bit in several passes.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -24,6 +25,8 @@ MAX_WIDTH, WIDTH_STEP = 256, 8  # head widths of FlashAttention
 TOLERANCE = 0.02  # relative, of outputs and gradients; bf16 numbers have a relative spacing of up to 2^-7 = 0.008
 VERIFIED_LENGTHS = (5, 1, 130, 64)  # tokens of the examples in the comparison
 VERIFIED_CASES = ((None, None), (0.1, 7))  # scale and window of the comparison
+# errors of a kernel that is not for this GPU, these heads or this version of PyTorch
+UNUSABLE = (RuntimeError, TypeError, ValueError, AssertionError, ImportError, AttributeError, OSError)
 REPEATED_LENGTHS, REPEATS = (1500, 548), 8  # tokens of the examples, and passes, of the test for determinism
 
 
@@ -90,26 +93,37 @@ def cumulative(lengths: Sequence[int]) -> torch.Tensor:
 
 def installed() -> Iterator[Kernel]:
     """The kernels of the installed packages: FlashAttention 3, PyTorch's own, FlashAttention 2."""
-    if find_spec("flash_attn_interface"):
-        yield Kernel("FlashAttention 3", _flash_attention(import_module("flash_attn_interface")))
-    if find_spec("torch.nn.attention.varlen"):
-        yield Kernel(
-            f"varlen_attn of PyTorch {torch.__version__}",
-            torch_varlen(import_module("torch.nn.attention.varlen").varlen_attn),
-        )
-    if find_spec("flash_attn"):
-        yield Kernel("FlashAttention 2", _flash_attention(import_module("flash_attn")))
+    for name, package, attend_of in (
+        ("FlashAttention 3", "flash_attn_interface", _flash_attention),
+        (f"varlen_attn of PyTorch {torch.__version__}", "torch.nn.attention.varlen", torch_varlen),
+        ("FlashAttention 2", "flash_attn", _flash_attention),
+    ):
+        if find_spec(package):
+            yield Kernel(name, _imported(package, attend_of))
 
 
-def torch_varlen(varlen_attn: Callable[..., Any]) -> Attend:
-    """torch.nn.attention.varlen.varlen_attn, whose later versions require enable_gqa for grouped heads."""
-    grouped_option = "enable_gqa" in inspect.signature(varlen_attn).parameters
+def _imported(package: str, attend_of: Callable[[Any], Attend]) -> Attend:
+    """The kernel of a package, imported at the first call: one built for another version of PyTorch raises an error."""
+
+    @cache
+    def imported() -> Attend:
+        return attend_of(import_module(package))
+
+    def attend(*arguments: Any, **options: Any) -> torch.Tensor:
+        return imported()(*arguments, **options)
+
+    return attend
+
+
+def torch_varlen(package: Any) -> Attend:
+    """varlen_attn of torch.nn.attention.varlen, whose later versions require enable_gqa for grouped heads."""
+    grouped_option = "enable_gqa" in inspect.signature(package.varlen_attn).parameters
 
     def options(scale: float | None, window: int | None, grouped: bool) -> dict[str, object]:
         chosen: dict[str, object] = {"scale": scale, "window_size": (-1 if window is None else window - 1, 0)}
         return chosen | {"enable_gqa": True} if grouped_option and grouped else chosen
 
-    return _attend(varlen_attn, options)
+    return _attend(package.varlen_attn, options)
 
 
 def _flash_attention(package: Any) -> Attend:
@@ -162,7 +176,7 @@ def select(
                 difference(kernel, reference, heads=heads, scale=scale, window=window, device=device)
                 for scale, window in VERIFIED_CASES
             )
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:  # not for this GPU or these heads
+        except UNUSABLE as error:
             text = str(error) or type(error).__name__
             rejected.append(f"{kernel.name}: {text.splitlines()[0][:200]}")
             continue

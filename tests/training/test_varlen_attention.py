@@ -2,13 +2,14 @@
 
 import inspect
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
 import small
 import torch
 from families import build
-from torch.nn.attention.varlen import varlen_attn
+from torch.nn.attention import varlen
 
 from lima.training import attention, varlen_attention
 from lima.training.loss import LossModel
@@ -110,7 +111,7 @@ def raising(error):
     [
         (recording([], bounded=False), r"broken: differs from one call per example by [\d.]+"),
         (recording([], windows=False), r"broken: differs from one call per example by [\d.]+"),
-        (varlen_attention.torch_varlen(varlen_attn), r"broken: .*"),  # PyTorch has no kernel for CPUs
+        (varlen_attention.torch_varlen(varlen), r"broken: .*"),  # PyTorch has no kernel for CPUs
         (raising(NotImplementedError()), r"broken: NotImplementedError$"),  # an error without a text
     ],
 )
@@ -133,7 +134,7 @@ def test_pytorchs_kernel_is_called_with_the_options_of_its_version(grouped_optio
     def new(*tensors, scale=None, window_size=(-1, -1), enable_gqa=False):
         calls.append({"scale": scale, "window_size": window_size, "enable_gqa": enable_gqa})
 
-    attend = varlen_attention.torch_varlen(new if grouped_option else old)
+    attend = varlen_attention.torch_varlen(SimpleNamespace(varlen_attn=new if grouped_option else old))
     query, key = torch.ones(5, 4, 8), torch.ones(5, 2, 8)
     attend(query, key, key, cumulative((5,)), 5, scale=0.5, window=3)
     attend(query, query, query, cumulative((5,)), 5, scale=None, window=None)
@@ -145,7 +146,7 @@ def test_pytorchs_kernel_is_called_with_the_options_of_its_version(grouped_optio
 
 
 def test_pytorchs_installed_kernel_has_the_parameters_that_are_used():
-    parameters = inspect.signature(varlen_attn).parameters
+    parameters = inspect.signature(varlen.varlen_attn).parameters
     assert list(parameters)[:7] == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
     assert {"scale", "window_size"} <= parameters.keys()
     assert [kernel.name for kernel in varlen_attention.installed()] == [f"varlen_attn of PyTorch {torch.__version__}"]
@@ -167,6 +168,23 @@ def test_flash_attn_is_called_causally_with_the_window(wrap):
         {"softmax_scale": 0.5, "causal": True, "window_size": (2, 0)},
         {"softmax_scale": None, "causal": True, "window_size": (-1, -1)},
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("raise ImportError('undefined symbol: _ZN3c10')", "undefined symbol: _ZN3c10"),  # for another PyTorch
+        ("", "module 'flash_attn' has no attribute 'flash_attn_varlen_func'"),  # another package of that name
+    ],
+)
+def test_a_package_that_cannot_be_used_is_rejected_with_the_reason(tmp_path, monkeypatch, content, reason):
+    (tmp_path / "flash_attn.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
+    kernel, rejected = select(varlen_attention.installed(), attention._reference, heads=HEADS, device="cpu")
+    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
+    assert kernel is None
+    assert rejected[-1] == f"FlashAttention 2: {reason}"
 
 
 def test_a_cpu_has_no_kernel(capsys):
