@@ -1,10 +1,10 @@
 """Correctness and speed of training and sampling on one GPU: `python -m benchmarks.gpu [--out FOLDER]`.
 
-Takes at most six minutes, needs no network, and uses random weights. Each section runs in a process of its own with a
-limit of time, and each measurement is guarded: a failure is a record like the others. FOLDER gets `gpu.jsonl`, one
-record a line as they are measured, and `gpu.txt`, the same as a table. `--only SECTION …` runs some sections, `--tiny`
-small models, on a CPU too. TRL, transformers' Trainer, flash-attn, Liger and vLLM are measured where they are installed
-(TRL_PYTHON names another interpreter that has TRL).
+Takes at most six minutes, needs no network, and uses random weights. Each section runs in a process of its own, which
+is killed soon after its limit of time, and each measurement is guarded: a failure is a record like the others. FOLDER
+gets `gpu.jsonl`, one record a line as they are measured, and `gpu.txt`, the same as a table, also after a stop signal.
+`--only SECTION …` runs some sections, `--tiny` small models, on a CPU too. TRL, transformers' Trainer, flash-attn,
+Liger and vLLM are measured where they are installed (TRL_PYTHON names another interpreter that has TRL).
 """
 
 import argparse
@@ -13,11 +13,12 @@ import json
 import os
 import platform
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,17 +31,19 @@ from benchmarks.device.records import FULL, TINY, Clock, Record
 
 SECONDS = 350  # of all sections together
 GRACE = 10  # seconds beyond its limit after which a section's process is killed
-SECTIONS = (
-    "correctness",
-    "ceilings",
-    "training",
-    "training_large",
-    "determinism",
-    "peers",
-    "sampling",
-    "profile",
-    "counts",
-)
+# seconds that a section may take; later ones get less if the time of all is short
+SECTIONS = {
+    "correctness": 45.0,
+    "ceilings": 10.0,
+    "training": 95.0,
+    "training_large": 50.0,
+    "determinism": 30.0,
+    "peers": 55.0,
+    "sampling": 40.0,
+    "profile": 20.0,
+    "vllm": 90.0,
+    "counts": 200.0,
+}
 PACKAGES = (
     "torch",
     "transformers",
@@ -104,16 +107,23 @@ def run(out: Path, sections: Iterable[str], *, tiny: bool, seconds: float, proce
     with (out / "gpu.jsonl").open("w", encoding="utf-8") as lines:
         names = ["machine", *sections]
         source = _in_processes(names, tiny=tiny, clock=clock) if processes else _here(names, tiny, clock)
-        for record in source:
-            records.append(record)
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-            lines.flush()
-            print(summary(record), file=sys.stderr, flush=True)
-    with (out / "gpu.txt").open("w", encoding="utf-8") as text:
+        try:
+            for record in source:
+                records.append(record)
+                lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+                lines.flush()
+                print(summary(record), file=sys.stderr, flush=True)
+        finally:
+            source.close()
+            _write_tables(out / "gpu.txt", records)
+    return records
+
+
+def _write_tables(path: Path, records: list[Record]) -> None:
+    with path.open("w", encoding="utf-8") as text:
         for console in (Console(width=200, file=text), Console(width=200)):
             for table in tables(records):
                 console.print(table)
-    return records
 
 
 def machine() -> Record:
@@ -139,7 +149,7 @@ def machine() -> Record:
     }
 
 
-def _here(sections: Iterable[str], tiny: bool, clock: Clock) -> Iterator[Record]:
+def _here(sections: Iterable[str], tiny: bool, clock: Clock) -> Generator[Record]:
     for name in sections:
         yield from section(name, tiny=tiny, seconds=clock.left())
 
@@ -153,9 +163,9 @@ def section(name: str, *, tiny: bool, seconds: float) -> Iterator[Record]:
     if name == "machine":
         yield machine()
         return
-    function, limit = sections.SECTIONS[name]
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    yield from function(TINY if tiny else FULL, device, Clock.after(min(limit, seconds)))
+    clock = Clock.after(min(SECTIONS[name], seconds))
+    yield from sections.SECTIONS[name](TINY if tiny else FULL, device, clock)
 
 
 def command(name: str, *, tiny: bool) -> list[str]:
@@ -164,12 +174,19 @@ def command(name: str, *, tiny: bool) -> list[str]:
 
 
 class Worker:
-    """The process of a section; it imports its libraries at once and starts to measure on `begin`."""
+    """The process of a section; it imports its libraries at once and starts to measure on `records`.
+
+    It is killed together with the processes that it has started, which else keep the GPU and its output open.
+    """
 
     def __init__(self, name: str, *, tiny: bool) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            command(name, tiny=tiny), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command(name, tiny=tiny),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self.lines: queue.Queue[str | None] = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -189,9 +206,9 @@ class Worker:
             self.process.stdin.write(f"{seconds}\n")
             self.process.stdin.flush()
             while (line := self.lines.get(timeout=max(0.1, end - time.monotonic()))) is not None:
-                yield json.loads(line)
+                yield self._record(line)
         except queue.Empty:
-            self.process.kill()
+            self.kill()
             yield {"section": self.name, "name": "process", "error": f"killed after {seconds + GRACE:.0f} s"}
             return
         except BrokenPipeError:  # it has ended before it began; its status says why
@@ -200,9 +217,20 @@ class Worker:
         if status:
             yield {"section": self.name, "name": "process", "error": f"ended with status {status}"}
 
+    def _record(self, line: str) -> Record:
+        try:
+            record: Record = json.loads(line)
+        except ValueError:  # a process that ends while it writes
+            return {"section": self.name, "name": "process", "error": f"unreadable record: {line.strip()[:200]}"}
+        return record
+
+    def kill(self) -> None:
+        """End the process and those that it has started."""
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        self.kill()
         self.process.wait()
         self.reader.join()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -211,7 +239,7 @@ class Worker:
                 pipe.close()
 
 
-def _in_processes(sections: Iterable[str], *, tiny: bool, clock: Clock) -> Iterator[Record]:
+def _in_processes(sections: Iterable[str], *, tiny: bool, clock: Clock) -> Generator[Record]:
     """Sections one after the other; each process imports its libraries while the section before it runs."""
     names = list(sections)
     workers = {names[0]: Worker(names[0], tiny=tiny)} if names else {}
@@ -222,7 +250,8 @@ def _in_processes(sections: Iterable[str], *, tiny: bool, clock: Clock) -> Itera
             if clock.left() <= 0:
                 yield {"section": name, "name": "section", "skipped": "no time left"}
             else:
-                yield from workers[name].records(seconds=clock.left())
+                left = clock.left()
+                yield from workers[name].records(seconds=min(left, SECTIONS.get(name, left)))
             workers.pop(name).close()
     finally:
         for worker in workers.values():
@@ -231,13 +260,22 @@ def _in_processes(sections: Iterable[str], *, tiny: bool, clock: Clock) -> Itera
 
 def work(name: str, *, tiny: bool) -> None:
     """The process of a section: wait for the seconds that it may take, then print a record a line."""
-    from benchmarks.device import sections  # noqa: F401 - imported before the wait, which it would else prolong
+    # the records have a file of their own; what libraries and processes that they start print goes to standard error
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as reports:
+        os.dup2(2, 1)
+        from benchmarks.device import sections  # noqa: F401 - imported before the wait, which it would else prolong
 
-    reports, sys.stdout = sys.stdout, sys.stderr  # separates the records from what libraries print
-    line = sys.stdin.readline()
-    if line:
-        for record in section(name, tiny=tiny, seconds=float(line)):
-            print(json.dumps(record, ensure_ascii=False), file=reports, flush=True)
+        line = sys.stdin.readline()
+        if line:
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            for record in section(name, tiny=tiny, seconds=float(line)):
+                print(json.dumps(record, ensure_ascii=False), file=reports, flush=True)
+
+
+def _end_with_parent() -> None:
+    """End this process and those that it has started once the parent has ended, whose signals do not reach them."""
+    os.read(0, 1)  # b"" at the end; without the lock of sys.stdin, which a thread may not hold when Python ends
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def summary(record: Record) -> str:
@@ -279,7 +317,7 @@ def tables(records: Iterable[Record]) -> Iterator[Table]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Correctness and speed of training and sampling on one GPU.")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu.jsonl and gpu.txt")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
     parser.add_argument("--tiny", action="store_true", help="small models")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="limit of all sections together")
     parser.add_argument("--worker", choices=("machine", *SECTIONS), help=argparse.SUPPRESS)
@@ -293,6 +331,7 @@ def main() -> None:
         sys.exit(
             "error: no CUDA device; use a machine with a GPU, --tiny to run small models on this CPU, or --only counts"
         )
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # writes the table and ends the processes
     run(options.out, options.only, tiny=options.tiny, seconds=options.seconds)
 
 

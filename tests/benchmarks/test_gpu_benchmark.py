@@ -1,6 +1,9 @@
 """The GPU benchmark runs whole on a CPU with tiny models, and reports failures as data."""
 
+import io
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -24,6 +27,9 @@ SCRIPTS = {
     "dies": f"input(); print('''{RECORD}''', flush=True); import os; os._exit(3)",
     "hangs": "input(); import time; time.sleep(900)",
     "never starts": "raise SystemExit(4)",
+    "leaves a process": f"""input(); import subprocess, sys; print('{RECORD}', flush=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])""",
+    "is cut off": """input(); print('{"section": "x", "na', end="")""",
 }
 
 
@@ -60,6 +66,7 @@ def test_all_sections_run_on_a_cpu(tmp_path, monkeypatch, capsys):
         "peers",
         "sampling",
         "profile",
+        "vllm",
     }
     assert len(by_name["profile", "top"]["rows"]) == 15
     assert sum(row["share"] for row in by_name["profile", "top"]["rows"]) <= 1.001
@@ -85,6 +92,75 @@ def test_a_process_that_fails_or_hangs_is_a_record_and_the_rest_goes_on(tmp_path
         {"section": "hangs", "name": "process", "error": "killed after 3 s"},
         json.loads(RECORD),
     ]
+
+
+def test_a_section_is_killed_after_its_own_limit_and_the_next_keep_their_time(monkeypatch):
+    monkeypatch.setattr(gpu, "GRACE", 1)
+    monkeypatch.setattr(gpu, "SECTIONS", {"hangs": 1.0, "good": 20.0})
+    monkeypatch.setattr(gpu, "command", lambda name, *, tiny: [sys.executable, "-c", SCRIPTS[name]])
+    records = list(gpu._in_processes(["hangs", "good"], tiny=True, clock=Clock.after(50)))
+    assert records == [{"section": "hangs", "name": "process", "error": "killed after 2 s"}, json.loads(RECORD)]
+
+
+def test_processes_that_a_section_leaves_and_lines_that_it_cuts_off_do_not_stop_the_rest(monkeypatch):
+    monkeypatch.setattr(gpu, "GRACE", 1)
+    monkeypatch.setattr(gpu, "SECTIONS", {"leaves a process": 1.0})
+    monkeypatch.setattr(gpu, "command", lambda name, *, tiny: [sys.executable, "-c", SCRIPTS[name]])
+    start = time.monotonic()
+    records = list(gpu._in_processes(["leaves a process", "is cut off", "good"], tiny=True, clock=Clock.after(30)))
+    assert time.monotonic() - start < 20  # the process would keep the pipe open for 60
+    assert records == [
+        json.loads(RECORD),
+        {"section": "leaves a process", "name": "process", "error": "killed after 2 s"},
+        {"section": "is cut off", "name": "process", "error": 'unreadable record: {"section": "x", "na'},
+        json.loads(RECORD),
+    ]
+
+
+def test_records_are_apart_from_what_libraries_and_processes_print(tmp_path, monkeypatch):
+    def section(name, *, tiny, seconds):
+        os.system("echo printed by a process")
+        print("printed by a library")
+        yield json.loads(RECORD) | {"seconds": seconds}
+
+    monkeypatch.setattr(gpu, "section", section)
+    monkeypatch.setattr(gpu, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("5\n"))
+    before = os.dup(1)
+    try:
+        with (tmp_path / "output").open("wb") as output:
+            os.dup2(output.fileno(), 1)
+        gpu.work("good", tiny=True)
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+    lines = (tmp_path / "output").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [json.loads(RECORD) | {"seconds": 5.0}]
+
+
+def test_a_section_ends_with_its_parent():
+    code = "from benchmarks.gpu import _end_with_parent; _end_with_parent()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+    process.stdin.close()
+    assert process.wait(timeout=60) == -9
+
+
+def test_a_stop_signal_leaves_the_table_of_the_records_so_far(tmp_path, monkeypatch):
+    def stopped(*_):
+        yield json.loads(RECORD)
+        sys.exit(143)
+
+    monkeypatch.setattr(gpu, "_here", stopped)
+    with pytest.raises(SystemExit):
+        gpu.run(tmp_path, ["x"], tiny=True, seconds=10, processes=False)
+    assert (tmp_path / "gpu.jsonl").read_text() == RECORD + "\n"
+    assert " y " in (tmp_path / "gpu.txt").read_text()
+
+
+def test_each_section_has_a_limit_and_a_function():
+    assert list(gpu.SECTIONS) == list(sections.SECTIONS)
+    # those without a package that is not installed by default fit into the time of all
+    assert sum(limit for name, limit in gpu.SECTIONS.items() if name not in ("vllm", "counts")) <= gpu.SECONDS
 
 
 def test_without_time_left_sections_are_skipped(monkeypatch):
