@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from lima.config.sections import Characters, Filter
-from lima.curation.decisions import Outcome
+from lima.curation.decisions import REASONS, Outcome
 from lima.curation.filters import FilterResults
 from lima.display import visible, visible_line
 from lima.inspection import SCORES, min_response_score, with_min_response_score
@@ -183,7 +183,10 @@ def render(preview: Preview, chosen: Thresholds) -> str:
 def _explanation(preview: Preview) -> Iterator[str]:
     """Why a dump gives no example."""
     if preview.dropped:
-        yield f"  dropped at the most lenient thresholds: {_most_frequent(preview.dropped)}"
+        yield "  dropped at the most lenient thresholds:"
+        for reason, count in list(preview.dropped.items())[:SHOWN]:
+            meaning = REASONS.get(reason, "").partition(" [")[0]  # without the detail of a dropped row
+            yield f"    {count:,} {reason}" + (f": {meaning}" if meaning else "")
     if preview.other_subreddits:
         most = next(iter(preview.other_subreddits))
         yield f"  subreddits that are not selected: {_most_frequent(preview.other_subreddits)}"

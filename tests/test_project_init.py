@@ -109,7 +109,7 @@ def test_a_dump_of_another_subreddit_is_an_error_that_names_the_option(tmp_path)
     with pytest.raises(InitError) as caught:
         project_init.plan(project_init.preview([dump], PARAMS.filter, limit=None), PROPOSED)
     text = str(caught.value)
-    assert "dropped at the most lenient thresholds: other_subreddit 4\n" in text
+    assert "dropped at the most lenient thresholds:\n    4 other_subreddit: from a subreddit" in text
     assert "subreddits that are not selected: Homebrew 4\n" in text and "--subreddit Homebrew\n" in text
 
 
@@ -131,7 +131,7 @@ def test_a_selected_subreddit_gives_examples_and_is_written(tmp_path):
 def test_submissions_without_comments_are_an_error_that_asks_for_them(tmp_path):
     dump = reddit_dump(tmp_path / "homebrew.jsonl", comments=False)
     settings = project_init.with_subreddits(PARAMS.filter, ["Homebrew"])
-    with pytest.raises(InitError, match=r"no_answer 4\n  an example is a submission with a comment: name a folder"):
+    with pytest.raises(InitError, match=r"4 no_answer: no response\n  an example is a submission with"):
         project_init.plan(project_init.preview([dump], settings, limit=None), PROPOSED)
 
 
