@@ -104,7 +104,7 @@ def test_a_killed_workers_job_is_done_again_and_no_other_on_two_nodes(ray, tmp_p
 def test_scrape_gives_the_same_bytes_on_two_nodes_with_a_worker_killed_in_the_middle(ray, tmp_path):
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-        checkout(tmp_path / name, sites=6, kilobytes=1500, workers=1)
+        checkout(tmp_path / name, sites=6, kilobytes=100, workers=1)
     assert finish(scrape(tmp_path / "here"))[0] == 0
     hold(tmp_path / "there", 2)
     process = scrape(tmp_path / "there", env=ray)

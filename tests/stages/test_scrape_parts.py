@@ -12,17 +12,17 @@ from stages.generated_sites import DUMPS, KEPT, OUT, SOURCE, checkout, finish, h
 
 from lima.stages import scrape as stage
 
-SITES = 30
+SITES = 10
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> dict[str, bytes]:
     """What one process that nobody disturbs makes of the sites."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    checkout(folder, sites=SITES, kilobytes=300, workers=1)
+    checkout(folder, sites=SITES, kilobytes=100, workers=1)
     status, out, err = finish(scrape(folder))
     assert status == 0, err
-    assert out.startswith(f"{SOURCE}: ") and out.endswith(" candidates, 30 bad rows\n")
+    assert out.startswith(f"{SOURCE}: ") and out.endswith(f" candidates, {SITES} bad rows\n")
     assert not (folder / KEPT).exists()  # once the result is there, nothing is kept beside it
     return result(folder)
 
@@ -38,21 +38,21 @@ def until_kept(folder: Path, process: subprocess.Popen[str], parts: int) -> None
 
 
 def test_the_result_is_the_same_bytes_whatever_the_number_of_workers(tmp_path, undisturbed):
-    checkout(tmp_path, sites=SITES, kilobytes=300, workers=3)
+    checkout(tmp_path, sites=SITES, kilobytes=100, workers=3)
     assert finish(scrape(tmp_path))[0] == 0
     assert result(tmp_path) == undisturbed
 
 
 def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_same_bytes(tmp_path, undisturbed):
-    checkout(tmp_path, sites=SITES, kilobytes=300, workers=2)
-    hold(tmp_path, SITES // 2)
+    checkout(tmp_path, sites=SITES, kilobytes=100, workers=2)
+    hold(tmp_path, 2)
     first = scrape(tmp_path)
     until_kept(tmp_path, first, 2)
     first.kill()  # its workers end by themselves
     first.communicate()
     after_first = kept(tmp_path)
     assert 2 <= len(after_first) < SITES
-    hold(tmp_path, SITES - 5)
+    hold(tmp_path, len(after_first) + 2)
     second = scrape(tmp_path)
     until_kept(tmp_path, second, len(after_first) + 2)
     os.killpg(second.pid, signal.SIGKILL)  # all of them at once
@@ -73,7 +73,7 @@ def test_killed_twice_it_reads_only_what_was_not_finished_and_the_result_is_the_
 @pytest.mark.parametrize("begun", [False, True])
 def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, begun):
     """A terminal sends SIGINT to the whole process group, workers included."""
-    checkout(tmp_path, sites=SITES, kilobytes=300, workers=workers)
+    checkout(tmp_path, sites=SITES, kilobytes=100, workers=workers)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     hold(tmp_path, SITES // 2)
@@ -96,8 +96,8 @@ def test_ctrl_c_leaves_no_temporary_folder_and_no_traceback(tmp_path, workers, b
 
 
 def test_a_killed_workers_part_is_read_again_and_the_result_is_the_same_bytes(tmp_path, undisturbed):
-    checkout(tmp_path, sites=SITES, kilobytes=300, workers=2)
-    hold(tmp_path, SITES // 2)
+    checkout(tmp_path, sites=SITES, kilobytes=100, workers=2)
+    hold(tmp_path, 4)
     process = scrape(tmp_path)
     until_kept(tmp_path, process, 2)
     before = kept(tmp_path)
@@ -113,8 +113,8 @@ def test_a_killed_workers_part_is_read_again_and_the_result_is_the_same_bytes(tm
 
 @pytest.fixture
 def sites(tmp_path, monkeypatch) -> Path:
-    """A checkout in this process, with six small sites."""
-    checkout(tmp_path, sites=6, kilobytes=300, workers=2)
+    """A checkout for this process, with six small sites; without the start of other workers."""
+    checkout(tmp_path, sites=6, kilobytes=300, workers=1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return tmp_path
