@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -21,7 +22,7 @@ from ruamel.yaml import YAML
 
 from flows.checkout import RUN_ID
 from flows.supervise import INTERVAL
-from lima import dvc_files
+from lima import dvc_files, locks, storage
 
 T = TypeVar("T")
 State = Literal["running", "done", "unchanged", "restored", "failed", "skipped"]
@@ -48,11 +49,29 @@ def stages(path: Path = Path("dvc.yaml")) -> list[str]:
 
 def commit(stage: str) -> None:
     """Record the current outputs of a stage as the result of its current inputs (`dvc commit`)."""
-    done = subprocess.run(  # noqa: S603 - fixed words and a stage's name out of params.yaml, no shell
-        [sys.executable, "-m", "dvc", "commit", "--force", stage], capture_output=True, text=True
-    )
+    with checkout_lock():
+        done = subprocess.run(  # noqa: S603 - fixed words and a stage's name out of params.yaml, no shell
+            [sys.executable, "-m", "dvc", "commit", "--force", stage], capture_output=True, text=True
+        )
     if done.returncode:
         raise StageFailed(f"dvc commit {stage} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def checkout_lock() -> Iterator[None]:
+    """Hold the lock of this checkout, in which one DVC command runs at a time; wait while another flow run holds it."""
+    reported = False
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(storage.exclusive("dvc"))
+                break
+            except locks.FolderInUse:
+                if not reported and (holder := locks.holder(storage.WORK / "locks/dvc.lock")):
+                    get_run_logger().warning("this checkout is in use, waiting until its DVC command ends: %s", holder)
+                    reported = True
+                time.sleep(INTERVAL)
+        yield
 
 
 def end_with_worker() -> None:
@@ -82,13 +101,16 @@ def output(*arguments: str) -> Iterator[str]:
     # a worker started outside of the activated environment must find the environment's programs too
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     last: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(  # noqa: S603 - fixed words and names out of dvc.yaml and params.yaml, no shell
-        supervised([sys.executable, "-m", "dvc", *arguments]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PATH": programs},
-    ) as process:
+    with (
+        checkout_lock(),
+        subprocess.Popen(  # noqa: S603 - fixed words and names out of dvc.yaml and params.yaml, no shell
+            supervised([sys.executable, "-m", "dvc", *arguments]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PATH": programs},
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -156,7 +178,9 @@ def repro(*arguments: str) -> dict[str, State]:
         StageFailed: `dvc repro` failed. With `--keep-going`, failed stages are returned instead.
     """
     logger = get_run_logger()
-    for path in dvc_files.repair():  # cut when a worker was killed
+    with checkout_lock():
+        moved = dvc_files.repair()  # cut when a worker was killed
+    for path in moved:
         logger.warning("invalid: %s, moved to %s; DVC restores finished stages from its cache", path, dvc_files.ASIDE)
     states: dict[str, State] = {}
     waiting: dict[str, Future[State]] = {}

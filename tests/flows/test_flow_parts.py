@@ -116,6 +116,29 @@ def test_a_dvc_that_ends_for_another_reason_is_an_error_even_with_keep_going(sho
         dvc_commands.repro("--keep-going")
 
 
+def test_a_flow_run_waits_for_the_dvc_command_of_another_in_its_checkout(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    program = [sys.executable, str(Path(__file__).parents[1] / "holding.py"), "dvc", ""]
+    other = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr(dvc_commands, "get_run_logger", lambda: logging.getLogger("flow"))
+    monkeypatch.setattr(dvc_commands.time, "sleep", lambda seconds: other.communicate())  # the other command ends
+    ended = []
+
+    def command(words):
+        ended.append(other.poll() == 0)
+        return [sys.executable, "-c", "print('reproduced')"]
+
+    monkeypatch.setattr(dvc_commands, "supervised", command)
+    try:
+        assert other.stdout.readline() == "held\n"
+        assert list(dvc_commands.output("repro")) == ["reproduced"]
+        assert ended == [True]
+    finally:
+        other.kill()
+        other.wait()
+    assert f"this checkout is in use, waiting until its DVC command ends: process {other.pid} since" in caplog.text
+
+
 def git(folder: Path, *words: str) -> str:
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     return subprocess.run(
