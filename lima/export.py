@@ -97,11 +97,12 @@ def export(params: Params, arm: str, out: Path, *, base_license: str | None) -> 
     )
     out.mkdir(parents=True, exist_ok=True)
     with storage.report_disk_full(out):
-        shutil.copytree(checkpoint.checkpoint, out / "model")
+        # without file modes: DVC's cache is read-only
+        shutil.copytree(checkpoint.checkpoint, out / "model", copy_function=shutil.copyfile)
         (out / "model" / "README.md").write_text(model_card(exported), encoding="utf-8")
         (out / "dataset").mkdir()
         for name in ("train.jsonl", "held_out.jsonl", "attribution.csv"):
-            shutil.copy(mixed / name, out / "dataset" / name)
+            shutil.copyfile(mixed / name, out / "dataset" / name)
         (out / "dataset" / "README.md").write_text(dataset_card(exported), encoding="utf-8")
     return (
         f"{out}/model: epoch {checkpoint.epoch} of {arm}; {out}/dataset: {len(exported.train)} training and "

@@ -51,6 +51,14 @@ def front_matter(path: Path) -> dict[str, object]:
     return YAML(typ="safe").load(path.read_text().split("---\n")[1])
 
 
+def test_exported_files_are_writable_though_those_of_dvc_are_not(params):
+    for path in Path("data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+    export.export(params, "lima", Path("out"), base_license="MIT")
+    assert [path for path in Path("out").rglob("*") if not path.stat().st_mode & 0o200] == []
+
+
 def test_the_model_folder_loads_and_its_card_states_data_recipe_licenses_and_figures(params):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
