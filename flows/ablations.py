@@ -94,9 +94,19 @@ def validate(arms: Iterable[str]) -> None:
 
 
 def push(*addresses: str) -> None:
-    """Share results and the run cache by the DVC remote; both are needed, so that no other clone repeats a stage."""
-    for words in (("push", *addresses), ("push", "--run-cache", *addresses)):
-        dvc_commands.repeated(partial(dvc_commands.log, *words))
+    """Share results and the run cache by the DVC remote; both are needed, so that no other clone repeats a stage.
+
+    Raises:
+        StageFailed: the remote cannot be written.
+    """
+    try:
+        for words in (("push", *addresses), ("push", "--run-cache", *addresses)):
+            dvc_commands.repeated(partial(dvc_commands.log, *words))
+    except dvc_commands.StageFailed as error:
+        raise dvc_commands.StageFailed(
+            f"results are not shared: {error}\ncorrect the address, permissions or free space of the DVC remote and "
+            "start the flow again; finished stages stay in this checkout"
+        ) from error
 
 
 def run_arms(params: Params, arms: Iterable[str]) -> list[str]:

@@ -268,6 +268,17 @@ def test_an_arm_that_fails_stops_no_other(params, monkeypatch):
     assert calls[1] == ("--keep-going", "train@unfiltered", "select@unfiltered", "sample@unfiltered")
 
 
+def test_a_remote_that_cannot_be_written_is_an_error_with_what_to_do(monkeypatch):
+    def log(*arguments):
+        raise dvc_commands.StageFailed("ERROR: [Errno 28] No space left on device: '/store'")
+
+    monkeypatch.setattr(dvc_commands, "log", log)
+    with pytest.raises(
+        dvc_commands.StageFailed, match=r"(?s)not shared: .*'/store'.*free space .* start the flow again"
+    ):
+        ablations.push("train@lima")
+
+
 def test_a_failed_validation_names_the_rows(params, monkeypatch):
     rows = tuple(f"reddit/{n}" for n in range(12))
     failure = FailedExpectation(split="train", says="ids are unique", observed="12 rows", ids=rows)
