@@ -316,8 +316,10 @@ def train_step(
         group["lr"] = step.lr
     rank, ranks = accelerator.process_index, accelerator.num_processes
     micro_batches = micro_batches_of_rank(step.parts, rank=rank, ranks=ranks)
-    # (summed loss, number of requests to stop and to save)
-    totals = torch.tensor([0.0, *map(float, requests)], dtype=torch.float64, device=accelerator.device)
+    # (summed loss, number of requests to stop and to save); filled on the device, since a copy to it would wait
+    totals = torch.zeros(1 + len(requests), dtype=torch.float64, device=accelerator.device)
+    for place, requested in enumerate(requests, start=1):
+        totals[place].fill_(float(requested))
     batches = packed_ahead([part for part, _ in micro_batches], accelerator.device)
     for index, (batch, (_, weight)) in enumerate(zip(batches, micro_batches, strict=True)):
         accelerator.sync_gradients = index == len(micro_batches) - 1

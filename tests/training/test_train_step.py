@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lima.records import EpochMetrics
-from lima.training import packing, tokenization
+from lima.training import packing, tokenization, trainer
 from lima.training.trainer import Requests, StepBatch, train_step
 
 
@@ -66,6 +66,33 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, operation, _, args=(), kwargs=None):
         self.count += operation.name() in ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
         return operation(*args, **(kwargs or {}))
+
+
+class Copies(TorchDispatchMode):
+    """Counts tensors that are made from Python's numbers, each of which is copied to a GPU and waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, _, args=(), kwargs=None):
+        self.count += operation.name() == "aten::lift_fresh"
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("requests", [Requests(), Requests(stop=True), Requests(save=True)])
+def test_a_step_copies_only_its_batches_to_the_device(tmp_path, monkeypatch, requests):
+    recipe = small.recipe()
+    model, _, _, encoded = small.start(tmp_path, recipe)
+    accelerator = small.accelerator(recipe)
+    loss_model, optimizer = trainer.prepare(model, recipe, accelerator)
+    step = StepBatch([encoded[:2], encoded[2:4]], 0, lr=0.001)
+    batches = [packing.pack(part) for part in step.parts]
+    monkeypatch.setattr(trainer, "packed_ahead", lambda parts, device: iter(batches))
+    with Copies() as copies:
+        result = train_step(step, loss_model, optimizer, accelerator, recipe, requests)
+    assert copies.count == 0
+    assert result.requests == requests
 
 
 def test_a_step_waits_for_the_device_once(tmp_path, monkeypatch):
