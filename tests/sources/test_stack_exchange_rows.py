@@ -44,6 +44,17 @@ def scan(folder: Path, raw: bytes, layout: rows.Layout = rows.POSTS) -> list[row
         return list(rows.scan(Table("t", file), layout))
 
 
+@pytest.mark.parametrize("end", [b"</posts>", b"</posts>\n<!-- later -->\n", b"</posts >\r\n"])
+def test_a_table_without_its_end_tag_is_reported_as_truncated(tmp_path, caplog, end):
+    body = "\n".join(["<posts>", *some()]).encode() + b"\n"
+    whole = scan(tmp_path, body + end)
+    assert not caplog.records and len(whole) == 3
+    assert scan(tmp_path, body) == whole
+    assert [record.getMessage() for record in caplog.records] == [
+        "t is truncated: it has no end tag, such as </posts>, so later rows are missing; download it again"
+    ]
+
+
 def some(*more: str) -> list[str]:
     return [question(1, Body="<p>a > b</p>", OwnerUserId=7), answer(2, 1, 5), answer(3, 1, 9), *more]
 

@@ -5,6 +5,7 @@ other layout are found by a tokenizer and parsed by lxml. A row is parsed on its
 a custom entity is an error of its row.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -35,6 +36,8 @@ TOKEN = re.compile(
 )
 CLOSING = {b"<!--": re.compile(rb"-->"), b"<?": re.compile(rb"\?>")}
 MALFORMED_END = re.compile(rb"\n|<row\b|</?(?:posts|users|comments)\b|<!|<\?")
+END_TAG = re.compile(rb"</(?:posts|users|comments)\s*+>\s*+(?:<!--.*?-->\s*+)*+\Z", re.DOTALL)
+TAIL = 1 << 12  # bytes at the end of a table in which its end tag is searched
 LONG_ROW_END = re.compile(rb"[\n<]")
 # parts of a layout
 VALUE = rb'[^"]*+'  # several times as fast as `[^"<]*+`, so that `<` is searched apart
@@ -140,9 +143,12 @@ class _Buffer:
 def scan(table: Table, layout: Layout) -> Iterator[Columns | BadRow]:
     """All rows of a table, and malformed text between them. Memory is bounded for rows of any size.
 
+    A table without its end tag is read to its end, with a warning.
+
     Raises:
         DumpError: The table ends within a comment.
     """
+    _warn_if_truncated(table)
     table.file.seek(0)
     with tqdm(total=table.size, unit="B", unit_scale=True, disable=None, desc=visible_line(table.shown)) as bar:
         buffer = _Buffer(table, bar)
@@ -150,6 +156,14 @@ def scan(table: Table, layout: Layout) -> Iterator[Columns | BadRow]:
             yield from _regular_rows(buffer, layout)
             if buffer.at < len(buffer.data):
                 yield from _irregular(buffer, layout, table.shown)
+
+
+def _warn_if_truncated(table: Table) -> None:
+    if table.size and not END_TAG.search(table.read(max(0, table.size - TAIL), TAIL)):
+        logging.getLogger(__name__).warning(
+            "%s is truncated: it has no end tag, such as </posts>, so later rows are missing; download it again",
+            visible_line(table.shown),
+        )
 
 
 def _regular_rows(buffer: _Buffer, layout: Layout) -> Iterator[Columns | BadRow]:
