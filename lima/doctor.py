@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigError
@@ -32,6 +33,7 @@ MIN_MEMORY = 5e9  # bytes available: training the laptop's model was measured at
 BUSY_SHARE = 0.5  # load per core, without this process, from which runs are visibly slower
 CONNECT_SECONDS = 2.0  # to reach a server
 PROC = Path("/proc")
+PREFECT = Path("prefect.toml")  # address of the server of `make ui`
 COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "problem": "\x1b[31m"}
 
 
@@ -199,9 +201,16 @@ def package(link: Path) -> list[Finding]:
 
 
 def servers(environment: Mapping[str, str]) -> list[Finding]:
-    """Connect to the servers that variables name. Runs work without them."""
-    names = (("MLflow", "MLFLOW_TRACKING_URI"), ("Prefect", "PREFECT_API_URL"))
-    return [_server(name, variable, environment.get(variable, "")) for name, variable in names]
+    """Connect to the servers that variables or prefect.toml name. Runs work without them."""
+    mlflow, prefect = "MLFLOW_TRACKING_URI", "PREFECT_API_URL"
+    address = environment.get(prefect, "")
+    try:
+        if not address and PREFECT.is_file():
+            address = str(tomllib.loads(PREFECT.read_text(encoding="utf-8")).get("api", {}).get("url", ""))
+        finding = _server("Prefect", prefect, address)
+    except tomllib.TOMLDecodeError as error:
+        finding = Finding("problem", "Prefect", f"{PREFECT} is not valid TOML: {error}; correct or delete it")
+    return [_server("MLflow", mlflow, environment.get(mlflow, "")), finding]
 
 
 def _server(name: str, variable: str, url: str) -> Finding:

@@ -86,6 +86,17 @@ def test_a_server_that_does_not_answer_is_a_note():
     assert mlflow.state == "note" and "unset MLFLOW_TRACKING_URI" in mlflow.text and "secret" not in mlflow.text
 
 
+def test_the_server_of_make_ui_is_found_in_prefect_toml(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctor.servers({})[1].text == "no server; PREFECT_API_URL is not set"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        Path("prefect.toml").write_text(f'[api]\nurl = "http://{address}/api"\n')
+        assert doctor.servers({})[1] == Finding("ok", "Prefect", f"{address} is reachable")
+    Path("prefect.toml").write_text("[api")
+    assert doctor.servers({})[1].text.startswith("prefect.toml is not valid TOML: ")
+
+
 def test_a_link_to_a_package_that_does_not_exist_is_a_problem(tmp_path):
     link = tmp_path / "lima"
     [missing] = doctor.package(link)
