@@ -225,6 +225,12 @@ def _unlike_data(p: Params, results: Results, lengths: Mapping[str, list[int]]) 
                 f"That only the kind of data makes the difference in {name}.",
                 f"The amounts of data also differ: {' and '.join(amounts)}, prompts and responses together.",
             )
+        sources = {arm: sorted({example.provenance.source for example in results.arms[arm].train}) for arm in arms}
+        if len({p.arms[arm].pool for arm in arms}) > 1 and len(set(map(tuple, sources.values()))) > 1:
+            listed = [f"{arm} has {', '.join(names)}" for arm, names in sources.items()]
+            yield Caveat(
+                f"That filtering makes the difference in {name}.", f"The sources also differ: {'; '.join(listed)}."
+            )
 
 
 def _recorded(p: Params) -> Iterator[Caveat]:

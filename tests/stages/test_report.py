@@ -269,6 +269,17 @@ def test_a_pretrained_base_and_a_real_judge_earn_no_caveat_about_either(here):
     assert "That any contestant answers better than another." not in claims
 
 
+def test_filtering_is_not_the_only_difference_of_arms_from_other_sources(here):
+    p = finished_run.build()
+    found = results.read(p)
+    claim = "That filtering makes the difference in lima-unfiltered."
+    assert "The sources also differ: lima has " in claims_of(p, found)[claim]
+    for arm in ("lima", "unfiltered"):
+        train = found.arms[arm].train
+        train[:] = [example for example in train if example.provenance.source == "wikihow"]
+    assert claim not in claims_of(p, found)
+
+
 def test_the_settings_show_no_credentials_of_a_url(here):
     served = {"kind": "endpoint", "url": "https://ann:pa55w0rd@host/v1?api_key=k3y", "model": "m", "key_variable": ""}
     panels = finished_run.settings()["panels"] | {"others": {"other": served | {"max_tokens": 9}}}
@@ -304,8 +315,8 @@ def test_a_worthless_annotator_has_no_net_in_page_metrics_plots_or_run(here, out
     assert "net.lima-unfiltered.judge" in of_lima
 
 
-def claims_of(p):
-    found = results.read(p)
+def claims_of(p, found=None):
+    found = found or results.read(p)
     measured = metrics.preferences(found.judgments, p.report)
     return dict(caveats.caveats(p, found, measured, {arm: [1] for arm in p.arms}))
 
