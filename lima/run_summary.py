@@ -37,7 +37,7 @@ def summarize(params: Params, *, seconds: int | None = None) -> str:
         "answers": list(answers(params)),
         "comparisons": list(comparisons(params, metrics["evaluations"])),
         "files": list(files(params)),
-        "cost": list(cost(seconds)),
+        "disk" if seconds is None else "time, disk": [used(seconds)],
         "next": list(next_steps(params)),
     }
     return "\n".join(f"{title:13}{line}" for name, lines in sections.items() for title, line in _titled(name, lines))
@@ -93,10 +93,10 @@ def files(params: Params) -> Iterator[str]:
     yield f"{storage.result_dir('mix')}/ARM/train.jsonl, {storage.result_dir('select')}/ARM/  (training sets, models)"
 
 
-def cost(seconds: int | None) -> Iterator[str]:
+def used(seconds: int | None) -> str:
     sizes = {name: size(Path(name)) for name in MEASURED if Path(name).exists()}
     shown = f"{sum(sizes.values()) / 1e6:,.0f} MB in {', '.join(f'{name}/' for name in sizes)}"
-    yield shown if seconds is None else f"{duration(seconds)}, {shown}"
+    return shown if seconds is None else f"{duration(seconds)}, {shown}"
 
 
 def size(folder: Path) -> int:

@@ -37,7 +37,7 @@ def test_the_summary_names_models_comparisons_files_and_next_commands(params):
     assert judged == ["lima-base", "lima-unfiltered"]
     assert not any("always-tie" in line for line in lines)  # a baseline: no conclusion rests on it
     assert any("reports/report.html" in line for line in lines)
-    assert any(line.startswith("cost         1 min 1 s, ") for line in lines)
+    assert any(line.startswith("time, disk   1 min 1 s, ") for line in lines)
     assert any("lima chat lima base " in line for line in lines)
     assert not any("make ui" in line for line in lines)  # a project of `lima init` has no Makefile
 
