@@ -131,7 +131,7 @@ def hashed(token: str) -> str:
 
 def now() -> str:
     """The current time as ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Store:

@@ -8,7 +8,7 @@ from sample_study import NAMES, PLAIN, evaluation, judge, question, study
 from lima import jsonl
 from lima.annotation.comprehension import CASES
 from lima.annotation.questions import CONTROLS, Question
-from lima.annotation.store import Conflict, Store, StudyError
+from lima.annotation.store import Conflict, Store, StudyError, now
 from lima.annotation.study import Study, read_annotations, write_annotations
 from lima.evaluation.tasks import TASKS
 from lima.records import Annotation
@@ -145,6 +145,11 @@ def test_every_task_accepts_its_values_and_no_other(tmp_path, task):
         judge(s, ann, s.next(ann, items)[0], value)
     recorded = [record.value for record in s.annotations(items.name)]
     assert recorded == list(CONTROLS[task].values()) if task != "pairwise" else len(recorded) == 3
+
+
+def test_times_of_judgments_order_those_of_one_millisecond():
+    times = [now() for _ in range(1000)]
+    assert times == sorted(times) and len(set(times)) > 100
 
 
 def test_people_and_models_have_the_same_values():
