@@ -98,11 +98,6 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
     for drop in results.collect(passing()):
         dropped[drop.reason] += 1
     kept = results.kept()
-
-    def count(thresholds: Thresholds) -> int:
-        sites = [e.provenance.site for e in kept if _passes(*measured[e.id], thresholds)]
-        return len(set(sites)) if reader in ONE_PER_SITE else len(sites)
-
     return Preview(
         path=path,
         reader=reader,
@@ -112,11 +107,23 @@ def read(path: Path, settings: Filter, *, limit: int | None) -> Preview:
         bad_rows=counts["bad_rows"],
         first_bad=next(iter(bad), ""),
         thresholds=present,
-        kept={t: count(t) for t in grid},
+        kept={t: _count(kept, measured, t, per_site=reader in ONE_PER_SITE) for t in grid},
         dropped=dict(dropped.most_common()),
         other_subreddits=dict(other_subreddits.most_common()),
         prompts=dict(Counter(prompt.provenance.site for prompt in results.prompts())),
     )
+
+
+def _count(
+    kept: Sequence[Example], measured: Mapping[str, tuple[int, int]], thresholds: Thresholds, *, per_site: bool
+) -> int:
+    """Examples within the thresholds, or the sites that have one.
+
+    Args:
+        measured: votes and characters of each example, by id.
+    """
+    sites = [example.provenance.site for example in kept if _passes(*measured[example.id], thresholds)]
+    return len(set(sites)) if per_site else len(sites)
 
 
 def combinations(present: Thresholds) -> list[Thresholds]:
