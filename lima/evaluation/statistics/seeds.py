@@ -35,7 +35,7 @@ class SeedEstimate:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the values differ between prompts or seeds. Without a spread there is no interval and no test."""
+        """Whether the values differ between prompts or between seeds; if not, no test is possible."""
         return any(component.variance > 0 for component in self.components)
 
     def reach(self, level: float) -> float:
